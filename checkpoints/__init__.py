@@ -1,0 +1,1 @@
+"""Trained networks: cards, weights, and the store."""

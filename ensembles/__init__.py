@@ -1,0 +1,1 @@
+"""Take trained networks apart: lesions, and all 2^n paths."""

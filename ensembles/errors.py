@@ -1,0 +1,88 @@
+"""The errors of the library: one base, a few kinds.
+
+Every message is one line that says what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DecompositionError",
+    "EnsemblesError",
+    "EvaluationError",
+    "LesionError",
+    "ModelError",
+    "OutputError",
+    "PathError",
+    "UsageError",
+    "nearest",
+]
+
+
+class EnsemblesError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(EnsemblesError):
+    """An argument or option has a value that cannot be meant."""
+
+    exit_code = 2
+
+
+class ModelError(EnsemblesError):
+    """A model cannot be named, built or run as asked."""
+
+
+class DataError(EnsemblesError):
+    """A data set is missing, malformed, or does not fit the model."""
+
+
+class CheckpointError(EnsemblesError):
+    """A file of weights is unsafe, damaged, or does not fit the architecture."""
+
+
+class DecompositionError(EnsemblesError):
+    """A network cannot be taken apart, or its parts do not add up to it."""
+
+
+class LesionError(UsageError):
+    """A lesion names blocks that do not exist or cannot be treated so."""
+
+
+class EvaluationError(EnsemblesError):
+    """An evaluation cannot be carried out, or gives numbers that are not finite."""
+
+
+class PathError(EnsemblesError):
+    """Paths are not defined for a network, or their sum misses the network's own value."""
+
+
+class OutputError(EnsemblesError):
+    """A result cannot be written where it was asked for."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Suggest the names closest to a misspelt one.
+
+    Args:
+        name: What the user wrote.
+        known: The names there are.
+        count: At most so many suggestions.
+
+    Returns:
+        ``"; did you mean a, b or c?"``, or an empty string when nothing is close.
+
+    >>> nearest("resnet111", ["resnet110", "vgg15"])
+    '; did you mean resnet110?'
+    """
+    close = get_close_matches(name, list(known), n=count, cutoff=0.6)
+    if not close:
+        return ""
+    listed = close[0] if len(close) == 1 else ", ".join(close[:-1]) + " or " + close[-1]
+    return f"; did you mean {listed}?"
