@@ -1,0 +1,141 @@
+"""Parts that the families share: how an architecture is described, residual blocks, shortcuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "Architecture",
+    "ResidualBlock",
+    "ZeroPadShortcut",
+    "he_initialize",
+    "require_depth",
+    "residual_blocks",
+]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be built by name.
+
+    Attributes:
+        name: What the user types.
+        library: Where it comes from: ``"ensembles"``, ``"torchvision"`` or ``"timm"``.
+        build: Makes the untrained network; takes ``num_classes`` and further arguments by keyword.
+        input_size: Channels, height and width of the images that it is meant for.
+        num_classes: The default number of classes.
+        paper: The publication that describes it.
+        published_error: Error in % in that publication, or ``None`` when it gives none.
+    """
+
+    name: str
+    library: str
+    build: Callable[..., nn.Module]
+    input_size: tuple[int, int, int]
+    num_classes: int
+    paper: str
+    published_error: float | None = None
+
+
+class ZeroPadShortcut(nn.Module):
+    """The parameter-free shortcut (option A) of He et al. 2015, section 3.3.
+
+    Every ``stride``-th pixel is kept, and the new channels are zero, half of them before and half
+    after the old ones.
+
+    Args:
+        in_channels: Channels that come in.
+        out_channels: Channels that go out, at least ``in_channels``.
+        stride: Step of the subsampling, in pixels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        added = out_channels - in_channels
+        self.stride = stride
+        self.padding = (0, 0, 0, 0, added // 2, added - added // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], self.padding)
+
+    def extra_repr(self) -> str:
+        """Stride and added channels, as ``print(model)`` shows them."""
+        return f"stride={self.stride}, added_channels={sum(self.padding)}"
+
+
+class ResidualBlock(nn.Module):
+    """A block ``post(shortcut(h) + branch(h))`` with ``h = pre(x)``.
+
+    Subclasses set ``shortcut`` and define ``branch``; ``pre`` and ``post`` are the identity unless
+    overridden. While ``branch_active`` is false the block runs its shortcut alone, and the branch
+    costs nothing: training with dropped blocks switches it for each batch.
+    """
+
+    shortcut: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch_active = True
+
+    @property
+    def branch_end(self) -> nn.Module:
+        """The last layer of the branch: scaling its weight and bias scales the branch."""
+        raise AttributeError(f"{type(self).__name__} names no last layer of its branch")
+
+    def pre(self, x: Tensor) -> Tensor:
+        """What both roads see; by default the input itself."""
+        return x
+
+    def branch(self, x: Tensor) -> Tensor:
+        """The residual function."""
+        raise AttributeError(f"{type(self).__name__} has no branch")
+
+    def post(self, x: Tensor) -> Tensor:
+        """What follows the addition; by default nothing."""
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', H', W')."""
+        x = self.pre(x)
+        out: Tensor = self.shortcut(x)
+        if self.branch_active:
+            out = out + self.branch(x)
+        return self.post(out)
+
+
+def residual_blocks(model: nn.Module) -> list[ResidualBlock]:
+    """List the residual blocks of one of this package's networks, from input to output."""
+    return [module for module in model.modules() if isinstance(module, ResidualBlock)]
+
+
+def require_depth(depth: int, remainder: int, per_block: int) -> int:
+    """Number of blocks in each of the three stages of a CIFAR network with ``depth`` layers.
+
+    Raises:
+        ValueError: When ``depth - remainder`` is no multiple of ``3 * per_block``.
+    """
+    blocks, left = divmod(depth - remainder, 3 * per_block)
+    if left or blocks < 1:
+        raise ValueError(
+            f"depth {depth} is not {3 * per_block}n+{remainder}; take for example "
+            f"{3 * per_block * 3 + remainder}"
+        )
+    return blocks
+
+
+@torch.no_grad()
+def he_initialize(model: nn.Module) -> None:
+    """Initialise convolutions as He et al. 2015 (fan out), BatchNorm to 1 and 0, biases to 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)) and module.bias is not None:
+            nn.init.zeros_(module.bias)
