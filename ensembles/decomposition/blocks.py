@@ -1,0 +1,204 @@
+"""The parts of a decomposed network: stem, blocks and head."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ensembles.decomposition.adapters import Adapter
+from ensembles.errors import LesionError
+
+__all__ = ["Block", "BlockKind", "Decomposition"]
+
+BlockKind = Literal["residual", "dense", "parallel", "plain"]
+
+
+class Block(nn.Module):
+    """A part of a network that can be lesioned.
+
+    A residual block computes ``post(shortcut(pre(x)) + branch(pre(x)))``; a dense one concatenates
+    instead of adding; a parallel or plain one is its branch alone. ``pre``, ``shortcut`` and
+    ``post`` are None where they are the identity.
+
+    Attributes:
+        index: The block's number, from 1.
+        name: The module that it comes from.
+        kind: "residual", "dense", "parallel" or "plain".
+        before: What stands between the previous block and this one and is never lesioned.
+        pre: What both roads share at their start (BN and ReLU of a pre-activation transition).
+        in_shape: Shape of the block's input, without the batch.
+        out_shape: Shape of its output, without the batch.
+        weight_layers: Weight layers on the longest road of the branch.
+        shortcut_layers: Weight layers on the shortcut.
+        adapter: What takes the block's place when it is deleted; residual and dense blocks keep
+            their shortcut instead.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        name: str,
+        kind: BlockKind,
+        branch: nn.Module,
+        shapes: tuple[tuple[int, ...], tuple[int, ...]],
+        before: nn.Module | None = None,
+        pre: nn.Module | None = None,
+        shortcut: nn.Module | None = None,
+        post: nn.Module | None = None,
+        adapter: Adapter | None = None,
+        layers: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__()
+        self.index, self.name, self.kind = index, name, kind
+        self.in_shape, self.out_shape = shapes
+        self.weight_layers, self.shortcut_layers = layers
+        self.before, self.pre, self.branch = before, pre, branch
+        self.shortcut, self.post = shortcut, post
+        self.adapter = adapter
+
+    @property
+    def is_transition(self) -> bool:
+        """Whether the shortcut is not the identity; without one, whether the shape changes."""
+        if self.kind == "residual":
+            return self.shortcut is not None or self.pre is not None
+        return self.in_shape != self.out_shape
+
+    @property
+    def has_shortcut(self) -> bool:
+        """Whether a road around the branch exists, so that paths are defined."""
+        return self.kind in ("residual", "dense")
+
+    @property
+    def deletable(self) -> bool:
+        """Whether something without parameters leads from the input shape to the output shape."""
+        same = self.in_shape == self.out_shape
+        return self.has_shortcut or same or self.adapter is not None
+
+    @property
+    def adaptation(self) -> str:
+        """How a deletion changes the shape ("" where it does not have to)."""
+        return self.adapter.text if self.adapter is not None else ""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The intact block."""
+        if not self.has_shortcut:
+            out: Tensor = self.branch(x)
+            return out
+        x = x if self.pre is None else self.pre(x)
+        branch = self.branch(x)
+        if self.kind == "dense":
+            out = torch.cat([x, branch], 1)
+        else:
+            out = branch + (x if self.shortcut is None else self.shortcut(x))
+        return out if self.post is None else self.post(out)
+
+    def deleted(self, x: Tensor) -> Tensor:
+        """The block without its branch.
+
+        Raises:
+            LesionError: If nothing without parameters leads to the block's output shape.
+        """
+        if not self.deletable:
+            raise LesionError(
+                f"block {self.index} ({self.name}) cannot be deleted: it turns shape "
+                f"{self.in_shape} into {self.out_shape}"
+            )
+        if not self.has_shortcut:
+            return x if self.adapter is None else self.adapter(x)
+        x = x if self.pre is None else self.pre(x)
+        out = self.on_shortcut(x)
+        return out if self.post is None else self.post(out)
+
+    def on_shortcut(self, x: Tensor) -> Tensor:
+        """What the shortcut adds to the block's sum, from the value after `pre`."""
+        if self.kind == "dense":
+            missing = self.out_shape[0] - x.shape[1]
+            return torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], 1)
+        out: Tensor = x if self.shortcut is None else self.shortcut(x)
+        return out
+
+    def on_branch(self, x: Tensor) -> Tensor:
+        """What the branch adds to the block's sum, from the value after `pre`."""
+        out: Tensor = self.branch(x)
+        if self.kind == "dense":
+            return torch.cat([x.new_zeros(len(x), x.shape[1], *out.shape[2:]), out], 1)
+        return out
+
+    def extra_repr(self) -> str:
+        """The block in a line."""
+        return f"{self.index}, {self.name!r}, {self.kind}, {self.in_shape} -> {self.out_shape}"
+
+
+class Decomposition(nn.Module):
+    """A network as stem, blocks and head; calling it gives the model's own output.
+
+    Attributes:
+        stem: What comes before the first block.
+        blocks: The blocks in order (`Block`), numbered from 1.
+        head: What comes after the last block.
+        model_name: The class of the model, or the name it was registered under.
+        input_shape: Shape of one image: (channels, height, width).
+        found: How many segments of each kind the network has, those not taken as blocks included.
+        traced: The functional graph of the whole network.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        blocks: list[Block],
+        head: nn.Module,
+        model_name: str,
+        input_shape: tuple[int, ...],
+        found: Counter[str],
+        traced: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.stem, self.head = stem, head
+        self.blocks = nn.ModuleList(blocks)
+        self.model_name, self.input_shape, self.found = model_name, input_shape, found
+        self.traced = traced
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            yield block
+
+    def block(self, index: int) -> Block:
+        """The block with a number, from 1.
+
+        Raises:
+            LesionError: If there is no such block.
+        """
+        if not 1 <= index <= len(self):
+            raise LesionError(f"block {index}: the network has blocks 1 to {len(self)}")
+        found = self.blocks[index - 1]
+        assert isinstance(found, Block)
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The blocks' names, in order."""
+        return tuple(block.name for block in self)
+
+    @property
+    def transitions(self) -> tuple[int, ...]:
+        """The numbers of the blocks whose shortcut is not the identity."""
+        return tuple(block.index for block in self if block.is_transition)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of shape (images, classes) from images of shape (images, *input_shape)."""
+        x = self.stem(x)
+        for block in self:
+            x = x if block.before is None else block.before(x)
+            x = block(x)
+        out: Tensor = self.head(x)
+        return out

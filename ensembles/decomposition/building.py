@@ -1,0 +1,170 @@
+"""From a model to its verified decomposition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from ensembles.decomposition.adapters import Adapter
+from ensembles.decomposition.blocks import Block, Decomposition
+from ensembles.decomposition.chain import Graph, Segment
+from ensembles.decomposition.extraction import extract
+from ensembles.decomposition.grouping import Span, automatic, by_name
+from ensembles.decomposition.rewriting import make_functional
+from ensembles.decomposition.tracing import exact_attention, private_copy, trace
+from ensembles.decomposition.verification import check_finite, verify
+from ensembles.errors import DecompositionError
+
+__all__ = ["decompose"]
+
+
+def decompose(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    blocks: Iterable[str] | str | None = None,
+    kinds: Collection[str] | None = None,
+) -> Decomposition:
+    """Take a network apart into stem, blocks and head.
+
+    The model is copied, traced to a graph, made functional and cut along the dominators of its
+    output. What comes back computes in evaluation mode what the model computes, which is checked on
+    the example. The model itself is not touched.
+
+    Args:
+        model: Any classifier from one tensor of images to logits (images, classes).
+        example: A batch of its inputs (images, channels, height, width), on the model's device;
+            real images make the check meaningful. All but the batch size becomes fixed.
+        blocks: Names of the modules that are the blocks, or a regular expression that matches
+            their names; by default they are found.
+        kinds: Which kinds of block to take, of "residual", "dense", "parallel" and "plain"; by
+            default residual and dense ones where there are any, then parallel, then plain.
+
+    Returns:
+        The decomposition, on the model's device, in evaluation mode, with copies of its weights.
+
+    Raises:
+        DecompositionError: If the model cannot be traced, has no blocks, or its parts do not
+            compute what it computes; the message names the place.
+        ModelError: If a weight or a logit is not finite.
+        UsageError: If `blocks` or `kinds` names what does not exist.
+    """
+    if not isinstance(example, Tensor) or example.ndim < 2 or len(example) == 0:
+        raise DecompositionError(
+            f"the example is {_describe(example)}; expected a batch of images "
+            "(images, channels, height, width)"
+        )
+    check_finite(model)
+    twin = private_copy(model)
+    example = example.detach()
+    with exact_attention(), torch.no_grad():
+        pair = example[torch.arange(2, device=example.device) % len(example)]
+        traced = trace(twin, pair)
+        graph = Graph(traced, make_functional(traced, example))
+        segments = graph.segments()
+        names = [name for name, _ in model.named_modules() if name]
+        if blocks is None:
+            spans, found = automatic(graph, segments, kinds)
+        else:
+            spans = by_name(graph, segments, blocks, names)
+            found = Counter(span.kind for span in spans)
+        net = _assemble(graph, segments, spans, found, type(model).__name__)
+        verify(twin, net, example)
+    return net
+
+
+def _describe(example: object) -> str:
+    if isinstance(example, Tensor):
+        return f"a tensor of shape {tuple(example.shape)}"
+    return f"a {type(example).__name__}"
+
+
+def _assemble(
+    graph: Graph, segments: Sequence[Segment], spans: list[Span], found: Counter[str], name: str
+) -> Decomposition:
+    blocks = []
+    place = graph.input
+    for index, span in enumerate(spans, 1):
+        first = segments[span.start].entry
+        before = _between(graph, place, first, "Between") if index > 1 else None
+        blocks.append(_block(graph, segments, span, index, before))
+        place = segments[span.stop - 1].exit
+    assert isinstance(graph.output, fx.Node)
+    net = Decomposition(
+        stem=_between(graph, graph.input, segments[spans[0].start].entry, "Stem") or nn.Identity(),
+        blocks=blocks,
+        head=_between(graph, place, graph.output, "Head") or nn.Identity(),
+        model_name=name,
+        input_shape=graph.sizes[graph.input.name].shape,
+        found=found,
+        traced=graph.traced,
+    )
+    return net.eval()
+
+
+def _between(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> nn.Module | None:
+    return None if entry is exit_ else extract(graph, entry, [exit_], name)
+
+
+def _block(
+    graph: Graph, segments: Sequence[Segment], span: Span, index: int, before: nn.Module | None
+) -> Block:
+    entry, exit_ = segments[span.start].entry, segments[span.stop - 1].exit
+    shapes = graph.sizes[entry.name].shape, graph.sizes[exit_.name].shape
+    if span.core is None:
+        return Block(
+            index=index, name=span.name, kind=span.kind, before=before, shapes=shapes,
+            branch=extract(graph, entry, [exit_], "Branch"),
+            adapter=_adapter(graph, entry, exit_, shapes),
+            layers=(_depth(graph, exit_, entry), 0),
+        )  # fmt: skip
+    core = segments[span.core]
+    assert core.shortcut is not None
+    join = "concat" if core.kind == "dense" else "add"
+    return Block(
+        index=index,
+        name=span.name,
+        kind=span.kind,
+        before=before,
+        shapes=shapes,
+        pre=_between(graph, entry, core.entry, "Pre"),
+        shortcut=_between(graph, core.entry, core.shortcut, "Shortcut"),
+        branch=extract(graph, core.entry, core.branches, "Branch", join=join),
+        post=_between(graph, core.exit, exit_, "Post"),
+        layers=(
+            max(_depth(graph, road, core.entry) for road in core.branches),
+            _depth(graph, core.shortcut, core.entry),
+        ),
+    )
+
+
+def _depth(graph: Graph, end: fx.Node, entry: fx.Node) -> int:
+    """Weight layers on the longest road between two activations."""
+    depth = {entry: 0}
+    for node in sorted(graph.cone(end, entry), key=graph.order.__getitem__):
+        below = max((depth.get(source, 0) for source in graph.inputs(node)), default=0)
+        depth[node] = below + graph.is_weight_layer(node)
+    return depth[end]
+
+
+def _adapter(
+    graph: Graph, entry: fx.Node, exit_: fx.Node, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> Adapter | None:
+    old, new = shapes
+    if old == new or len(old) != len(new):
+        return None
+    return Adapter(old, new, _channel_dimension(graph, entry, exit_, len(old)))
+
+
+def _channel_dimension(graph: Graph, entry: fx.Node, exit_: fx.Node, rank: int) -> int:
+    """Channels come first in images, last in tokens and where the last weight is a linear layer."""
+    if rank != 3:
+        return rank - 1
+    layers = [node for node in graph.cone(exit_, entry) if graph.is_weight_layer(node)]
+    last = max(layers, key=graph.order.__getitem__, default=None)
+    if last is None:
+        return 0
+    return 0 if any(weight.ndim > 2 for weight in graph.weights(last)) else 2

@@ -1,0 +1,253 @@
+"""Segments of the dominator chain are gathered into blocks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import fx
+
+from ensembles.decomposition.blocks import BlockKind
+from ensembles.decomposition.chain import Graph, Segment, common_scope
+from ensembles.decomposition.tracing import scope_of
+from ensembles.errors import DecompositionError, UsageError, nearest
+
+__all__ = ["KINDS", "Span", "automatic", "by_name"]
+
+KINDS: tuple[BlockKind, ...] = ("residual", "dense", "parallel", "plain")
+_SHORTCUT = ("residual", "dense")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of segments that makes one block.
+
+    Attributes:
+        start: Index of its first segment.
+        stop: Index after its last one.
+        kind: The kind of the block.
+        name: The module it comes from.
+        core: Index of the residual or dense segment within, if there is one.
+    """
+
+    start: int
+    stop: int
+    kind: BlockKind
+    name: str
+    core: int | None = None
+
+
+def automatic(
+    graph: Graph, segments: Sequence[Segment], kinds: Collection[str] | None
+) -> tuple[list[Span], Counter[str]]:
+    """Gather the blocks of the highest kind that a network has.
+
+    Residual and dense blocks come before parallel ones, parallel before plain, unless `kinds` says
+    which to take.
+
+    Returns:
+        The blocks, and how many of each kind there are in all.
+
+    Raises:
+        UsageError: If `kinds` names a kind that does not exist.
+        DecompositionError: If the network has no block of these kinds.
+    """
+    unknown = [kind for kind in kinds or () if kind not in KINDS]
+    if unknown:
+        raise UsageError(
+            f"kind of block '{unknown[0]}'; expected one of {', '.join(KINDS)}"
+            + nearest(unknown[0], KINDS)
+        )
+    spans = _with_shortcuts(graph, segments)
+    taken = {i for span in spans for i in range(span.start, span.stop)}
+    spans += _parallel(graph, segments)
+    spans += _plain(graph, segments, taken)
+    found = Counter[str](span.kind for span in spans)
+    chosen = set(kinds) if kinds else _highest(found)
+    blocks = sorted((s for s in spans if s.kind in chosen), key=lambda span: span.start)
+    if not blocks:
+        have = ", ".join(f"{count} {kind}" for kind, count in found.items()) or "none"
+        wanted = " or ".join(kinds) if kinds else "any kind"
+        raise DecompositionError(
+            f"no block of {wanted} was found (found: {have}); "
+            "name the blocks yourself with a list of modules or a regular expression"
+        )
+    return _distinct(blocks), found
+
+
+def _highest(found: Counter[str]) -> set[str]:
+    for group in (set(_SHORTCUT), {"parallel"}, {"plain"}):
+        if any(found[kind] for kind in group):
+            return group
+    return set()
+
+
+def _with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
+    """Residual and dense segments, each with what its own module does before and after."""
+    cores = [i for i, segment in enumerate(segments) if segment.kind in _SHORTCUT]
+    scopes = {i: graph.scope(_nodes(graph, segments[i])) for i in cores}
+    spans: list[Span] = []
+    for i in cores:
+        own = _owner(scopes, i)
+        start, stop = i, i + 1
+        floor = spans[-1].stop if spans else 0
+        if own is not None:
+            while start > floor and own(segments[start - 1]):
+                start -= 1
+        after = own or _follows(segments[i].exit)
+        while stop < len(segments) and segments[stop].kind in ("activation", "norm"):
+            if not after(segments[stop]) or (own is None and segments[stop].kind == "norm"):
+                break
+            stop += 1
+        name = scopes[i] if own is not None else _weights_scope(graph, segments[i])
+        kind: BlockKind = "residual" if segments[i].kind == "residual" else "dense"
+        spans.append(Span(start, stop, kind, name, core=i))
+    return spans
+
+
+def _owner(scopes: dict[int, str], i: int) -> Callable[[Segment], bool] | None:
+    """Tell which segments lie in the module of block i; None if it shares the module."""
+    scope = scopes[i]
+    within = scope + "."
+    shared = any(other == scope or other.startswith(within) for j, other in scopes.items() if j != i)
+    if not scope or shared:
+        return None
+    return lambda segment: (scope_of(segment.exit) + ".").startswith(within)
+
+
+def _follows(end: fx.Node) -> Callable[[Segment], bool]:
+    """Tell which segments are made in the same `forward` as an addition."""
+    home = scope_of(end)
+
+    def same(segment: Segment) -> bool:
+        node = segment.exit
+        scope = scope_of(node)
+        return (scope.rpartition(".")[0] if node.op == "call_module" else scope) == home
+
+    return same
+
+
+def _parallel(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
+    return [
+        Span(i, i + 1, "parallel", graph.scope(_nodes(graph, segment)))
+        for i, segment in enumerate(segments)
+        if segment.kind == "parallel"
+    ]
+
+
+def _plain(graph: Graph, segments: Sequence[Segment], taken: Collection[int]) -> list[Span]:
+    """Weight layers, each with the normalisation and non-linearity that follow it."""
+    spans: list[Span] = []
+    i = 0
+    while i < len(segments):
+        if i in taken or segments[i].kind not in ("weight", "composite"):
+            i += 1
+            continue
+        stop = i + 1
+        while stop < len(segments) and stop not in taken:
+            if segments[stop].kind not in ("norm", "activation"):
+                break
+            stop += 1
+        spans.append(Span(i, stop, "plain", _weights_scope(graph, segments[i])))
+        i = stop
+    return spans
+
+
+def _nodes(graph: Graph, segment: Segment) -> set[fx.Node]:
+    return graph.cone(segment.exit, segment.entry)
+
+
+def _weights_scope(graph: Graph, segment: Segment) -> str:
+    nodes = _nodes(graph, segment)
+    weights = [scope_of(node) for node in nodes if graph.is_weight_layer(node)]
+    return common_scope(weights) or segment.exit.name
+
+
+def _distinct(spans: list[Span]) -> list[Span]:
+    """Number the names of blocks that come from one module."""
+    names = Counter(span.name or "block" for span in spans)
+    seen: Counter[str] = Counter()
+    out = []
+    for span in spans:
+        name = span.name or "block"
+        seen[name] += 1
+        out.append(replace(span, name=f"{name}#{seen[name]}" if names[name] > 1 else name))
+    return out
+
+
+def by_name(
+    graph: Graph, segments: Sequence[Segment], wanted: Iterable[str] | str, modules: Sequence[str]
+) -> list[Span]:
+    """Take the modules that the user names as the blocks.
+
+    Args:
+        graph: The functional graph.
+        segments: Its segments.
+        wanted: Module names, or one regular expression that matches whole names.
+        modules: The names of all modules of the model.
+
+    Raises:
+        UsageError: If a name is unknown or the expression is malformed or matches nothing.
+        DecompositionError: If a module has more than one entry or exit, or two overlap.
+    """
+    names = _matching(wanted, modules)
+    spans = sorted((_span_of(graph, segments, name) for name in names), key=lambda s: s.start)
+    for first, second in zip(spans, spans[1:], strict=False):
+        if second.start < first.stop:
+            raise DecompositionError(
+                f"the modules {first.name} and {second.name} overlap; name one of them"
+            )
+    return spans
+
+
+def _matching(wanted: Iterable[str] | str, modules: Sequence[str]) -> list[str]:
+    if not isinstance(wanted, str):
+        names = list(wanted)
+        for name in names:
+            if name not in modules:
+                raise UsageError(f"no module is called '{name}'" + nearest(name, modules))
+        return names
+    try:
+        pattern = re.compile(wanted)
+    except re.error as error:
+        raise UsageError(f"'{wanted}' is no regular expression: {error}") from error
+    names = [name for name in modules if name and pattern.fullmatch(name)]
+    if not names:
+        raise UsageError(
+            f"the expression '{wanted}' matches no module; names look like '{modules[-1]}'"
+        )
+    return names
+
+
+def _span_of(graph: Graph, segments: Sequence[Segment], name: str) -> Span:
+    def inside(node: fx.Node) -> bool:
+        return (scope_of(node) + ".").startswith(name + ".")
+
+    touched = [
+        i for i, segment in enumerate(segments) if any(map(inside, _nodes(graph, segment)))
+    ]
+    if not touched:
+        raise DecompositionError(f"the module {name} does nothing to the images")
+    start, stop = touched[0], touched[-1] + 1
+    cores = [i for i in range(start, stop) if segments[i].kind in _SHORTCUT]
+    if len(cores) == 1:
+        segment = segments[cores[0]]
+        own = {n for road in segment.branches for n in graph.cone(road, segment.entry)}
+        kind: BlockKind = "residual" if segment.kind == "residual" else "dense"
+        core: int | None = cores[0]
+    else:
+        own, kind, core = set(), "plain", None
+        if stop - start == 1 and segments[start].kind == "parallel":
+            kind = "parallel"
+    for i in range(start, stop):
+        strangers = [n for n in _nodes(graph, segments[i]) if not inside(n)]
+        if i == core and all(inside(node) for node in own):
+            continue
+        if strangers:
+            raise DecompositionError(
+                f"the module {name} has no single entry and exit: {strangers[0].name} "
+                f"({scope_of(strangers[0]) or 'the model itself'}) runs beside it"
+            )
+    return Span(start, stop, kind, name, core)
