@@ -1,0 +1,56 @@
+"""CIFAR residual networks with projection shortcuts (option B of He et al. 2015, section 3.3)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from .parts import Architecture, ZeroPadShortcut, he_initialize, residual_blocks
+from .resnet import CifarResNet
+
+__all__ = ["FAMILY", "CifarProjectionResNet"]
+
+
+class CifarProjectionResNet(CifarResNet):
+    """A CIFAR residual network whose transitions have a 1x1 convolution with BatchNorm.
+
+    Args:
+        depth: Number of weight layers on the main road, 6n + 2.
+        num_classes: Width of the classifier.
+        in_channels: Channels of the images.
+
+    Raises:
+        ValueError: When ``depth`` is not 6n + 2.
+    """
+
+    def __init__(self, depth: int, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__(depth, num_classes, in_channels)
+        for block in residual_blocks(self):
+            if isinstance(block.shortcut, ZeroPadShortcut):
+                block.shortcut = _projection(block.get_submodule("conv1"))
+
+
+def _projection(first: nn.Module) -> nn.Sequential:
+    """A projection with the channels and the stride of the branch's first convolution."""
+    assert isinstance(first, nn.Conv2d)
+    stride = first.stride[0]
+    shortcut = nn.Sequential(
+        nn.Conv2d(first.in_channels, first.out_channels, 1, stride, bias=False),
+        nn.BatchNorm2d(first.out_channels),
+    )
+    he_initialize(shortcut)
+    return shortcut
+
+
+FAMILY: tuple[Architecture, ...] = tuple(
+    Architecture(
+        name=f"resnet{depth}_b",
+        library="ensembles",
+        build=partial(CifarProjectionResNet, depth),
+        input_size=(3, 32, 32),
+        num_classes=10,
+        paper="He et al. 2015, arXiv 1512.03385; chenyaofo/pytorch-cifar-models",
+    )
+    for depth in (20, 32, 44, 56, 110)
+)

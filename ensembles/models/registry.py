@@ -1,0 +1,209 @@
+"""One registry over our own architectures, torchvision's and timm's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from torch import nn
+
+from ensembles.errors import ModelError, nearest
+
+from . import preresnet, projection, resnet, vgg
+from .parts import Architecture
+
+__all__ = ["architecture", "create_model", "list_models"]
+
+LIBRARIES = ("ensembles", "torchvision", "timm")
+
+_OWN: dict[str, Architecture] = {
+    entry.name: entry for family in (resnet, projection, preresnet, vgg) for entry in family.FAMILY
+}
+
+_TIMM_MISSING = "timm is not installed: pip install 'ensembles[timm]'"
+
+
+def list_models() -> list[str]:
+    """Name every architecture that can be built here.
+
+    Returns:
+        Our own names, then torchvision's classification models, then timm's where it is installed;
+        a timm model whose name is taken is listed as ``timm:name``.
+    """
+    taken = [*_OWN, *_torchvision_names()]
+    known = set(taken)
+    return taken + [f"timm:{name}" if name in known else name for name in _timm_names()]
+
+
+def architecture(name: str) -> Architecture:
+    """Look an architecture up.
+
+    Args:
+        name: One of :func:`list_models`; ``ensembles:``, ``torchvision:`` or ``timm:`` in front
+            takes it from that library. A timm name may carry a tag (``resnet50.a1_in1k``).
+
+    Returns:
+        Its entry, whose own ``name`` is the shortest that leads to it.
+
+    Raises:
+        ModelError: When there is none of that name; nearest names are offered.
+
+    >>> architecture("resnet110").input_size
+    (3, 32, 32)
+    """
+    libraries: tuple[str, ...]
+    library, colon, bare = name.partition(":")
+    if not colon:
+        bare, libraries = name, LIBRARIES
+    elif library in LIBRARIES:
+        libraries = (library,)
+    else:
+        raise ModelError(
+            f"unknown library {library!r} in model name {name!r}; there are "
+            f"{', '.join(LIBRARIES[:-1])} and {LIBRARIES[-1]}"
+        )
+    if libraries == ("timm",) and not _timm_installed():
+        raise ModelError(f"model {name!r} needs timm, and {_TIMM_MISSING}")
+    for source in libraries:
+        found = _FINDERS[source](bare)
+        if found is not None:
+            return found
+    raise ModelError(_unknown(name, bare, libraries))
+
+
+def create_model(name: str, num_classes: int | None = None, **arguments: Any) -> nn.Module:
+    """Build an untrained network; nothing is downloaded.
+
+    Args:
+        name: As for :func:`architecture`.
+        num_classes: Width of the classifier; by default the architecture's own (10 for the CIFAR
+            networks, 1000 for most others).
+        **arguments: Passed on to the architecture.
+
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        ModelError: When there is no such architecture or it does not take these arguments.
+
+    >>> sum(p.numel() for p in create_model("resnet20").parameters())
+    269722
+    """
+    entry = architecture(name)
+    classes = entry.num_classes if num_classes is None else num_classes
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ModelError(f"model {name!r} needs at least one class, got num_classes={classes!r}")
+    if "weights" in arguments or "pretrained" in arguments:
+        raise ModelError(
+            f"create_model builds untrained networks, got weights for {name!r}; "
+            "use load(name, checkpoint='imagenet') for trained ones"
+        )
+    try:
+        return entry.build(num_classes=classes, **arguments)
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"model {name!r} cannot be built with ({given}): {reason}") from error
+
+
+def _own(name: str) -> Architecture | None:
+    return _OWN.get(name)
+
+
+def _torchvision(name: str) -> Architecture | None:
+    if name not in _torchvision_names():
+        return None
+    weights = import_module("torchvision.models").get_model_weights(name)
+    size = min(entry.transforms().crop_size[0] for entry in weights)
+    return Architecture(
+        name=f"torchvision:{name}" if name in _OWN else name,
+        library="torchvision",
+        build=partial(_build_torchvision, name),
+        input_size=(3, size, size),
+        num_classes=1000,
+        paper=f"torchvision.models.{name}",
+    )
+
+
+def _build_torchvision(name: str, **arguments: Any) -> nn.Module:
+    if name in ("googlenet", "inception_v3"):
+        arguments.setdefault("init_weights", True)
+    model: nn.Module = import_module("torchvision.models").get_model(
+        name, weights=None, **arguments
+    )
+    return model
+
+
+def _timm(name: str) -> Architecture | None:
+    if not _timm_installed():
+        return None
+    timm = import_module("timm")
+    if not timm.is_model(name):
+        return None
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    size: tuple[int, int, int] = config.input_size if config else (3, 224, 224)
+    bare = name.partition(".")[0]
+    return Architecture(
+        name=f"timm:{name}" if bare in _OWN or bare in _torchvision_names() else name,
+        library="timm",
+        build=partial(_build_timm, name),
+        input_size=size,
+        num_classes=(config.num_classes if config else 0) or 1000,
+        paper=f"timm {name}",
+    )
+
+
+def _build_timm(name: str, **arguments: Any) -> nn.Module:
+    model: nn.Module = import_module("timm").create_model(name, pretrained=False, **arguments)
+    return model
+
+
+_FINDERS: dict[str, Callable[[str], Architecture | None]] = {
+    "ensembles": _own,
+    "torchvision": _torchvision,
+    "timm": _timm,
+}
+
+
+@cache
+def _torchvision_names() -> tuple[str, ...]:
+    models = import_module("torchvision.models")
+    return tuple(models.list_models(module=models))
+
+
+def _timm_installed() -> bool:
+    return find_spec("timm") is not None
+
+
+def _timm_names() -> list[str]:
+    if not _timm_installed():
+        return []
+    names: list[str] = import_module("timm").list_models()
+    return names
+
+
+def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:
+    names = {"ensembles": _OWN, "torchvision": _torchvision_names(), "timm": _timm_names()}
+    message = f"unknown model {name!r}"
+    depths = _depths(bare) if "ensembles" in libraries else []
+    if depths:
+        family = bare.rstrip("0123456789")
+        message += f"; {family} has {', '.join(depths[:-1])} or {depths[-1]} layers"
+    message += nearest(bare, {known: None for source in libraries for known in names[source]})
+    if "timm" in libraries and not _timm_installed():
+        message += f"; if it is one of timm's, {_TIMM_MISSING}"
+    return message
+
+
+def _depths(name: str) -> list[str]:
+    """Depths of our own family that a name with another depth belongs to."""
+    family = re.escape(name.rstrip("0123456789"))
+    if not name[-1:].isdigit():
+        return []
+    found = (re.fullmatch(rf"{family}(\d+)", known) for known in _OWN)
+    depths = [match[1] for match in found if match]
+    return depths if len(depths) > 1 else []
