@@ -1,0 +1,41 @@
+"""``ensembles datasets``: what data there is, and where it lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+__all__ = ["datasets"]
+
+
+@click.command("datasets")
+@click.option(
+    "--root",
+    metavar="FOLDER",
+    help="Where named data sets lie [default: $ENSEMBLES_DATA, or the user's cache folder].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def datasets(root: str | None, as_json: bool) -> None:
+    """List the data sets that are known by name, their splits, and whether they are on disk.
+
+    Any folder of images is data too: --dataset FOLDER with FOLDER/CLASS/IMAGE or
+    FOLDER/SPLIT/CLASS/IMAGE.
+    """
+    from ensembles.data import known_datasets  # noqa: PLC0415 (imports torch)
+
+    table = known_datasets(root)
+    if as_json:
+        click.echo(json.dumps([asdict(entry) for entry in table], indent=2))
+        return
+    rows = [("name", "splits", "classes", "image", "on disk", "where")]
+    for entry in table:
+        splits = ", ".join(f"{split} {size:,}" for split, size in entry.splits.items())
+        here = ", ".join(entry.on_disk) or f"no ({entry.origin})"
+        image = "x".join(map(str, entry.shape))
+        rows.append((entry.name, splits, str(entry.classes), image, here, entry.location))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,97 @@
+"""Decoded images kept on disk, so that a second run starts at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ensembles.data.sources import MemorySource
+
+__all__ = ["cache_folder", "data_folder", "load", "save"]
+
+_FORM = "1"
+
+
+def cache_folder() -> Path:
+    """Where decoded images lie: ``$ENSEMBLES_CACHE``, or the user's cache folder."""
+    named = os.environ.get("ENSEMBLES_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(platformdirs.user_cache_dir("ensembles")) / "decoded"
+
+
+def data_folder(root: str | os.PathLike[str] | None = None) -> Path:
+    """Where downloaded data sets lie: ``root``, ``$ENSEMBLES_DATA``, or the user's cache folder."""
+    named = root or os.environ.get("ENSEMBLES_DATA")
+    if named:
+        return Path(named).expanduser()
+    return Path(platformdirs.user_cache_dir("ensembles")) / "data"
+
+
+def load(slot: str, key: str) -> tuple[MemorySource, tuple[str, ...]] | None:
+    """Find decoded images.
+
+    Args:
+        slot: Name of the entry.
+        key: What the entry must have been made from.
+
+    Returns:
+        Images with labels, and the names of the classes; None when there is no entry, when it was
+        made from something else, or when it is damaged.
+    """
+    path = _path(slot)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("key") != key or about.get("form") != _FORM:
+                return None
+            source = MemorySource(file.get_tensor("images"), file.get_tensor("labels"))
+        if source.digest.hex() != about["digest"]:
+            return None
+        if len(source.images) != len(source.labels) or source.images.dtype != torch.uint8:
+            return None
+        return source, tuple(json.loads(about["classes"]))
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
+def save(slot: str, key: str, source: MemorySource, classes: tuple[str, ...]) -> None:
+    """Keep decoded images, where the disk can be written; elsewhere do without.
+
+    The entry appears whole or not at all, also when several processes write it at once.
+
+    Args:
+        slot: Name of the entry; an older one of that name is replaced.
+        key: What the entry is made from.
+        source: Images and labels.
+        classes: Names of the classes.
+    """
+    about = {
+        "form": _FORM,
+        "key": key,
+        "digest": source.digest.hex(),
+        "classes": json.dumps(classes),
+    }
+    path = _path(slot)
+    with contextlib.suppress(OSError, SafetensorError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{slot[:40]}-", dir=path.parent)
+        os.close(handle)
+        try:
+            tensors = {"images": source.images.contiguous(), "labels": source.labels.contiguous()}
+            save_file(tensors, temporary, metadata=about)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _path(slot: str) -> Path:
+    return cache_folder() / f"{slot}.safetensors"

@@ -1,0 +1,191 @@
+"""A data set: images, labels, and how the images are normalised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ensembles.data.normalization import Normalization
+from ensembles.data.sources import MemorySource, Source, spread
+from ensembles.errors import DataError, UsageError
+
+__all__ = ["ImageDataset"]
+
+
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Labelled images of one size in a fixed order.
+
+    Args:
+        name: Name of the data set, or its folder.
+        split: The part of it, as ``train`` or ``test``; ``all`` where there are no parts.
+        classes: Names of the classes; a label is an index of this.
+        source: Pixels and labels.
+        normalization: What is done to the pixels before a network sees them.
+        ignored_files: How many files of a folder were passed over, as they are no images.
+
+    Raises:
+        DataError: When there are no images, or the normalisation is for another number of
+            channels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        classes: tuple[str, ...],
+        source: Source,
+        normalization: Normalization,
+        *,
+        ignored_files: int = 0,
+    ) -> None:
+        if len(source.labels) == 0:
+            raise DataError(f"{name} ({split}) holds no images; expected at least one")
+        normalization.check_channels(source.shape[0])
+        self.name = name
+        self.split = split
+        self.classes = classes
+        self.normalization = normalization
+        self.ignored_files = ignored_files
+        self._source = source
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        return (
+            f"ImageDataset({self.name!r}, {self.split!r}, {len(self):,} images of {size}, "
+            f"{len(self.classes)} classes, normalised by {self.normalization})"
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        return self._source.shape
+
+    @property
+    def labels(self) -> Tensor:
+        """The class number of every image: int64, (N,)."""
+        return self._source.labels
+
+    def __len__(self) -> int:
+        return len(self._source.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One image.
+
+        Args:
+            index: Its number, from 0; a negative one counts from the end.
+
+        Returns:
+            The normalised image, float32 (C, H, W), and its label.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        index %= len(self)
+        image = self.normalization(self._source.read(index, index + 1))[0]
+        return image, int(self._source.labels[index])
+
+    def batches(self, batch_size: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images in their fixed order, each once.
+
+        Args:
+            batch_size: Images in a batch; the last batch may be smaller.
+            start: Number of the first image, so that a reader can go on with another batch size.
+
+        Returns:
+            Pairs of normalised images, float32 (N, C, H, W), and labels, int64 (N,).
+
+        Raises:
+            UsageError: When ``batch_size`` is below 1 or ``start`` below 0.
+            DataError: When an image file turns out to be damaged, while it is read.
+        """
+        if batch_size < 1 or start < 0:
+            raise UsageError(
+                f"batch size {batch_size} from image {start}; expected a batch size of at least 1 "
+                "and a start of at least 0"
+            )
+        bounds = [
+            (first, min(first + batch_size, len(self)))
+            for first in range(start, len(self), batch_size)
+        ]
+        return (
+            (self.normalization(images), self._source.labels[first:last])
+            for (first, last), images in zip(bounds, self._source.stream(bounds), strict=True)
+        )
+
+    def raw(self) -> tuple[Tensor, Tensor]:
+        """All pixels and labels.
+
+        Returns:
+            uint8 (N, C, H, W) and int64 (N,); not copies, so do not write into them.
+
+        Raises:
+            DataError: When the images are too many or too large to lie in memory.
+        """
+        if not isinstance(self._source, MemorySource):
+            size = "x".join(map(str, self.shape))
+            raise DataError(
+                f"{self.name} ({self.split}) is read from its files, as {len(self):,} images of "
+                f"{size} do not lie in memory; use batches(), a limit or a smaller image size"
+            )
+        return self._source.images, self._source.labels
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 (hexadecimal) over pixels, labels and classes, in order.
+
+        Of images that are not held in memory, the bytes of their files and the size that they are
+        brought to stand for the pixels.
+        """
+        about = json.dumps({"classes": self.classes, "shape": self.shape, "images": len(self)})
+        content = hashlib.sha256(about.encode())
+        content.update(self._source.labels.contiguous().numpy().astype("<i8").tobytes())
+        content.update(self._source.digest)
+        return content.hexdigest()
+
+    def with_normalization(self, normalization: Normalization | str) -> ImageDataset:
+        """The same images, normalised in another way.
+
+        Args:
+            normalization: A normalisation, or its name or numbers.
+
+        Raises:
+            UsageError: When the text is no normalisation.
+            DataError: When it is for another number of channels.
+        """
+        return self._with(self._source, Normalization.parse(normalization))
+
+    def limited(self, count: int) -> ImageDataset:
+        """A fixed, evenly spread part: the images floor(i * N / count), in their order.
+
+        So every class of a folder, where the images are sorted by class, keeps its share.
+
+        Args:
+            count: How many images to keep; all of them if there are not more.
+
+        Raises:
+            UsageError: When ``count`` is below 1.
+        """
+        check_limit(count)
+        if count >= len(self):
+            return self
+        return self._with(self._source.take(spread(len(self), count)), self.normalization)
+
+    def _with(self, source: Source, normalization: Normalization) -> ImageDataset:
+        return ImageDataset(
+            self.name,
+            self.split,
+            self.classes,
+            source,
+            normalization,
+            ignored_files=self.ignored_files,
+        )
+
+
+def check_limit(count: int | None) -> None:
+    """Refuse a limit below one image."""
+    if count is not None and count < 1:
+        raise UsageError(f"a limit of {count} images; expected at least 1")

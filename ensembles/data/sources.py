@@ -1,0 +1,142 @@
+"""Where the pixels of a data set come from: memory, or files decoded when they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ensembles.data.decode import decode, workers
+
+__all__ = ["FileSource", "MemorySource", "Source"]
+
+
+class Source(Protocol):
+    """Images of one size with their labels, in a fixed order."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64, (N,)."""
+
+    @property
+    def digest(self) -> bytes:
+        """sha256 of the images."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
+
+    def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        """One tensor for each (start, stop), in turn."""
+
+    def take(self, indices: Tensor) -> Source:
+        """The images with these indices, in this order."""
+
+
+@dataclass(frozen=True)
+class MemorySource:
+    """Images that are all in memory.
+
+    Attributes:
+        images: uint8, (N, C, H, W).
+        labels: int64, (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def digest(self) -> bytes:
+        """sha256 of the pixels."""
+        return hashlib.sha256(self.images.contiguous().numpy().data).digest()
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
+        return self.images[start:stop]
+
+    def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        """One tensor for each (start, stop), in turn."""
+        return (self.read(*bound) for bound in bounds)
+
+    def take(self, indices: Tensor) -> MemorySource:
+        """The images with these indices, in this order."""
+        return MemorySource(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Images that stay in their files and are decoded when they are read.
+
+    Attributes:
+        paths: The files.
+        labels: int64, (N,).
+        size: (resize, crop), or None for images taken as they are.
+        expected: Height and width of every image.
+        reference: The file that gave ``expected``.
+    """
+
+    paths: tuple[str, ...]
+    labels: Tensor
+    size: tuple[int, int] | None
+    expected: tuple[int, int]
+    reference: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (3, *self.expected)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """sha256 of the files' contents and of the size that they are brought to."""
+        total = hashlib.sha256(repr(self.size).encode())
+        with ThreadPoolExecutor(workers()) as pool:
+            for one in pool.map(_file_digest, self.paths):
+                total.update(one)
+        return total.digest()
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
+        return decode(self.paths[start:stop], self.size, self.expected, reference=self.reference)
+
+    def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        """One tensor for each (start, stop), in turn, the next one decoded meanwhile."""
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = None
+            for bound in bounds:
+                following = ahead.submit(self.read, *bound)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = following
+            if waiting is not None:
+                yield waiting.result()
+
+    def take(self, indices: Tensor) -> FileSource:
+        """The images with these indices, in this order."""
+        paths = tuple(self.paths[index] for index in indices.tolist())
+        return replace(self, paths=paths, labels=self.labels[indices])
+
+
+def _file_digest(path: str) -> bytes:
+    return hashlib.sha256(Path(path).read_bytes()).digest()
+
+
+def spread(total: int, count: int) -> Tensor:
+    """Indices of ``count`` images spread evenly over ``total``: floor(i * total / count)."""
+    return torch.arange(count) * total // count
