@@ -1,0 +1,271 @@
+"""The card of a checkpoint: what it is, how it was made, and how well it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ensembles.errors import CheckpointError, OutputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["Card", "Measured", "parse_card", "read_card", "write_card"]
+
+Value: TypeAlias = str | int | float | bool
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_LARGEST_CARD = 1 << 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement of a checkpoint.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Its part.
+        correct: Images classified correctly.
+        total: Images seen.
+    """
+
+    dataset: str
+    split: str
+    correct: int
+    total: int
+
+    @property
+    def error(self) -> float:
+        """Error in %."""
+        return 100.0 * (self.total - self.correct) / self.total
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about one file of weights.
+
+    Attributes:
+        name: What the user types: letters, digits, dots, dashes and underscores.
+        architecture: Name for :func:`ensembles.create_model`.
+        num_classes: Width of the classifier.
+        arguments: Further arguments of the architecture.
+        dataset: Data set trained on; empty when it is not known.
+        split: Part of it that was trained on.
+        normalization: Of the input, as ``Normalization.parse`` takes it (``"imagenet"``,
+            ``"m,m,m/s,s,s"``); ``None`` when it is not known.
+        classes: Names of the classes in the order of the logits; empty when they are not known.
+        preprocessing: What is done to images before normalisation, by name (``resize``, ``crop`` in
+            pixels, ``interpolation``); empty when they are taken as they are.
+        recipe: Name of the training recipe, or a description of the training.
+        seed: Of the training.
+        measured: Every measurement of these weights.
+        sha256: Of the file, in hexadecimal; eight or more leading digits where the publisher gives
+            no more.
+        size: Of the file, in bytes.
+        file: Name of the file, in the folder ``weights`` beside the card's.
+        source: Where the weights come from: an address, or in words.
+        licence: Under which they may be used.
+        notes: Anything else.
+    """
+
+    name: str
+    architecture: str
+    num_classes: int
+    arguments: Mapping[str, Value] = field(default_factory=dict)
+    dataset: str = ""
+    split: str = ""
+    normalization: str | None = None
+    classes: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Value] = field(default_factory=dict)
+    recipe: str = ""
+    seed: int | None = None
+    measured: tuple[Measured, ...] = ()
+    sha256: str = ""
+    size: int | None = None
+    file: str = ""
+    source: str = ""
+    licence: str = ""
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        for problem in _problems(self):
+            raise CheckpointError(f"card of {self.name!r}: {problem}")
+
+    def with_measured(self, measured: Measured) -> Card:
+        """The card with one more measurement, in place of an older one on the same images."""
+        kept = (
+            m for m in self.measured if (m.dataset, m.split) != (measured.dataset, measured.split)
+        )
+        return replace(self, measured=(*kept, measured))
+
+
+def _problems(card: Card) -> list[str]:
+    """What is wrong with a card's values, in words."""
+    problems = []
+    for key, pattern in _TEXTS.items():
+        value = getattr(card, key)
+        if key == "normalization" and value is None:
+            continue
+        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
+            problems.append(f"{key} is {value!r}, expected {_MEANT[key]}")
+    for key in ("num_classes", "seed", "size"):
+        value = getattr(card, key)
+        least = 1 if key == "num_classes" else 0
+        if value is None and key != "num_classes":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            problems.append(f"{key} is {value!r}, expected a whole number of at least {least}")
+    if not all(isinstance(name, str) for name in card.classes):
+        problems.append("classes holds something else than names")
+    elif card.classes and len(card.classes) != card.num_classes:
+        problems.append(f"{len(card.classes)} names for {card.num_classes} classes")
+    problems += [p for m in card.measured for p in _measured_problems(m)]
+    for key in ("arguments", "preprocessing"):
+        wrong = [k for k, v in getattr(card, key).items() if not isinstance(v, (str, int, float))]
+        if wrong:
+            problems.append(f"{key} has a value of no simple kind for {wrong[0]!r}")
+    return problems
+
+
+def _measured_problems(measured: Measured) -> list[str]:
+    counts = (measured.correct, measured.total)
+    if any(isinstance(count, bool) or not isinstance(count, int) for count in counts):
+        return [f"measured counts are {counts!r}, expected whole numbers"]
+    if not 0 <= measured.correct <= measured.total or not measured.total:
+        return [f"{measured.correct} correct of {measured.total} images cannot be"]
+    return []
+
+
+_FREE = ("dataset", "split", "normalization", "recipe", "source", "licence", "notes")
+_TEXTS = {
+    "name": _NAME.pattern,
+    "architecture": r"[^\s]+",
+    "sha256": r"|[0-9a-f]{8,64}",
+    "file": rf"|{_NAME.pattern}",
+    **dict.fromkeys(_FREE, r".*"),
+}
+_MEANT = {
+    "name": "letters, digits, dots, dashes and underscores",
+    "architecture": "the name of an architecture",
+    "sha256": "8 to 64 hexadecimal digits",
+    "file": "a plain file name",
+    **dict.fromkeys(_FREE, "text"),
+}
+
+
+def read_card(path: str | Path) -> Card:
+    """Read a card.
+
+    Args:
+        path: Of the TOML file.
+
+    Raises:
+        CheckpointError: When it cannot be read, or is no card.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST_CARD:
+            raise CheckpointError(f"card {path} is larger than {_LARGEST_CARD} bytes")
+        return parse_card(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"card {path} cannot be read: {error}") from error
+
+
+def parse_card(text: str, origin: str = "card") -> Card:
+    """Make a card from its TOML text.
+
+    Args:
+        text: The contents of the file.
+        origin: What to call it in an error.
+
+    Raises:
+        CheckpointError: When the text is no TOML, or a field is missing, unknown or of a wrong
+            kind.
+    """
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{origin} is no TOML: {reason}") from error
+    known = {entry.name for entry in fields(Card)}
+    unknown = sorted(set(table) - known)
+    missing = [key for key in ("name", "architecture", "num_classes") if key not in table]
+    if unknown or missing:
+        raise CheckpointError(
+            f"{origin} is no card: unknown {', '.join(unknown) or 'nothing'}, "
+            f"missing {', '.join(missing) or 'nothing'}"
+        )
+    try:
+        measured = tuple(Measured(**entry) for entry in table.pop("measured", []))
+        classes = tuple(table.pop("classes", ()))
+        return Card(**table, measured=measured, classes=classes)
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(f"{origin} is no card: {error}") from error
+
+
+def write_card(card: Card, path: str | Path) -> None:
+    """Write a card as TOML, all or nothing.
+
+    Args:
+        card: What to write.
+        path: The file; its folder is made.
+
+    Raises:
+        OutputError: When it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(_to_toml(card), encoding="utf-8")
+        partial.replace(path)
+    except (OSError, UnicodeEncodeError) as error:
+        raise OutputError(f"card {path} cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _to_toml(card: Card) -> str:
+    scalars, tables = [], []
+    for entry in fields(Card):
+        value = getattr(card, entry.name)
+        if value in (None, "", ()) or value == {}:
+            continue
+        if isinstance(value, Mapping):
+            tables += ["", f"[{entry.name}]", *map(_line, value.items())]
+        elif entry.name == "measured":
+            for one in value:
+                tables += ["", "[[measured]]", *map(_line, vars(one).items())]
+        else:
+            scalars.append(_line((entry.name, value)))
+    return "\n".join([*scalars, *tables]) + "\n"
+
+
+def _line(item: tuple[str, Any]) -> str:
+    key, value = item
+    bare = _BARE_KEY.fullmatch(key)
+    return f"{key if bare else _toml_string(key)} = {_toml_value(value)}"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _toml_string(value)
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return repr(value)
+
+
+def _toml_string(text: str) -> str:
+    """A basic string: JSON's escapes are TOML's, but for the delete character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
