@@ -31,9 +31,12 @@ class Outcome:
     @property
     def error(self) -> float:
         """Share of the images that are misclassified; NaN where logits were not finite."""
-        return math.nan if self.nonfinite or not self.total else 1 - self.correct / self.total
+        return self._share(self.total - self.correct)
 
     @property
     def loss(self) -> float:
         """Mean cross-entropy in nats; NaN where logits were not finite."""
-        return math.nan if self.nonfinite or not self.total else self.loss_sum / self.total
+        return self._share(self.loss_sum)
+
+    def _share(self, amount: float) -> float:
+        return math.nan if self.nonfinite or not self.total else amount / self.total

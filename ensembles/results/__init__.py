@@ -1,1 +1,23 @@
+"""Results as tidy tables: made from outcomes, written, read back, with their provenance."""
 
+from ensembles.results.files import (
+    atomic,
+    check_writable,
+    frame_to_csv,
+    frame_to_json,
+    read_frame,
+    write_frame,
+)
+from ensembles.results.frames import lesion_frame
+from ensembles.results.provenance import provenance
+
+__all__ = [
+    "atomic",
+    "check_writable",
+    "frame_to_csv",
+    "frame_to_json",
+    "lesion_frame",
+    "provenance",
+    "read_frame",
+    "write_frame",
+]

@@ -1,0 +1,85 @@
+"""Where, when and with what a result was made."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["provenance"]
+
+_PACKAGES = ("ensembles", "torch", "torchvision", "numpy")
+
+
+def provenance(
+    *,
+    device: str = "cpu",
+    precision: str | None = None,
+    threads: int | None = None,
+    details: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Collect what a reader needs to make a result again.
+
+    Args:
+        device: Device that the work runs on, as torch writes it (``cpu``, ``cuda:0``, ``mps``).
+        precision: ``fp32``, ``tf32`` or ``bf16``.
+        threads: Threads that torch uses.
+        details: Anything else worth keeping: model, checkpoint, data set and its hash.
+
+    Returns:
+        A dictionary that can be written as JSON: ``time`` (UTC, ISO 8601), ``command``,
+        ``git_commit`` of the current folder (``-dirty`` where files differ from it, None
+        outside a repository), ``versions``, ``platform``, ``device``, ``device_name``,
+        ``precision``, ``threads``, and the details.
+    """
+    versions = {name: _version(name) for name in _PACKAGES}
+    return {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "git_commit": _git_commit(),
+        "versions": {**versions, "python": platform.python_version()},
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": _device_name(device),
+        "precision": precision,
+        "threads": threads,
+        **(details or {}),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch  # noqa: PLC0415  (only a run on a GPU needs it here)
+
+        return torch.cuda.get_device_name(device)
+    return _processor()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
