@@ -34,6 +34,7 @@ class Block(nn.Module):
         out_shape: Shape of its output, without the batch.
         weight_layers: Weight layers on the longest road of the branch.
         shortcut_layers: Weight layers on the shortcut.
+        aligned: Whether branch and shortcut have one shape, so that neither is broadcast.
         adapter: What takes the block's place when it is deleted; residual and dense blocks keep
             their shortcut instead.
     """
@@ -52,6 +53,7 @@ class Block(nn.Module):
         post: nn.Module | None = None,
         adapter: Adapter | None = None,
         layers: tuple[int, int] = (0, 0),
+        aligned: bool = False,
     ) -> None:
         super().__init__()
         self.index, self.name, self.kind = index, name, kind
@@ -60,6 +62,7 @@ class Block(nn.Module):
         self.before, self.pre, self.branch = before, pre, branch
         self.shortcut, self.post = shortcut, post
         self.adapter = adapter
+        self.aligned = aligned
 
     @property
     def is_transition(self) -> bool:

@@ -124,6 +124,7 @@ def _block(
     core = segments[span.core]
     assert core.shortcut is not None
     join = "concat" if core.kind == "dense" else "add"
+    roads = {graph.sizes[road.name].shape for road in (core.shortcut, *core.branches)}
     return Block(
         index=index,
         name=span.name,
@@ -134,6 +135,7 @@ def _block(
         shortcut=_between(graph, core.entry, core.shortcut, "Shortcut"),
         branch=extract(graph, core.entry, core.branches, "Branch", join=join),
         post=_between(graph, core.exit, exit_, "Post"),
+        aligned=roads == {graph.sizes[core.exit.name].shape},
         layers=(
             max(_depth(graph, road, core.entry) for road in core.branches),
             _depth(graph, core.shortcut, core.entry),

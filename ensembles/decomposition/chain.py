@@ -169,7 +169,9 @@ class Graph:
         first, second = sorted(roads, key=cost.__getitem__)[:2]
         if not any(layers for layers, _ in cost.values()):
             return None
-        if cost[first] == cost[second] or (first is not entry and cost[first][0] == cost[second][0]):
+        if cost[first] == cost[second] or (
+            first is not entry and cost[first][0] == cost[second][0]
+        ):
             return Segment(entry, exit_, "parallel", branches=tuple(roads))
         rest = tuple(road for road in roads if road is not first)
         return Segment(entry, exit_, "residual", first, rest)
@@ -244,4 +246,3 @@ def _attribute(root: nn.Module, path: str) -> object:
     for part in path.split("."):
         value = getattr(value, part)
     return value
-

@@ -42,9 +42,7 @@ def extract(
     for node in needed:
         if node.meta.get("batch_size"):
             _, _, _, factor, offset = node.args
-            placed[node] = part.call_function(
-                size_affine, (placed[entry], *batch, factor, offset)
-            )
+            placed[node] = part.call_function(size_affine, (placed[entry], *batch, factor, offset))
         else:
             placed[node] = part.node_copy(node, placed.__getitem__)
     ends = [placed[node] for node in exits]

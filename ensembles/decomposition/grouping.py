@@ -111,7 +111,9 @@ def _owner(scopes: dict[int, str], i: int) -> Callable[[Segment], bool] | None:
     """Tell which segments lie in the module of block i; None if it shares the module."""
     scope = scopes[i]
     within = scope + "."
-    shared = any(other == scope or other.startswith(within) for j, other in scopes.items() if j != i)
+    shared = any(
+        other == scope or other.startswith(within) for j, other in scopes.items() if j != i
+    )
     if not scope or shared:
         return None
     return lambda segment: (scope_of(segment.exit) + ".").startswith(within)
@@ -225,9 +227,7 @@ def _span_of(graph: Graph, segments: Sequence[Segment], name: str) -> Span:
     def inside(node: fx.Node) -> bool:
         return (scope_of(node) + ".").startswith(name + ".")
 
-    touched = [
-        i for i, segment in enumerate(segments) if any(map(inside, _nodes(graph, segment)))
-    ]
+    touched = [i for i, segment in enumerate(segments) if any(map(inside, _nodes(graph, segment)))]
     if not touched:
         raise DecompositionError(f"the module {name} does nothing to the images")
     start, stop = touched[0], touched[-1] + 1

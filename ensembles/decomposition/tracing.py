@@ -82,7 +82,9 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         leaves, functions = _timm_leaves()
         super().__init__(
-            autowrap_modules=(math,), autowrap_functions=tuple(functions), param_shapes_constant=True
+            autowrap_modules=(math,),
+            autowrap_functions=tuple(functions),
+            param_shapes_constant=True,
         )
         self._leaves = tuple(leaves)
 
@@ -173,9 +175,7 @@ def _exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
     batch = torch.export.Dim.AUTO if hasattr(torch.export.Dim, "AUTO") else torch.export.Dim("b")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(
-            model, (example,), dynamic_shapes=({0: batch},), strict=False
-        )
+        program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
         traced = program.module()
     for node in list(traced.graph.nodes):
         if node.op in ("call_module", "call_function") and "guard" in str(node.target):

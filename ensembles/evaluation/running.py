@@ -1,0 +1,213 @@
+"""A sweep of lesions over a data set: batches in, counts out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ensembles.data import batches
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.tracing import exact_attention
+from ensembles.errors import DataError, EvaluationError, LesionError, UsageError, nearest
+from ensembles.evaluation.devices import choose_device, compute_dtype, exact_mathematics, is_oom
+from ensembles.evaluation.engines import Direct, Engine, SharedPrefixes
+from ensembles.evaluation.outcome import Outcome
+from ensembles.lesions import Lesion, check
+
+__all__ = ["EngineName", "check_lesions", "default_batch_size", "evaluate"]
+
+EngineName = Literal["shared", "direct"]
+Progress = Callable[[int, int], None]
+_ACTIVATION_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20, "mps": 128 << 20}
+
+
+def evaluate(
+    net: Decomposition,
+    data: object,
+    lesions: Iterable[Lesion],
+    *,
+    batch_size: int | None = None,
+    device: str | torch.device = "auto",
+    precision: str = "fp32",
+    engine: str = "shared",
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Run every lesion over every image once, in a fixed order.
+
+    Args:
+        net: The decomposition; left as it is.
+        data: One of our data sets, a torch `Dataset` of (image, label), or an iterable of batches.
+        lesions: The lesions; their order is that of the result.
+        batch_size: Images at a time; by default as many as suit the device. Halved whenever memory
+            runs out, with nothing lost or counted twice.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "fp32", "tf32" (CUDA) or "bf16".
+        engine: "shared" runs each common prefix of the lesions once, on folded parts; "direct" runs
+            each lesion whole, as its oracle.
+        progress: Called with (work done, all work or 0 if unknown), in lesions times images.
+
+    Returns:
+        One outcome for each lesion: images classified correctly, images, summed cross-entropy
+        (nats), and images whose logits are not finite.
+
+    Raises:
+        LesionError: If a lesion does not fit the network.
+        UsageError: If an argument has no meaning.
+        DataError: If the images or labels do not fit the network, or there are none.
+        EvaluationError: If memory runs out for a single image, or the intact network's logits are
+            not finite.
+    """
+    sweep = list(lesions)
+    check_lesions(net, sweep)
+    place = choose_device(device)
+    dtype = compute_dtype(precision, place)
+    runner = _engine(engine)(_private(net), sweep, place, dtype)
+    size = batch_size if batch_size is not None else default_batch_size(net, place)
+    if size < 1:
+        raise UsageError(f"batch size {size}; expected 1 or more")
+    counter = _Counter(runner, sweep, net.input_shape, place)
+    total = len(sweep) * len(data) if hasattr(data, "__len__") and _counts_images(data) else 0
+    with torch.inference_mode(), exact_mathematics(precision), exact_attention():
+        for images, labels in batches(data, size):
+            counter.add(images, labels)
+            if progress is not None:
+                progress(counter.total * len(sweep), total)
+    if counter.total == 0:
+        raise DataError("the data set holds no image; expected one or more")
+    return counter.outcomes()
+
+
+def _counts_images(data: object) -> bool:
+    return isinstance(data, torch.utils.data.Dataset)
+
+
+def _private(net: Decomposition) -> Decomposition:
+    """A copy that can be moved and rounded; the graph of the whole network is not needed."""
+    return copy.deepcopy(net, {id(net.traced): None})
+
+
+def _engine(name: str) -> type[Direct] | type[SharedPrefixes]:
+    engines: dict[str, type[Direct] | type[SharedPrefixes]] = {
+        "shared": SharedPrefixes,
+        "direct": Direct,
+    }
+    if name not in engines:
+        names = get_args(EngineName)
+        raise UsageError(f"engine '{name}'; expected {' or '.join(names)}" + nearest(name, names))
+    return engines[name]
+
+
+def check_lesions(net: Decomposition, lesions: Sequence[Lesion]) -> None:
+    """Hold lesions against a network before anything runs.
+
+    Raises:
+        LesionError: Naming the block that does not exist, or cannot be deleted, moved or repeated.
+    """
+    shapes = [(block.in_shape, block.out_shape) for block in net]
+    for lesion in lesions:
+        check(lesion, shapes, net.transitions)
+        for index in lesion.blocks if lesion.kind == "delete" else ():
+            block = net.block(index)
+            if not block.deletable:
+                raise LesionError(
+                    f"delete of block {index} ({block.name}): it turns shape {block.in_shape} into "
+                    f"{block.out_shape}, and no map without parameters does; leave it out"
+                )
+
+
+def default_batch_size(net: Decomposition, device: torch.device) -> int:
+    """As many images as keep the widest activation between blocks to some megabytes."""
+    widest = max(_numel(shape) for block in net for shape in (block.in_shape, block.out_shape))
+    size = _ACTIVATION_BYTES.get(device.type, 16 << 20) // (4 * widest)
+    return int(min(max(size, 1), 2000))
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    return int(torch.Size(shape).numel())
+
+
+class _Counter:
+    """Counts what comes out, a batch at a time; a batch that fails for memory is halved."""
+
+    def __init__(
+        self, runner: Engine, sweep: Sequence[Lesion], shape: tuple[int, ...], device: torch.device
+    ) -> None:
+        self.runner, self.sweep, self.shape, self.device = runner, sweep, shape, device
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.zeros(len(sweep), 3, dtype=wide, device=device)
+        self.total = 0
+        self.largest: int | None = None
+
+    def add(self, images: Tensor, labels: Tensor) -> None:
+        """Run the sweep on a batch and count; the counts change only when all of it succeeded."""
+        self._check(images)
+        step = min(self.largest or len(images), len(images))
+        done = 0
+        while done < len(images):
+            part = slice(done, done + step)
+            try:
+                sums = self._run(images[part], labels[part])
+            except (RuntimeError, MemoryError) as error:
+                if not is_oom(error):
+                    raise
+                if step == 1:
+                    raise EvaluationError(
+                        f"memory ran out on {self.device} for a single image; "
+                        "use another device or --precision bf16"
+                    ) from error
+                step = self.largest = step // 2
+            else:
+                self.sums += sums
+                done += len(images[part])
+                self.total += len(images[part])
+                continue
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _check(self, images: Tensor) -> None:
+        if tuple(images.shape[1:]) != self.shape:
+            raise DataError(
+                f"the images have shape {tuple(images.shape[1:])}; the network was taken apart for "
+                f"{self.shape}: resize the images, or decompose with such images"
+            )
+
+    def _run(self, images: Tensor, labels: Tensor) -> Tensor:
+        images = images.to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        sums = torch.zeros_like(self.sums)
+        for lesion, raw in self.runner.run(images):
+            logits = raw.float()
+            if lesion == 0 or self.total == 0:
+                self._check_labels(labels, logits)
+            finite = torch.isfinite(logits).all(-1)
+            loss = F.cross_entropy(logits, labels, reduction="none")
+            correct = (logits.argmax(-1) == labels) & finite
+            sums[lesion, 0] = correct.sum()
+            sums[lesion, 1] = torch.where(finite, loss, 0.0).to(sums.dtype).sum()
+            sums[lesion, 2] = (~finite).sum()
+        return sums
+
+    def _check_labels(self, labels: Tensor, logits: Tensor) -> None:
+        if int(labels.max()) >= logits.shape[-1] or int(labels.min()) < 0:
+            raise DataError(
+                f"the data have a label {int(labels.max())}, the network {logits.shape[-1]} "
+                "classes (0 to "
+                f"{logits.shape[-1] - 1}); load a network with as many classes as the data"
+            )
+
+    def outcomes(self) -> list[Outcome]:
+        """The counts as outcomes, in the order of the sweep."""
+        found = []
+        for lesion, (correct, loss, bad) in zip(self.sweep, self.sums.tolist(), strict=True):
+            if lesion.kind == "none" and bad:
+                raise EvaluationError(
+                    f"the intact network gives logits that are not finite for {int(bad)} of "
+                    f"{self.total} images; check the normalisation, or use --precision fp32"
+                )
+            found.append(Outcome(lesion, int(correct), self.total, float(loss), int(bad)))
+        return found
