@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -68,7 +69,7 @@ def _recut(items: Iterator[Any], batch_size: int, *, once: bool) -> Iterator[tup
     shape: torch.Size | None = None
     images: list[Tensor] = []
     labels: list[Tensor] = []
-    waiting = 0
+    waiting = total = 0
     for number, item in enumerate(items):
         some, theirs = _pair(item, number)
         if shape is not None and some.shape[1:] != shape:
@@ -80,18 +81,25 @@ def _recut(items: Iterator[Any], batch_size: int, *, once: bool) -> Iterator[tup
         images.append(some)
         labels.append(theirs)
         waiting += len(some)
+        total += len(some)
         if waiting >= batch_size:
-            joined, numbers = torch.cat(images), torch.cat(labels)
+            joined, numbers = _join(images), _join(labels)
             whole = waiting - waiting % batch_size
             for start in range(0, whole, batch_size):
                 yield joined[start : start + batch_size], numbers[start : start + batch_size]
             images, labels = [joined[whole:]], [numbers[whole:]]
             waiting -= whole
-    if shape is None:
+    if not total:
         reason = "; a generator can be read only once" if once else ""
         raise DataError(f"the data holds no images; expected at least one{reason}")
     if waiting:
-        yield torch.cat(images), torch.cat(labels)
+        yield _join(images), _join(labels)
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """One tensor of all parts, without a copy where there is only one with anything in it."""
+    filled = [part for part in parts if len(part)]
+    return filled[0] if len(filled) == 1 else torch.cat(filled)
 
 
 def _pair(item: Any, number: int) -> tuple[Tensor, Tensor]:
@@ -131,13 +139,9 @@ def _pair(item: Any, number: int) -> tuple[Tensor, Tensor]:
 def _tensor(value: Any, what: str, number: int) -> Tensor:
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, (int, float, np.ndarray, np.generic)):
-        return torch.as_tensor(value)
-    if isinstance(value, (list, tuple)):
-        try:
+    if isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
+        with contextlib.suppress(ValueError, TypeError, RuntimeError):
             return torch.as_tensor(value)
-        except (ValueError, TypeError, RuntimeError):
-            pass
     hint = "; add a transform to tensors" if what == "image" else ""
     raise DataError(
         f"item {number} of the data has a {type(value).__name__} as {what}; expected a tensor{hint}"

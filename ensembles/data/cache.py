@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
 
 import platformdirs
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ensembles.data.sources import MemorySource
 
-__all__ = ["cache_folder", "data_folder", "load", "save"]
+__all__ = ["cache_folder", "data_folder", "home_expanded", "load", "save"]
 
 _FORM = "1"
 
@@ -24,7 +24,7 @@ def cache_folder() -> Path:
     """Where decoded images lie: ``$ENSEMBLES_CACHE``, or the user's cache folder."""
     named = os.environ.get("ENSEMBLES_CACHE")
     if named:
-        return Path(named).expanduser()
+        return home_expanded(named)
     return Path(platformdirs.user_cache_dir("ensembles")) / "decoded"
 
 
@@ -32,8 +32,16 @@ def data_folder(root: str | os.PathLike[str] | None = None) -> Path:
     """Where downloaded data sets lie: ``root``, ``$ENSEMBLES_DATA``, or the user's cache folder."""
     named = root or os.environ.get("ENSEMBLES_DATA")
     if named:
-        return Path(named).expanduser()
+        return home_expanded(named)
     return Path(platformdirs.user_cache_dir("ensembles")) / "data"
+
+
+def home_expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading ``~`` replaced, where there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def load(slot: str, key: str) -> tuple[MemorySource, tuple[str, ...]] | None:
@@ -54,9 +62,7 @@ def load(slot: str, key: str) -> tuple[MemorySource, tuple[str, ...]] | None:
             if about.get("key") != key or about.get("form") != _FORM:
                 return None
             source = MemorySource(file.get_tensor("images"), file.get_tensor("labels"))
-        if source.digest.hex() != about["digest"]:
-            return None
-        if len(source.images) != len(source.labels) or source.images.dtype != torch.uint8:
+        if _checksum(source, about["classes"]) != about["checksum"]:
             return None
         return source, tuple(json.loads(about["classes"]))
     except (OSError, SafetensorError, KeyError, ValueError):
@@ -74,11 +80,12 @@ def save(slot: str, key: str, source: MemorySource, classes: tuple[str, ...]) ->
         source: Images and labels.
         classes: Names of the classes.
     """
+    names = json.dumps(classes)
     about = {
         "form": _FORM,
         "key": key,
-        "digest": source.digest.hex(),
-        "classes": json.dumps(classes),
+        "classes": names,
+        "checksum": _checksum(source, names),
     }
     path = _path(slot)
     with contextlib.suppress(OSError, SafetensorError):
@@ -91,6 +98,15 @@ def save(slot: str, key: str, source: MemorySource, classes: tuple[str, ...]) ->
             Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _checksum(source: MemorySource, classes: str) -> str:
+    content = hashlib.sha256(classes.encode())
+    for tensor in (source.images, source.labels):
+        content.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    content.update(source.labels.contiguous().numpy().tobytes())
+    content.update(source.digest)
+    return content.hexdigest()
 
 
 def _path(slot: str) -> Path:

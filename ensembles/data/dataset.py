@@ -88,6 +88,9 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         image = self.normalization(self._source.read(index, index + 1))[0]
         return image, int(self._source.labels[index])
 
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        return (self[index] for index in range(len(self)))
+
     def batches(self, batch_size: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The images in their fixed order, each once.
 

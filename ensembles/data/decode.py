@@ -25,6 +25,7 @@ __all__ = [
     "decode",
     "different_sizes",
     "output_size",
+    "unreadable",
     "workers",
 ]
 
@@ -95,7 +96,7 @@ def output_size(path: str, size: tuple[int, int] | None) -> tuple[int, int]:
         with Image.open(path, formats=_FORMATS) as image:
             return image.height, image.width
     except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def decode(
@@ -122,9 +123,11 @@ def decode(
         DataError: Naming the first file in order that is damaged or of another size.
     """
     pixels = np.empty((len(paths), 3, *expected), dtype=np.uint8)
+    threads = workers()
+    chunk = min(_CHUNK, -(-len(paths) // (4 * threads)))
 
     def work(start: int) -> int:
-        stop = min(start + _CHUNK, len(paths))
+        stop = min(start + chunk, len(paths))
         for index in range(start, stop):
             image = _read(paths[index], size)
             if image.shape[:2] != expected:
@@ -141,8 +144,8 @@ def decode(
         leave=False,
         disable=None if progress else True,
     )
-    with bar, ThreadPoolExecutor(workers()) as pool:
-        for done in pool.map(work, range(0, len(paths), _CHUNK)):
+    with bar, ThreadPoolExecutor(threads) as pool:
+        for done in pool.map(work, range(0, len(paths), chunk)):
             bar.update(done)
     return torch.from_numpy(pixels)
 
@@ -156,9 +159,10 @@ def _read(path: str, size: tuple[int, int] | None) -> NDArray[np.uint8]:
                     f"{path} has pixels of mode {file.mode}; expected 8 bits a channel, "
                     "so convert the file first"
                 )
-            image = file.convert("RGB")
+            # Straight to RGB, Pillow warns of palettes with transparency; the colours are the same.
+            image = (file.convert("RGBA") if file.mode == "P" else file).convert("RGB")
     except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if size is not None:
         from torchvision.transforms.v2 import functional  # noqa: PLC0415 (slow to import)
 
@@ -168,7 +172,8 @@ def _read(path: str, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _unreadable(path: str, error: BaseException) -> DataError:
+def unreadable(path: str, error: BaseException) -> DataError:
+    """The error for a file that cannot be read or decoded."""
     if isinstance(error, OSError) and error.strerror:
         return DataError(f"cannot read the image {path}: {error.strerror}")
     reason = " ".join(str(error).replace(repr(path), "it").split()) or type(error).__name__

@@ -57,6 +57,16 @@ def scan(folder: Path, split: str) -> ImageTree:
         DataError: When there is no such folder, split or image, or the images lie elsewhere in the
             tree; says what was found and what was expected.
     """
+    try:
+        return _scan(folder, split)
+    except OSError as error:
+        raise DataError(
+            f"cannot read {error.filename or folder}: {error.strerror or error}; expected a "
+            f"readable folder with {_LAYOUT}"
+        ) from error
+
+
+def _scan(folder: Path, split: str) -> ImageTree:
     base, split, classes = _layout(folder, split)
     paths: list[str] = []
     labels: list[int] = []
@@ -144,20 +154,22 @@ def _layout(folder: Path, split: str) -> tuple[Path, str, tuple[str, ...]]:
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; expected a folder with {_LAYOUT}")
     subfolders = _subfolders(folder)
-    if any(_holds_images(Path(entry.path)) for entry in subfolders):
-        if split.lower() != "all" and match_split(split, SPLIT_NAMES) is None:
-            choose_split(split, ["all", *SPLIT_NAMES], f"{folder}, which has no split folders,")
-        return folder, "all", tuple(entry.name for entry in subfolders)
     splits = [
         entry.name
         for entry in subfolders
         if any(_holds_images(Path(inner.path)) for inner in _subfolders(Path(entry.path)))
     ]
-    known = [name for name in splits if name.lower() in SPLIT_NAMES]
-    if match_split(split, splits) is None and not known:
-        raise _misplaced(folder)
-    name = choose_split(split, splits, str(folder))
-    return folder / name, name, _split_classes(folder, name, splits)
+    own = match_split(split, (entry.name for entry in subfolders), stand_ins=False)
+    if splits and (own in splits or any(name.lower() in SPLIT_NAMES for name in splits)):
+        if own is not None and own not in splits:
+            raise _misplaced(folder / own, "CLASS/IMAGE")
+        name = choose_split(split, splits, str(folder))
+        return folder / name, name, _split_classes(folder, name, splits)
+    if not any(_holds_images(Path(entry.path)) for entry in subfolders):
+        raise _misplaced(folder, _LAYOUT)
+    if split.lower() != "all" and match_split(split, SPLIT_NAMES) is None:
+        choose_split(split, ["all", *SPLIT_NAMES], f"{folder}, which has no split folders,")
+    return folder, "all", tuple(entry.name for entry in subfolders)
 
 
 def _split_classes(folder: Path, name: str, splits: list[str]) -> tuple[str, ...]:
@@ -186,7 +198,11 @@ def _list_class(base: Path, folder: Path) -> tuple[list[os.DirEntry[str]], int]:
             images.append(entry)
         elif entry.is_file():
             others += 1
-        elif entry.is_dir() and not _is_hidden(entry) and (deep := _first_image(Path(entry.path))):
+        elif (
+            entry.is_dir()
+            and not _is_hidden(entry.name)
+            and (deep := _first_image(Path(entry.path)))
+        ):
             raise DataError(
                 f"{base} is nested wrongly: found an image at {deep.relative_to(base)}, expected "
                 f"CLASS/IMAGE; {_advice(deep)}"
@@ -200,19 +216,19 @@ def _list_class(base: Path, folder: Path) -> tuple[list[os.DirEntry[str]], int]:
     return images, others
 
 
-def _misplaced(folder: Path) -> DataError:
+def _misplaced(folder: Path, expected: str) -> DataError:
     """The error for a tree with images in the wrong places, or nowhere."""
     image = _first_image(folder)
     if image is None:
         files = sum(len(names) for _, _, names in os.walk(folder))
-        found = f"{files} other files" if files else "nothing"
+        found = f"{files:,} other files" if files else "nothing"
         return DataError(
-            f"{folder} holds no images (found {found}); expected {_LAYOUT} with images "
+            f"{folder} holds no images (found {found}); expected {expected} with images "
             f"of {', '.join(EXTENSIONS)}"
         )
     return DataError(
         f"{folder} is nested wrongly: found an image at {image.relative_to(folder)}, expected "
-        f"{_LAYOUT}; {_advice(image)}"
+        f"{expected}; {_advice(image)}"
     )
 
 
@@ -226,7 +242,7 @@ def _advice(image: Path) -> str:
 
 def _first_image(folder: Path) -> Path | None:
     for current, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in sorted(names):
             if _has_image_name(name):
                 return Path(current) / name
@@ -234,7 +250,7 @@ def _first_image(folder: Path) -> Path | None:
 
 
 def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
-    found = [entry for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry)]
+    found = [entry for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry.name)]
     return sorted(found, key=lambda entry: entry.name)
 
 
@@ -247,12 +263,13 @@ def _count_files(folder: Path) -> int:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return _has_image_name(entry.name) and entry.is_file()
+    # A broken link counts, so that it is reported and not passed over.
+    return _has_image_name(entry.name) and (entry.is_file() or entry.is_symlink())
 
 
 def _has_image_name(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
 
 
-def _is_hidden(entry: os.DirEntry[str]) -> bool:
-    return entry.name.startswith(".") or entry.name == "__MACOSX"
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ensembles.data.cache import data_folder
+from ensembles.data.cache import data_folder, home_expanded
 from ensembles.data.dataset import ImageDataset, check_limit
 from ensembles.data.decode import ImageSize, check_image_size
 from ensembles.data.digits import CLASSES, load_digits
@@ -60,7 +60,7 @@ def dataset(
     chosen = None if normalize is None else Normalization.parse(normalize)
     name = _registered(name_or_folder)
     if name is None:
-        folder = Path(name_or_folder).expanduser()
+        folder = home_expanded(name_or_folder)
         tree = scan(folder, split)
         source = open_tree(tree, size, limit)
         result = ImageDataset(
@@ -86,11 +86,11 @@ def _registered(name_or_folder: str | os.PathLike[str]) -> str | None:
         return None
     if name_or_folder in SETS:
         return name_or_folder
-    path = Path(name_or_folder).expanduser()
-    if path.exists():
+    path = home_expanded(name_or_folder)
+    if name_or_folder and path.exists():
         return None
     name = canonical_name(name_or_folder)
-    if name is None and path.name == name_or_folder:
+    if name is None and os.sep not in name_or_folder:
         raise DataError(
             f"no data set or folder {name_or_folder!r}; known are {', '.join(SETS)}"
             f"{nearest(name_or_folder.lower(), SETS)}"

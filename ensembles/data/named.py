@@ -7,7 +7,10 @@ import hashlib
 import pickle
 import socket
 import sys
+import tarfile
+import zlib
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,9 @@ _FAILURES = (
     EOFError,
     KeyError,
     pickle.UnpicklingError,
+    HTTPException,
+    tarfile.TarError,
+    zlib.error,
 )
 _TIMEOUT_S = 30.0
 
@@ -72,7 +78,8 @@ def open_known(
         source, classes = _pixels(loaded), tuple(map(str, _classes(loaded)))
     except _FAILURES as error:
         raise _failed(name, split, root, error, here=here) from error
-    cache.save(slot, _key(name, split, root), source, classes)
+    if present(name, split, root):
+        cache.save(slot, _key(name, split, root), source, classes)
     return source, classes
 
 
@@ -94,8 +101,9 @@ def open_imagenet(
     archives = SETS["imagenet"].files[split]
     if not present("imagenet", split, root):
         raise DataError(
-            f"ImageNet ({split}) is not in {folder}; it cannot be downloaded without an account: "
-            f"put {IMAGENET_DEVKIT} and {archives[0]} from image-net.org there, or {_EMBEDDED}"
+            f"imagenet ({split}) is not in {folder}, and it cannot be downloaded without an "
+            f"account: put {IMAGENET_DEVKIT} and {archives[0]} from image-net.org there, give an "
+            f"unpacked tree {split}/CLASS/IMAGE as a folder, or {_EMBEDDED}"
         )
     try:
         with contextlib.redirect_stdout(sys.stderr):

@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ensembles.data.decode import decode, workers
+from ensembles.data.decode import decode, unreadable, workers
 
-__all__ = ["FileSource", "MemorySource", "Source"]
+__all__ = ["FileSource", "MemorySource", "Source", "spread"]
 
 
 class Source(Protocol):
@@ -43,7 +43,7 @@ class Source(Protocol):
         """The images with these indices, in this order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MemorySource:
     """Images that are all in memory.
 
@@ -79,7 +79,7 @@ class MemorySource:
         return MemorySource(self.images[indices], self.labels[indices])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FileSource:
     """Images that stay in their files and are decoded when they are read.
 
@@ -107,8 +107,11 @@ class FileSource:
         """sha256 of the files' contents and of the size that they are brought to."""
         total = hashlib.sha256(repr(self.size).encode())
         with ThreadPoolExecutor(workers()) as pool:
-            for one in pool.map(_file_digest, self.paths):
-                total.update(one)
+            try:
+                for one in pool.map(_file_digest, self.paths):
+                    total.update(one)
+            except OSError as error:
+                raise unreadable(str(error.filename), error) from error
         return total.digest()
 
     def read(self, start: int, stop: int) -> Tensor:

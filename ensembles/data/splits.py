@@ -13,7 +13,7 @@ _STAND_INS = {"test": "val", "val": "test"}
 SPLIT_NAMES = tuple(name for group in _SYNONYMS for name in group)
 
 
-def match_split(asked: str, available: Iterable[str]) -> str | None:
+def match_split(asked: str, available: Iterable[str], *, stand_ins: bool = True) -> str | None:
     """Find the part that is meant.
 
     ``val``, ``valid`` and ``validation`` are one name, as are ``train`` and ``training``, and
@@ -23,6 +23,7 @@ def match_split(asked: str, available: Iterable[str]) -> str | None:
     Args:
         asked: The name that the user gave.
         available: The names that there are.
+        stand_ins: Whether the validation and test parts may stand in for each other.
 
     Returns:
         One of ``available``, or None.
@@ -30,8 +31,8 @@ def match_split(asked: str, available: Iterable[str]) -> str | None:
     by_name = {name.lower(): name for name in available}
     group = next((g for g in _SYNONYMS if asked.lower() in g), (asked.lower(),))
     stand_in = _STAND_INS.get(group[0])
-    stand_ins = next((g for g in _SYNONYMS if g[0] == stand_in), ())
-    for name in (asked.lower(), *group, *stand_ins):
+    others = next((g for g in _SYNONYMS if stand_ins and g[0] == stand_in), ())
+    for name in (asked.lower(), *group, *others):
         if name in by_name:
             return by_name[name]
     return None
