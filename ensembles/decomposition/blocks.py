@@ -146,6 +146,7 @@ class Decomposition(nn.Module):
         head: What comes after the last block.
         model_name: The class of the model, or the name it was registered under.
         input_shape: Shape of one image: (channels, height, width).
+        num_classes: How many logits there are for an image.
         found: How many segments of each kind the network has, those not taken as blocks included.
         traced: The functional graph of the whole network.
     """
@@ -158,6 +159,7 @@ class Decomposition(nn.Module):
         head: nn.Module,
         model_name: str,
         input_shape: tuple[int, ...],
+        num_classes: int,
         found: Counter[str],
         traced: nn.Module,
     ) -> None:
@@ -165,6 +167,7 @@ class Decomposition(nn.Module):
         self.stem, self.head = stem, head
         self.blocks = nn.ModuleList(blocks)
         self.model_name, self.input_shape, self.found = model_name, input_shape, found
+        self.num_classes = num_classes
         self.traced = traced
 
     def __len__(self) -> int:

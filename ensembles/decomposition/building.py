@@ -99,6 +99,7 @@ def _assemble(
         head=_between(graph, place, graph.output, "Head") or nn.Identity(),
         model_name=name,
         input_shape=graph.sizes[graph.input.name].shape,
+        num_classes=graph.sizes[graph.output.name].shape[-1],
         found=found,
         traced=graph.traced,
     )

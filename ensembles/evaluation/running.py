@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -18,11 +18,11 @@ from ensembles.evaluation.devices import choose_device, compute_dtype, exact_mat
 from ensembles.evaluation.engines import Direct, Engine, SharedPrefixes
 from ensembles.evaluation.outcome import Outcome
 from ensembles.lesions import Lesion, check
+from ensembles.progress import Progress
 
 __all__ = ["EngineName", "check_lesions", "default_batch_size", "evaluate"]
 
 EngineName = Literal["shared", "direct"]
-Progress = Callable[[int, int], None]
 _ACTIVATION_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20, "mps": 128 << 20}
 
 

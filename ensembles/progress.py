@@ -1,0 +1,39 @@
+"""A bar on a terminal, silence in a log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["Progress", "bar"]
+
+Progress = Callable[[int, int], None]
+"""Called with the work done so far and all of it (0 where that is not known)."""
+
+
+@contextmanager
+def bar(title: str, unit: str, *, shown: bool | None = None) -> Iterator[Progress]:
+    """Show progress on standard error while a block of code runs.
+
+    Args:
+        title: What is going on.
+        unit: What is counted.
+        shown: Whether to show it; by default only on a terminal.
+
+    Yields:
+        A function that takes the work done and all of it.
+    """
+    from tqdm import tqdm  # noqa: PLC0415 - kept out of a plain import of the library
+
+    visible = sys.stderr.isatty() if shown is None else shown
+    with tqdm(
+        desc=title, unit=unit, unit_scale=True, disable=not visible, leave=False, file=sys.stderr
+    ) as display:
+
+        def update(done: int, total: int) -> None:
+            if total and display.total != total:
+                display.total = total
+            display.update(done - display.n)
+
+        yield update
