@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +181,15 @@ class TestNames:
         assert names == [
             "digits", "cifar10", "cifar100", "svhn", "mnist", "fashion-mnist", "imagenet",
         ]  # fmt: skip
+
+
+def test_the_example_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    exec(compile(example, "docs/data.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("100 (3, 32, 32) ('0', '1'")
+    assert lines[-2:] == ["64", "36"]
 
 
 class TestSubsets:

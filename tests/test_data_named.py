@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import pickle
 import socket
 import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
 
@@ -14,7 +20,7 @@ import pytest
 import scipy.io
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10, CIFAR100, SVHN, imagenet
+from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, imagenet
 
 from ensembles.data import dataset, known_datasets, named
 from ensembles.errors import DataError
@@ -121,6 +127,48 @@ class TestFormats:
             assert dataset("mnist").content_hash == first.content_hash
         write_idx(labels, np.ones(4, dtype=np.uint8))
         assert dataset("mnist").labels.tolist() == [1, 1, 1, 1]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A web server on this machine: its address and its folder."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{serving.server_port}/", folder
+        finally:
+            serving.shutdown()
+            thread.join()
+
+
+def test_download_unpacks_and_keeps_standard_output_clean(
+    server: tuple[str, Path],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address, folder = server
+    resources = []
+    for part in ("train", "t10k"):
+        for kind, array in (("images-idx3", pixels(4, 28, 28)), ("labels-idx1", pixels(4) % 10)):
+            write_idx(folder / "plain", array)
+            packed = gzip.compress((folder / "plain").read_bytes())
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(packed)
+            resources.append((f"{part}-{kind}-ubyte.gz", hashlib.md5(packed).hexdigest()))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(MNIST, "mirrors", [address])
+    monkeypatch.setattr(MNIST, "resources", resources)
+    data = dataset("mnist")
+    assert len(data) == 4
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "100%" in shown.err
+    assert dataset("mnist", download=False).content_hash == data.content_hash
+    assert (root / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file()
 
 
 class TestRefusals:
