@@ -1,5 +1,38 @@
 """The store of trained networks: cards, weights, and where they come from."""
 
 from .card import Card, Measured, parse_card, read_card, write_card
+from .files import check_sha256, file_sha256, read_state_dict
+from .fitting import build_with_weights
+from .loading import load, load_file
+from .store import (
+    Entry,
+    cache_folder,
+    fetch,
+    find,
+    list_checkpoints,
+    remove,
+    save_checkpoint,
+    user_folder,
+)
 
-__all__ = ["Card", "Measured", "parse_card", "read_card", "write_card"]
+__all__ = [
+    "Card",
+    "Entry",
+    "Measured",
+    "build_with_weights",
+    "cache_folder",
+    "check_sha256",
+    "fetch",
+    "file_sha256",
+    "find",
+    "list_checkpoints",
+    "load",
+    "load_file",
+    "parse_card",
+    "read_card",
+    "read_state_dict",
+    "remove",
+    "save_checkpoint",
+    "user_folder",
+    "write_card",
+]

@@ -36,12 +36,14 @@ class Measured:
         split: Its part.
         correct: Images classified correctly.
         total: Images seen.
+        by: Who counted, where it was not this program: ``"publisher"``.
     """
 
     dataset: str
     split: str
     correct: int
     total: int
+    by: str = ""
 
     @property
     def error(self) -> float:
@@ -137,6 +139,8 @@ def _problems(card: Card) -> list[str]:
 
 
 def _measured_problems(measured: Measured) -> list[str]:
+    if not all(isinstance(text, str) for text in (measured.dataset, measured.split, measured.by)):
+        return ["a measurement names its data set with something else than text"]
     counts = (measured.correct, measured.total)
     if any(isinstance(count, bool) or not isinstance(count, int) for count in counts):
         return [f"measured counts are {counts!r}, expected whole numbers"]
@@ -244,7 +248,11 @@ def _to_toml(card: Card) -> str:
             tables += ["", f"[{entry.name}]", *map(_line, value.items())]
         elif entry.name == "measured":
             for one in value:
-                tables += ["", "[[measured]]", *map(_line, vars(one).items())]
+                tables += [
+                    "",
+                    "[[measured]]",
+                    *(_line(item) for item in vars(one).items() if item[1] != ""),
+                ]
         else:
             scalars.append(_line((entry.name, value)))
     return "\n".join([*scalars, *tables]) + "\n"

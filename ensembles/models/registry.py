@@ -144,7 +144,10 @@ def _timm(name: str) -> Architecture | None:
     timm = import_module("timm")
     if not timm.is_model(name):
         return None
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError:
+        return None
     size: tuple[int, int, int] = config.input_size if config else (3, 224, 224)
     bare = name.partition(".")[0]
     return Architecture(

@@ -1,0 +1,76 @@
+"""Download of one file, checked before it takes its name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ensembles.errors import CheckpointError
+
+__all__ = ["download"]
+
+_CHUNK = 1 << 18
+_TIMEOUT = 30.0
+
+
+def download(url: str, path: Path, sha256: str, *, progress: bool = True) -> None:
+    """Fetch a file; it appears under its name only when it is whole and its hash is right.
+
+    Args:
+        url: Its address, over https.
+        path: Where to put it; the folder is made.
+        sha256: Expected, in hexadecimal; leading digits are enough, empty if none is published.
+        progress: Whether to show a bar on stderr.
+
+    Raises:
+        CheckpointError: When it cannot be fetched or is another file; the error names the folder
+            where a file fetched in another way belongs.
+    """
+    if not url.startswith("https://"):
+        raise CheckpointError(f"{path.name} has no https address to be fetched from ({url!r})")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = _stream(url, partial, progress)
+        if not found.startswith(sha256):
+            raise CheckpointError(
+                f"{url} gave another file: its sha256 starts with {found[:16]}, expected "
+                f"{sha256[:16]}"
+            )
+        partial.replace(path)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise CheckpointError(
+            f"{path.name} is not in {path.parent} and cannot be downloaded ({reason}): fetch {url} "
+            "by other means and put it there"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _stream(url: str, path: Path, progress: bool) -> str:
+    """Write what an address gives to a file; its sha256."""
+    request = urllib.request.Request(url, headers={"User-Agent": "ensembles"})
+    digest = hashlib.sha256()
+    with (
+        urllib.request.urlopen(request, timeout=_TIMEOUT) as answer,
+        path.open("wb") as file,
+        tqdm(
+            total=int(answer.headers.get("Content-Length") or 0) or None,
+            desc=path.name.strip(".").rsplit(".", 2)[0],
+            unit="B",
+            unit_scale=True,
+            disable=not progress,
+        ) as bar,
+    ):
+        while chunk := answer.read(_CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()
