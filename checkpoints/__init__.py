@@ -1,9 +1,11 @@
 """The store of trained networks: cards, weights, and where they come from."""
 
+from .adding import Verdict, add, verify
 from .card import Card, Measured, parse_card, read_card, write_card
 from .files import check_sha256, file_sha256, read_state_dict
 from .fitting import build_with_weights
 from .loading import load, load_file
+from .measure import count_correct
 from .store import (
     Entry,
     cache_folder,
@@ -19,9 +21,12 @@ __all__ = [
     "Card",
     "Entry",
     "Measured",
+    "Verdict",
+    "add",
     "build_with_weights",
     "cache_folder",
     "check_sha256",
+    "count_correct",
     "fetch",
     "file_sha256",
     "find",
@@ -34,5 +39,6 @@ __all__ = [
     "remove",
     "save_checkpoint",
     "user_folder",
+    "verify",
     "write_card",
 ]

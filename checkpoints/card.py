@@ -20,10 +20,12 @@ else:
 
 __all__ = ["Card", "Measured", "parse_card", "read_card", "write_card"]
 
-Value: TypeAlias = str | int | float | bool
+Value: TypeAlias = str | int | float | bool | list[Any]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+# What a card may say beside its fields, since it follows from them.
+_DERIVED = ("library", "paper")
 _LARGEST_CARD = 1 << 20
 
 
@@ -37,6 +39,8 @@ class Measured:
         correct: Images classified correctly.
         total: Images seen.
         by: Who counted, where it was not this program: ``"publisher"``.
+        content_hash: Of the images and labels, as ``ImageDataset.content_hash`` gives it; empty
+            when it is not known.
     """
 
     dataset: str
@@ -44,6 +48,7 @@ class Measured:
     correct: int
     total: int
     by: str = ""
+    content_hash: str = ""
 
     @property
     def error(self) -> float:
@@ -62,13 +67,15 @@ class Card:
         arguments: Further arguments of the architecture.
         dataset: Data set trained on; empty when it is not known.
         split: Part of it that was trained on.
+        images: Number of images trained on.
+        content_hash: Of the training data, as ``ImageDataset.content_hash`` gives it.
         normalization: Of the input, as ``Normalization.parse`` takes it (``"imagenet"``,
             ``"m,m,m/s,s,s"``); ``None`` when it is not known.
         classes: Names of the classes in the order of the logits; empty when they are not known.
         preprocessing: What is done to images before normalisation, by name (``resize``, ``crop`` in
             pixels, ``interpolation``); empty when they are taken as they are.
-        recipe: Name of the training recipe, or a description of the training.
-        seed: Of the training.
+        training: How it was trained: name of the recipe, epochs, seed, and the like.
+        recipe: Every hyper-parameter.
         measured: Every measurement of these weights.
         sha256: Of the file, in hexadecimal; eight or more leading digits where the publisher gives
             no more.
@@ -85,11 +92,13 @@ class Card:
     arguments: Mapping[str, Value] = field(default_factory=dict)
     dataset: str = ""
     split: str = ""
+    images: int | None = None
+    content_hash: str = ""
     normalization: str | None = None
     classes: tuple[str, ...] = ()
     preprocessing: Mapping[str, Value] = field(default_factory=dict)
-    recipe: str = ""
-    seed: int | None = None
+    training: Mapping[str, Value] = field(default_factory=dict)
+    recipe: Mapping[str, Value] = field(default_factory=dict)
     measured: tuple[Measured, ...] = ()
     sha256: str = ""
     size: int | None = None
@@ -101,6 +110,12 @@ class Card:
     def __post_init__(self) -> None:
         for problem in _problems(self):
             raise CheckpointError(f"card of {self.name!r}: {problem}")
+
+    @property
+    def seed(self) -> int | None:
+        """Of the training, where it is known."""
+        seed = self.training.get("seed")
+        return seed if isinstance(seed, int) else None
 
     def with_measured(self, measured: Measured) -> Card:
         """The card with one more measurement, in place of an older one on the same images."""
@@ -119,7 +134,7 @@ def _problems(card: Card) -> list[str]:
             continue
         if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
             problems.append(f"{key} is {value!r}, expected {_MEANT[key]}")
-    for key in ("num_classes", "seed", "size"):
+    for key in ("num_classes", "images", "size"):
         value = getattr(card, key)
         least = 1 if key == "num_classes" else 0
         if value is None and key != "num_classes":
@@ -131,15 +146,16 @@ def _problems(card: Card) -> list[str]:
     elif card.classes and len(card.classes) != card.num_classes:
         problems.append(f"{len(card.classes)} names for {card.num_classes} classes")
     problems += [p for m in card.measured for p in _measured_problems(m)]
-    for key in ("arguments", "preprocessing"):
-        wrong = [k for k, v in getattr(card, key).items() if not isinstance(v, (str, int, float))]
-        if wrong:
-            problems.append(f"{key} has a value of no simple kind for {wrong[0]!r}")
+    for key in _TABLES:
+        values = getattr(card, key).values()
+        if not all(isinstance(value, (str, int, float, list)) for value in values):
+            problems.append(f"{key} holds something else than texts, numbers and lists")
     return problems
 
 
 def _measured_problems(measured: Measured) -> list[str]:
-    if not all(isinstance(text, str) for text in (measured.dataset, measured.split, measured.by)):
+    texts = (measured.dataset, measured.split, measured.by, measured.content_hash)
+    if not all(isinstance(text, str) for text in texts):
         return ["a measurement names its data set with something else than text"]
     counts = (measured.correct, measured.total)
     if any(isinstance(count, bool) or not isinstance(count, int) for count in counts):
@@ -149,7 +165,8 @@ def _measured_problems(measured: Measured) -> list[str]:
     return []
 
 
-_FREE = ("dataset", "split", "normalization", "recipe", "source", "licence", "notes")
+_TABLES = ("arguments", "preprocessing", "training", "recipe")
+_FREE = ("dataset", "split", "content_hash", "normalization", "source", "licence", "notes")
 _TEXTS = {
     "name": _NAME.pattern,
     "architecture": r"[^\s]+",
@@ -200,20 +217,35 @@ def parse_card(text: str, origin: str = "card") -> Card:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{origin} is no TOML: {reason}") from error
-    known = {entry.name for entry in fields(Card)}
+    known = {entry.name for entry in fields(Card)} | set(_DERIVED)
     unknown = sorted(set(table) - known)
     missing = [key for key in ("name", "architecture", "num_classes") if key not in table]
+    if "classes" in table and "num_classes" in missing:
+        missing.remove("num_classes")
     if unknown or missing:
         raise CheckpointError(
             f"{origin} is no card: unknown {', '.join(unknown) or 'nothing'}, "
             f"missing {', '.join(missing) or 'nothing'}"
         )
     try:
-        measured = tuple(Measured(**entry) for entry in table.pop("measured", []))
-        classes = tuple(table.pop("classes", ()))
-        return Card(**table, measured=measured, classes=classes)
-    except (TypeError, AttributeError) as error:
+        return _from_table(table)
+    except (TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{origin} is no card: {error}") from error
+
+
+def _from_table(table: dict[str, Any]) -> Card:
+    values = {key: value for key, value in table.items() if key not in _DERIVED}
+    values["classes"] = tuple(values.get("classes", ()))
+    values.setdefault("num_classes", len(values["classes"]))
+    file = dict(values.pop("file", {}))
+    file.pop("format", None)
+    values["file"] = file.pop("name", "")
+    measured = values.pop("measured", [])
+    measured = [measured] if isinstance(measured, dict) else measured
+    values["measured"] = tuple(
+        Measured(**{key: value for key, value in one.items() if key != "error"}) for one in measured
+    )
+    return Card(**values, **file)
 
 
 def write_card(card: Card, path: str | Path) -> None:
@@ -239,23 +271,24 @@ def write_card(card: Card, path: str | Path) -> None:
 
 
 def _to_toml(card: Card) -> str:
-    scalars, tables = [], []
-    for entry in fields(Card):
-        value = getattr(card, entry.name)
-        if value in (None, "", ()) or value == {}:
-            continue
-        if isinstance(value, Mapping):
-            tables += ["", f"[{entry.name}]", *map(_line, value.items())]
-        elif entry.name == "measured":
-            for one in value:
-                tables += [
-                    "",
-                    "[[measured]]",
-                    *(_line(item) for item in vars(one).items() if item[1] != ""),
-                ]
-        else:
-            scalars.append(_line((entry.name, value)))
-    return "\n".join([*scalars, *tables]) + "\n"
+    tables: dict[str, Any] = {key: getattr(card, key) for key in _TABLES}
+    tables["file"] = {"name": card.file, "size": card.size, "sha256": card.sha256}
+    plain = {
+        entry.name: getattr(card, entry.name)
+        for entry in fields(Card)
+        if entry.name not in (*tables, "measured", "size", "sha256")
+    }
+    lines = _lines(plain)
+    for key, table in tables.items():
+        rows = _lines(table)
+        lines += ["", f"[{key}]", *rows] if rows else []
+    for one in card.measured:
+        lines += ["", "[[measured]]", *_lines(vars(one))]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(values: Mapping[str, Any]) -> list[str]:
+    return [_line(item) for item in values.items() if item[1] not in (None, "", ())]
 
 
 def _line(item: tuple[str, Any]) -> str:

@@ -92,7 +92,7 @@ def _torchvision_card(name: str, bare: str, member: Any) -> Card:
             "crop": transforms.crop_size[0],
             "interpolation": transforms.interpolation.value,
         },
-        recipe=member.meta.get("recipe", ""),
+        notes=f"recipe: {member.meta['recipe']}" if "recipe" in member.meta else "",
         sha256=published[1] if published else "",
         file=file,
         source=member.url,

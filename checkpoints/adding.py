@@ -1,0 +1,130 @@
+"""Bring checkpoints into the user's store, and check those that are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ensembles.data import Normalization, dataset
+from ensembles.errors import CheckpointError, EnsemblesError, UsageError
+
+from . import store
+from .card import Card, Measured
+from .loading import load, load_file
+from .measure import count_correct
+
+__all__ = ["Verdict", "add", "verify"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check of one checkpoint found.
+
+    Attributes:
+        name: Of the checkpoint.
+        place: ``"packaged"``, ``"user"`` or ``"public"``.
+        state: ``"good"``, ``"not fetched"`` or ``"bad"``.
+        problem: Why it is bad, otherwise empty.
+    """
+
+    name: str
+    place: str
+    state: str
+    problem: str = ""
+
+
+def verify(names: Iterable[str] = ()) -> list[Verdict]:
+    """Check the sha256 of checkpoints, and that each loads whole.
+
+    Args:
+        names: Of the checkpoints; by default of all.
+
+    Returns:
+        One verdict each; a public one that was never fetched is not.
+
+    Raises:
+        CheckpointError: When there is none of a name, or a card cannot be read.
+    """
+    chosen = [store.find(name) for name in names] or store.list_checkpoints()
+    return [_verdict(entry) for entry in chosen]
+
+
+def _verdict(entry: store.Entry) -> Verdict:
+    name = entry.card.name
+    if not entry.here and entry.place == "public":
+        return Verdict(name, entry.place, "not fetched")
+    try:
+        load(name)
+    except EnsemblesError as error:
+        return Verdict(name, entry.place, "bad", str(error))
+    return Verdict(name, entry.place, "good")
+
+
+def add(
+    path: str | Path,
+    name: str,
+    architecture: str,
+    *,
+    data: str | Path,
+    split: str = "test",
+    normalize: str | None = None,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 500,
+    source: str = "",
+    licence: str = "",
+    notes: str = "",
+) -> Card:
+    """Bring a file of weights into the user's store, with its error measured.
+
+    Args:
+        path: Of the file; a card beside it is taken over.
+        name: For the checkpoint.
+        architecture: As for :func:`ensembles.create_model`.
+        data: Name of a data set, or a folder, to measure the error on.
+        split: Part of it.
+        normalize: As ``Normalization.parse`` takes it; by default the card's.
+        root: Where named data sets lie.
+        limit: At most so many images.
+        batch_size: Images at a time.
+        source: Where the file comes from.
+        licence: Under which it may be used.
+        notes: Anything else.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        UsageError: When the name is taken, or no normalisation is known.
+        CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit the
+            architecture or the data.
+        DataError: When the data cannot be had.
+        OutputError: When the store cannot be written.
+    """
+    if store.lookup(name) is not None:
+        raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
+    model, known = load_file(path, architecture)
+    pixels = normalize or known.normalization
+    if pixels is None:
+        raise UsageError(
+            f"it is not known how inputs of {path} are normalised: give normalize, for example "
+            "imagenet or cifar10"
+        )
+    pixels = str(Normalization.parse(pixels))
+    images = dataset(data, split, limit=limit, normalize=pixels, root=root)
+    if len(images.classes) != known.num_classes:
+        raise CheckpointError(
+            f"{path} has {known.num_classes} classes, {images.name} has {len(images.classes)}"
+        )
+    given = {"source": source, "licence": licence, "notes": notes}
+    card = replace(
+        known,
+        name=name,
+        normalization=pixels,
+        classes=known.classes or tuple(images.classes),
+        **{key: value for key, value in given.items() if value},  # type: ignore[arg-type]
+    )
+    correct, total = count_correct(model, images, batch_size)
+    measured = Measured(images.name, images.split, correct, total, content_hash=images.content_hash)
+    return store.save_checkpoint(model, card.with_measured(measured))
