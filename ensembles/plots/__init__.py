@@ -1,0 +1,14 @@
+"""Figures from tables of results."""
+
+from ensembles.plots.choosing import plot_lesions
+from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
+from ensembles.plots.style import paper_style, save_figure
+
+__all__ = [
+    "error_by_block",
+    "error_by_count",
+    "error_by_tau",
+    "paper_style",
+    "plot_lesions",
+    "save_figure",
+]

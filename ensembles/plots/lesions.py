@@ -1,0 +1,305 @@
+"""Figures of lesion studies: error by block, by number of blocks, by Kendall tau.
+
+They follow figures 3 and 5 of Veit, Wilber and Belongie (NIPS 2016, arXiv 1605.06431). Each
+function takes one table of lesions for each network, as :func:`ensembles.lesion` returns it
+and :func:`ensembles.results.read_frame` reads it. Of its ``attrs`` they use ``model`` and
+``dataset`` (for the legend), ``chance`` (error at chance level) and ``transitions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from ensembles.errors import UsageError
+from ensembles.plots.style import GREY, INK, Look, axes_or_new, legend_above, look, paper_style
+from ensembles.statistics import error_intervals, require_columns, summary_by_tau
+
+__all__ = ["error_by_block", "error_by_count", "error_by_tau", "series_labels"]
+
+_DONE = {"delete": "deleted", "duplicate": "duplicated"}
+_INTACT_DASH = (0, (3, 2))
+_DOTTED = (0, (1, 1.5))
+_MANY_POINTS = 2000
+
+
+def error_by_block(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None = None) -> Axes:
+    """Error after the deletion (or duplication) of each single block.
+
+    Dashed: the intact network. Dotted: chance level. Hollow markers: transitions. Band:
+    Wilson's 95 % interval, where the table counts images.
+
+    Args:
+        frames: Lesions of each network; other lesions than those of single blocks are left out.
+        kind: ``delete`` or ``duplicate``.
+        ax: Axes to draw into; a new figure's where None.
+
+    Returns:
+        The axes: x block number, y top-1 error as a share.
+
+    Raises:
+        UsageError: A table lacks a column or has no lesions of single blocks.
+    """
+    singles = [_singles(frame, kind) for frame in _given(frames)]
+    with paper_style():
+        ax = axes_or_new(ax)
+        handles: list[Artist] = []
+        top, widest = 0.0, 0.0
+        for index, (frame, label) in enumerate(zip(singles, series_labels(frames), strict=True)):
+            low, high = _draw_singles(ax, frame, look(index))
+            top = np.nanmax(high, initial=top)
+            widest = np.nanmax(high - low, initial=widest)
+            handles.append(_proxy(label, **look(index).line))
+        if any(_changed(frame).any() for frame in singles):
+            handles.append(_proxy("transition", marker="o", markerfacecolor="white", markersize=5))
+        handles += _levels(ax, frames, top)
+        if widest > 0.04 * ax.get_ylim()[1]:
+            handles.append(Patch(facecolor=_tint(GREY), linewidth=0, label="95% interval"))
+        bad = [x for frame in singles for x in frame.loc[frame["error"].isna(), "block"]]
+        handles += _mark_nonfinite(ax, bad)
+        last = int(max(frame["block"].max() for frame in singles))
+        ax.set_xlim(0.7 - 0.02 * last, last + 0.02 * last + 0.3)
+        ax.set_xticks(_whole_ticks(1, last))
+        _finish(ax, f"{_DONE[kind].capitalize()} block", handles)
+    return ax
+
+
+def error_by_count(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None = None) -> Axes:
+    """Boxes of the error by the number of deleted or duplicated blocks, or of swaps.
+
+    Line in the box: median. Box: quartiles. Whiskers: to the last lesion within 1.5 times the
+    box's length. Dashed: the intact network. Dotted: chance level.
+
+    Args:
+        frames: Lesions of each network; those of other kinds are left out.
+        kind: ``delete``, ``duplicate`` or ``reorder``.
+        ax: Axes to draw into; a new figure's where None.
+
+    Returns:
+        The axes: x number of blocks, y top-1 error as a share.
+
+    Raises:
+        UsageError: A table lacks a column or has no lesions of the kind.
+    """
+    chosen = [_of_kind(frame, kind) for frame in _given(frames)]
+    labels = series_labels(frames)
+    data = pd.concat(
+        [
+            frame[["count", "error"]].assign(series=label)
+            for frame, label in zip(chosen, labels, strict=True)
+        ],
+        ignore_index=True,
+    )
+    colours = {label: look(index).colour for index, label in enumerate(labels)}
+    with paper_style():
+        ax = axes_or_new(ax)
+        sns.boxplot(
+            data.dropna(), x="count", y="error", hue="series", hue_order=labels,
+            palette={label: _tint(colour) for label, colour in colours.items()}, saturation=1,
+            native_scale=True, width=0.75, gap=0.1, linewidth=0.6, linecolor=INK,
+            medianprops={"linewidth": 1.4, "color": "black"},
+            flierprops={"marker": ".", "markersize": 2, "markeredgecolor": GREY},
+            legend=False, ax=ax,
+        )  # fmt: skip
+        handles: list[Artist] = [
+            Patch(facecolor=_tint(colour), edgecolor=INK, linewidth=0.6, label=label)
+            for label, colour in colours.items()
+        ]
+        handles += _levels(ax, frames, np.nanmax(data["error"], initial=0))
+        handles += _mark_nonfinite(ax, sorted(set(data.loc[data["error"].isna(), "count"])))
+        first, last = int(data["count"].min()), int(data["count"].max())
+        ax.set_xlim(first - 0.6, last + 0.6)
+        ax.set_xticks(_whole_ticks(first, last))
+        what = "swaps" if kind == "reorder" else f"{_DONE[kind]} blocks"
+        _finish(ax, f"Number of {what}", handles)
+    return ax
+
+
+def error_by_tau(*frames: pd.DataFrame, bins: int = 10, ax: Axes | None = None) -> Axes:
+    """Error of reorderings against Kendall tau of the order, falling from 1 as in the paper.
+
+    Points: single reorderings. Line: median of bins of equal width that hold five reorderings
+    or more, with quartiles. Dashed: the intact network. Dotted: chance level.
+
+    Args:
+        frames: Lesions of each network; those that are no reorderings are left out.
+        bins: Number of bins for the medians.
+        ax: Axes to draw into; a new figure's where None.
+
+    Returns:
+        The axes: x Kendall tau, y top-1 error as a share.
+
+    Raises:
+        UsageError: A table lacks a column or has no reorderings.
+    """
+    chosen = [_of_kind(frame, "reorder") for frame in _given(frames)]
+    for frame in chosen:
+        require_columns(frame, "kendall_tau")
+    with paper_style():
+        ax = axes_or_new(ax)
+        handles: list[Artist] = []
+        for index, (frame, label) in enumerate(zip(chosen, series_labels(frames), strict=True)):
+            style, middle = look(index), _well_filled(summary_by_tau(frame, bins))
+            ax.plot(
+                frame["kendall_tau"], frame["error"], linestyle="", marker=style.marker,
+                markersize=1.8, markeredgewidth=0, color=_tint(style.colour), label="_points",
+                rasterized=len(frame) > _MANY_POINTS, zorder=1.5,
+            )  # fmt: skip
+            spread = [middle["median"] - middle["q1"], middle["q3"] - middle["median"]]
+            ax.errorbar(
+                middle["tau"], middle["median"], yerr=spread, elinewidth=0.8, label=label,
+                markersize=4.5, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
+                **style.line,
+            )  # fmt: skip
+            handles.append(_proxy(label, **style.line))
+        handles.append(_proxy("median, quartiles", linestyle="-", marker="|", markersize=8))
+        handles.append(_proxy("one reordering", marker=".", color=GREY))
+        handles += _levels(ax, frames, max(np.nanmax(f["error"], initial=0) for f in chosen))
+        bad = [tau for frame in chosen for tau in frame.loc[frame["error"].isna(), "kendall_tau"]]
+        handles += _mark_nonfinite(ax, bad)
+        lowest = min(frame["kendall_tau"].min() for frame in chosen)
+        pad = 0.03 * max(1 - lowest, 1e-3)
+        ax.set_xlim(1 + pad, lowest - pad)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+        _finish(ax, "Kendall tau of the order of the blocks", handles)
+    return ax
+
+
+def series_labels(frames: Sequence[pd.DataFrame]) -> list[str]:
+    """A label for each table: its model, with the data set or a number where needed."""
+    models = [str(frame.attrs.get("model", "network")) for frame in frames]
+    datasets = [frame.attrs.get("dataset") for frame in frames]
+    if len(set(datasets)) > 1:
+        models = [f"{m}, {d}" if d else m for m, d in zip(models, datasets, strict=True)]
+    return [
+        f"{model} ({models[: place + 1].count(model)})" if models.count(model) > 1 else model
+        for place, model in enumerate(models)
+    ]
+
+
+def _given(frames: Sequence[pd.DataFrame]) -> Sequence[pd.DataFrame]:
+    if not frames:
+        raise UsageError("no tables to draw: give one table of lesions or more")
+    return frames
+
+
+def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    require_columns(frame, "lesion", "count", "blocks", "error")
+    chosen = frame[frame["lesion"] == kind]
+    if chosen.empty:
+        found = ", ".join(sorted(set(frame["lesion"]))) or "none"
+        raise UsageError(f"no lesions of the kind {kind} to draw: the table holds {found}")
+    return chosen
+
+
+def _singles(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    chosen = _of_kind(frame, kind)
+    chosen = chosen[chosen["count"] == 1]
+    if chosen.empty:
+        raise UsageError(f"no {kind} of a single block to draw: draw the error by count instead")
+    chosen = chosen.assign(block=chosen["blocks"].astype(int))
+    return chosen.drop_duplicates("block").sort_values("block")
+
+
+def _draw_singles(
+    ax: Axes, frame: pd.DataFrame, style: Look
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw one network's curve; return the ends of its errors' intervals."""
+    x, y = frame["block"], frame["error"].to_numpy(float)
+    low, high = y, y
+    if {"correct", "total"} <= set(frame.columns):
+        low, high = error_intervals(frame)[["error_low", "error_high"]].to_numpy(float).T
+        ax.fill_between(x, low, high, color=style.colour, alpha=0.25, linewidth=0)
+    ax.plot(x, y, label="_single", **style.line)
+    changed = _changed(frame)
+    hollow = style.line | {"linestyle": "", "markerfacecolor": "white", "markersize": 5}
+    ax.plot(x[changed], y[changed], label="_transitions", **hollow)
+    return low, high
+
+
+def _changed(frame: pd.DataFrame) -> pd.Series[bool]:
+    return frame["block"].isin(frame.attrs.get("transitions", ()))
+
+
+def _levels(ax: Axes, frames: Sequence[pd.DataFrame], top: float) -> list[Artist]:
+    """Draw the intact and the chance error, set the range of errors, return the legend's part."""
+    handles: list[Artist] = []
+    for index, frame in enumerate(frames):
+        for error in frame.loc[frame["lesion"] == "none", "error"].dropna()[:1]:
+            ax.axhline(
+                error, color=look(index).colour, linestyle=_INTACT_DASH, linewidth=0.8,
+                label="_intact", zorder=1.8,
+            )  # fmt: skip
+            top = max(top, float(error))
+            handles = [_proxy("intact", linestyle=_INTACT_DASH, linewidth=0.8)]
+    highest = top
+    for chance in sorted({float(f.attrs["chance"]) for f in frames if f.attrs.get("chance")}):
+        ax.axhline(chance, color=INK, linestyle=_DOTTED, linewidth=0.9, label="_chance", zorder=1.7)
+        in_view = highest >= chance / 3
+        top = max(top, chance) if in_view else top
+        label = "chance" if in_view else f"chance {chance:.0%} (above)"
+        handles.append(_proxy(label, linestyle=_DOTTED, linewidth=0.9))
+    ax.set_ylim(0, min(1.04 * top, 1.02) or 1)
+    return handles
+
+
+def _well_filled(summary: pd.DataFrame) -> pd.DataFrame:
+    """The bins that can bear quartiles, or all where none can."""
+    known = summary[summary["n"] > 0]
+    filled = known[known["n"] >= 5]
+    return known if filled.empty else filled
+
+
+def _whole_ticks(first: int, last: int) -> list[int]:
+    """Whole numbers to label: the first, and round ones, eight or so."""
+    if last - first < 10:
+        return list(range(first, last + 1))
+    step = next(
+        step * 10**power
+        for power in range(9)
+        for step in (2, 5, 10)
+        if last <= 8 * step * 10**power
+    )
+    if step == 2:
+        return list(range(first, last + 1, 2))
+    return [first, *range(step * (first // step + 1), last + 1, step)]
+
+
+def _mark_nonfinite(ax: Axes, places: Sequence[float]) -> list[Artist]:
+    """A cross at the upper edge where logits were not finite, so that there is no error."""
+    if not len(places):
+        return []
+    ax.plot(
+        places, np.full(len(places), 0.97), color=INK, marker="x", markersize=4, linestyle="",
+        transform=ax.get_xaxis_transform(), label="_nonfinite",
+    )  # fmt: skip
+    return [_proxy("logits not finite", marker="x", markersize=4)]
+
+
+def _proxy(label: str, **line: Any) -> Line2D:
+    return Line2D([], [], **{"color": INK, "linestyle": "", "label": label, **line})
+
+
+def _tint(colour: str) -> tuple[float, float, float]:
+    """The colour, half way to white."""
+    palette = sns.blend_palette(["white", colour], n_colors=3)
+    red, green, blue = palette[1]
+    return red, green, blue
+
+
+def _finish(ax: Axes, xlabel: str, handles: Sequence[Artist]) -> None:
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel("Top-1 error (%)")
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{round(100 * error, 6):g}"))
+    legend_above(ax, handles)

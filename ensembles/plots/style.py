@@ -1,0 +1,192 @@
+"""The look of all figures: sizes, series that part in grey as in colour, legends, files.
+
+Nothing here touches matplotlib's global settings or pyplot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
+from matplotlib.textpath import TextToPath
+
+from ensembles.results.files import atomic, check_writable
+
+__all__ = [
+    "COLUMN_WIDTH",
+    "FIGURES",
+    "GREY",
+    "INK",
+    "Look",
+    "axes_or_new",
+    "legend_above",
+    "look",
+    "new_figure",
+    "paper_style",
+    "save_figure",
+]
+
+COLUMN_WIDTH = 3.25
+FIGURES = (".png", ".pdf", ".svg")
+INK, GREY = "#333333", "#8a8a8a"
+
+_SETTINGS: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.0,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ensembles",
+    "xtick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.labelsize": 7,
+    "ytick.major.width": 0.6,
+}
+_HANDLE, _SPACING = 2.8, 1.2  # of a legend, in units of its font size
+_UNDATED: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one series is drawn; any two differ in marker and dash, the first ones in lightness.
+
+    Attributes:
+        colour: Of Okabe and Ito's palette for all kinds of colour vision.
+        marker: Matplotlib's marker.
+        dash: Matplotlib's line style.
+    """
+
+    colour: str
+    marker: str
+    dash: tuple[float, tuple[float, ...]]
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Arguments of matplotlib's ``plot``."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.dash}
+
+
+_LOOKS = (
+    Look("#0072b2", "o", (0, ())),
+    Look("#e69f00", "s", (0, (6, 1))),
+    Look("#000000", "^", (0, (6, 1, 1, 1))),
+    Look("#cc79a7", "D", (0, (3, 1, 1, 1))),
+    Look("#00664b", "v", (0, (4, 1, 4, 1, 1, 1))),
+    Look("#56b4e9", "P", (0, (8, 2))),
+)
+
+
+def look(index: int) -> Look:
+    """The look of series ``index``, from 0; they repeat after the sixth."""
+    return _LOOKS[index % len(_LOOKS)]
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw for a paper's column, and leave matplotlib's settings as they were."""
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(panels: int = 1, *, height: float = 2.4) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as a paper's column, with panels below each other.
+
+    Args:
+        panels: How many.
+        height: Of one panel, in inches.
+    """
+    with paper_style():
+        figure = Figure(figsize=(COLUMN_WIDTH, height * panels), layout="constrained")
+        grid = figure.subplots(panels, 1, squeeze=False)
+    return figure, list(grid[:, 0])
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """The axes given, or those of a new figure."""
+    return new_figure()[1][0] if ax is None else ax
+
+
+def legend_above(ax: Axes, handles: Sequence[Artist]) -> Legend:
+    """Put a legend above the axes, where it covers no data, in as many columns as fit."""
+    size = float(mpl.rcParams["legend.fontsize"])
+    return ax.legend(
+        handles=list(handles),
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=_columns([str(handle.get_label()) for handle in handles], size, _width(ax)),
+        frameon=False,
+        borderaxespad=0.2,
+        columnspacing=_SPACING,
+        handlelength=_HANDLE - 0.6,
+        handletextpad=0.6,
+        labelspacing=0.3,
+    )
+
+
+def _columns(labels: Sequence[str], size: float, room: float) -> int:
+    """The most columns in which the labels fit into ``room`` points."""
+    font, measure = FontProperties(size=size), TextToPath()
+    widths = [
+        measure.get_text_width_height_descent(label, font, ismath=False)[0] for label in labels
+    ]
+    for columns in range(len(labels), 1, -1):
+        parts = np.array_split(widths, columns)
+        total = sum(part.max() + size * _HANDLE for part in parts) + size * _SPACING * (columns - 1)
+        if total <= room:
+            return columns
+    return 1
+
+
+def _width(ax: Axes) -> float:
+    """Width of the axes in points."""
+    return float(ax.bbox.width * 72 / ax.figure.dpi)
+
+
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 300) -> Path:
+    """Write a figure; the same figure gives the same file.
+
+    Args:
+        figure: The figure.
+        path: File with the ending ``.png``, ``.pdf`` or ``.svg`` (text stays text).
+        dpi: Dots an inch, for PNG and for what a vector format holds as an image.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: The ending tells no known format.
+        OutputError: The file cannot be written.
+    """
+    path = check_writable(path, FIGURES)
+    kind = path.suffix.lower()
+    with paper_style(), atomic(path) as scratch:
+        figure.savefig(scratch, format=kind[1:], dpi=dpi, metadata=_UNDATED[kind])
+    return path
