@@ -1,7 +1,7 @@
 """The store of trained networks: cards, weights, and where they come from."""
 
 from .adding import Verdict, add, verify
-from .card import Card, Measured, parse_card, read_card, write_card
+from .card import Card, Measured, card_text, parse_card, read_card, write_card
 from .files import check_sha256, file_sha256, read_state_dict
 from .fitting import build_with_weights
 from .loading import load, load_file
@@ -25,6 +25,7 @@ __all__ = [
     "add",
     "build_with_weights",
     "cache_folder",
+    "card_text",
     "check_sha256",
     "count_correct",
     "fetch",

@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Card", "Measured", "parse_card", "read_card", "write_card"]
+__all__ = ["Card", "Measured", "card_text", "parse_card", "read_card", "write_card"]
 
 Value: TypeAlias = str | int | float | bool | list[Any]
 
@@ -236,7 +236,9 @@ def parse_card(text: str, origin: str = "card") -> Card:
 def _from_table(table: dict[str, Any]) -> Card:
     values = {key: value for key, value in table.items() if key not in _DERIVED}
     values["classes"] = tuple(values.get("classes", ()))
-    values.setdefault("num_classes", len(values["classes"]))
+    values["arguments"] = arguments = dict(values.get("arguments", {}))
+    classes = arguments.pop("num_classes", len(values["classes"]))
+    values.setdefault("num_classes", classes)
     file = dict(values.pop("file", {}))
     file.pop("format", None)
     values["file"] = file.pop("name", "")
@@ -262,7 +264,7 @@ def write_card(card: Card, path: str | Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(_to_toml(card), encoding="utf-8")
+        partial.write_text(card_text(card), encoding="utf-8")
         partial.replace(path)
     except (OSError, UnicodeEncodeError) as error:
         raise OutputError(f"card {path} cannot be written: {error}") from error
@@ -270,7 +272,8 @@ def write_card(card: Card, path: str | Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _to_toml(card: Card) -> str:
+def card_text(card: Card) -> str:
+    """Write a card as TOML text, as :func:`parse_card` reads it."""
     tables: dict[str, Any] = {key: getattr(card, key) for key in _TABLES}
     tables["file"] = {"name": card.file, "size": card.size, "sha256": card.sha256}
     plain = {

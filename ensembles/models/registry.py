@@ -27,16 +27,29 @@ _OWN: dict[str, Architecture] = {
 _TIMM_MISSING = "timm is not installed: pip install 'ensembles[timm]'"
 
 
-def list_models() -> list[str]:
+def list_models(library: str | None = None) -> list[str]:
     """Name every architecture that can be built here.
+
+    Args:
+        library: Only those of ``"ensembles"``, ``"torchvision"`` or ``"timm"``.
 
     Returns:
         Our own names, then torchvision's classification models, then timm's where it is installed;
         a timm model whose name is taken is listed as ``timm:name``.
+
+    Raises:
+        ModelError: When there is no such library.
     """
-    taken = [*_OWN, *_torchvision_names()]
-    known = set(taken)
-    return taken + [f"timm:{name}" if name in known else name for name in _timm_names()]
+    own, vision = tuple(_OWN), _torchvision_names()
+    taken = {*own, *vision}
+    names = {
+        "ensembles": list(own),
+        "torchvision": list(vision),
+        "timm": [f"timm:{name}" if name in taken else name for name in _timm_names()],
+    }
+    if library is not None and library not in names:
+        raise ModelError(_unknown_library(library))
+    return [name for source in LIBRARIES if library in (None, source) for name in names[source]]
 
 
 def architecture(name: str) -> Architecture:
@@ -62,10 +75,7 @@ def architecture(name: str) -> Architecture:
     elif library in LIBRARIES:
         libraries = (library,)
     else:
-        raise ModelError(
-            f"unknown library {library!r} in model name {name!r}; there are "
-            f"{', '.join(LIBRARIES[:-1])} and {LIBRARIES[-1]}"
-        )
+        raise ModelError(f"model {name!r}: {_unknown_library(library)}")
     if libraries == ("timm",) and not _timm_installed():
         raise ModelError(f"model {name!r} needs timm, and {_TIMM_MISSING}")
     for source in libraries:
@@ -187,6 +197,10 @@ def _timm_names() -> list[str]:
         return []
     names: list[str] = import_module("timm").list_models()
     return names
+
+
+def _unknown_library(library: str) -> str:
+    return f"unknown library {library!r}; there are {', '.join(LIBRARIES[:-1])} and {LIBRARIES[-1]}"
 
 
 def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:

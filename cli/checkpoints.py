@@ -1,0 +1,193 @@
+"""``ensembles checkpoints``: trained networks, packaged, one's own, and public ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ensembles.checkpoints import Card, Entry, Verdict
+
+__all__ = ["checkpoints"]
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("checkpoints")
+def checkpoints() -> None:
+    """List, show, fetch, check, add and remove trained networks.
+
+    Weights of torchvision and timm need no entry here: --model resnet50 takes them from their
+    libraries.
+    """
+
+
+@checkpoints.command("list")
+@click.option("--model", metavar="NAME", help="Only those of this architecture.")
+@_AS_JSON
+def list_(model: str | None, as_json: bool) -> None:
+    """List what is there and what can be fetched."""
+    from ensembles.checkpoints import list_checkpoints  # noqa: PLC0415 (imports torch)
+
+    entries = list_checkpoints(model)
+    if as_json:
+        _print_json([_entry_dict(entry) for entry in entries])
+        return
+    rows = [("name", "architecture", "trained on", "measured error", "where")]
+    for entry in entries:
+        card = entry.card
+        rows.append((card.name, card.architecture, card.dataset, _error(card), _where(entry)))
+    _print_table(rows)
+
+
+@checkpoints.command("show")
+@click.argument("name")
+@_AS_JSON
+def show(name: str, as_json: bool) -> None:
+    """Show the card of a checkpoint."""
+    from ensembles.checkpoints import card_text, find  # noqa: PLC0415 (imports torch)
+
+    entry = find(name)
+    if as_json:
+        _print_json(_entry_dict(entry))
+        return
+    click.echo(card_text(entry.card), nl=False)
+    click.echo(f"\n# {_where(entry)}: {entry.path}")
+
+
+@checkpoints.command("fetch")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@_AS_JSON
+def fetch(names: tuple[str, ...], as_json: bool) -> None:
+    """Download public checkpoints, and check their sha256."""
+    from ensembles.checkpoints import fetch as get  # noqa: PLC0415 (imports torch)
+
+    paths = [get(name) for name in names]
+    if as_json:
+        _print_json({name: str(path) for name, path in zip(names, paths, strict=True)})
+        return
+    for path in paths:
+        click.echo(path)
+
+
+@checkpoints.command("verify")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@_AS_JSON
+@click.pass_context
+def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Check the sha256 of checkpoints (all that are here), and that each loads whole.
+
+    Exits with 1 when one is bad.
+    """
+    from ensembles.checkpoints import verify as check  # noqa: PLC0415 (imports torch)
+
+    verdicts: list[Verdict] = check(names)
+    if as_json:
+        _print_json([asdict(verdict) for verdict in verdicts])
+    else:
+        shown = [v for v in verdicts if names or v.state != "not fetched"]
+        _print_table([(v.name, v.place, v.state, v.problem) for v in shown])
+    context.exit(int(any(verdict.state == "bad" for verdict in verdicts)))
+
+
+@checkpoints.command("add")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--name", required=True, help="For the checkpoint.")
+@click.option("--model", required=True, metavar="NAME", help="Its architecture.")
+@click.option("--dataset", required=True, metavar="NAME|FOLDER", help="To measure the error on.")
+@click.option("--split", default="test", show_default=True, help="The part of the data.")
+@click.option(
+    "--normalize", metavar="NAME|MEAN/STD", help="imagenet, cifar10, ... [default: the file's card]"
+)
+@click.option("--limit", type=int, metavar="N", help="At most N images, spread evenly.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=500, show_default=True, metavar="N"
+)
+@click.option("--source", default="", metavar="TEXT", help="Where the file comes from.")
+@click.option("--licence", default="", metavar="TEXT", help="Under which it may be used.")
+@click.option("--notes", default="", metavar="TEXT", help="Anything else.")
+@_AS_JSON
+def add(
+    *,
+    file: str,
+    name: str,
+    model: str,
+    dataset: str,
+    split: str,
+    normalize: str | None,
+    limit: int | None,
+    batch_size: int,
+    source: str,
+    licence: str,
+    notes: str,
+    as_json: bool,
+) -> None:
+    """Bring a file of weights into the store, with its error measured."""
+    from ensembles.checkpoints import add as bring  # noqa: PLC0415 (imports torch)
+
+    card = bring(
+        file,
+        name,
+        model,
+        data=dataset,
+        split=split,
+        normalize=normalize,
+        limit=limit,
+        batch_size=batch_size,
+        source=source,
+        licence=licence,
+        notes=notes,
+    )
+    if as_json:
+        _print_json(asdict(card))
+        return
+    click.echo(f"{card.name}: {_error(card)}")
+
+
+@checkpoints.command("remove")
+@click.argument("name")
+@_AS_JSON
+def remove(name: str, as_json: bool) -> None:
+    """Delete a checkpoint of one's own, or the fetched file of a public one."""
+    from ensembles.checkpoints import remove as delete  # noqa: PLC0415 (imports torch)
+
+    gone = [str(path) for path in delete(name)]
+    if as_json:
+        _print_json(gone)
+        return
+    click.echo("\n".join(gone) or f"{name} has no file here")
+
+
+def _entry_dict(entry: Entry) -> dict[str, Any]:
+    return asdict(entry) | {"path": str(entry.path), "here": entry.here}
+
+
+def _error(card: Card) -> str:
+    """Every measured error with its count, in one line."""
+    return ", ".join(
+        f"{one.error:.2f} % ({one.total - one.correct:,} of {one.total:,} {one.dataset} {one.split}"
+        + (f", by the {one.by})" if one.by else ")")
+        for one in card.measured
+    )
+
+
+def _where(entry: Entry) -> str:
+    if entry.place != "public":
+        return entry.place if entry.here else f"{entry.place}, file missing"
+    return "fetched" if entry.here else "can be fetched"
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_table(rows: Iterable[tuple[str, ...]]) -> None:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
