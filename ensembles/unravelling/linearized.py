@@ -1,0 +1,193 @@
+"""A decomposed network, linearised at the activations of a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ensembles.decomposition import Block, Decomposition
+from ensembles.errors import PathError
+from ensembles.unravelling.compiling import compile_part
+from ensembles.unravelling.maps import FunctionMap, LinearMap, chain
+from ensembles.unravelling.operations import UnknownOperationError, channels_last
+from ensembles.unravelling.tapes import Tape
+
+__all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer"]
+
+Engine = Literal["fast", "general"]
+_Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LinearBlock:
+    """A block ``x -> post(shortcut(pre(x)) + branch(pre(x)))`` as first-order maps.
+
+    Attributes:
+        index: The block's number.
+        before: What stands between the previous block and this one; None for the identity.
+        pre: What both roads share.
+        shortcut: The road around the branch; None for the identity.
+        branch: The branch; None for a block without a choice, whose one road is the shortcut.
+        post: What follows the sum.
+    """
+
+    index: int
+    before: LinearMap | None
+    pre: LinearMap | None
+    shortcut: LinearMap | None
+    branch: LinearMap | None
+    post: LinearMap | None
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """The first-order maps of a network at N images.
+
+    Attributes:
+        images: The images (N, *input_shape).
+        stem: Up to the first block.
+        start: The first block's input (N, *shape).
+        blocks: The blocks, in order.
+        head: From the last block to the logits.
+        logits: The network's logits (N, classes).
+    """
+
+    images: Tensor
+    stem: LinearMap
+    start: Tensor
+    blocks: tuple[LinearBlock, ...]
+    head: LinearMap
+    logits: Tensor
+
+    @property
+    def choices(self) -> int:
+        """Number of blocks at which a path chooses, n."""
+        return sum(block.branch is not None for block in self.blocks)
+
+
+class _DenseRoad:
+    """A road of a dense block: its channels among those of the block's output."""
+
+    def __init__(self, road: LinearMap | None, before: int, after: int) -> None:
+        self.road, self.before, self.after = road, before, after
+
+    def _pad(self, rows: Tensor) -> Tensor:
+        spatial = [0] * (2 * (rows.ndim - 2))
+        return nn.functional.pad(rows, [*spatial, self.before, self.after])
+
+    def push(self, rows: Tensor) -> Tensor:
+        return self._pad(rows if self.road is None else self.road.push(rows))
+
+    def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
+        part = rows.narrow(1, self.before, rows.shape[1] - self.before - self.after)
+        return part if self.road is None else self.road.pull(part, images, False)
+
+    def constant(self) -> Tensor | None:
+        own = None if self.road is None else self.road.constant()
+        return None if own is None else self._pad(own)
+
+
+class Linearizer:
+    """Prepares a network once, to linearise it at one batch of images after the other.
+
+    Args:
+        net: The network.
+        engine: "fast" turns parts whose operations are known into tapes; "general" uses
+            `torch.func` for all, as a check.
+
+    Raises:
+        PathError: If the network has no block with a shortcut.
+    """
+
+    def __init__(self, net: Decomposition, engine: Engine = "fast") -> None:
+        if not any(block.has_shortcut for block in net):
+            kinds = " and ".join(sorted({block.kind for block in net}))
+            raise PathError(
+                f"the {len(net)} blocks of {net.model_name} are {kinds}: no block has a shortcut, "
+                "so paths do not differ in length of residual choice; "
+                "expected residual or dense blocks (count_paths counts any network's paths)"
+            )
+        self.net = net
+        self._tapes: dict[int, Tape | None] = {}
+        if engine == "fast":
+            parts = [net.stem, net.head]
+            for block in net:
+                parts += [block.before, block.pre, block.shortcut, block.branch, block.post]
+            self._tapes = {id(part): compile_part(part) for part in parts if part is not None}
+
+    @property
+    def coverage(self) -> float:
+        """The share of the branches that have the fast form."""
+        branches = [block.branch for block in self.net if block.has_shortcut]
+        return sum(self._tapes.get(id(branch)) is not None for branch in branches) / len(branches)
+
+    def at(self, images: Tensor) -> Linearized:
+        """Run the network on images (N, *input_shape) and keep the first-order maps.
+
+        Raises:
+            PathError: If a part is not differentiable or an activation is not finite.
+        """
+        with torch.no_grad():
+            x, stem = self._map(self.net.stem, images, "the stem")
+            start, blocks = x, []
+            for block in self.net:
+                x, linear = self._block(block, x)
+                if not torch.isfinite(x).all():
+                    raise PathError(
+                        f"block {block.index} ({block.name}) gives values that are not finite; "
+                        "check the weights and the normalisation of the images"
+                    )
+                blocks.append(linear)
+            logits, head = self._map(self.net.head, x, "the head")
+        return Linearized(images, stem, start, tuple(blocks), head, logits)
+
+    def _block(self, block: Block, x: Tensor) -> tuple[Tensor, LinearBlock]:
+        name = f"block {block.index} ({block.name})"
+        x, before = self._optional(block.before, x, f"what precedes {name}")
+        if not block.has_shortcut:
+            y, road = self._map(block.branch, x, name)
+            return y, LinearBlock(block.index, before, None, road, None, None)
+        x, pre = self._optional(block.pre, x, name)
+        value, branch = self._map(block.branch, x, name)
+        around, shortcut = self._optional(block.shortcut, x, f"the shortcut of {name}")
+        if block.kind == "dense":
+            shortcut = _DenseRoad(shortcut, 0, value.shape[1])
+            branch = _DenseRoad(branch, around.shape[1], 0)
+            y = torch.cat([around, value], 1)
+        else:
+            y = value + around
+        y, post = self._optional(block.post, y, name)
+        return y, LinearBlock(block.index, before, pre, shortcut, branch, post)
+
+    def _optional(
+        self, part: nn.Module | None, x: Tensor, name: str
+    ) -> tuple[Tensor, LinearMap | None]:
+        return (x, None) if part is None else self._map(part, x, name)
+
+    def _map(self, part: nn.Module, x: Tensor, name: str) -> tuple[Tensor, LinearMap]:
+        tape = self._tapes.get(id(part))
+        if tape is not None:
+            try:
+                found = tape.linearize(x)
+            except UnknownOperationError:
+                self._tapes[id(part)] = None
+            else:
+                return found.value, found
+        general = FunctionMap(part, x, name)
+        return general.value, general
+
+
+def through(maps: list[LinearMap | None]) -> LinearMap | None:
+    """Maps one after another; None where all are the identity."""
+    known = [part for part in maps if part is not None]
+    return chain(known) if known else None
+
+
+def zeros(count: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Rows of zeros (count, *shape), images in channels-last layout."""
+    out = torch.zeros(count, *shape, dtype=like.dtype, device=like.device)
+    return channels_last(out)

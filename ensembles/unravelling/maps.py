@@ -1,0 +1,161 @@
+"""Parts of a network, linearised at the images' own activations.
+
+Rows are tangents or cotangents of many path lengths at once, stacked in the batch dimension:
+(rows, *shape). Row r belongs to image ``r % N`` of the N images, unless ``images`` names the image
+of each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ensembles.errors import PathError
+
+__all__ = ["FunctionMap", "LinearMap", "chain", "pack"]
+
+
+class LinearMap(Protocol):
+    """The first-order map of a part of a network at N images.
+
+    At each image the part is ``x -> A x + constant``, exact at the image's own activation.
+    """
+
+    def push(self, rows: Tensor) -> Tensor:
+        """Apply A to rows (R, *in_shape): (R, *out_shape)."""
+
+    def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
+        """Apply the transpose of A to rows (R, *out_shape): (R, *in_shape).
+
+        Args:
+            rows: Cotangents.
+            images: The image of each row, (R,); by default row r belongs to image r % N.
+            owned: Whether `rows` may be overwritten.
+        """
+
+    def constant(self) -> Tensor | None:
+        """What A leaves out, (N, *out_shape); None where it is zero."""
+
+
+class FunctionMap:
+    """Any differentiable function of a batch, by `torch.func` and `vmap`.
+
+    It is the fall-back for what `tapes` does not know, and its oracle.
+
+    Args:
+        function: Maps (N, *in_shape) to (N, *out_shape), each image by itself.
+        x: The images' activations (N, *in_shape).
+        name: What the part is called in messages.
+
+    Raises:
+        PathError: If the function has no derivative.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:
+        self.function, self.x, self.name = function, x, name
+        check_differentiable(function, x, name)
+        self.value, self._vjp = torch.func.vjp(function, x)
+
+    def push(self, rows: Tensor) -> Tensor:
+        """Tangents through the function."""
+
+        def one(tangent: Tensor) -> Tensor:
+            out: Tensor = torch.func.jvp(self.function, (self.x,), (tangent,))[1]
+            return out
+
+        return torch.vmap(one)(rows.unflatten(0, (-1, len(self.x)))).flatten(0, 1)
+
+    def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
+        """Cotangents back through the function."""
+
+        def one(cotangent: Tensor) -> Tensor:
+            out: Tensor = self._vjp(cotangent)[0]
+            return out
+
+        count = len(self.x)
+        if images is None:
+            return torch.vmap(one)(rows.unflatten(0, (-1, count))).flatten(0, 1)
+        place, depth = pack(images, count)
+        packed = rows.new_zeros(depth * count, *rows.shape[1:])
+        packed[place] = rows
+        return torch.vmap(one)(packed.unflatten(0, (depth, count))).flatten(0, 1)[place]
+
+    def constant(self) -> Tensor:
+        """The value less the first-order map of the activation."""
+        return self.value - self.push(self.x)
+
+
+def check_differentiable(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:
+    """Refuse a part that autograd cannot follow.
+
+    Raises:
+        PathError: Naming the part.
+    """
+    probe = x[:1].detach().clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            out = function(probe)
+            followed = out.requires_grad
+            if followed:
+                torch.autograd.grad(out.sum(), probe, allow_unused=False)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise PathError(
+            f"{name} is not differentiable ({reason}); expected operations that autograd follows"
+        ) from error
+    if not followed:
+        raise PathError(
+            f"{name} is not differentiable: its value has no gradient; "
+            "expected operations that autograd follows, without rounding or comparison"
+        )
+
+
+def pack(images: Tensor, count: int) -> tuple[Tensor, int]:
+    """Places in a grid (depth, count) for rows that belong to given images.
+
+    Returns:
+        The flat place of each row, and the depth of the grid.
+
+    >>> pack(torch.tensor([0, 1, 1]), 2)
+    (tensor([0, 1, 3]), 2)
+    """
+    order = torch.argsort(images, stable=True)
+    counts = torch.bincount(images, minlength=count)
+    starts = counts.cumsum(0) - counts
+    rank = torch.empty_like(images)
+    rank[order] = torch.arange(len(images), device=images.device) - starts[images[order]]
+    return rank * count + images, int(counts.max())
+
+
+def chain(maps: list[LinearMap]) -> LinearMap:
+    """Several maps one after another as one map."""
+    return maps[0] if len(maps) == 1 else _Chain(maps)
+
+
+class _Chain:
+    """The composition of maps, the first applied first."""
+
+    def __init__(self, maps: list[LinearMap]) -> None:
+        self.maps = maps
+
+    def push(self, rows: Tensor) -> Tensor:
+        for part in self.maps:
+            rows = part.push(rows)
+        return rows
+
+    def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
+        for part in reversed(self.maps):
+            rows = part.pull(rows, images, owned)
+            owned = False
+        return rows
+
+    def constant(self) -> Tensor | None:
+        total: Tensor | None = None
+        for part in self.maps:
+            total = None if total is None else part.push(total)
+            own = part.constant()
+            total = own if total is None else total if own is None else total + own
+        return total

@@ -1,0 +1,259 @@
+"""The exact recursions: every length of all 2^n paths at once (see docs/paths.md).
+
+Backward, with one cotangent for each length, block by block from the last to the first::
+
+    G_k <- S^T M^T G_k + J^T M^T G_(k-1)
+
+and forward, with one contribution to the activation for each length::
+
+    H_k <- M (S H_k + J H_(k-1)),  then  H_0 += M s + m,  H_1 += M c
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ensembles.unravelling.linearized import LinearBlock, Linearized
+from ensembles.unravelling.maps import LinearMap
+from ensembles.unravelling.scaled import LOWEST, LengthRows, chunks, multiply_by_powers
+
+__all__ = ["Logits", "backward", "forward", "head_cotangent"]
+
+_EVERY = 4
+
+
+def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivative of the cross-entropy of each single image by its logits, near 1.
+
+    It is computed in float64 without cancellation, so that images that the network is sure of
+    have a gradient too.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,), int64.
+
+    Returns:
+        The derivative divided by a power of two, (N, classes) in the type of the logits, and the
+        exponent of that power, (N,) float64.
+    """
+    wide = logits.to(torch.float64)
+    logp = torch.log_softmax(wide, 1)
+    gradient = logp.exp()
+    others = wide.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
+    missing = (others - wide.logsumexp(1)).exp()
+    gradient = gradient.scatter(1, labels[:, None], -missing[:, None])
+    size = gradient.abs().amax(1)
+    exponent = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
+    return (gradient * torch.exp2(-exponent)[:, None]).to(logits.dtype), exponent
+
+
+def backward(
+    net: Linearized, cotangent: Tensor, exponent: Tensor, signs: Tensor | None = None
+) -> Iterator[tuple[int, LengthRows]]:
+    """Cotangents of all paths by their length, from the last block to the input.
+
+    Args:
+        net: The network at N images.
+        cotangent: At the logits, (N, classes).
+        exponent: Its power of two for each image, (N,).
+        signs: Random signs of the branches, (choices, draws, N); without them, all are +1.
+
+    Yields:
+        After each block its number and the cotangents at its input, by length; at the end 0 and
+        those at the images. The rows are (lengths, draws * N, *shape), and change afterwards.
+    """
+    draws = 1 if signs is None else signs.shape[1]
+    start = net.head.pull(cotangent)
+    state = LengthRows(net.choices + 1, len(start) * draws, tuple(start.shape[1:]), start)
+    state.data[0] = start.repeat(draws, *[1] * (start.ndim - 1))
+    state.exponent[0] = exponent.repeat(draws)
+    state.count, state.level = 1, bool((exponent == 0).all())
+    choice = net.choices
+    for number, block in enumerate(reversed(net.blocks)):
+        sign = None
+        if block.branch is not None:
+            choice -= 1
+            sign = None if signs is None else signs[choice].flatten()
+        state = _step_back(state, block, sign)
+        if number % _EVERY == 0:
+            state.renormalize()
+        yield block.index, state
+        state = _pull_all(state, block.before)
+    yield 0, _pull_all(state, net.stem)
+
+
+def _step_back(state: LengthRows, block: LinearBlock, sign: Tensor | None) -> LengthRows:
+    """One block of the backward recursion."""
+    if block.branch is None:
+        return _pull_all(state, block.shortcut)
+    align = _Alignment(state)
+    out = state if block.shortcut is None else None
+    row = state.data[0].numel() * state.data.element_size()
+    for start, stop in chunks(state.count, row, last_first=True):
+        rows = state.rows(start, stop)
+        # The rows are not needed again where the shortcut writes over them.
+        passed = rows if block.post is None else block.post.pull(rows, owned=True)
+        branch = block.branch.pull(passed)
+        around = passed if block.shortcut is None else block.shortcut.pull(passed)
+        if sign is not None:
+            grouped = branch.unflatten(0, (-1, state.images))
+            branch = grouped * sign.view(-1, *[1] * (branch.ndim - 1))
+        else:
+            branch = branch.unflatten(0, (-1, state.images))
+        if out is None:
+            capacity = len(state.data)
+            out = LengthRows(capacity, state.images, tuple(branch.shape[2:]), branch)
+        align.add(out, around.unflatten(0, (-1, state.images)), branch, start, stop)
+    assert out is not None
+    align.finish(out)
+    return _pull_all(out, block.pre)
+
+
+class _Alignment:
+    """Adds rows of neighbouring lengths that have different powers of two."""
+
+    def __init__(self, state: LengthRows) -> None:
+        self.count, self.level = state.count, state.level
+        old = state.exponent[: state.count]
+        low = torch.full_like(old[:1], LOWEST)
+        stay, move = torch.cat([old, low]), torch.cat([low, old])
+        self.target = torch.maximum(stay, move)
+        self.stay, self.move = stay - self.target, move - self.target
+
+    def add(
+        self, out: LengthRows, around: Tensor, branch: Tensor, start: int, stop: int
+    ) -> None:
+        """Put the shortcut's part of lengths start..stop-1 at these, the branch's one higher.
+
+        Ranges come from the last to the first.
+        """
+        if not self.level:
+            branch = branch.clone()
+            multiply_by_powers(around, self.stay[start:stop])
+            multiply_by_powers(branch, self.move[start + 1 : stop + 1])
+        if branch.data_ptr() == around.data_ptr():
+            branch = branch.clone()
+        here = out.data[start:stop]
+        if stop == self.count:
+            out.data[stop] = 0
+        if here.data_ptr() != around.data_ptr():
+            here.copy_(around)
+        out.data[start + 1 : stop + 1] += branch
+
+    def finish(self, out: LengthRows) -> None:
+        """Set the lengths and exponents of the result."""
+        out.count, out.level = self.count + 1, self.level
+        out.exponent[: out.count] = 0 if self.level else self.target
+
+
+def _pull_all(state: LengthRows, part: LinearMap | None) -> LengthRows:
+    return state if part is None else _through(state, lambda rows: part.pull(rows, owned=True))
+
+
+def _push_all(state: LengthRows, part: LinearMap | None) -> LengthRows:
+    if part is None:
+        return state
+    out = _through(state, part.push)
+    return add_constant(out, part.constant(), 0)
+
+
+def _through(state: LengthRows, function: Callable[[Tensor], Tensor]) -> LengthRows:
+    """Apply a linear map to the rows of every length."""
+    out: LengthRows | None = None
+    row = state.data[0].numel() * state.data.element_size()
+    for start, stop in chunks(state.count, row):
+        rows = function(state.rows(start, stop)).unflatten(0, (-1, state.images))
+        if out is None:
+            same = rows.shape[2:] == state.data.shape[2:]
+            capacity = len(state.data)
+            out = state if same else LengthRows(capacity, state.images, tuple(rows.shape[2:]), rows)
+        if out.data[start:stop].data_ptr() != rows.data_ptr():
+            out.data[start:stop] = rows
+    assert out is not None
+    out.count, out.level, out.exponent = state.count, state.level, state.exponent
+    return out
+
+
+def add_constant(state: LengthRows, constant: Tensor | None, length: int) -> LengthRows:
+    """Add a constant of the network to the rows of one length."""
+    if constant is None:
+        return state
+    if length == state.count:
+        state.data[length] = 0
+        state.exponent[length] = LOWEST
+        state.count += 1
+    old = state.exponent[length]
+    target = torch.clamp(old, min=0)
+    multiply_by_powers(state.data[length : length + 1], (old - target)[None])
+    scaled = constant.clone()[None]
+    multiply_by_powers(scaled, -target[None])
+    state.data[length] += scaled[0]
+    state.exponent[length] = target
+    state.level = state.level and bool((target == 0).all())
+    return state
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The logits of N images by path length.
+
+    Attributes:
+        parts: What each length contributes, (n + 1, N, classes), float64.
+        log2_norms: Base-2 logarithm of its L2 norm, (n + 1, N).
+        constant: What belongs to no path, the classifier's bias: (N, classes), float64.
+    """
+
+    parts: Tensor
+    log2_norms: Tensor
+    constant: Tensor
+
+
+def forward(net: Linearized) -> Logits:
+    """Contributions to the logits of all paths, by their length.
+
+    Args:
+        net: The network at N images.
+    """
+    start = net.start
+    state = LengthRows(net.choices + 1, len(start), tuple(start.shape[1:]), start)
+    state.data[0], state.count = start, 1
+    for number, block in enumerate(net.blocks):
+        state = _push_all(state, block.before)
+        state = _step_forward(state, block)
+        if number % _EVERY == 0:
+            state.renormalize()
+    parts = _through(state, net.head.push)
+    rest = net.head.constant()
+    count = parts.count
+    norms = parts.log2_norms()
+    values = parts.data[:count].to(torch.float64) * torch.exp2(parts.exponent[:count])[..., None]
+    zero = torch.zeros_like(net.logits, dtype=torch.float64)
+    return Logits(values, norms, zero if rest is None else rest.to(torch.float64) + zero)
+
+
+def _step_forward(state: LengthRows, block: LinearBlock) -> LengthRows:
+    """One block of the forward recursion."""
+    if block.branch is None:
+        return _push_all(state, block.shortcut)
+    state = _push_all(state, block.pre)
+    align = _Alignment(state)
+    out = state if block.shortcut is None else None
+    row = state.data[0].numel() * state.data.element_size()
+    for start, stop in chunks(state.count, row, last_first=True):
+        rows = state.rows(start, stop)
+        branch = block.branch.push(rows).unflatten(0, (-1, state.images))
+        around = rows if block.shortcut is None else block.shortcut.push(rows)
+        if out is None:
+            capacity = len(state.data)
+            out = LengthRows(capacity, state.images, tuple(branch.shape[2:]), branch)
+        align.add(out, around.unflatten(0, (-1, state.images)), branch, start, stop)
+    assert out is not None
+    align.finish(out)
+    if block.shortcut is not None:
+        out = add_constant(out, block.shortcut.constant(), 0)
+    out = add_constant(out, block.branch.constant(), 1)
+    return _push_all(out, block.post)
