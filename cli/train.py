@@ -1,0 +1,121 @@
+"""``ensembles train``: a network of one's own by one command."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["train"]
+
+
+@click.command("train")
+@click.option("--model", "model_name", required=True, metavar="NAME", help="The network.")
+@click.option(
+    "--dataset",
+    default="digits",
+    show_default=True,
+    metavar="NAME|FOLDER",
+    help="A named data set, or a folder with train/CLASS/IMAGE and test/CLASS/IMAGE.",
+)
+@click.option(
+    "--out", required=True, metavar="FOLDER", help="For the state, the weights and their card."
+)
+@click.option(
+    "--recipe",
+    default="short",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="paper, short, digits, or a TOML file with every hyper-parameter.",
+)
+@click.option("--epochs", type=int, metavar="N", help="[default: the recipe's]")
+@click.option(
+    "--stochastic-depth",
+    type=float,
+    default=0.0,
+    metavar="P",
+    help="Survival probability of the last block (Huang et al. 2016); 0 drops nothing.",
+)
+@click.option(
+    "--paths-only", type=int, metavar="K", help="Exactly K blocks, drawn anew for each batch."
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="S")
+@click.option("--resume", is_flag=True, help="Go on from the last whole epoch in --out.")
+@click.option("--init", is_flag=True, help="Keep the initial weights beside the trained ones.")
+@click.option("--limit", type=int, metavar="N", help="At most N training images.")
+@click.option(
+    "--normalize",
+    metavar="NAME|MEAN/STD",
+    help="[default: the data set's own; a folder's training images are measured]",
+)
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where."
+)
+@click.option(
+    "--devices", type=int, default=1, show_default=True, metavar="N", help="How many share a batch."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bf16 where the device computes in it.",
+)
+@click.pass_context
+def train(
+    context: click.Context,
+    *,
+    model_name: str,
+    dataset: str,
+    out: str,
+    recipe: str,
+    epochs: int | None,
+    stochastic_depth: float,
+    paths_only: int | None,
+    seed: int,
+    resume: bool,
+    init: bool,
+    limit: int | None,
+    normalize: str | None,
+    device: str,
+    devices: int,
+    precision: str,
+) -> None:
+    """Train a network; leave its weights (safetensors) and a card that says what they are.
+
+    Interrupted at any moment, the same command with --resume goes on from the last whole epoch.
+    """
+    from ensembles.training import train as run  # noqa: PLC0415 (imports torch)
+
+    def report(line: str) -> None:
+        click.echo(line, err=True)
+
+    try:
+        result = run(
+            model_name,
+            dataset,
+            out=out,
+            recipe=recipe,
+            epochs=epochs,
+            stochastic_depth=stochastic_depth,
+            paths_only=paths_only,
+            seed=seed,
+            resume=resume,
+            init=init,
+            limit=limit,
+            normalize=normalize,
+            device=device,
+            devices=devices,
+            precision=precision,
+            report=report,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; the same command with --resume goes on from {out}", err=True)
+        context.exit(130)
+    if result.measured is not None:
+        measured = result.measured
+        click.echo(
+            f"error {measured.error:.2f} % ({measured.correct:,} of {measured.total:,} test images "
+            "right, fp32)"
+        )
+    for path in (result.weights, result.card, result.initial):
+        if path is not None:
+            click.echo(path)
