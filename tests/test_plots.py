@@ -31,7 +31,7 @@ from ensembles.plots import (
     save_figure,
 )
 from ensembles.plots.style import look
-from ensembles.results import read_frame, write_frame
+from ensembles.results import read_frame, stack_frames, write_frame
 from ensembles.statistics import summary_by_tau, wilson_interval
 
 TOTAL = 1000
@@ -188,6 +188,20 @@ def test_boxes_of_two_networks(sets: pd.DataFrame) -> None:
     assert legend(ax)[:2] == ["resnet20", "vgg15"]
 
 
+def test_few_trials_are_drawn_as_points_too(sets: pd.DataFrame) -> None:
+    few = pd.concat([sets[sets["count"] == k][:3] for k in (9, 20, 30)] + [sets[1:4]])
+    ax = error_by_count(few, few)
+    points = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
+    assert sorted(points[:, 1]) == pytest.approx(sorted([*few[few.lesion != "none"].error] * 2))
+    assert not error_by_count(sets).collections
+
+
+def test_all_lesions_without_an_error(sets: pd.DataFrame, reorders: pd.DataFrame) -> None:
+    for frame in (sets, reorders):
+        figure = plot_lesions(frame.assign(error=math.nan))
+        assert legend(figure.axes[0])[-1] == "logits not finite"
+
+
 def test_error_by_tau(reorders: pd.DataFrame) -> None:
     ax = error_by_tau(reorders, bins=4)
     (points,) = lines(ax, "_points")
@@ -299,6 +313,15 @@ def test_attributes_survive_files(singles: pd.DataFrame, tmp_path: Path) -> None
         ax = error_by_block(back)
         assert legend(ax) == legend(error_by_block(singles))
         assert data(lines(ax, "_transitions")[0]) == ([3], [0.45])
+
+
+def test_a_file_of_several_networks(
+    singles: pd.DataFrame, vgg: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = write_frame(stack_frames([singles, vgg]), tmp_path / "x.csv")
+    ax = plot_lesions(read_frame(path)).axes[0]
+    assert legend(ax)[:3] == ["resnet20", "vgg15", "transition"]
+    assert [len(data(line)[0]) for line in lines(ax, "_single")] == [5, 3]
 
 
 def test_axes_of_the_users_own(singles: pd.DataFrame, sets: pd.DataFrame) -> None:

@@ -26,6 +26,8 @@ from ensembles.results import (
     lesion_frame,
     provenance,
     read_frame,
+    split_frames,
+    stack_frames,
     write_frame,
 )
 
@@ -139,6 +141,22 @@ def test_numbers_keep_every_digit(tmp_path_factory: pytest.TempPathFactory, x: l
     for suffix in FORMATS:
         path = tmp_path_factory.mktemp("numbers") / f"x.{suffix}"
         assert_frame_equal(read_frame(write_frame(frame, path)), frame, check_exact=True)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_several_networks_in_one_file(frame: pd.DataFrame, suffix: str, tmp_path: Path) -> None:
+    other = frame[:2].copy()
+    other.attrs |= {"model": "vgg15", "transitions": []}
+    table = stack_frames([frame, other])
+    assert list(table.columns) == ["model", *COLUMNS]
+    assert list(table.model) == ["resnet110"] * 4 + ["vgg15"] * 2
+    parts = split_frames(read_frame(write_frame(table, tmp_path / f"x.{suffix}")))
+    for part, whole in zip(parts, [frame, other], strict=True):
+        assert_frame_equal(part, whole)
+        assert part.attrs == whole.attrs
+    assert stack_frames([frame]) is frame
+    assert split_frames(frame)[0] is frame
+    assert len(split_frames(table[1:])) == 1
 
 
 def test_csv_is_plain(frame: pd.DataFrame, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from ensembles.plots.choosing import plot_lesions
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
-from ensembles.plots.style import paper_style, save_figure
+from ensembles.plots.style import FIGURES, paper_style, save_figure
 
 __all__ = [
+    "FIGURES",
     "error_by_block",
     "error_by_count",
     "error_by_tau",

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ensembles.errors import UsageError
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
 from ensembles.plots.style import new_figure, paper_style, save_figure
+from ensembles.results.frames import split_frames
 from ensembles.statistics import require_columns
 
 __all__ = ["plot_lesions"]
@@ -28,7 +29,8 @@ def plot_lesions(
     number, reorderings by Kendall tau; networks that were studied alike share a panel.
 
     Args:
-        frames: Table of lesions of one network, or one table for each network.
+        frames: Table of lesions of one network, one table for each network, or one that
+            :func:`ensembles.results.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
 
     Returns:
@@ -39,7 +41,8 @@ def plot_lesions(
             known format.
         OutputError: The file cannot be written.
     """
-    tables = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
+    given = [frames] if isinstance(frames, pd.DataFrame) else frames
+    tables = [table for frame in given for table in split_frames(frame)]
     panels: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for frame in tables:
         for study in _studies(frame):

@@ -57,8 +57,8 @@ def error_by_block(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None 
         top, widest = 0.0, 0.0
         for index, (frame, label) in enumerate(zip(singles, series_labels(frames), strict=True)):
             low, high = _draw_singles(ax, frame, look(index))
-            top = np.nanmax(high, initial=top)
-            widest = np.nanmax(high - low, initial=widest)
+            top = np.fmax.reduce(high, initial=top)
+            widest = np.fmax.reduce(high - low, initial=widest)
             handles.append(_proxy(label, **look(index).line))
         if any(_changed(frame).any() for frame in singles):
             handles.append(_proxy("transition", marker="o", markerfacecolor="white", markersize=5))
@@ -78,7 +78,8 @@ def error_by_count(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None 
     """Boxes of the error by the number of deleted or duplicated blocks, or of swaps.
 
     Line in the box: median. Box: quartiles. Whiskers: to the last lesion within 1.5 times the
-    box's length. Dashed: the intact network. Dotted: chance level.
+    box's length. Where a box stands for fewer than five lesions, all are drawn as points.
+    Dashed: the intact network. Dotted: chance level.
 
     Args:
         frames: Lesions of each network; those of other kinds are left out.
@@ -100,22 +101,10 @@ def error_by_count(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None 
         ],
         ignore_index=True,
     )
-    colours = {label: look(index).colour for index, label in enumerate(labels)}
     with paper_style():
         ax = axes_or_new(ax)
-        sns.boxplot(
-            data.dropna(), x="count", y="error", hue="series", hue_order=labels,
-            palette={label: _tint(colour) for label, colour in colours.items()}, saturation=1,
-            native_scale=True, width=0.75, gap=0.1, linewidth=0.6, linecolor=INK,
-            medianprops={"linewidth": 1.4, "color": "black"},
-            flierprops={"marker": ".", "markersize": 2, "markeredgecolor": GREY},
-            legend=False, ax=ax,
-        )  # fmt: skip
-        handles: list[Artist] = [
-            Patch(facecolor=_tint(colour), edgecolor=INK, linewidth=0.6, label=label)
-            for label, colour in colours.items()
-        ]
-        handles += _levels(ax, frames, np.nanmax(data["error"], initial=0))
+        handles = _draw_boxes(ax, data.dropna(), labels)
+        handles += _levels(ax, frames, np.fmax.reduce(data["error"].to_numpy(), initial=0))
         handles += _mark_nonfinite(ax, sorted(set(data.loc[data["error"].isna(), "count"])))
         first, last = int(data["count"].min()), int(data["count"].max())
         ax.set_xlim(first - 0.6, last + 0.6)
@@ -162,9 +151,10 @@ def error_by_tau(*frames: pd.DataFrame, bins: int = 10, ax: Axes | None = None) 
                 **style.line,
             )  # fmt: skip
             handles.append(_proxy(label, **style.line))
+        errors = np.concatenate([frame["error"] for frame in chosen])
         handles.append(_proxy("median, quartiles", linestyle="-", marker="|", markersize=8))
         handles.append(_proxy("one reordering", marker=".", color=GREY))
-        handles += _levels(ax, frames, max(np.nanmax(f["error"], initial=0) for f in chosen))
+        handles += _levels(ax, frames, np.fmax.reduce(errors, initial=0))
         bad = [tau for frame in chosen for tau in frame.loc[frame["error"].isna(), "kendall_tau"]]
         handles += _mark_nonfinite(ax, bad)
         lowest = min(frame["kendall_tau"].min() for frame in chosen)
@@ -209,6 +199,28 @@ def _singles(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
         raise UsageError(f"no {kind} of a single block to draw: draw the error by count instead")
     chosen = chosen.assign(block=chosen["blocks"].astype(int))
     return chosen.drop_duplicates("block").sort_values("block")
+
+
+def _draw_boxes(ax: Axes, data: pd.DataFrame, labels: Sequence[str]) -> list[Artist]:
+    """Draw the boxes of all networks side by side; return the legend's part."""
+    tints = {label: _tint(look(index).colour) for index, label in enumerate(labels)}
+    shared: dict[str, Any] = {
+        "x": "count", "y": "error", "hue": "series", "hue_order": labels, "native_scale": True,
+        "legend": False, "ax": ax,
+    }  # fmt: skip
+    few = not data.empty and data.groupby(["count", "series"]).size().min() < 5
+    sns.boxplot(
+        data, palette=tints, saturation=1, width=0.75, gap=0.1, linewidth=0.6, linecolor=INK,
+        medianprops={"linewidth": 1.4, "color": "black"}, showfliers=not few,
+        flierprops={"marker": ".", "markersize": 2, "markeredgecolor": GREY}, **shared,
+    )  # fmt: skip
+    if few:
+        dots = dict.fromkeys(labels, INK)
+        sns.stripplot(data, palette=dots, size=2.5, jitter=False, dodge=len(labels) > 1, **shared)
+    return [
+        Patch(facecolor=tint, edgecolor=INK, linewidth=0.6, label=label)
+        for label, tint in tints.items()
+    ]
 
 
 def _draw_singles(
@@ -272,7 +284,8 @@ def _whole_ticks(first: int, last: int) -> list[int]:
     )
     if step == 2:
         return list(range(first, last + 1, 2))
-    return [first, *range(step * (first // step + 1), last + 1, step)]
+    round_ones = range(step * (first // step + 1), last + 1, step)
+    return [first, *(tick for tick in round_ones if tick - first > step / 2)]
 
 
 def _mark_nonfinite(ax: Axes, places: Sequence[float]) -> list[Artist]:

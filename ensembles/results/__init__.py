@@ -8,7 +8,7 @@ from ensembles.results.files import (
     read_frame,
     write_frame,
 )
-from ensembles.results.frames import lesion_frame
+from ensembles.results.frames import lesion_frame, split_frames, stack_frames
 from ensembles.results.provenance import provenance
 
 __all__ = [
@@ -19,5 +19,7 @@ __all__ = [
     "lesion_frame",
     "provenance",
     "read_frame",
+    "split_frames",
+    "stack_frames",
     "write_frame",
 ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # a saved table is read and drawn without torch
     from ensembles.evaluation.outcome import Outcome
     from ensembles.lesions import Lesion
 
-__all__ = ["lesion_frame"]
+__all__ = ["lesion_frame", "split_frames", "stack_frames"]
 
 _DTYPES = {
     "lesion": "str",
@@ -83,6 +83,48 @@ def lesion_frame(
     known = {"model": model, "dataset": dataset, "chance": chance}
     frame.attrs |= {key: value for key, value in known.items() if value is not None}
     return frame
+
+
+def stack_frames(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put the tables of several networks into one, so that one file holds them.
+
+    Args:
+        frames: A table for each network.
+
+    Returns:
+        The rows of all, after a first column ``model``; ``attrs["networks"]`` holds the number
+        of ``rows`` and the ``attrs`` of each. A single table comes back as it is.
+    """
+    if len(frames) == 1:
+        return frames[0]
+    parts = [frame.copy() for frame in frames]
+    for part in parts:
+        part.insert(0, "model", part.attrs.get("model", ""))
+        part.attrs = {}
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs = {
+        "networks": [{"rows": len(frame), "attrs": dict(frame.attrs)} for frame in frames]
+    }
+    return table
+
+
+def split_frames(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Take a table apart again that :func:`stack_frames` put together.
+
+    Returns:
+        A table for each network; any other table alone, as it is.
+    """
+    networks = table.attrs.get("networks")
+    if not networks or sum(network["rows"] for network in networks) != len(table):
+        return [table]
+    frames, start = [], 0
+    for network in networks:
+        stop = start + network["rows"]
+        frame = table.iloc[start:stop].drop(columns="model").reset_index(drop=True)
+        frame.attrs = dict(network["attrs"])
+        frames.append(frame)
+        start = stop
+    return frames
 
 
 def _row(
