@@ -1,5 +1,130 @@
-"""The command line."""
+"""The command line: parse, one library call, print or write."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "checkpoints": "ensembles.cli.checkpoints:checkpoints",
+    "datasets": "ensembles.cli.datasets:datasets",
+    "inspect": "ensembles.cli.inspect_:inspect",
+    "lesion": "ensembles.cli.lesion:lesion",
+    "models": "ensembles.cli.models:models",
+    "paths": "ensembles.cli.paths:paths",
+    "train": "ensembles.cli.train:train",
+}
 
 
-def main() -> None:
-    """Run."""
+class _Lazy(click.Group):
+    """Commands are imported when they are asked for, so that `--help` starts at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        home, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(home), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; offer the nearest one where there is none."""
+        from ensembles.errors import nearest  # noqa: PLC0415
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if args and not args[0].startswith("-"):
+                hint = nearest(args[0], _COMMANDS)
+                raise click.UsageError(f"no command '{args[0]}'{hint}", ctx) from error
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _SUMMARIES[name]) for name in sorted(_COMMANDS)])
+
+
+_SUMMARIES = {
+    "checkpoints": "List, fetch, check and add trained networks.",
+    "datasets": "List the data sets that are known by name.",
+    "inspect": "Show the blocks of a network, and how many paths it has.",
+    "lesion": "Delete, reorder or duplicate blocks, and measure the error.",
+    "models": "List the architectures.",
+    "paths": "Account for all 2^n paths: gradient and logits by path length.",
+    "train": "Train a network.",
+}
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="ensembles")
+def command_line(debug: bool) -> None:
+    """Take trained networks apart, to see whether they behave like ensembles of shallow ones.
+
+    `ensembles lesion` and `ensembles paths --plot` alone run on a ResNet-110 and data that come
+    with the package.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit with 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    if debug:
+        given.remove("--debug")
+    sys.exit(_run(given, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    from ensembles.errors import EnsemblesError  # noqa: PLC0415
+
+    try:
+        code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", 130, debug)
+    except click.ClickException as error:
+        help_line = ""
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            help_line = f" (see '{error.ctx.command_path} --help')"
+        return _say(_line(error.format_message()) + help_line, error.exit_code, debug)
+    except EnsemblesError as error:
+        return _say(str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _say(f"{place}{error.strerror or error}", 1, debug)
+    except Exception as error:  # a person at a terminal gets a line, never a traceback
+        kind = type(error).__name__
+        return _say(f"unexpected {kind}: {_line(str(error))}; --debug shows where", 1, debug)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _say(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"ensembles: {message}", err=True)
+    return code

@@ -1,0 +1,182 @@
+"""Options that several commands share, and the subject that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ensembles.checkpoints import Card
+    from ensembles.data import ImageDataset
+    from ensembles.decomposition import Decomposition
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Subject",
+    "data_options",
+    "model_options",
+    "open_subject",
+    "output_options",
+    "run_options",
+]
+
+DEFAULT_MODEL = "resnet110"
+DEFAULT_DATASET = "digits"
+_EXAMPLES = 16
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def apply(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+def model_options(*, several: bool = False) -> Callable[[Command], Command]:
+    """Which network, and which parts of it are its blocks."""
+    again = " Repeat it to compare networks." if several else ""
+    return _together(
+        click.option(
+            "--model", "models" if several else "model", metavar="NAME", multiple=several,
+            default=(DEFAULT_MODEL,) if several else DEFAULT_MODEL, show_default=DEFAULT_MODEL,
+            help=f"An architecture of `ensembles models`.{again}",
+        ),
+        click.option(
+            "--checkpoint", "checkpoints" if several else "checkpoint", metavar="NAME|FILE",
+            multiple=several,
+            help="Trained weights: a name of `ensembles checkpoints list`, or a file. "
+            "[default: the packaged ones of the model]",
+        ),
+        click.option(
+            "--block-names", metavar="REGEX",
+            help="Take the modules whose whole names match as the blocks. [default: they are found]",
+        ),
+        click.option(
+            "--block-kinds", metavar="KIND,...",
+            help="Take blocks of these kinds: residual, dense, parallel, plain. "
+            "[default: the first that the network has]",
+        ),
+    )  # fmt: skip
+
+
+def data_options() -> Callable[[Command], Command]:
+    """Which images, and how they are normalised."""
+    return _together(
+        click.option(
+            "--dataset", metavar="NAME|FOLDER",
+            help="A name of `ensembles datasets`, or a folder of images. "
+            "[default: what the checkpoint was measured on, else digits]",
+        ),
+        click.option("--split", default="test", show_default=True, help="The part of the data."),
+        click.option("--limit", type=int, metavar="N", help="At most N images, spread evenly."),
+        click.option(
+            "--normalize", metavar="NAME|MEAN/STD",
+            help="imagenet, cifar10, ..., none, or m,m,m/s,s,s. [default: the checkpoint's]",
+        ),
+        click.option(
+            "--image-size", type=int, metavar="PIXELS",
+            help="Resize the shorter side of a folder's images to this and cut out the middle.",
+        ),
+    )  # fmt: skip
+
+
+def run_options() -> Callable[[Command], Command]:
+    """Where and how precisely to compute."""
+    return _together(
+        click.option(
+            "--batch-size", type=click.IntRange(min=1), metavar="N",
+            help="Images at a time; halved when memory runs out. [default: by the device]",
+        ),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i], mps."),
+        click.option(
+            "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32",
+            show_default=True, help="tf32 needs CUDA.",
+        ),
+    )  # fmt: skip
+
+
+def output_options(plot: str) -> Callable[[Command], Command]:
+    """Where the results go."""
+    return _together(
+        click.option(
+            "--out", type=click.Path(dir_okay=False), metavar="FILE",
+            help="Write the whole table as .csv, .parquet or .json.",
+        ),
+        click.option(
+            "--plot", is_flag=False, flag_value=plot, default=None, metavar="[FILE]",
+            help=f"Draw the figure, as .png, .pdf or .svg. [without FILE: {plot}]",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a command works on.
+
+    Attributes:
+        name: The model's name, as the user gave it.
+        card: The card of its weights.
+        net: The network, taken apart, on its device.
+        data: The images, normalised for it.
+    """
+
+    name: str
+    card: Card
+    net: Decomposition
+    data: ImageDataset
+
+
+def open_subject(
+    model: str,
+    checkpoint: str | None,
+    *,
+    dataset: str | None,
+    split: str,
+    limit: int | None,
+    normalize: str | None,
+    image_size: int | None,
+    device: str,
+    block_names: str | None,
+    block_kinds: str | None,
+) -> Subject:
+    """Load a network and its data as the options say, and take the network apart."""
+    from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
+    from ensembles.data import dataset as open_dataset  # noqa: PLC0415
+    from ensembles.decomposition import decompose  # noqa: PLC0415
+    from ensembles.evaluation import choose_device  # noqa: PLC0415
+
+    place = choose_device(device)
+    network, card = load(model, checkpoint)
+    data = open_dataset(
+        dataset or card.dataset or DEFAULT_DATASET,
+        split,
+        limit=limit,
+        normalize=normalize or card.normalization,
+        image_size=image_size or _preprocessed(card, dataset),
+    )
+    example, _ = next(data.batches(_EXAMPLES))
+    net = decompose(
+        network.to(place),
+        example.to(place),
+        blocks=block_names,
+        kinds=block_kinds.split(",") if block_kinds else None,
+    )
+    return Subject(model, card, net, data)
+
+
+def _preprocessed(card: Card, dataset: str | None) -> tuple[int, int] | None:
+    """The sizes that the checkpoint was made with, for images that have to be resized."""
+    resize, crop = card.preprocessing.get("resize"), card.preprocessing.get("crop")
+    if not isinstance(resize, int) or not isinstance(crop, int):
+        return None
+    if dataset is not None and not Path(dataset).is_dir() and dataset != "imagenet":
+        return None
+    return resize, crop
