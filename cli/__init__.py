@@ -91,40 +91,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from ensembles.errors import EnsemblesError  # noqa: PLC0415
-
     try:
         code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted", 130, debug)
-    except click.ClickException as error:
-        help_line = ""
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            help_line = f" (see '{error.ctx.command_path} --help')"
-        return _say(_line(error.format_message()) + help_line, error.exit_code, debug)
-    except EnsemblesError as error:
-        return _say(str(error), error.exit_code, debug)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _say(f"{place}{error.strerror or error}", 1, debug)
+    except (click.Abort, KeyboardInterrupt):
+        message, code = "interrupted", 130
     except Exception as error:  # a person at a terminal gets a line, never a traceback
-        kind = type(error).__name__
-        return _say(f"unexpected {kind}: {_line(str(error))}; --debug shows where", 1, debug)
+        message, code = _explain(error)
+    if debug:
+        traceback.print_exc()
+    click.echo(f"ensembles: {message}", err=True)
+    return int(code)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """The line for an error, and the exit status."""
+    from ensembles.errors import EnsemblesError  # noqa: PLC0415
+
+    if isinstance(error, EnsemblesError):
+        return _line(str(error)), error.exit_code
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        where = f" (see '{context.command_path} --help')" if context is not None else ""
+        return _line(error.format_message()) + where, error.exit_code
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return place + _line(error.strerror or str(error)), 1
+    return f"unexpected {type(error).__name__}: {_line(str(error))}; --debug shows where", 1
 
 
 def _line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _say(message: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    click.echo(f"ensembles: {message}", err=True)
-    return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,7 @@ from ensembles.cli.options import (
     output_options,
     run_options,
 )
+from ensembles.cli.tables import lesion_summary, lesion_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +153,7 @@ def _pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str,
 
 
 def _lesions(net: Decomposition, choice: _Choice) -> list[Lesion]:
+    from ensembles.lesions import Lesion as One  # noqa: PLC0415
     from ensembles.lesions import (  # noqa: PLC0415
         exchangeable,
         intact,
@@ -163,7 +165,6 @@ def _lesions(net: Decomposition, choice: _Choice) -> list[Lesion]:
         read_plan,
         single_deletions,
     )
-    from ensembles.lesions import Lesion as One  # noqa: PLC0415
 
     n = len(net)
     if choice.plan is not None:
@@ -196,92 +197,19 @@ def _lesions(net: Decomposition, choice: _Choice) -> list[Lesion]:
 
 def _deliver(frames: list[pd.DataFrame], out: str | None, plot: str | None, as_json: bool) -> None:
     from ensembles.plots import plot_lesions  # noqa: PLC0415
-    from ensembles.results import frame_to_json, write_frame  # noqa: PLC0415
+    from ensembles.results import frame_to_json, stack_frames, write_frame  # noqa: PLC0415
 
-    table = _stacked(frames)
+    table = stack_frames(frames) if len(frames) > 1 else frames[0]
     if out is not None:
         write_frame(table, out)
         click.echo(f"wrote {out}", err=True)
     if as_json:
         click.echo(frame_to_json(table))
     elif out is None:
-        for line in _report(frames):
+        for line in lesion_table(frames):
             click.echo(line)
     if plot is not None:
         plot_lesions(frames, plot)
         click.echo(f"wrote {plot}", err=True)
     for frame in frames:
-        click.echo(_summary(frame), err=True)
-
-
-def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """One table; several networks are told apart by a first column."""
-    import pandas as pd  # noqa: PLC0415
-
-    if len(frames) == 1:
-        return frames[0]
-    parts = []
-    for frame in frames:
-        part = frame.copy()
-        part.insert(0, "model", frame.attrs.get("model", ""))
-        part.attrs = {}
-        parts.append(part)
-    table = pd.concat(parts, ignore_index=True)
-    table.attrs = {"networks": [dict(frame.attrs) for frame in frames]}
-    return table
-
-
-def _report(frames: list[pd.DataFrame]) -> list[str]:
-    """The table that a person reads: error in %, with its 95 % Wilson interval."""
-    from ensembles.statistics import error_intervals  # noqa: PLC0415
-
-    rows: list[tuple[str, ...]] = []
-    head = ("lesion", "blocks", "name", "correct", "total", "error %", "95 % interval", "loss")
-    if len(frames) > 1:
-        head = ("model", *head)
-    if any((frame["lesion"] == "reorder").any() for frame in frames):
-        head = (*head, "tau")
-    for frame in frames:
-        for row in error_intervals(frame).to_dict("records"):
-            rows.append(_cells(row, head, frame.attrs.get("model", "")))
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    right = {"correct", "total", "error %", "loss", "tau"}
-    return [
-        "  ".join(
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for cell, width, name in zip(row, widths, head, strict=True)
-        ).rstrip()
-        for row in (head, *rows)
-    ]
-
-
-def _cells(row: dict[Any, Any], head: Sequence[str], model: str) -> tuple[str, ...]:
-    low, high = 100 * row["error_low"], 100 * row["error_high"]
-    finite = not row["nonfinite"]
-    cells = {
-        "model": model,
-        "lesion": str(row["lesion"]),
-        "blocks": str(row["blocks"]),
-        "name": str(row["block_names"]) + (" (adapted)" if row["adapted"] else ""),
-        "correct": str(row["correct"]),
-        "total": str(row["total"]),
-        "error %": f"{100 * row['error']:.2f}" if finite else "not finite",
-        "95 % interval": f"{low:.2f} to {high:.2f}" if finite else "",
-        "loss": f"{row['loss']:.4f}" if finite else "",
-        "tau": f"{row['kendall_tau']:.3f}" if row["lesion"] == "reorder" else "",
-    }
-    return tuple(cells[name] for name in head)
-
-
-def _summary(frame: pd.DataFrame) -> str:
-    cut = frame[frame["lesion"] != "none"]
-    whole = frame[frame["lesion"] == "none"]["error"]
-    name = frame.attrs.get("model", "the network")
-    if cut.empty:
-        return f"{name}: intact error {100 * whole.iloc[0]:.2f} %, nothing was lesioned"
-    worst = cut.loc[cut["error"].idxmax()] if cut["error"].notna().any() else cut.iloc[0]
-    return (
-        f"{name}: intact error {100 * whole.iloc[0]:.2f} %; {len(cut)} lesions, median error "
-        f"{100 * cut['error'].median():.2f} %, worst {100 * worst['error']:.2f} % "
-        f"({worst['lesion']} {worst['blocks']})"
-    )
+        click.echo(lesion_summary(frame), err=True)

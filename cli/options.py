@@ -56,7 +56,7 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
         ),
         click.option(
             "--block-names", metavar="REGEX",
-            help="Take the modules whose whole names match as the blocks. [default: they are found]",
+            help="Take the modules with matching names as the blocks. [default: they are found]",
         ),
         click.option(
             "--block-kinds", metavar="KIND,...",
@@ -94,7 +94,9 @@ def run_options() -> Callable[[Command], Command]:
             "--batch-size", type=click.IntRange(min=1), metavar="N",
             help="Images at a time; halved when memory runs out. [default: by the device]",
         ),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i], mps."),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps."
+        ),
         click.option(
             "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32",
             show_default=True, help="tf32 needs CUDA.",

@@ -15,7 +15,7 @@ from ensembles.lesions import Lesion, Visit
 __all__ = ["Route", "Step", "plan_routes", "steps_of"]
 
 Step = tuple[str, int]
-"""("before", position), ("whole", block) or ("bypass", block); the stem and head go without saying."""
+"""("before", position), ("whole", block) or ("bypass", block); stem and head go without saying."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ensembles.data import batches
 from ensembles.decomposition import Decomposition
@@ -28,7 +29,7 @@ _ACTIVATION_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20, "mps": 128 << 20}
 
 def evaluate(
     net: Decomposition,
-    data: object,
+    data: Dataset[Any] | Iterable[Any],
     lesions: Iterable[Lesion],
     *,
     batch_size: int | None = None,
@@ -71,7 +72,8 @@ def evaluate(
     if size < 1:
         raise UsageError(f"batch size {size}; expected 1 or more")
     counter = _Counter(runner, sweep, net.input_shape, place)
-    total = len(sweep) * len(data) if hasattr(data, "__len__") and _counts_images(data) else 0
+    images_known = len(data) if isinstance(data, Dataset) and isinstance(data, Sized) else 0
+    total = len(sweep) * images_known
     with torch.inference_mode(), exact_mathematics(precision), exact_attention():
         for images, labels in batches(data, size):
             counter.add(images, labels)
@@ -80,10 +82,6 @@ def evaluate(
     if counter.total == 0:
         raise DataError("the data set holds no image; expected one or more")
     return counter.outcomes()
-
-
-def _counts_images(data: object) -> bool:
-    return isinstance(data, torch.utils.data.Dataset)
 
 
 def _private(net: Decomposition) -> Decomposition:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 import torch
+from torch.utils.data import Dataset
 
 from ensembles.data import ImageDataset
 from ensembles.decomposition import Decomposition
@@ -20,7 +22,7 @@ __all__ = ["lesion"]
 
 def lesion(
     net: Decomposition,
-    data: object,
+    data: Dataset[Any] | Iterable[Any],
     lesions: Iterable[Lesion] | None = None,
     *,
     batch_size: int | None = None,
