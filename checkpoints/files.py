@@ -96,7 +96,7 @@ def check_sha256(path: str | Path, expected: str) -> str:
     if not found.startswith(expected):
         raise CheckpointError(
             f"{path} is damaged or another file: its sha256 starts with {found[:16]}, expected "
-            f"{expected[:16]}"
+            f"{expected[:16]}; remove it and get it again"
         )
     return found
 

@@ -90,7 +90,8 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
         _print_json([asdict(verdict) for verdict in verdicts])
     else:
         shown = [v for v in verdicts if names or v.state != "not fetched"]
-        _print_table([(v.name, v.place, v.state, v.problem) for v in shown])
+        rows = [(v.name, v.place, v.state, v.problem) for v in shown]
+        _print_table(rows or [("nothing is here",)])
     context.exit(int(any(verdict.state == "bad" for verdict in verdicts)))
 
 

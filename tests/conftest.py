@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ def assets() -> Path:
     if not path.is_dir():
         pytest.skip(f"ENSEMBLES_ASSETS names {path}, which is no folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def cifar_jpeg_test(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with a folder ``test`` of the 10,000 CIFAR-10 test images as JPEG, unpacked."""
+    archive = assets / "data" / "cifar10-jpeg-test.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"ENSEMBLES_ASSETS has no {archive.name}")
+    folder = tmp_path_factory.mktemp("cifar10-jpeg")
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture

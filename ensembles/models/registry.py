@@ -110,7 +110,7 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
     if "weights" in arguments or "pretrained" in arguments:
         raise ModelError(
             f"create_model builds untrained networks, got weights for {name!r}; "
-            "use load(name, checkpoint='imagenet') for trained ones"
+            f"use load({name!r}, checkpoint='imagenet') for trained ones"
         )
     try:
         return entry.build(num_classes=classes, **arguments)
