@@ -14,7 +14,7 @@ __all__ = ["LOWEST", "LengthRows", "chunks", "log2_norm"]
 
 LOWEST = -(2.0**40)
 _RANGE = 40.0
-_CHUNK_BYTES = 4 * 2**20
+CACHE_BYTES = 4 * 2**20
 
 
 class LengthRows:
@@ -100,9 +100,11 @@ def multiply_by_powers(data: Tensor, exponent: Tensor) -> None:
         left = torch.where(left < -400, torch.zeros_like(left), left - step)
 
 
-def chunks(count: int, row_bytes: int, *, last_first: bool = False) -> Iterator[tuple[int, int]]:
-    """Ranges of lengths whose rows stay in the cache between the operations of a block."""
-    step = max(1, min(count, _CHUNK_BYTES // max(1, row_bytes)))
+def chunks(
+    count: int, row_bytes: int, *, last_first: bool = False, budget: int = CACHE_BYTES
+) -> Iterator[tuple[int, int]]:
+    """Ranges of rows whose memory stays within a budget, by default in the processor's cache."""
+    step = max(1, min(count, budget // max(1, row_bytes)))
     starts = list(range(0, count, step))
     for start in reversed(starts) if last_first else starts:
         yield start, min(start + step, count)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ensembles.unravelling.linearized import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
+from ensembles.unravelling.places import Place
 from ensembles.unravelling.scaled import LOWEST, LengthRows, chunks, multiply_by_powers
 
 __all__ = ["Logits", "backward", "forward", "head_cotangent"]
@@ -53,7 +54,7 @@ def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def backward(
     net: Linearized, cotangent: Tensor, exponent: Tensor, signs: Tensor | None = None
-) -> Iterator[tuple[int, LengthRows]]:
+) -> Iterator[tuple[Place, LengthRows]]:
     """Cotangents of all paths by their length, from the last block to the input.
 
     Args:
@@ -63,8 +64,8 @@ def backward(
         signs: Random signs of the branches, (choices, draws, N); without them, all are +1.
 
     Yields:
-        After each block its number and the cotangents at its input, by length; at the end 0 and
-        those at the images. The rows are (lengths, draws * N, *shape), and change afterwards.
+        Each place on the way, from the last block's output to the images, and the cotangents
+        there by length. The rows are (lengths, draws * N, *shape), and change afterwards.
     """
     draws = 1 if signs is None else signs.shape[1]
     start = net.head.pull(cotangent)
@@ -75,15 +76,16 @@ def backward(
     choice = net.choices
     for number, block in enumerate(reversed(net.blocks)):
         sign = None
+        yield Place("output", block.index), state
         if block.branch is not None:
             choice -= 1
             sign = None if signs is None else signs[choice].flatten()
         state = _step_back(state, block, sign)
         if number % _EVERY == 0:
             state.renormalize()
-        yield block.index, state
+        yield Place("block", block.index), state
         state = _pull_all(state, block.before)
-    yield 0, _pull_all(state, net.stem)
+    yield Place("input"), _pull_all(state, net.stem)
 
 
 def _step_back(state: LengthRows, block: LinearBlock, sign: Tensor | None) -> LengthRows:

@@ -1,0 +1,119 @@
+"""All paths together must be what autograd and the network itself give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ensembles.decomposition import Decomposition
+from ensembles.errors import PathError
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.spectra import Logits
+
+__all__ = ["check_gradient", "check_logits", "reference_gradients", "total"]
+
+_OF_TOTAL = {torch.float32: 1e-3, torch.float64: 1e-9}
+_OF_PARTS = {torch.float32: 1e-5, torch.float64: 1e-13}
+
+
+def reference_gradients(
+    net: Decomposition, images: Tensor, cotangent: Tensor, places: Iterable[Place]
+) -> dict[Place, Tensor]:
+    """Autograd's gradient at each place, for a given derivative at the logits.
+
+    Args:
+        net: The network.
+        images: (N, *input_shape).
+        cotangent: (N, classes).
+        places: Where; parameters give one vector, summed over the images.
+    """
+    wanted = tuple(places)
+    learned = {p.block for p in wanted if p.kind == "parameters"}
+    leaves: dict[Place, list[Tensor]] = {}
+    with torch.enable_grad():
+        probe = images.detach().requires_grad_()
+        leaves[Place("input")] = [probe]
+        x = net.stem(probe)
+        for block in net:
+            x = x if block.before is None else block.before(x)
+            if not x.requires_grad:
+                x = x.detach().requires_grad_()
+            leaves[Place("block", block.index)] = [x]
+            if block.index in learned:
+                parameters = {
+                    k: v.detach().requires_grad_() for k, v in block.named_parameters()
+                }
+                leaves[Place("parameters", block.index)] = list(parameters.values())
+                x = torch.func.functional_call(block, parameters, (x,))
+            else:
+                x = block(x)
+        logits = net.head(x)
+        flat = [leaf for place in wanted for leaf in leaves[place]]
+        gradients = iter(torch.autograd.grad(logits, flat, cotangent, materialize_grads=True))
+    found = {}
+    for place in wanted:
+        parts = [next(gradients) for _ in leaves[place]]
+        found[place] = (
+            torch.cat([g.flatten() for g in parts]) if place.kind == "parameters" else parts[0]
+        )
+    return found
+
+
+def total(data: Tensor, exponent: Tensor) -> Tensor:
+    """The sum over lengths of rows ``data * 2**exponent``, (lengths, images, *shape), float64."""
+    summed = torch.zeros(data.shape[1:], dtype=torch.float64, device=data.device)
+    for row, power in zip(data, exponent, strict=True):
+        factor = torch.exp2(power).view(-1, *[1] * (row.ndim - 1))
+        summed += row.to(torch.float64) * factor
+    return summed
+
+
+def check_gradient(
+    data: Tensor, exponent: Tensor, norms: Tensor, expected: Tensor, place: Place
+) -> float:
+    """Compare the sum over all lengths with autograd's gradient.
+
+    Args:
+        data: (lengths, N, *shape).
+        exponent: Powers of two less that of the loss, (lengths, N).
+        norms: Base-2 logarithms of the norms, less that of the loss, (lengths, N).
+        expected: What autograd gives: (N, *shape), or a vector summed over the images.
+        place: Where.
+
+    Returns:
+        The greatest error of an image, relative to the norm of its gradient.
+
+    Raises:
+        PathError: If they differ by more than rounding explains.
+    """
+    found = total(data, exponent)
+    sizes = torch.exp2(norms).sum(0)
+    if place.kind == "parameters":
+        found, sizes, expected = found.sum(0)[None], sizes.sum()[None], expected[None]
+    return _compare(found, expected, sizes, data.dtype, f"gradients at {place.text}", "autograd's")
+
+
+def check_logits(spectrum: Logits, logits: Tensor) -> float:
+    """Compare the sum over all lengths with the network's logits; see `check_gradient`."""
+    found = spectrum.parts.sum(0) + spectrum.constant
+    sizes = torch.exp2(spectrum.log2_norms).sum(0) + spectrum.constant.norm(dim=1)
+    return _compare(found, logits, sizes, logits.dtype, "logits", "the network's")
+
+
+def _compare(
+    found: Tensor, expected: Tensor, sizes: Tensor, dtype: torch.dtype, what: str, whose: str
+) -> float:
+    error = (found - expected.to(torch.float64)).flatten(1).norm(dim=1)
+    norm = expected.to(torch.float64).flatten(1).norm(dim=1)
+    allowed = _OF_TOTAL[dtype] * norm + _OF_PARTS[dtype] * sizes
+    relative = float((error / norm.clamp_min(torch.finfo(torch.float64).tiny)).max())
+    if bool((error <= allowed).all()):
+        return relative
+    worst = int((error - allowed).nan_to_num(torch.inf).argmax())
+    raise PathError(
+        f"the {what} of all paths do not add up to {whose} (image {worst}: they differ by "
+        f"{float(error[worst]):.2g}, norm {float(norm[worst]):.2g}, allowed "
+        f"{float(allowed[worst]):.2g}); compute in fp64"
+    )

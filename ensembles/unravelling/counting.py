@@ -1,0 +1,113 @@
+"""How many paths there are, and how long they are: exact integers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from torch import fx
+
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.chain import Graph
+from ensembles.errors import PathError
+from ensembles.unravelling.places import Place
+
+__all__ = ["block_lengths", "graph_lengths", "joint_lengths", "paths_to", "weight_lengths"]
+
+Polynomial = dict[int, int]
+
+
+def block_lengths(net: Decomposition) -> Polynomial:
+    """Number of paths by the number of branches on them: C(n, k) for n residual blocks.
+
+    A network without shortcuts has one path, of length 0.
+    """
+    choices = sum(block.has_shortcut for block in net)
+    return {k: math.comb(choices, k) for k in range(choices + 1)}
+
+
+def paths_to(net: Decomposition, place: Place) -> Polynomial:
+    """Number of paths of each length between the loss and a place.
+
+    Paths to the input of block i choose at blocks i..n. Those to the parameters of block i choose
+    at i+1..n; they enter the branch, which counts, and, where the shortcut or what both roads
+    share has parameters too, also the shortcut.
+    """
+    first = place.block if place.kind != "output" else place.block + 1
+    choices = sum(block.has_shortcut for block in net if block.index >= first)
+    if place.kind == "parameters":
+        block = net.block(place.block)
+        if block.has_shortcut and _only_branch_learns(net, place.block):
+            return {k: math.comb(choices - 1, k - 1) if k else 0 for k in range(choices + 1)}
+    return {k: math.comb(choices, k) for k in range(choices + 1)}
+
+
+def _only_branch_learns(net: Decomposition, index: int) -> bool:
+    block = net.block(index)
+    others = (block.pre, block.shortcut, block.post)
+    return not any(True for part in others if part is not None for _ in part.parameters())
+
+
+def joint_lengths(net: Decomposition) -> dict[tuple[int, int], int]:
+    """Number of paths by (branches, weight layers of the blocks' roads).
+
+    A road counts its longest way (`Block.weight_layers`, `Block.shortcut_layers`); layers of the
+    stem, between blocks and of the head, which every path passes, are not counted here.
+    """
+    counts = {(0, 0): 1}
+    for block in net:
+        roads = [(1, block.weight_layers), (0, block.shortcut_layers)]
+        if not block.has_shortcut:
+            roads = [(0, block.weight_layers)]
+        new: dict[tuple[int, int], int] = {}
+        for (k, w), number in counts.items():
+            for step, layers in roads:
+                key = (k + step, w + layers)
+                new[key] = new.get(key, 0) + number
+        counts = new
+    return counts
+
+
+def weight_lengths(net: Decomposition) -> Polynomial:
+    """Number of paths through the blocks by weight layers: the polynomial product over blocks."""
+    counts: Polynomial = {}
+    for (_, layers), number in joint_lengths(net).items():
+        counts[layers] = counts.get(layers, 0) + number
+    return dict(sorted(counts.items()))
+
+
+def graph_lengths(net: Decomposition) -> Polynomial:
+    """Number of paths of the whole network by the number of weight layers on them.
+
+    Every way from the images to the logits along the edges of the traced graph is a path; its
+    length counts all convolutions, linear layers and attention layers on it, those of shortcuts and
+    of the classifier included. This convention gives the published figures: ResNet-152 has 2^50
+    paths of 6 to 152 layers, GoogLeNet 262,144 paths of 13 to 22 layers, a VGG one path.
+
+    Raises:
+        PathError: If the network has no traced graph.
+    """
+    traced = net.traced
+    if not isinstance(traced, fx.GraphModule):
+        raise PathError(
+            f"{net.model_name} has no traced graph to count paths in; expected a network from "
+            "decompose()"
+        )
+    graph = Graph(traced, {})
+    counts: dict[fx.Node, list[int]] = {graph.input: [1]}
+    for node in graph.order:
+        if node is graph.input or node not in graph.active:
+            continue
+        ways = _sum(counts[source] for source in graph.inputs(node))
+        counts[node] = [0, *ways] if graph.is_weight_layer(node) else ways
+    assert isinstance(graph.output, fx.Node)
+    return {length: number for length, number in enumerate(counts[graph.output]) if number}
+
+
+def _sum(polynomials: Iterable[list[int]]) -> list[int]:
+    total: list[int] = []
+    for polynomial in polynomials:
+        total += [0] * (len(polynomial) - len(total))
+        for power, number in enumerate(polynomial):
+            total[power] += number
+    return total

@@ -1,0 +1,142 @@
+"""The three measures of gradient by path length, for a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ensembles.decomposition import Decomposition
+from ensembles.unravelling.checking import check_gradient, reference_gradients
+from ensembles.unravelling.linearized import Linearized
+from ensembles.unravelling.parameters import ParameterGradients
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.sampling import path_norms
+from ensembles.unravelling.scaled import LengthRows, log2_norm
+from ensembles.unravelling.spectra import backward, head_cotangent
+
+__all__ = ["GradientSource", "coherent", "sampled", "signed"]
+
+
+@dataclass(frozen=True)
+class GradientSource:
+    """A network at a batch of images, with the derivative of each image's loss at its logits.
+
+    Attributes:
+        net: The network.
+        linear: Its first-order maps at the images.
+        cotangent: The derivative of the cross-entropy, near 1, (N, classes).
+        exponent: Its power of two for each image, (N,).
+    """
+
+    net: Decomposition
+    linear: Linearized
+    cotangent: Tensor
+    exponent: Tensor
+
+    @classmethod
+    def of(cls, net: Decomposition, linear: Linearized, labels: Tensor) -> GradientSource:
+        """The source for the cross-entropy of each single image at its label."""
+        cotangent, exponent = head_cotangent(linear.logits, labels)
+        return cls(net, linear, cotangent, exponent)
+
+
+def coherent(
+    source: GradientSource, places: Collection[Place]
+) -> tuple[dict[Place, Tensor], float]:
+    """The norm of the sum of the gradients of all paths of each length.
+
+    The sum over lengths is compared with autograd's gradient at every place.
+
+    Returns:
+        Base-2 logarithms of the norms, (lengths, N), for each place; and the greatest relative
+        error of the sum.
+
+    Raises:
+        PathError: If the lengths do not add up to autograd's gradient.
+    """
+    images = source.linear.images
+    expected = reference_gradients(source.net, images, source.cotangent, places)
+    found, worst = {}, 0.0
+    with torch.no_grad():
+        for place, data, exponent in _arrivals(source, places, None):
+            powers = exponent - source.exponent
+            norms = log2_norm(data, powers)
+            worst = max(worst, check_gradient(data, powers, norms, expected[place], place))
+            found[place] = norms + source.exponent
+    return found, worst
+
+
+def signed(
+    source: GradientSource, places: Collection[Place], signs: Tensor
+) -> dict[Place, Tensor]:
+    """Norms with a random sign for every branch: their mean square is that of single paths, summed.
+
+    Args:
+        source: The network at N images.
+        places: Where.
+        signs: +1 and -1, (choices, draws, N).
+
+    Returns:
+        Base-2 logarithms of the norms, (lengths, draws, N), for each place.
+    """
+    found = {}
+    with torch.no_grad():
+        for place, data, exponent in _arrivals(source, places, signs):
+            found[place] = log2_norm(data, exponent).unflatten(1, signs.shape[1:])
+    return found
+
+
+def sampled(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
+    """Norms of the gradients of single paths; see `sampling.path_norms`."""
+    with torch.no_grad():
+        return path_norms(source.linear, source.cotangent, source.exponent, taken, place)
+
+
+def _arrivals(
+    source: GradientSource, places: Collection[Place], signs: Tensor | None
+) -> Iterable[tuple[Place, Tensor, Tensor]]:
+    """The places as the recursion reaches them: the place, rows, and powers of two."""
+    last = min(place.block for place in places)
+    learned = _parameter_maps(source, places)
+    numbers = _choice_numbers(source.linear)
+    for place, state in backward(source.linear, source.cotangent, source.exponent, signs):
+        wanted = Place("parameters", place.block) if place.kind == "output" else place
+        if wanted in places:
+            if wanted.kind == "parameters":
+                block = source.linear.blocks[place.block - 1]
+                number = numbers.get(place.block)
+                sign = None if signs is None or number is None else signs[number].flatten()
+                data, exponent = learned[place.block](state, block, sign)
+                yield wanted, data, exponent
+            else:
+                yield wanted, *_used(state)
+        if last and place == Place("block", last):
+            return
+
+
+def _used(state: LengthRows) -> tuple[Tensor, Tensor]:
+    return state.data[: state.count], state.exponent[: state.count]
+
+
+def _choice_numbers(linear: Linearized) -> Mapping[int, int]:
+    choosing = [block.index for block in linear.blocks if block.branch is not None]
+    return {index: number for number, index in enumerate(choosing)}
+
+
+def _parameter_maps(
+    source: GradientSource, places: Collection[Place]
+) -> dict[int, ParameterGradients]:
+    wanted = {place.block for place in places if place.kind == "parameters"}
+    found: dict[int, ParameterGradients] = {}
+    if not wanted:
+        return found
+    x = source.net.stem(source.linear.images)
+    for block in source.net:
+        x = x if block.before is None else block.before(x)
+        if block.index in wanted:
+            found[block.index] = ParameterGradients(block, x)
+        x = block(x)
+    return found

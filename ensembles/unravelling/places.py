@@ -1,0 +1,66 @@
+"""Where a gradient arrives: the images, a block's input, or a block's parameters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from ensembles.decomposition import Decomposition
+from ensembles.errors import UsageError
+
+__all__ = ["Place", "parse_places"]
+
+_NUMBERED = re.compile(r"(?:block|parameters)[ :]([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place.
+
+    Attributes:
+        kind: "input" (the images), "block" (a block's input), "output" (a block's output), or
+            "parameters" (all parameters of a block).
+        block: The block's number; 0 for the images.
+    """
+
+    kind: Literal["input", "block", "output", "parameters"]
+    block: int = 0
+
+    @property
+    def text(self) -> str:
+        """The place as it is written: "input", "block 3", "parameters 3"."""
+        return f"{self.kind} {self.block}" if self.block else self.kind
+
+
+def parse_places(text: str, net: Decomposition) -> tuple[Place, ...]:
+    """Read where the gradient is to be measured.
+
+    Args:
+        text: "input"; "first" (the first block's input); "blocks" (the input of every block);
+            "block 3"; "parameters 3" (also with a colon: "parameters:3").
+        net: The network.
+
+    Raises:
+        UsageError: If there is no such place.
+    """
+    if text == "input":
+        return (Place("input"),)
+    if text == "first":
+        return (Place("block", 1),)
+    if text == "blocks":
+        return tuple(Place("block", block.index) for block in net)
+    found = _NUMBERED.fullmatch(text)
+    if found is None:
+        raise UsageError(
+            f"the place '{text}' of a gradient; expected input, first, blocks, 'block 3' "
+            "or 'parameters 3'"
+        )
+    number = int(found[1])
+    if not 1 <= number <= len(net):
+        raise UsageError(f"the place '{text}': the network has blocks 1 to {len(net)}")
+    if text.startswith("block"):
+        return (Place("block", number),)
+    if not any(True for _ in net.block(number).parameters()):
+        raise UsageError(f"the place '{text}': block {number} has no parameters of its own")
+    return (Place("parameters", number),)

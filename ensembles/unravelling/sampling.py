@@ -1,0 +1,172 @@
+"""The published protocol: single paths of a given length, drawn at random.
+
+Veit et al. 2016, section 4.3: k blocks are drawn; the backward pass takes only the branch there
+and only the shortcut elsewhere; the norm of the gradient that arrives is one measurement. Here
+many draws and images share one batch, and a draw costs only its own k branches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ensembles.unravelling.linearized import LinearBlock, Linearized
+from ensembles.unravelling.maps import LinearMap
+from ensembles.unravelling.operations import channels_last
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.scaled import chunks, log2_norm, multiply_by_powers
+
+__all__ = ["draw_paths", "path_norms"]
+
+_EVERY = 4
+_BATCH_BYTES = 128 * 2**20
+
+
+def draw_paths(
+    choices: int, length: int, weights: Tensor | None, shape: Sequence[int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw sets of `length` out of `choices` blocks.
+
+    Args:
+        choices: Number of blocks, n.
+        length: Number of branches, k.
+        weights: Draw a set with probability proportional to the product of its blocks' weights,
+            (choices,) float64; uniformly when None.
+        shape: How many draws, as (draws, images).
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        The choices (*shape, choices), bool, and the logarithm of each set's uniform probability
+        over the one it was drawn with, (*shape,) float64.
+    """
+    if weights is None:
+        order = torch.rand(*shape, choices, generator=generator, dtype=torch.float64).argsort(-1)
+        return order.argsort(-1) < length, torch.zeros(*shape, dtype=torch.float64)
+    table = _elementary(weights, length)
+    left = torch.full(tuple(shape), length)
+    taken = torch.zeros(*shape, choices, dtype=torch.bool)
+    chance = torch.rand(*shape, choices, generator=generator, dtype=torch.float64)
+    for i in reversed(range(choices)):
+        # The sets of `left` among the first i + 1 blocks that hold block i, by weight.
+        lower = table[i, (left - 1).clamp(min=0)] + torch.log(weights[i])
+        share = torch.exp(lower - table[i + 1, left])
+        taken[..., i] = (left > 0) & (chance[..., i] < share)
+        left = left - taken[..., i].long()
+    uniform = _elementary(torch.ones_like(weights), length)[choices, length]
+    drawn = (taken * torch.log(weights)).sum(-1) - table[choices, length]
+    return taken, -uniform - drawn
+
+
+def _elementary(weights: Tensor, length: int) -> Tensor:
+    """Logarithms of the elementary symmetric polynomials e_k of the first i weights: [i, k]."""
+    table = torch.full((len(weights) + 1, length + 1), -torch.inf, dtype=torch.float64)
+    table[:, 0] = 0
+    for i, weight in enumerate(weights):
+        table[i + 1, 1:] = torch.logaddexp(table[i, 1:], table[i, :-1] + torch.log(weight))
+    return table
+
+
+def path_norms(
+    net: Linearized, cotangent: Tensor, exponent: Tensor, taken: Tensor, place: Place
+) -> Tensor:
+    """Norms of the gradients that single paths carry to a place.
+
+    Args:
+        net: The network at N images.
+        cotangent: At the logits, (N, classes).
+        exponent: Its power of two, (N,).
+        taken: The choices of each draw for each image, (draws, N, n), bool.
+        place: The images or a block's input; choices before it do not matter.
+
+    Returns:
+        Base-2 logarithms of the L2 norms, (draws, N), float64.
+    """
+    draws, count = taken.shape[:2]
+    start = net.head.pull(cotangent)
+    out = torch.empty(draws, count, dtype=torch.float64, device=start.device)
+    row = start[0].numel() * start.element_size() * count
+    widest = max(net.images[0].numel(), start[0].numel(), net.start[0].numel())
+    row = row * widest // start[0].numel()
+    for first, last in chunks(draws, row, budget=_BATCH_BYTES):
+        out[first:last] = _follow(net, start, exponent, taken[first:last], place)
+    return out
+
+
+def _follow(
+    net: Linearized, start: Tensor, exponent: Tensor, taken: Tensor, place: Place
+) -> Tensor:
+    """One batch of single paths, from the head to the place."""
+    draws, count = taken.shape[:2]
+    on_branch = taken.flatten(0, 1).to(start.device)
+    rows = channels_last(start.repeat(draws, *[1] * (start.ndim - 1)))
+    powers = exponent.repeat(draws)
+    choice = on_branch.shape[1]
+    for number, block in enumerate(reversed(net.blocks)):
+        if block.branch is None:
+            rows = _all(rows, block.shortcut, count)
+        else:
+            choice -= 1
+            rows = _step(rows, block, on_branch[:, choice], count)
+        if number % _EVERY == 0:
+            powers = _renormalize(rows, powers)
+        if place == Place("block", block.index):
+            break
+        rows = _all(rows, block.before, count)
+    else:
+        rows = _all(rows, net.stem, count)
+    return log2_norm(rows.unflatten(0, (draws, count)), powers.view(draws, count))
+
+
+def _step(rows: Tensor, block: LinearBlock, on_branch: Tensor, count: int) -> Tensor:
+    assert block.branch is not None
+    rows = _all(rows, block.post, count)
+    roads = [(block.branch, on_branch.nonzero()[:, 0])]
+    if block.shortcut is not None:
+        roads.append((block.shortcut, (~on_branch).nonzero()[:, 0]))
+    out = rows if block.shortcut is None else None
+    for road, places in roads:
+        for start, stop in chunks(len(places), rows[0].numel() * rows.element_size()):
+            some = places[start:stop]
+            pulled = road.pull(_take(rows, some), some % count, True)
+            if out is None:
+                out = channels_last(rows.new_empty(len(rows), *pulled.shape[1:]))
+            _flat(out).index_copy_(0, some, _flat(channels_last(pulled)))
+    assert out is not None
+    return _all(out, block.pre, count)
+
+
+def _all(rows: Tensor, part: LinearMap | None, count: int) -> Tensor:
+    """Pull all rows through a part, some at a time."""
+    if part is None:
+        return rows
+    size = rows[0].numel() * rows.element_size() * count
+    done = [
+        part.pull(rows[start * count : stop * count], owned=True)
+        for start, stop in chunks(len(rows) // count, size)
+    ]
+    shape = done[0].shape[1:]
+    if shape == rows.shape[1:] and done[0].data_ptr() == rows.data_ptr():
+        return rows
+    return channels_last(torch.cat(done))
+
+
+def _flat(rows: Tensor) -> Tensor:
+    """Rows as a matrix that shares their memory (channels-last images, or contiguous rows)."""
+    return rows.permute(0, 2, 3, 1).reshape(len(rows), -1) if rows.ndim == 4 else rows.flatten(1)
+
+
+def _take(rows: Tensor, places: Tensor) -> Tensor:
+    picked = _flat(rows).index_select(0, places)
+    if rows.ndim != 4:
+        return picked.view(-1, *rows.shape[1:])
+    _, c, h, w = rows.shape
+    return picked.view(-1, h, w, c).permute(0, 3, 1, 2)
+
+
+def _renormalize(rows: Tensor, powers: Tensor) -> Tensor:
+    size = rows.flatten(1).abs().amax(1).to(torch.float64)
+    shift = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
+    multiply_by_powers(rows[None], -shift[None])
+    return powers + shift
