@@ -269,29 +269,28 @@ def write_card(card: Card, path: str | Path) -> None:
     except (OSError, UnicodeEncodeError) as error:
         raise OutputError(f"card {path} cannot be written: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_file():
+            partial.unlink()
 
 
 def card_text(card: Card) -> str:
     """Write a card as TOML text, as :func:`parse_card` reads it."""
     tables: dict[str, Any] = {key: getattr(card, key) for key in _TABLES}
-    tables["file"] = {"name": card.file, "size": card.size, "sha256": card.sha256}
-    plain = {
-        entry.name: getattr(card, entry.name)
-        for entry in fields(Card)
-        if entry.name not in (*tables, "measured", "size", "sha256")
-    }
-    lines = _lines(plain)
+    tables["file"] = _filled({"name": card.file, "size": card.size, "sha256": card.sha256})
+    apart = (*tables, "measured", "size", "sha256")
+    names = [entry.name for entry in fields(Card) if entry.name not in apart]
+    lines = [*map(_line, _filled({name: getattr(card, name) for name in names}).items())]
     for key, table in tables.items():
-        rows = _lines(table)
+        rows = [_line(item) for item in table.items() if item[1] is not None]
         lines += ["", f"[{key}]", *rows] if rows else []
     for one in card.measured:
-        lines += ["", "[[measured]]", *_lines(vars(one))]
+        always = {"dataset": one.dataset, "split": one.split}
+        lines += ["", "[[measured]]", *map(_line, (always | _filled(vars(one))).items())]
     return "\n".join(lines) + "\n"
 
 
-def _lines(values: Mapping[str, Any]) -> list[str]:
-    return [_line(item) for item in values.items() if item[1] not in (None, "", ())]
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, "", ())}
 
 
 def _line(item: tuple[str, Any]) -> str:

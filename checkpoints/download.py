@@ -51,7 +51,8 @@ def download(url: str, path: Path, sha256: str, *, progress: bool = True) -> Non
             "by other means and put it there"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_file():
+            partial.unlink()
 
 
 def _stream(url: str, path: Path, progress: bool) -> str:

@@ -178,7 +178,8 @@ def save_checkpoint(
     except OSError as error:
         raise OutputError(f"checkpoint {path} cannot be written: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_file():
+            partial.unlink()
     write_card(card, folder / "cards" / f"{card.name}.toml")
     return card
 
