@@ -1,0 +1,315 @@
+"""The analysis over a data set: batches that fit in memory, checked, put together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.tracing import exact_attention
+from ensembles.errors import PathError
+from ensembles.unravelling.checking import check_logits
+from ensembles.unravelling.gradients import GradientSource, coherent, sampled, signed
+from ensembles.unravelling.linearized import Engine, Linearizer
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.sampling import draw_paths
+from ensembles.unravelling.spectra import forward
+
+__all__ = [
+    "Batch", "GradientMeasures", "LogitMeasures", "batch_size", "measure_gradients",
+    "measure_logits", "prepared", "with_batch_statistics",
+]  # fmt: skip
+
+Batch = tuple[Tensor, Tensor]
+_DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+
+
+@dataclass
+class GradientMeasures:
+    """What was measured at one place; norms are base-2 logarithms of L2 norms, float64.
+
+    Attributes:
+        coherent: Of the sum over all paths of each length, (lengths, images).
+        signed: Of sums with random signs, (lengths, draws, images).
+        sampled: Of single paths, by length (lengths, draws, images).
+        weights: Natural logarithm of each draw's uniform probability over its own, as `sampled`.
+    """
+
+    coherent: Tensor | None = None
+    signed: Tensor | None = None
+    sampled: Tensor | None = None
+    weights: Tensor | None = None
+
+    def joined(self, other: GradientMeasures) -> GradientMeasures:
+        """The measures of more images."""
+        return GradientMeasures(
+            *(
+                b if a is None else a if b is None else torch.cat([a, b], -1)
+                for a, b in (
+                    (self.coherent, other.coherent),
+                    (self.signed, other.signed),
+                    (self.sampled, other.sampled),
+                    (self.weights, other.weights),
+                )
+            )
+        )
+
+
+@dataclass
+class LogitMeasures:
+    """The logits by length.
+
+    Attributes:
+        parts: What each length adds, (lengths, images, classes), float64.
+        log2_norms: Base-2 logarithm of its L2 norm, (lengths, images).
+        constant: What belongs to no path, (images, classes).
+        labels: (images,).
+        logits: The network's own, (images, classes).
+    """
+
+    parts: Tensor
+    log2_norms: Tensor
+    constant: Tensor
+    labels: Tensor
+    logits: Tensor
+
+
+def prepared(net: Decomposition, device: torch.device, precision: str) -> Decomposition:
+    """A copy of a network on a device and in a precision; the network itself where it fits."""
+    dtype = _DTYPES[precision]
+    tensors = [*net.parameters(), *(b for b in net.buffers() if b.is_floating_point())]
+    if all(t.device == device and t.dtype == dtype for t in tensors):
+        return net
+    return copy.deepcopy(net).to(device=device, dtype=dtype)
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Use forms of attention that have derivatives in both directions."""
+    with exact_attention(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def with_batch_statistics(net: Decomposition, images: Tensor) -> Decomposition:
+    """A copy whose BatchNorm layers normalise by the statistics of these images.
+
+    The statistics are then constants: an image's paths do not lead through the other images.
+
+    Args:
+        net: The network.
+        images: All images of the analysis, in one batch.
+
+    Raises:
+        PathError: If the network has no BatchNorm layer.
+    """
+    twin = copy.deepcopy(net)
+    norms = [m for m in twin.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        raise PathError(
+            f"{net.model_name} has no BatchNorm layer; batch statistics are the same as running ones"
+        )
+
+    def take(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (x,) = inputs
+        assert isinstance(module, nn.modules.batchnorm._BatchNorm)
+        dims = [d for d in range(x.ndim) if d != 1]
+        module.running_mean = x.mean(dims)
+        module.running_var = x.var(dims, unbiased=False)
+
+    handles = [module.register_forward_pre_hook(take) for module in norms]
+    try:
+        with torch.no_grad():
+            twin(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return twin
+
+
+def batch_size(net: Decomposition, memory: float, precision: str, draws: int = 1) -> int:
+    """How many images fit in a budget of memory, each with all its path lengths.
+
+    Args:
+        net: The network.
+        memory: Bytes.
+        precision: "fp32" or "fp64".
+        draws: How often every image is there at once.
+    """
+    size = _DTYPES[precision].itemsize
+    shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
+    numbers = [torch.Size(shape).numel() for shape in (*shapes, net.input_shape)]
+    rows = 2 * (sum(block.has_shortcut for block in net) + 1) * max(numbers)
+    kept = 6 * sum(numbers)
+    return max(1, int(memory // (size * (rows * draws + kept))))
+
+
+def measure_gradients(
+    net: Decomposition,
+    batches: Sequence[Batch],
+    places: Collection[Place],
+    *,
+    exact: bool,
+    signs: int,
+    samples: int,
+    weighting: Callable[[int], Tensor] | None = None,
+    memory: float = 2e9,
+    engine: Engine = "fast",
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> tuple[dict[Place, GradientMeasures], float]:
+    """Measure the gradient spectrum by up to three measures.
+
+    Args:
+        net: The network, on the device and in the type of the images.
+        batches: Images and labels.
+        places: Where the gradient is taken.
+        exact: Whether to sum all paths of each length.
+        signs: Draws of random signs; 0 for none.
+        samples: Single paths of each length, over all images; 0 for none.
+        weighting: For a number of choices, the blocks' weights in drawing single paths.
+        memory: Bytes that may be used for rows.
+        engine: See `Linearizer`.
+        seed: Of the random draws.
+        report: Told of progress in images.
+
+    Returns:
+        The measures by place, and the greatest relative error of the sum over lengths.
+
+    Raises:
+        PathError: If the lengths do not add up to autograd's gradient.
+    """
+    linearizer = Linearizer(net, engine)
+    count = sum(len(labels) for _, labels in batches)
+    per_image = -(-samples // count)
+    found = {place: GradientMeasures() for place in places}
+    worst, done = 0.0, 0
+    with differentiable():
+        for images, labels in batches:
+            _check_labels(labels, net.num_classes)
+            source = GradientSource.of(net, linearizer.at(images), labels)
+            new = {place: GradientMeasures() for place in places}
+            if exact:
+                norms, error = coherent(source, places)
+                worst = max(worst, error)
+                for place in places:
+                    new[place].coherent = norms[place].cpu()
+            if signs:
+                generator = _generator(seed, 1, done)
+                for place, value in _signed(source, places, signs, memory, generator).items():
+                    new[place].signed = value.cpu()
+            if samples:
+                generator = _generator(seed, 2, done)
+                for place in places:
+                    new[place].sampled, new[place].weights = _sampled(
+                        source, place, per_image, weighting, generator
+                    )
+            found = {place: found[place].joined(new[place]) for place in places}
+            done += len(labels)
+            if report is not None:
+                report(done, count)
+    return found, worst
+
+
+def _generator(seed: int, stream: int, start: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed * 4 + stream) * 1_000_003 + start)
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    if int(labels.max()) >= classes:
+        raise PathError(
+            f"an image has label {int(labels.max())}, the network {classes} classes; "
+            "expected labels below that"
+        )
+
+
+def _signed(
+    source: GradientSource,
+    places: Collection[Place],
+    draws: int,
+    memory: float,
+    generator: torch.Generator,
+) -> dict[Place, Tensor]:
+    """Random signs, as many draws at once as memory allows."""
+    images = source.linear.images
+    shape = (source.linear.choices, draws, len(images))
+    signs = torch.randint(0, 2, shape, generator=generator) * 2 - 1
+    signs = signs.to(images.device, images.dtype)
+    at_once = _draws_at_once(source, memory)
+    parts = [signed(source, places, part) for part in signs.split(at_once, 1)]
+    return {place: torch.cat([part[place] for part in parts], 1) for place in places}
+
+
+def _draws_at_once(source: GradientSource, memory: float) -> int:
+    net, images = source.net, source.linear.images
+    precision = "fp64" if images.dtype == torch.float64 else "fp32"
+    pairs = batch_size(net, memory, precision)
+    return max(1, pairs // len(images))
+
+
+def _sampled(
+    source: GradientSource,
+    place: Place,
+    draws: int,
+    weighting: Callable[[int], Tensor] | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Single paths of every length: norms and weights (lengths, draws, images)."""
+    blocks = source.linear.blocks
+    later = sum(b.branch is not None for b in blocks if b.index >= place.block)
+    count = len(source.linear.images)
+    chosen, weights = [], []
+    for length in range(later + 1):
+        part = weighting(later) if weighting is not None else None
+        taken, weight = draw_paths(later, length, part, (draws, count), generator)
+        chosen.append(taken)
+        weights.append(weight)
+    taken = torch.cat(chosen)
+    unused = torch.zeros(*taken.shape[:2], source.linear.choices - later, dtype=torch.bool)
+    norms = sampled(source, place, torch.cat([unused, taken], -1))
+    return norms.cpu().unflatten(0, (later + 1, draws)), torch.stack(weights)
+
+
+def measure_logits(
+    net: Decomposition,
+    batches: Sequence[Batch],
+    *,
+    engine: Engine = "fast",
+    report: Callable[[int, int], None] | None = None,
+) -> tuple[LogitMeasures, float]:
+    """Measure what each path length adds to the logits; see `measure_gradients`.
+
+    Raises:
+        PathError: If the lengths do not add up to the network's logits.
+    """
+    linearizer = Linearizer(net, engine)
+    count = sum(len(labels) for _, labels in batches)
+    worst, done = 0.0, 0
+    found: list[tuple[Tensor, ...]] = []
+    with differentiable(), torch.no_grad():
+        for images, labels in batches:
+            _check_labels(labels, net.num_classes)
+            linear = linearizer.at(images)
+            spectrum = forward(linear)
+            logits = net(images)
+            worst = max(worst, check_logits(spectrum, logits))
+            found.append(
+                (spectrum.parts, spectrum.log2_norms, spectrum.constant, labels, logits)
+            )
+            done += len(labels)
+            if report is not None:
+                report(done, count)
+    parts, norms, constant, labels, logits = zip(*found, strict=True)
+    joined = LogitMeasures(
+        torch.cat(parts, 1).cpu(),
+        torch.cat(norms, 1).cpu(),
+        torch.cat(constant).cpu(),
+        torch.cat(labels).cpu(),
+        torch.cat(logits).cpu(),
+    )
+    return joined, worst
