@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from ensembles.errors import CheckpointError
+from ensembles.models import architecture
 from ensembles.training.files import write_atomically
+from ensembles.training.measuring import Measured
+from ensembles.training.plan import Plan
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["read_card", "save_weights", "to_toml", "write_card"]
+__all__ = ["card_of", "history_text", "read_card", "save_weights", "to_toml"]
 
 
 def save_weights(model: nn.Module, path: Path) -> dict[str, Any]:
@@ -33,7 +39,9 @@ def save_weights(model: nn.Module, path: Path) -> dict[str, Any]:
     Returns:
         The entries ``name``, ``format``, ``size`` (bytes) and ``sha256`` of a card's ``[file]``.
     """
-    content = safetensors.torch.save({key: _plain(value) for key, value in _state(model).items()})
+    content = safetensors.torch.save(
+        {key: _plain(value) for key, value in model.state_dict().items()}
+    )
     write_atomically(path, lambda file: file.write(content))
     return {
         "name": path.name,
@@ -43,19 +51,66 @@ def save_weights(model: nn.Module, path: Path) -> dict[str, Any]:
     }
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return model.state_dict()
-
-
 def _plain(value: Tensor) -> Tensor:
     value = value.detach().cpu()
     return (value.float() if value.is_floating_point() else value).contiguous()
 
 
-def write_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Write a card, whole or not at all."""
-    content = to_toml(card).encode()
-    write_atomically(path, lambda file: file.write(content))
+def card_of(plan: Plan, file: Mapping[str, Any], measured: Measured | None) -> dict[str, Any]:
+    """Describe the final weights of a training.
+
+    Args:
+        plan: The training.
+        file: What ``save_weights`` returned.
+        measured: Right answers on the test images.
+
+    Returns:
+        The card, as ``to_toml`` writes it.
+    """
+    known = architecture(plan.model_name)
+    dataset = Path(plan.train.name).name
+    card: dict[str, Any] = {
+        "name": f"{plan.stem}-{dataset}",
+        "architecture": plan.model_name,
+        "library": known.library,
+        "paper": known.paper,
+        "dataset": dataset,
+        "split": plan.train.split,
+        "images": len(plan.train),
+        "content_hash": plan.train.content_hash,
+        "normalization": str(plan.train.normalization),
+        "classes": list(plan.train.classes),
+        "arguments": plan.arguments,
+        "training": {
+            "recipe": plan.recipe.name,
+            "epochs": plan.epochs,
+            "seed": plan.seed,
+            "stochastic_depth": plan.stochastic_depth,
+            "paths_only": plan.paths_only,
+            "torch": torch.__version__,
+        },
+        "recipe": plan.recipe.hyperparameters(),
+        "file": dict(file),
+    }
+    if measured is not None and plan.test is not None:
+        card["measured"] = {
+            "dataset": dataset,
+            "split": plan.test.split,
+            "content_hash": plan.test.content_hash,
+            "correct": measured.correct,
+            "total": measured.total,
+            "error": round(measured.error, 4),
+        }
+    return card
+
+
+def history_text(history: Sequence[Mapping[str, float]]) -> str:
+    """The epochs of a training as CSV, one row an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]) if history else ["epoch"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
 
 
 def read_card(path: Path) -> dict[str, Any]:

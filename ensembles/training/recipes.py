@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -156,22 +156,10 @@ def _parse(name: str, content: str) -> Recipe:
     try:
         return Recipe(name=name, **values)
     except TypeError:
-        missing = [key for key in _REQUIRED if key not in values]
+        missing = [
+            key for key, field in known.items() if field.default is MISSING and key not in values
+        ]
         raise UsageError(f"recipe {name}: {', '.join(missing)} missing") from None
-
-
-_REQUIRED = (
-    "description",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "momentum",
-    "nesterov",
-    "weight_decay",
-    "schedule",
-    "flip",
-    "crop_padding",
-)
 
 
 def _typed(name: str, key: str, value: Any, annotation: str) -> Any:

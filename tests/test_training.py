@@ -1,0 +1,566 @@
+"""Training: recipes, augmentation, dropped blocks, interruption, cards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ensembles.data import ImageDataset, Normalization
+from ensembles.data.sources import MemorySource
+from ensembles.errors import CheckpointError, EvaluationError, ModelError, OutputError, UsageError
+from ensembles.models import create_model
+from ensembles.models.parts import residual_blocks
+from ensembles.training import (
+    BlockDropping,
+    Recipe,
+    TrainingResult,
+    fold_survival,
+    list_recipes,
+    load_recipe,
+    measure,
+    train,
+)
+from ensembles.training.augmentation import padding_colour, shift_and_flip
+from ensembles.training.card import to_toml
+from ensembles.training.dropping import drop_branches, dropping_for
+from ensembles.training.files import write_atomically
+from ensembles.training.loader import EpochBatches
+from ensembles.training.plan import open_data
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+QUICK = replace(load_recipe("digits"), name="quick", batch_size=16, epochs=2, crop_padding=1)
+
+
+def squares(count: int, split: str, classes: int = 3) -> ImageDataset:
+    """Images of 8x8 whose brightness tells the class."""
+    generator = torch.Generator().manual_seed(len(split))
+    labels = torch.arange(count) % classes
+    noise = torch.randint(0, 40, (count, 3, 8, 8), generator=generator)
+    images = (noise + 80 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    names = tuple("abcdefgh"[:classes])
+    return ImageDataset(
+        "squares", split, names, MemorySource(images, labels), Normalization.parse("none")
+    )
+
+
+DATA = (squares(49, "train"), squares(30, "test"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> object:
+    """Small networks gain nothing from more threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def quick(out: Path, **options: object) -> TrainingResult:
+    settings = {"recipe": QUICK, "device": "cpu", "precision": "fp32", "seed": 3} | options
+    return train("preresnet20", DATA, out=out, **settings)  # type: ignore[arg-type]
+
+
+# Recipes
+
+
+def test_the_recipes_of_the_issue_are_there() -> None:
+    assert list_recipes() == ["digits", "paper", "short"]
+    paper = load_recipe("paper")
+    assert (paper.epochs, paper.milestones, paper.decay) == (164, (81, 122), 0.1)
+    assert (paper.learning_rate, paper.momentum, paper.nesterov) == (0.1, 0.9, True)
+    assert (paper.weight_decay, paper.batch_size) == (1e-4, 128)
+    assert (paper.flip, paper.crop_padding) == (True, 4)
+    assert not load_recipe("digits").flip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('schedule = "cosine"', 'schedule is \'cosine\'; expected "steps" or "one-cycle"'),
+        ("batch_size = 1", "batch_size is 1; expected at least 2"),
+        ("batch_size = 1.5", "batch_size is 1.5; expected a whole number"),
+        ("momentum = true", "momentum is True; expected a number"),
+        ("flip = 1", "flip is 1; expected true or false"),
+        ("learning_rat = 1", "unknown key 'learning_rat'; known are "),
+        ("milestones = [20, 10]", "milestones is (20, 10); expected rising epochs"),
+        ("learning_rate = nan", "learning_rate is nan; expected above 0"),
+        ("learning_rate = ", "is not valid TOML"),
+    ],
+)
+def test_a_bad_recipe_is_refused(tmp_path: Path, change: str, message: str) -> None:
+    lines = {
+        "description": '"x"',
+        "epochs": "30",
+        "batch_size": "8",
+        "learning_rate": "0.1",
+        "momentum": "0.9",
+        "nesterov": "true",
+        "weight_decay": "0",
+        "schedule": '"steps"',
+        "flip": "true",
+        "crop_padding": "4",
+    }
+    key, _, value = change.partition(" = ")
+    file = tmp_path / "mine.toml"
+    file.write_text("\n".join(f"{k} = {v}" for k, v in (lines | {key: value}).items()))
+    with pytest.raises(UsageError) as caught:
+        load_recipe(file)
+    assert "recipe mine" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_recipe_or_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no recipe 'papers' .*did you mean paper\?"):
+        load_recipe("papers")
+    (tmp_path / "part.toml").write_text('description = "x"\nepochs = 3\n')
+    with pytest.raises(UsageError, match=r"recipe part: batch_size, learning_rate, .* missing"):
+        load_recipe(tmp_path / "part.toml")
+
+
+# Augmentation and order
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(1, 5),
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    padding=st.integers(0, 3),
+    flip=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_augmented_images_are_windows_of_the_padded_ones(
+    count: int, size: tuple[int, int], padding: int, flip: bool, seed: int
+) -> None:
+    drawn = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 2, *size), generator=drawn).to(torch.uint8)
+    colour = torch.tensor([7, 9], dtype=torch.uint8)
+    out = shift_and_flip(images, padding, flip, colour, drawn)
+    assert out.shape == images.shape
+    assert out.dtype == torch.uint8
+    for before, after in zip(images, out, strict=True):
+        assert any(torch.equal(window, after) for window in windows(before, padding, colour, flip))
+
+
+def windows(image: Tensor, padding: int, colour: Tensor, flip: bool) -> list[Tensor]:
+    """Every image that padding, cutting and mirroring can give: the slow oracle."""
+    _, height, width = image.shape
+    padded = colour.view(-1, 1, 1).repeat(1, height + 2 * padding, width + 2 * padding)
+    padded[:, padding : padding + height, padding : padding + width] = image
+    found = [
+        padded[:, top : top + height, left : left + width]
+        for top in range(2 * padding + 1)
+        for left in range(2 * padding + 1)
+    ]
+    return found + [window.flip(2) for window in found] if flip else found
+
+
+def test_all_shifts_and_both_sides_occur() -> None:
+    image = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3).repeat(600, 1, 1, 1)
+    black = torch.zeros(1, dtype=torch.uint8)
+    out = shift_and_flip(image, 1, True, black, torch.Generator().manual_seed(0))
+    assert len({tuple(one.flatten().tolist()) for one in out}) == 18
+
+
+def test_padding_is_the_mean_colour_or_black() -> None:
+    cifar = Normalization.parse("cifar10")
+    assert padding_colour(load_recipe("short"), cifar, 3).tolist() == [125, 123, 114]
+    assert padding_colour(load_recipe("digits"), cifar, 3).tolist() == [0, 0, 0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(2, 70), size=st.integers(2, 20), world=st.integers(1, 3))
+def test_every_image_comes_once_an_epoch(count: int, size: int, world: int) -> None:
+    images = torch.zeros(count, 1, 1, 1, dtype=torch.uint8)
+    parts = [
+        EpochBatches(images, torch.arange(count), size, 0, rank=rank, world=world)
+        for rank in range(world)
+    ]
+    assert len({len(part) for part in parts}) == 1
+    seen = [label for part in parts for _, labels in part for label in labels.tolist()]
+    assert len(seen) == len(set(seen))
+    assert all(len(labels) > 1 for part in parts for _, labels in part)
+    if world == 1:
+        assert count - len(seen) == (1 if count % size == 1 else 0)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    images, labels = DATA[0].raw()
+
+    def order(seed: int, epoch: int) -> list[int]:
+        part = EpochBatches(images, torch.arange(len(labels)), 16, seed)
+        part.set_epoch(epoch)
+        return [label for _, some in part for label in some.tolist()]
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+
+
+# Dropped blocks
+
+
+@settings(max_examples=30, deadline=None)
+@given(blocks=st.integers(1, 60), data=st.data())
+def test_paths_only_draws_exactly_so_many_blocks(blocks: int, data: st.DataObject) -> None:
+    exactly = data.draw(st.integers(1, blocks))
+    rule = BlockDropping.paths_only(blocks, exactly)
+    drawn = rule.draw(torch.Generator().manual_seed(blocks))
+    assert len(drawn) == blocks
+    assert sum(drawn) == exactly
+    assert rule.drops == (exactly < blocks)
+
+
+def test_stochastic_depth_decays_linearly_and_is_drawn_at_that_rate() -> None:
+    rule = BlockDropping.stochastic_depth(54, 0.5)
+    assert rule.survival[0] == pytest.approx(1 - 0.5 / 54)
+    assert rule.survival[-1] == 0.5
+    assert sum(rule.survival) == pytest.approx(40.25)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.tensor([rule.draw(generator) for _ in range(2000)], dtype=torch.float64)
+    assert torch.allclose(drawn.mean(0), torch.tensor(rule.survival).double(), atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preresnet20", "preresnet164"])
+def test_folded_weights_scale_every_branch(name: str, generator: torch.Generator) -> None:
+    model = create_model(name, num_classes=4).eval()
+    blocks = residual_blocks(model)
+    rule = BlockDropping.stochastic_depth(len(blocks), 0.3)
+    folded = fold_survival(model, rule)
+    assert folded.state_dict().keys() == model.state_dict().keys()
+    for block, scaled, share in zip(blocks, residual_blocks(folded), rule.survival, strict=True):
+        x = torch.randn(2, width_of(block), 8, 8, generator=generator)
+        entering = block.pre(x)
+        expected = block.post(block.shortcut(entering) + share * block.branch(entering))
+        torch.testing.assert_close(scaled(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def width_of(block: torch.nn.Module) -> int:
+    first = next(module for module in block.modules() if hasattr(module, "weight"))
+    return int(getattr(first, "in_channels", getattr(first, "num_features", 0)))
+
+
+def test_a_dropped_branch_is_not_computed_and_gets_no_gradient() -> None:
+    model = create_model("preresnet20", num_classes=3)
+    blocks = residual_blocks(model)
+    drop_branches(blocks, [number != 1 for number in range(len(blocks))])
+    model(torch.zeros(2, 3, 8, 8)).sum().backward()
+    assert all(parameter.grad is None for parameter in blocks[1].parameters())
+    assert all(parameter.grad is not None for parameter in blocks[2].parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "paths", "message"),
+    [
+        ("preresnet20", 1.5, None, "stochastic depth 1.5; expected the survival probability"),
+        ("preresnet20", 0.5, 3, "exclude each other"),
+        ("preresnet20", 0.0, 10, "paths-only 10, but preresnet20 has 9 blocks; expected 1 to 9"),
+        ("preresnet20", 0.0, 0, "paths-only 0, but preresnet20 has 9 blocks"),
+        ("vgg15", 0.5, None, "vgg15 has no residual blocks that can be dropped"),
+    ],
+)
+def test_rules_that_cannot_be(name: str, depth: float, paths: int | None, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        dropping_for(create_model(name, num_classes=2), name, depth, paths)
+    assert message in str(caught.value)
+
+
+def epochs_of(out: Path) -> list[tuple[str, str]]:
+    """Loss and train accuracy of each epoch, to the last digit."""
+    rows = [line.split(",") for line in (out / "history.csv").read_text().splitlines()]
+    loss, accuracy = rows[0].index("loss"), rows[0].index("train_accuracy")
+    return [(row[loss], row[accuracy]) for row in rows[1:]]
+
+
+def test_dropping_nothing_equals_ordinary_training_step_by_step(tmp_path: Path) -> None:
+    one_step = replace(QUICK, batch_size=16)
+    plain = quick(tmp_path / "plain", recipe=one_step)
+    for name, options in {
+        "depth-0": {"stochastic_depth": 0.0},
+        "depth-1": {"stochastic_depth": 1.0},
+        "paths-9": {"paths_only": 9},
+    }.items():
+        other = quick(tmp_path / name, recipe=one_step, **options)
+        assert epochs_of(tmp_path / name) == epochs_of(tmp_path / "plain")
+        assert other.weights.read_bytes() == plain.weights.read_bytes()
+
+
+def test_dropping_blocks_changes_the_training(tmp_path: Path) -> None:
+    quick(tmp_path / "plain")
+    for name, options in {"depth": {"stochastic_depth": 0.5}, "paths": {"paths_only": 4}}.items():
+        result = quick(tmp_path / name, **options)
+        assert epochs_of(tmp_path / name) != epochs_of(tmp_path / "plain")
+        assert load_file(result.weights).keys() == create_model("preresnet20").state_dict().keys()
+
+
+# One training
+
+
+def test_a_training_leaves_weights_that_reach_the_error_of_their_card(tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = quick(tmp_path, init=True, report=lines.append)
+    card = tomllib.loads(result.card.read_text())
+    model = create_model("preresnet20", num_classes=3)
+    model.load_state_dict(load_file(result.weights))
+    measured = measure(model.eval(), DATA[1])
+    assert measured == result.measured
+    assert (card["measured"]["correct"], card["measured"]["total"]) == (measured.correct, 30)
+    assert card["architecture"] == "preresnet20"
+    assert card["arguments"] == {"num_classes": 3}
+    assert card["classes"] == ["a", "b", "c"]
+    assert card["training"]["seed"] == 3
+    assert card["recipe"]["batch_size"] == 16
+    assert card["file"]["size"] == result.weights.stat().st_size
+    assert result.initial is not None
+    assert load_file(result.initial).keys() == load_file(result.weights).keys()
+    assert len(lines) == 2
+    assert lines[1].startswith("epoch 2/2  loss ")
+    assert "ETA 0:00:00" in lines[1]
+
+
+def test_the_checkpoint_store_reads_the_card(tmp_path: Path) -> None:
+    from ensembles.checkpoints.card import read_card
+
+    result = quick(tmp_path)
+    card = read_card(result.card)
+    assert card.name == "preresnet20-squares"
+    assert card.num_classes == 3
+    assert card.file == "preresnet20.safetensors"
+    assert card.measured[0].total == 30
+
+
+def test_a_network_learns(tmp_path: Path) -> None:
+    recipe = replace(QUICK, epochs=8)
+    result = train("preresnet20", DATA, out=tmp_path, recipe=recipe, device="cpu")
+    assert result.measured is not None
+    assert result.measured.error < 20
+
+
+def test_one_seed_gives_the_same_weights_and_leaves_the_global_generator(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    first = quick(tmp_path / "first").weights.read_bytes()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert quick(tmp_path / "again").weights.read_bytes() == first
+    assert quick(tmp_path / "other", seed=4).weights.read_bytes() != first
+
+
+@pytest.mark.parametrize("options", [{}, {"stochastic_depth": 0.5}], ids=["plain", "dropping"])
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    whole = quick(tmp_path / "whole", recipe=replace(QUICK, epochs=3), **options)
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 3/"):
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path / "cut", recipe=replace(QUICK, epochs=3), report=stop, **options)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["last.ckpt"]
+    lines: list[str] = []
+    recipe = replace(QUICK, epochs=3)
+    again = quick(tmp_path / "cut", recipe=recipe, resume=True, report=lines.append, **options)
+    assert [line.split()[1] for line in lines] == ["3/3"]
+    assert again.weights.read_bytes() == whole.weights.read_bytes()
+    assert epochs_of(tmp_path / "cut") == epochs_of(tmp_path / "whole")
+    done = quick(tmp_path / "cut", recipe=recipe, resume=True, report=lines.append, **options)
+    assert lines[-1].startswith("already trained: ")
+    assert done.measured == whole.measured
+
+
+def test_resume_refuses_another_training_and_a_damaged_state(tmp_path: Path) -> None:
+    quick(tmp_path)
+    with pytest.raises(UsageError, match="already holds a training; give --resume"):
+        quick(tmp_path)
+    with pytest.raises(UsageError, match="holds a training with seed 3, but 5 is asked for"):
+        quick(tmp_path, seed=5, resume=True)
+    with pytest.raises(UsageError, match="with recipe batch_size 16, but 8 is asked for"):
+        quick(tmp_path, recipe=replace(QUICK, batch_size=8), resume=True)
+    state = tmp_path / "last.ckpt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"cannot read the state .*last\.ckpt"):
+        quick(tmp_path, resume=True)
+
+
+def test_a_diverging_training_says_so(tmp_path: Path) -> None:
+    recipe = replace(QUICK, schedule="steps", learning_rate=1e30)
+    with pytest.raises(EvaluationError, match=r"not finite in epoch 1: .* lower the learning rate"):
+        quick(tmp_path, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "0 epochs; expected at least 1"),
+        ({"device": "tpu"}, "device 'tpu'; expected auto, cpu"),
+        ({"device": "cuda:97"}, "CUDA devices; choose cpu or fewer devices"),
+        ({"devices": 0}, "0 devices of cpu"),
+        ({"precision": "fp8"}, "precision 'fp8'; expected one of auto, fp32, bf16"),
+        ({"recipe": "none"}, "no recipe 'none'"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        quick(tmp_path, **options)
+    assert message in str(caught.value)
+
+
+def test_data_that_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"classes of the test images \(a, b, "):
+        open_data((squares(20, "train"), squares(20, "test", classes=2)), None, None)
+    with pytest.raises(ModelError, match="vgg15 does not take images of 3x8x8: "):
+        train("vgg15", DATA, out=tmp_path, recipe=QUICK, device="cpu")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(OutputError, match="cannot use the folder"):
+        quick(blocked / "below")
+
+
+def test_a_folder_is_normalised_by_its_own_pixels(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for split, split_levels in {"train": (0, 255), "test": (51, 204)}.items():
+        for name, level in zip("ab", split_levels, strict=True):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (8, 8), (level, 102, number)).save(folder / f"{number}.png")
+    training, test = open_data(tmp_path, None, None)
+    assert training.normalization.mean[:2] == (0.5, 0.4)
+    assert training.normalization.std[:2] == (0.5, 1.0)
+    assert test is not None
+    assert test.normalization == training.normalization
+    with pytest.raises(UsageError, match="has no part for testing"):
+        open_data(tmp_path / "train", None, None)
+
+
+# Files
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    write_atomically(path, lambda file: file.write(b"old"))
+
+    def breaks(file: object) -> None:
+        file.write(b"ne")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"cannot write .*weights: No space left on device"):
+        write_atomically(path, breaks)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_]{1,8}", fullmatch=True),
+        st.one_of(
+            st.text(st.characters(exclude_categories=["Cs"])),
+            st.integers(-(2**63), 2**63 - 1),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.booleans(),
+            st.lists(st.integers(0, 9)),
+        ),
+    )
+)
+def test_cards_are_valid_toml(values: dict[str, object]) -> None:
+    assert tomllib.loads(to_toml(values | {"table": values})) == values | {"table": values}
+
+
+_KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+import torch, lightning.pytorch
+torch.set_num_threads(1)
+from test_training import quick, QUICK
+from dataclasses import replace
+out, kills = Path(sys.argv[1]), int(sys.argv[2])
+draw = random.Random(0)
+for number in range(kills + 1):
+    child = os.fork()
+    if not child:
+        try:
+            quick(out, recipe=replace(QUICK, epochs=6), resume=True, init=True)
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(3)
+    if number < kills:
+        time.sleep(draw.uniform(0.0, 1.5))
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL), status
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
+    recipe = replace(QUICK, epochs=6)
+    whole = quick(tmp_path / "whole", recipe=recipe)
+    cut = tmp_path / "cut"
+    subprocess.run(
+        [sys.executable, "-c", _KILLED, str(cut), "20", str(Path(__file__).parent)],
+        check=True,
+        timeout=280,
+    )
+    assert (cut / "preresnet20.safetensors").read_bytes() == whole.weights.read_bytes()
+    assert not list(cut.glob(".*"))
+
+
+# Command line
+
+
+def test_the_command_trains_and_prints_its_files(tmp_path: Path) -> None:
+    from ensembles.cli.train import train as command
+
+    options = ["--model", "preresnet20", "--recipe", "digits", "--epochs", "1", "--limit", "64"]
+    result = CliRunner().invoke(
+        command, [*options, "--out", str(tmp_path), "--init", "--device", "cpu"]
+    )
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("error ")
+    assert "359 test images right" in lines[0]
+    assert lines[1:] == [
+        str(tmp_path / f"preresnet20{ending}")
+        for ending in (".safetensors", ".toml", ".init.safetensors")
+    ]
+    assert result.stderr.startswith("epoch 1/1  loss ")
+
+
+def test_ctrl_c_ends_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ensembles.cli.train import train as command
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ensembles.training.train", interrupted)
+    result = CliRunner().invoke(command, ["--model", "resnet20", "--out", str(tmp_path)])
+    assert result.exit_code == 130
+    assert "the same command with --resume goes on" in result.stderr
+
+
+def test_recipes_are_values() -> None:
+    recipe = load_recipe("short")
+    assert load_recipe(recipe) is recipe
+    assert isinstance(recipe, Recipe)
+    assert hash(recipe) == hash(load_recipe("short"))
