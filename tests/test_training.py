@@ -290,11 +290,12 @@ def epochs_of(out: Path) -> list[tuple[str, str]]:
 def test_dropping_nothing_equals_ordinary_training_step_by_step(tmp_path: Path) -> None:
     one_step = replace(QUICK, batch_size=16)
     plain = quick(tmp_path / "plain", recipe=one_step)
-    for name, options in {
+    rules: dict[str, dict[str, object]] = {
         "depth-0": {"stochastic_depth": 0.0},
         "depth-1": {"stochastic_depth": 1.0},
         "paths-9": {"paths_only": 9},
-    }.items():
+    }
+    for name, options in rules.items():
         other = quick(tmp_path / name, recipe=one_step, **options)
         assert epochs_of(tmp_path / name) == epochs_of(tmp_path / "plain")
         assert other.weights.read_bytes() == plain.weights.read_bytes()
@@ -302,7 +303,11 @@ def test_dropping_nothing_equals_ordinary_training_step_by_step(tmp_path: Path) 
 
 def test_dropping_blocks_changes_the_training(tmp_path: Path) -> None:
     quick(tmp_path / "plain")
-    for name, options in {"depth": {"stochastic_depth": 0.5}, "paths": {"paths_only": 4}}.items():
+    rules: dict[str, dict[str, object]] = {
+        "depth": {"stochastic_depth": 0.5},
+        "paths": {"paths_only": 4},
+    }
+    for name, options in rules.items():
         result = quick(tmp_path / name, **options)
         assert epochs_of(tmp_path / name) != epochs_of(tmp_path / "plain")
         assert load_file(result.weights).keys() == create_model("preresnet20").state_dict().keys()
