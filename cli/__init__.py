@@ -101,13 +101,16 @@ def _run(arguments: list[str], debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (click.Abort, KeyboardInterrupt):
-        message, code = "interrupted", 130
+        return _say("interrupted", 130, debug)
     except Exception as error:  # a person at a terminal gets a line, never a traceback
-        message, code = _explain(error)
+        return _say(*_explain(error), debug)
+
+
+def _say(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     click.echo(f"ensembles: {message}", err=True)
-    return int(code)
+    return code
 
 
 def _explain(error: Exception) -> tuple[str, int]:

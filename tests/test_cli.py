@@ -1,0 +1,274 @@
+"""The command line, as a person and a script meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+import ensembles
+from ensembles.cli import main
+
+CHECK_LIGHT = """
+import sys
+{statement}
+heavy = ["torch", "torchvision", "timm", "seaborn", "matplotlib", "click", "lightning", "pandas"]
+print(",".join(name for name in heavy if name in sys.modules))
+"""
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A file of weights of an untrained resnet20."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ensembles.create_model("resnet20")
+    path = tmp_path_factory.mktemp("weights") / "random.pt"
+    torch.save(model.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line; returns exit status, standard output and standard error."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def small(weights):
+    """Arguments for a quick sweep."""
+    return ["--model", "resnet20", "--checkpoint", weights, "--dataset", "digits", "--limit", "24"]
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_library_is_light():
+    assert python(CHECK_LIGHT.format(statement="import ensembles")) == ""
+
+
+def test_help_needs_nothing_heavy():
+    statement = """
+import contextlib, io
+from ensembles.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(["--help"])
+"""
+    assert python(CHECK_LIGHT.format(statement=statement)) == "click"
+
+
+def test_help_lists_every_command(call):
+    code, out, _ = call("--help")
+    assert code == 0
+    for name in ("lesion", "paths", "inspect", "train", "checkpoints", "datasets", "models"):
+        assert re.search(rf"^  {name} ", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "command", ["checkpoints", "datasets", "inspect", "lesion", "models", "paths", "train"]
+)
+def test_every_command_has_help(call, command):
+    code, out, _ = call(command, "--help")
+    assert code == 0 and out.startswith(f"Usage: ensembles {command}")
+
+
+def test_lesion_prints_the_intact_network_and_every_deletion(call, small):
+    code, out, err = call("lesion", *small)
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].split()[:4] == ["lesion", "blocks", "name", "correct"]
+    assert lines[1].startswith("none") and len(lines) == 11
+    assert [line.split()[1] for line in lines[2:]] == [str(block) for block in range(1, 10)]
+    assert "resnet20: intact error" in err and "9 lesions, median error" in err
+
+
+def test_lesion_writes_the_table_and_the_figure(call, small, tmp_path):
+    table, figure = tmp_path / "lesion.csv", tmp_path / "lesion.svg"
+    code, out, err = call("lesion", *small, "--out", table, "--plot", figure)
+    assert (code, out) == (0, "")
+    assert f"wrote {table}" in err and f"wrote {figure}" in err
+    frame = pd.read_csv(table)
+    wanted = "lesion count blocks block_names kendall_tau trial seed correct total error loss"
+    assert list(frame.columns[:11]) == wanted.split()
+    assert frame["lesion"].tolist() == ["none"] + ["delete"] * 9
+    assert (frame["total"] == 24).all()
+    assert figure.read_text().lstrip().startswith("<?xml")
+
+
+def test_plot_without_a_file_has_a_name_of_its_own(call, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("lesion", *small, "--blocks", "2", "--plot")[0] == 0
+    assert (tmp_path / "lesion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_goes_to_standard_output_alone(call, small):
+    code, out, _ = call("lesion", *small, "--blocks", "2,5", "--json")
+    rows = json.loads(out)["rows"]
+    assert code == 0 and [row["blocks"] for row in rows] == ["", "2", "5"]
+
+
+def test_both_engines_print_the_same_counts(call, small):
+    arguments = ["lesion", *small, "--count", "2", "--trials", "3", "--json"]
+    fast = json.loads(call(*arguments)[1])["rows"]
+    slow = json.loads(call(*arguments, "--engine", "direct")[1])["rows"]
+    assert [r["correct"] for r in fast] == [r["correct"] for r in slow]
+    assert [r["blocks"] for r in fast] == [r["blocks"] for r in slow]
+
+
+def test_random_lesions_are_the_same_again_and_grow(call, small):
+    first = json.loads(call("lesion", *small, "--count", "2-3", "--trials", "2", "--json")[1])
+    again = json.loads(call("lesion", *small, "--count", "2-3", "--trials", "3", "--json")[1])
+    drawn = {(r["count"], r["trial"]): r["blocks"] for r in again["rows"][1:]}
+    for row in first["rows"][1:]:
+        assert drawn[row["count"], row["trial"]] == row["blocks"]
+
+
+def test_reorderings_carry_their_tau(call, small):
+    _, out, _ = call("lesion", *small, "--kind", "reorder", "--trials", "3", "--json")
+    rows = json.loads(out)["rows"]
+    assert [row["lesion"] for row in rows] == ["none"] + ["reorder"] * 3
+    assert all(row["kendall_tau"] < 1 for row in rows[1:])
+
+
+def test_duplicates_leave_out_what_changes_the_shape(call, small):
+    rows = json.loads(call("lesion", *small, "--kind", "duplicate", "--json")[1])["rows"]
+    assert [row["blocks"] for row in rows[1:]] == ["1", "2", "3", "5", "6", "8", "9"]
+
+
+def test_transitions_can_be_left_out(call, small):
+    rows = json.loads(call("lesion", *small, "--skip-transitions", "--json")[1])["rows"]
+    assert [row["blocks"] for row in rows[1:]] == ["1", "2", "3", "5", "6", "8", "9"]
+
+
+def test_a_plan_is_replayed(call, small, tmp_path):
+    plan = tmp_path / "plan.csv"
+    plan.write_text("lesion,blocks\ndelete,2 5\nreorder,5-6\nduplicate,8\n")
+    rows = json.loads(call("lesion", *small, "--plan", plan, "--json")[1])["rows"]
+    found = [(row["lesion"], row["blocks"]) for row in rows]
+    assert found == [("none", ""), ("delete", "2 5"), ("reorder", "5-6"), ("duplicate", "8")]
+
+
+def test_several_networks_stand_in_one_table(call, small, weights, tmp_path):
+    out = tmp_path / "both.json"
+    figure = tmp_path / "both.png"
+    code, _, err = call(
+        "lesion", *small, "--model", "resnet20", "--checkpoint", weights,
+        "--blocks", "1-2", "--out", out, "--plot", figure,
+    )  # fmt: skip
+    assert code == 0 and figure.exists()
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == 6 and "model" in rows[0]
+    assert err.count("intact error") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["lesion", "--model", "resnet111"], 1, "unknown model 'resnet111'; resnet has 20, 32"),
+        (["lesion", "--model", "vgg15b"], 1, "did you mean vgg15"),
+        (["lesio"], 2, "no command 'lesio'; did you mean lesion?"),
+        (["lesion", "--count", "0"], 2, "count"),
+        (["lesion", "--blocks", "0"], 2, "block 0"),
+        (["lesion", "--blocks", "10"], 2, "block 10: the network has blocks 1 to 9"),
+        (["lesion", "--count", "12"], 2, "12"),
+        (["lesion", "--kind", "remove"], 2, "'remove' is not one of"),
+        (["lesion", "--device", "gpu"], 2, "device 'gpu'; expected auto, cpu"),
+        (["lesion", "--precision", "tf32", "--device", "cpu"], 2, "needs a CUDA device"),
+        (["lesion", "--split", "tset"], 1, "tset"),
+        (["lesion", "--dataset", "digit"], 1, "did you mean digits"),
+        (["lesion", "--out", "result.xlsx"], 2, ".xlsx"),
+        (["lesion", "--plot", "figure.gif"], 2, ".gif"),
+        (["lesion", "--out", "/no/such/folder/x.csv"], 1, "there is no folder"),
+        (["lesion", "--plan", "/no/plan.csv"], 2, "/no/plan.csv"),
+        (["lesion", "--normalize", "imagnet"], 2, "did you mean imagenet"),
+        (["lesion", "--block-names", "layer9.*"], 2, "matches no module"),
+        (["lesion", "--block-kinds", "residul"], 2, "did you mean residual"),
+        (["lesion", "--checkpoint", "/no/such/file.pt"], 1, "/no/such/file.pt"),
+    ],
+)
+def test_bad_input_gets_one_line_and_a_status(call, weights, arguments, status, message):
+    if arguments[0] == "lesion" and "--model" not in arguments:
+        arguments = [*arguments, "--model", "resnet20", "--limit", "20"]
+        if "--checkpoint" not in arguments:
+            arguments += ["--checkpoint", weights]
+        if "--dataset" not in arguments:
+            arguments += ["--dataset", "digits"]
+    code, out, err = call(*arguments)
+    assert (code, out) == (status, "")
+    assert err.startswith("ensembles: ") and err.count("\n") == 1
+    assert message in err
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_sweep(call, small, monkeypatch):
+    def never(*_args, **_kwargs):
+        raise AssertionError("the sweep was started")
+
+    monkeypatch.setattr("ensembles.results.sweep.lesion", never)
+    code, _, err = call("lesion", *small, "--out", "/no/such/folder/x.csv")
+    assert code == 1 and "there is no folder /no/such/folder" in err
+
+
+def test_a_network_for_another_number_of_classes_is_refused(call, tmp_path):
+    path = tmp_path / "three.pt"
+    torch.save(ensembles.create_model("resnet20", num_classes=3).state_dict(), path)
+    code, _, err = call(
+        "lesion", "--model", "resnet20", "--checkpoint", path, "--dataset", "digits", "--limit", 20
+    )
+    assert code == 1 and "the data have a label 9, the network 3 classes" in err
+
+
+def test_debug_shows_the_traceback(call):
+    code, _, err = call("--debug", "lesion", "--model", "resnet111")
+    assert code == 1 and "Traceback" in err and err.splitlines()[-1].startswith("ensembles: ")
+
+
+def test_a_fault_of_our_own_is_one_line_too(call, small, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise ValueError("something\nodd")
+
+    monkeypatch.setattr("ensembles.results.sweep.lesion", broken)
+    code, _, err = call("lesion", *small)
+    assert code == 1
+    assert err == "ensembles: unexpected ValueError: something odd; --debug shows where\n"
+
+
+SLOW = """
+import sys, time
+from ensembles.cli import main
+from ensembles.evaluation.engines import SharedPrefixes
+
+def run(self, images):
+    print("started", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+SharedPrefixes.run = run
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_an_interruption_ends_with_130(small):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "lesion", *small],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr.readline() == "started\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "ensembles: interrupted\n")
