@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import urllib.error
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -622,3 +623,20 @@ def test_add_verify_and_remove(file: Path) -> None:
 def test_errors_reach_the_command_line() -> None:
     with pytest.raises(CheckpointError, match="no checkpoint or file is called 'nothing'"):
         run("show", "nothing")
+
+
+def test_the_documentation_runs(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text()
+    start = "$ ensembles checkpoints "
+    lines = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
+    assert len(lines) > 5
+    for line in lines:
+        run(*line.split())
+    code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    exec(compile(code, "docs/checkpoints.md", "exec"), {})
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "269722"
+    assert shown[1].startswith("mine.safetensors ")
