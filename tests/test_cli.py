@@ -271,4 +271,4 @@ def test_an_interruption_ends_with_130(small):
     assert process.stderr.readline() == "started\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "ensembles: interrupted\n")
+    assert (process.returncode, out, err.strip()) == (130, "", "ensembles: interrupted")
