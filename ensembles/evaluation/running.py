@@ -71,7 +71,7 @@ def evaluate(
     size = batch_size if batch_size is not None else default_batch_size(net, place)
     if size < 1:
         raise UsageError(f"batch size {size}; expected 1 or more")
-    counter = _Counter(runner, sweep, net.input_shape, place)
+    counter = _Counter(runner, sweep, net, place)
     images_known = len(data) if isinstance(data, Dataset) and isinstance(data, Sized) else 0
     total = len(sweep) * images_known
     with torch.inference_mode(), exact_mathematics(precision), exact_attention():
@@ -133,11 +133,13 @@ class _Counter:
     """Counts what comes out, a batch at a time; a batch that fails for memory is halved."""
 
     def __init__(
-        self, runner: Engine, sweep: Sequence[Lesion], shape: tuple[int, ...], device: torch.device
+        self, runner: Engine, sweep: Sequence[Lesion], net: Decomposition, device: torch.device
     ) -> None:
-        self.runner, self.sweep, self.shape, self.device = runner, sweep, shape, device
+        self.runner, self.sweep, self.device = runner, sweep, device
+        self.shape, self.classes = net.input_shape, net.num_classes
         wide = torch.float32 if device.type == "mps" else torch.float64
         self.sums = torch.zeros(len(sweep), 3, dtype=wide, device=device)
+        self.intact = [i for i, lesion in enumerate(sweep) if lesion.kind == "none"]
         self.total = 0
         self.largest: int | None = None
 
@@ -160,6 +162,7 @@ class _Counter:
                     ) from error
                 step = self.largest = step // 2
             else:
+                self._check_intact(sums, len(images[part]))
                 self.sums += sums
                 done += len(images[part])
                 self.total += len(images[part])
@@ -175,13 +178,12 @@ class _Counter:
             )
 
     def _run(self, images: Tensor, labels: Tensor) -> Tensor:
+        _check_labels(labels, self.classes)
         images = images.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         sums = torch.zeros_like(self.sums)
         for lesion, raw in self.runner.run(images):
             logits = raw.float()
-            if lesion == 0 or self.total == 0:
-                self._check_labels(labels, logits)
             finite = torch.isfinite(logits).all(-1)
             loss = F.cross_entropy(logits, labels, reduction="none")
             correct = (logits.argmax(-1) == labels) & finite
@@ -190,22 +192,26 @@ class _Counter:
             sums[lesion, 2] = (~finite).sum()
         return sums
 
-    def _check_labels(self, labels: Tensor, logits: Tensor) -> None:
-        if int(labels.max()) >= logits.shape[-1] or int(labels.min()) < 0:
-            raise DataError(
-                f"the data have a label {int(labels.max())}, the network {logits.shape[-1]} "
-                "classes (0 to "
-                f"{logits.shape[-1] - 1}); load a network with as many classes as the data"
+    def _check_intact(self, sums: Tensor, images: int) -> None:
+        bad = int(sums[self.intact, 2].max()) if self.intact else 0
+        if bad:
+            raise EvaluationError(
+                f"the intact network gives logits that are not finite for {bad} of {images} "
+                "images; check the normalisation and the weights, or use --precision fp32"
             )
 
     def outcomes(self) -> list[Outcome]:
         """The counts as outcomes, in the order of the sweep."""
-        found = []
-        for lesion, (correct, loss, bad) in zip(self.sweep, self.sums.tolist(), strict=True):
-            if lesion.kind == "none" and bad:
-                raise EvaluationError(
-                    f"the intact network gives logits that are not finite for {int(bad)} of "
-                    f"{self.total} images; check the normalisation, or use --precision fp32"
-                )
-            found.append(Outcome(lesion, int(correct), self.total, float(loss), int(bad)))
-        return found
+        return [
+            Outcome(lesion, int(correct), self.total, float(loss), int(bad))
+            for lesion, (correct, loss, bad) in zip(self.sweep, self.sums.tolist(), strict=True)
+        ]
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"the data have a label {high if high >= classes else low}, the network {classes} "
+            f"classes (0 to {classes - 1}); load a network with as many classes as the data"
+        )
