@@ -110,6 +110,8 @@ def train(
     except KeyboardInterrupt:
         click.echo(f"interrupted; the same command with --resume goes on from {out}", err=True)
         context.exit(130)
+    if not result.leads:
+        return
     if result.measured is not None:
         measured = result.measured
         click.echo(

@@ -49,12 +49,15 @@ class TrainingResult:
         card: What they are (TOML).
         initial: The weights before the first step, if they were asked for.
         measured: Right answers on the test images, in float32; ``None`` without test images.
+        leads: Whether this process wrote the files. Of several that train together one does, and
+            it alone measures.
     """
 
     weights: Path
     card: Path
     initial: Path | None
     measured: Measured | None
+    leads: bool = True
 
 
 def train(
@@ -154,12 +157,13 @@ def _run(
         trainer, module = _trainer(plan, model, dropping, options, report)
         with _quiet(), _interruptible(trainer):
             trainer.fit(module, ckpt_path=plan.state if going_on else None)
-        measured = _export(plan, trainer, module)
+        measured = _export(plan, module, str(trainer.precision)) if _leads() else None
     return TrainingResult(
         plan.file(".safetensors"),
         plan.file(".toml"),
         plan.file(".init.safetensors") if init else None,
         measured,
+        _leads(),
     )
 
 
@@ -288,15 +292,14 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _export(plan: Plan, trainer: Trainer, module: TrainingModule) -> Measured | None:
+def _export(plan: Plan, module: TrainingModule, precision: str) -> Measured | None:
     """Write history, weights and card, the card last: it says that all is there."""
     model = fold_survival(module.model.cpu(), module.dropping)
     measured = None if plan.test is None else measure(model, plan.test)
-    if trainer.is_global_zero:
-        history = history_text(module.history).encode()
-        write_atomically(plan.out / "history.csv", lambda file: file.write(history))
-        card = card_of(plan, save_weights(model, plan.file(".safetensors")), measured)
-        card["training"]["precision"] = str(trainer.precision)
-        text = to_toml(card).encode()
-        write_atomically(plan.file(".toml"), lambda file: file.write(text))
+    history = history_text(module.history).encode()
+    write_atomically(plan.out / "history.csv", lambda file: file.write(history))
+    card = card_of(plan, save_weights(model, plan.file(".safetensors")), measured)
+    card["training"]["precision"] = precision
+    text = to_toml(card).encode()
+    write_atomically(plan.file(".toml"), lambda file: file.write(text))
     return measured
