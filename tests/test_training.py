@@ -569,3 +569,11 @@ def test_recipes_are_values() -> None:
     assert load_recipe(recipe) is recipe
     assert isinstance(recipe, Recipe)
     assert hash(recipe) == hash(load_recipe("short"))
+
+
+def test_the_trainer_is_imported_only_to_train() -> None:
+    code = "import sys, ensembles.training; print('lightning' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert found.stdout.strip() == "False"
