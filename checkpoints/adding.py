@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ensembles.data import Normalization, dataset
 from ensembles.errors import CheckpointError, EnsemblesError, UsageError
+from ensembles.models import list_models
 
 from . import store
 from .card import Card, Measured
@@ -104,6 +105,8 @@ def add(
     """
     if store.lookup(name) is not None:
         raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
+    if name in list_models():
+        raise UsageError(f"{name!r} is the name of an architecture: take another, like {name}-mine")
     model, known = load_file(path, architecture)
     pixels = normalize or known.normalization
     if pixels is None:

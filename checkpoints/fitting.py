@@ -22,6 +22,7 @@ _RENAMINGS = (
     (re.compile(r"\.shortcut\."), ".downsample."),
 )
 _MOST_NAMED = 4
+_MANY_CLASSES = 100_000
 
 
 def build_with_weights(
@@ -53,6 +54,8 @@ def build_with_weights(
     """
     entry = architecture(name)
     classes = entry.num_classes if num_classes is None else num_classes
+    if classes > _MANY_CLASSES and classes not in {v.shape[0] for v in state.values() if v.ndim}:
+        raise CheckpointError(f"{origin} has no layer for {classes:,} classes")
     model = _untrained(name, classes, arguments)
     state = _renamed(state, model.state_dict())
     widths = _other_widths(state, model.state_dict(), classes)

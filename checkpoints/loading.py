@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ensembles.errors import CheckpointError, nearest
-from ensembles.models import architecture
+from ensembles.models import architecture, list_models
 
 from . import imagenet, store
 from .card import Card, read_card
@@ -49,7 +49,7 @@ def load(
             that the card describes, or it does not fit the architecture.
     """
     named = store.lookup(name) if checkpoint is None else None
-    if named is not None:
+    if named is not None and name not in list_models("ensembles"):
         return _checked(*_load_entry(named), num_classes)
     if checkpoint is not None and _is_file(checkpoint):
         return load_file(checkpoint, name, num_classes=num_classes, **arguments)

@@ -42,6 +42,8 @@ _ITEM_SIZES = {
     "CharStorage": 1,
     "ByteStorage": 1,
     "BoolStorage": 1,
+    "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16,
     "UntypedStorage": 1,
 }
 _DTYPE_SIZES = {
@@ -53,8 +55,15 @@ _DTYPE_SIZES = {
     "int32": 4,
     "int16": 2,
     "int8": 1,
+    "uint64": 8,
+    "uint32": 4,
+    "uint16": 2,
     "uint8": 1,
     "bool": 1,
+    "complex64": 8,
+    "complex128": 16,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
 }
 
 

@@ -158,6 +158,12 @@ def test_any_names_shapes_and_dtypes(
     assert_equal(read_state_dict(tmp_path / "a.pt"), content)
 
 
+def test_dtypes_that_have_no_storage_class(tmp_path: Path) -> None:
+    content = {"weight": torch.arange(6).to(torch.uint16).view(2, 3), "c": torch.tensor([1j, 2])}
+    torch.save(content, tmp_path / "a.pt")
+    assert_equal(read_state_dict(tmp_path / "a.pt"), content)
+
+
 @pytest.mark.assets
 @pytest.mark.parametrize(
     ("depth", "sha256"), [(20, "12fca82f"), (32, "d509ac18"), (44, "014dd654")]

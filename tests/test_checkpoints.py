@@ -221,6 +221,11 @@ def test_the_number_of_classes_is_that_of_the_weights(state: State) -> None:
     )
 
 
+def test_a_model_far_wider_than_its_weights_is_not_built(state: State) -> None:
+    message = refusal(build_with_weights, "resnet20", state, num_classes=10**12)
+    assert message == "the checkpoint has no layer for 1,000,000,000,000 classes"
+
+
 @pytest.mark.parametrize("name", ["squeezenet1_0", "mobilenet_v3_small", "timm:resnet10t"])
 def test_the_number_of_classes_of_library_models(name: str) -> None:
     weights = create_model(name, num_classes=7).state_dict()
@@ -445,6 +450,9 @@ def test_add_measures_and_keeps(file: Path, model: nn.Module) -> None:
 
 
 def test_add_asks_for_what_it_cannot_know(file: Path, state: State, tmp_path: Path) -> None:
+    assert "'resnet20' is the name of an architecture" in refusal(
+        add, file, "resnet20", "resnet20", data="digits", normalize="digits"
+    )
     assert "give normalize" in refusal(add, file, "mine", "resnet20", data="digits")
     assert "name is 'a b'" in refusal(
         add, file, "a b", "resnet20", data="digits", normalize="digits"

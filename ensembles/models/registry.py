@@ -24,6 +24,11 @@ _OWN: dict[str, Architecture] = {
     entry.name: entry for family in (resnet, projection, preresnet, vgg) for entry in family.FAMILY
 }
 
+# Arguments of torchvision and timm that read or download weights.
+_TRAINED = {
+    *("weights", "weights_backbone", "pretrained", "checkpoint_path"),
+    *("pretrained_cfg", "pretrained_cfg_overlay"),
+}
 _TIMM_MISSING = "timm is not installed: pip install 'ensembles[timm]'"
 
 
@@ -40,16 +45,16 @@ def list_models(library: str | None = None) -> list[str]:
     Raises:
         ModelError: When there is no such library.
     """
-    own, vision = tuple(_OWN), _torchvision_names()
-    taken = {*own, *vision}
-    names = {
-        "ensembles": list(own),
-        "torchvision": list(vision),
-        "timm": [f"timm:{name}" if name in taken else name for name in _timm_names()],
-    }
-    if library is not None and library not in names:
-        raise ModelError(_unknown_library(library))
-    return [name for source in LIBRARIES if library in (None, source) for name in names[source]]
+    if library is None:
+        return [name for source in LIBRARIES for name in list_models(source)]
+    if library == "ensembles":
+        return list(_OWN)
+    if library == "torchvision":
+        return list(_torchvision_names())
+    if library == "timm":
+        taken = {*_OWN, *_torchvision_names()}
+        return [f"timm:{name}" if name in taken else name for name in _timm_names()]
+    raise ModelError(_unknown_library(library))
 
 
 def architecture(name: str) -> Architecture:
@@ -107,7 +112,7 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
     classes = entry.num_classes if num_classes is None else num_classes
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ModelError(f"model {name!r} needs at least one class, got num_classes={classes!r}")
-    if "weights" in arguments or "pretrained" in arguments:
+    if _TRAINED & arguments.keys():
         raise ModelError(
             f"create_model builds untrained networks, got weights for {name!r}; "
             f"use load({name!r}, checkpoint='imagenet') for trained ones"
