@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
-from ensembles.decomposition.rewriting import size_affine
+from ensembles.decomposition.sizes import size_affine
 from ensembles.unravelling.operations import (
     Add,
     Affine,

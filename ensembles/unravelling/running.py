@@ -16,6 +16,7 @@ from ensembles.decomposition.tracing import exact_attention
 from ensembles.errors import PathError
 from ensembles.unravelling.checking import check_logits
 from ensembles.unravelling.gradients import GradientSource, coherent, sampled, signed
+from ensembles.unravelling.guiding import branch_factors
 from ensembles.unravelling.linearized import Engine, Linearizer
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.sampling import draw_paths
@@ -27,6 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 Batch = tuple[Tensor, Tensor]
+_PILOT = 64
 _DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
 
 
@@ -157,7 +159,7 @@ def measure_gradients(
     exact: bool,
     signs: int,
     samples: int,
-    weighting: Callable[[int], Tensor] | None = None,
+    weighted: bool = False,
     memory: float = 2e9,
     engine: Engine = "fast",
     seed: int = 0,
@@ -172,7 +174,8 @@ def measure_gradients(
         exact: Whether to sum all paths of each length.
         signs: Draws of random signs; 0 for none.
         samples: Single paths of each length, over all images; 0 for none.
-        weighting: For a number of choices, the blocks' weights in drawing single paths.
+        weighted: Draw single paths in proportion to what their branches are found to carry, and
+            correct for it, instead of uniformly as published.
         memory: Bytes that may be used for rows.
         engine: See `Linearizer`.
         seed: Of the random draws.
@@ -207,7 +210,7 @@ def measure_gradients(
                 generator = _generator(seed, 2, done)
                 for place in places:
                     new[place].sampled, new[place].weights = _sampled(
-                        source, place, per_image, weighting, generator
+                        source, place, per_image, weighted, generator
                     )
             found = {place: found[place].joined(new[place]) for place in places}
             done += len(labels)
@@ -253,26 +256,40 @@ def _draws_at_once(source: GradientSource, memory: float) -> int:
 
 
 def _sampled(
+    source: GradientSource, place: Place, draws: int, weighted: bool, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Single paths of every length: norms and weights (lengths, draws, images)."""
+    weights = None
+    if weighted:
+        images = len(source.linear.images)
+        pilot, _ = _drawn(source, place, -(-_PILOT // images), None, generator)
+        weights = branch_factors(pilot, _norms(source, place, pilot))
+    taken, chances = _drawn(source, place, draws, weights, generator)
+    return _norms(source, place, taken), chances
+
+
+def _drawn(
     source: GradientSource,
     place: Place,
     draws: int,
-    weighting: Callable[[int], Tensor] | None,
+    weights: Tensor | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Single paths of every length: norms and weights (lengths, draws, images)."""
-    blocks = source.linear.blocks
-    later = sum(b.branch is not None for b in blocks if b.index >= place.block)
-    count = len(source.linear.images)
-    chosen, weights = [], []
-    for length in range(later + 1):
-        part = weighting(later) if weighting is not None else None
-        taken, weight = draw_paths(later, length, part, (draws, count), generator)
-        chosen.append(taken)
-        weights.append(weight)
-    taken = torch.cat(chosen)
-    unused = torch.zeros(*taken.shape[:2], source.linear.choices - later, dtype=torch.bool)
-    norms = sampled(source, place, torch.cat([unused, taken], -1))
-    return norms.cpu().unflatten(0, (later + 1, draws)), torch.stack(weights)
+    """Choices (lengths, draws, images, later blocks), and the logarithms of their weights."""
+    later = sum(b.branch is not None for b in source.linear.blocks if b.index >= place.block)
+    shape = (draws, len(source.linear.images))
+    parts = [
+        draw_paths(later, length, weights, shape, generator) for length in range(later + 1)
+    ]
+    return torch.stack([taken for taken, _ in parts]), torch.stack([w for _, w in parts])
+
+
+def _norms(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
+    """Base-2 logarithms of the norms of single paths, (lengths, draws, images)."""
+    flat = taken.flatten(0, 1)
+    earlier = source.linear.choices - flat.shape[-1]
+    flat = torch.cat([flat.new_zeros(*flat.shape[:2], earlier), flat], -1)
+    return sampled(source, place, flat).cpu().unflatten(0, taken.shape[:2])
 
 
 def measure_logits(

@@ -21,7 +21,7 @@ from ensembles.unravelling.scaled import chunks, log2_norm, multiply_by_powers
 __all__ = ["draw_paths", "path_norms"]
 
 _EVERY = 4
-_BATCH_BYTES = 128 * 2**20
+_BATCH_BYTES = 16 * 2**20
 
 
 def draw_paths(

@@ -1,0 +1,188 @@
+"""Rows of a path analysis: from measured logarithms to columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ensembles.decomposition import Decomposition
+from ensembles.results.path_columns import (
+    Array,
+    bootstrap,
+    linear,
+    log2_count,
+    log10,
+    mean_over_images,
+    rms_over_draws,
+    sample_means,
+    tail_share,
+)
+from ensembles.unravelling.counting import paths_to
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.running import GradientMeasures, LogitMeasures
+
+__all__ = ["class_rows", "gradient_rows", "layout", "logit_rows", "range_rows"]
+
+GRADIENT_COLUMNS = (
+    "at", "length", "paths",
+    "gradient_coherent", "gradient_coherent_sd", "gradient_coherent_log10",
+    "gradient_rms", "gradient_rms_se", "gradient_rms_sd", "gradient_rms_log10",
+    "gradient_mean", "gradient_mean_se", "gradient_mean_low", "gradient_mean_high",
+    "gradient_mean_top", "gradient_mean_log10", "sampled_rms",
+)  # fmt: skip
+LOGIT_COLUMNS = (
+    "class", "length", "paths", "logit_norm", "logit_norm_sd", "logit_norm_log10",
+    "accuracy_up_to", "accuracy_from", "accuracy_alone",
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+def layout(rows: Sequence[Row], direction: str, attrs: Mapping[str, object]) -> pd.DataFrame:
+    """Put rows into a table with all columns of a direction, NaN where nothing was measured."""
+    names = GRADIENT_COLUMNS if direction == "gradient" else LOGIT_COLUMNS
+    types = {"at": "str", "class": "str", "length": "int64", "paths": "object"}
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([row.get(name, np.nan) for row in rows], dtype=types.get(name, "float64"))
+            for name in names
+        }
+    )
+    frame.attrs = dict(attrs)
+    return frame
+
+
+def gradient_rows(
+    net: Decomposition, place: Place, found: GradientMeasures, seed: int
+) -> list[Row]:
+    """One row for each length at one place."""
+    counts = paths_to(net, place)
+    columns: dict[str, Array] = {}
+    if found.coherent is not None:
+        mean, spread = mean_over_images(found.coherent.numpy())
+        columns |= _named("gradient_coherent", mean)
+        columns["gradient_coherent_sd"] = linear(spread)
+    if found.signed is not None:
+        columns |= _rms(found.signed, list(counts.values()))
+    if found.sampled is not None and found.weights is not None:
+        columns |= _means(found.sampled.numpy(), found.weights.numpy(), seed)
+    return [
+        {"at": place.text, "length": length, "paths": number}
+        | {name: float(values[i]) for name, values in columns.items()}
+        for i, (length, number) in enumerate(counts.items())
+    ]
+
+
+def _named(name: str, log2: Array) -> dict[str, Array]:
+    return {name: linear(log2), f"{name}_log10": log10(log2)}
+
+
+def _rms(signed: Tensor, counts: Sequence[int]) -> dict[str, Array]:
+    each, share = rms_over_draws(signed.numpy(), counts)
+    mean, spread = mean_over_images(each)
+    with np.errstate(invalid="ignore"):
+        part = linear(each - mean[:, None])
+    error = np.sqrt(np.nansum((share * part) ** 2, -1)) / each.shape[-1]
+    return {
+        **_named("gradient_rms", mean),
+        "gradient_rms_se": linear(mean) * error,
+        "gradient_rms_sd": linear(spread),
+    }
+
+
+def _means(log2: Array, log_weights: Array, seed: int) -> dict[str, Array]:
+    values, top, error = sample_means(log2, log_weights)
+    low, high = bootstrap(values, seed)
+    with np.errstate(divide="ignore"):
+        mean = np.log2(values.mean((1, 2))) + top
+    squares, _, _ = sample_means(2 * log2, log_weights)
+    square_top = np.max(2 * log2 + log_weights / np.log(2), axis=(1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.log2(squares.mean(1)) / 2 + np.where(
+            np.isfinite(square_top), square_top / 2, 0.0
+        )[:, None]
+    return {
+        **_named("gradient_mean", mean),
+        "gradient_mean_se": linear(top) * error,
+        "gradient_mean_low": linear(top) * low,
+        "gradient_mean_high": linear(top) * high,
+        "gradient_mean_top": tail_share(values),
+        "sampled_rms": linear(mean_over_images(each)[0]),
+    }
+
+
+def logit_rows(found: LogitMeasures, counts: Mapping[int, int], name: str = "all") -> list[Row]:
+    """One row for each length."""
+    mean, spread = mean_over_images(found.log2_norms.numpy())
+    running = found.parts.cumsum(0)
+    later = found.parts.flip(0).cumsum(0).flip(0)
+    columns = {
+        **_named("logit_norm", mean),
+        "logit_norm_sd": linear(spread),
+        "accuracy_up_to": _accuracy(running, found),
+        "accuracy_from": _accuracy(later, found),
+        "accuracy_alone": _accuracy(found.parts, found),
+    }
+    return [
+        {"class": name, "length": length, "paths": number}
+        | {key: float(values[i]) for key, values in columns.items()}
+        for i, (length, number) in enumerate(counts.items())
+    ]
+
+
+def class_rows(
+    found: LogitMeasures, counts: Mapping[int, int], names: Sequence[str] | None
+) -> list[Row]:
+    """The rows again for the images of each class."""
+    rows: list[Row] = []
+    for label in sorted(set(found.labels.tolist())):
+        here = found.labels == label
+        part = LogitMeasures(
+            found.parts[:, here],
+            found.log2_norms[:, here],
+            found.constant[here],
+            found.labels[here],
+            found.logits[here],
+        )
+        rows += logit_rows(part, counts, names[label] if names else str(label))
+    return rows
+
+
+def range_rows(
+    found: LogitMeasures, counts: Mapping[int, int], ranges: Sequence[tuple[int, int]]
+) -> pd.DataFrame:
+    """One row for each range of lengths."""
+    zero = torch.zeros_like(found.parts[:1])
+    running = torch.cat([zero, found.parts.cumsum(0)])
+    accuracy = [
+        float(_accuracy((running[last + 1] - running[first])[None], found)[0])
+        for first, last in ranges
+    ]
+    numbers = [sum(counts[k] for k in range(first, last + 1)) for first, last in ranges]
+    return pd.DataFrame(
+        {
+            "first": pd.Series([first for first, _ in ranges], dtype="int64"),
+            "last": pd.Series([last for _, last in ranges], dtype="int64"),
+            "paths": pd.Series(numbers, dtype="object"),
+            "accuracy": pd.Series(accuracy, dtype="float64"),
+        }
+    )
+
+
+def _accuracy(parts: Tensor, found: LogitMeasures) -> Array:
+    """Share of images whose class the constant and these contributions give."""
+    correct = (parts + found.constant).argmax(-1) == found.labels
+    return np.asarray(correct.double().mean(-1).numpy(), dtype=np.float64)
+
+
+def relative(values_log10: Array, counts: Sequence[int] | None = None) -> Array:
+    """Numbers over their greatest, times their counts: a measure whose scale does not matter."""
+    logs = values_log10 / np.log10(2)
+    if counts is not None:
+        logs = logs + np.array([log2_count(count) for count in counts])
+    top = np.max(logs)
+    return linear(logs - top) if np.isfinite(top) else np.zeros_like(logs)
