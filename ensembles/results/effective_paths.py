@@ -66,4 +66,6 @@ def effective_paths(frame: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
             }
         rows.append(row)
     published = {"measure": "published", "what": "mean norm, 54 blocks, CIFAR-10 (Veit et al. 2016)"}
-    return pd.DataFrame([*rows, {**published, **vars(PUBLISHED)}]).reset_index(drop=True)
+    table = pd.DataFrame([*rows, {**published, **vars(PUBLISHED)}])
+    whole = [name for name in table.columns if name.startswith(("first", "last", "median", "layer"))]
+    return table.astype(dict.fromkeys(whole, "Int64"))

@@ -129,8 +129,13 @@ def bootstrap(values: Array, seed: int, rounds: int = 1000) -> tuple[Array, Arra
 
 
 def tail_share(values: Array) -> Array:
-    """The part of the sum that the greatest hundredth of the draws holds, (lengths,)."""
-    flat = np.sort(values.reshape(len(values), -1), axis=1)
+    """The part of the sum that the greatest hundredth of the draws holds, (lengths,).
+
+    Each image's draws are divided by their mean, so that differences of images do not count.
+    """
+    means = values.mean(1, keepdims=True)
+    over = np.where(means > 0, values / np.where(means > 0, means, 1), 0.0)
+    flat = np.sort(over.reshape(len(values), -1), axis=1)
     count = max(1, flat.shape[1] // 100)
     total = flat.sum(1)
     return np.where(total > 0, flat[:, -count:].sum(1) / np.where(total > 0, total, 1), np.nan)

@@ -16,19 +16,19 @@ class Effective:
     Attributes:
         first: Its first length.
         last: Its last length.
-        median: The length at which half of the measure is reached.
+        median: The length at which half of the measure is reached; None where it is not known.
         share: The part of all paths whose length lies in the interval, 0 to 1.
         held: The part of the measure that the interval holds.
     """
 
     first: int
     last: int
-    median: int
+    median: int | None
     share: float
     held: float
 
 
-PUBLISHED = Effective(first=5, last=17, median=11, share=0.0045, held=0.95)
+PUBLISHED = Effective(first=5, last=17, median=None, share=0.0045, held=0.95)
 """Veit et al. 2016, section 4.3, for 54 blocks: mean norm times number of paths."""
 
 
