@@ -1,0 +1,267 @@
+"""The shared-prefix engine against the direct one, and what both refuse."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import decomposable, images_for, random_networks
+from torch import nn
+
+from ensembles.decomposition import decompose
+from ensembles.errors import DataError, EvaluationError, LesionError, UsageError
+from ensembles.evaluation import evaluate
+from ensembles.evaluation.devices import exact_mathematics
+from ensembles.evaluation.engines import SharedPrefixes
+from ensembles.lesions import (
+    Lesion,
+    exchangeable,
+    intact,
+    random_deletions,
+    random_duplications,
+    random_swaps,
+    single_deletions,
+)
+
+
+def sweep_of(net, seed=0):
+    """Lesions of every kind that a network takes."""
+    n = len(net)
+    fixed = [b.index for b in net if not b.deletable]
+    uneven = [b.index for b in net if b.in_shape != b.out_shape]
+    sweep = [intact(), *single_deletions(n, fixed)]
+    if n - len(fixed) >= 2:
+        sweep += random_deletions(n, [2], 3, seed, fixed)
+    if len(uneven) < n:
+        sweep += random_duplications(n, [1], 2, seed, uneven)
+    groups = exchangeable([(b.in_shape, b.out_shape) for b in net], net.transitions)
+    if groups:
+        sweep += random_swaps(groups, [1, 2], 2, seed)
+    return sweep
+
+
+def counts(outcomes):
+    return [(o.lesion, o.correct, o.total, o.nonfinite) for o in outcomes]
+
+
+@settings(max_examples=40, deadline=None)
+@given(random_networks(), st.integers(1, 12), st.integers(0, 3))
+def test_both_engines_count_the_same(model, batch_size, seed):
+    images, labels = images_for(model, 11, seed)
+    net = decompose(model, images[:2])
+    sweep = sweep_of(net, seed)
+    fast = evaluate(net, [(images, labels)], sweep, batch_size=batch_size, device="cpu")
+    slow = evaluate(net, [(images, labels)], sweep, engine="direct", device="cpu")
+    assert counts(fast) == counts(slow)
+    for ours, oracle in zip(fast, slow, strict=True):
+        assert ours.loss_sum == pytest.approx(oracle.loss_sum, rel=1e-3, abs=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(random_networks(), st.integers(0, 3))
+def test_both_engines_give_the_same_logits(model, seed):
+    images, _ = images_for(model, 5, seed)
+    net = decompose(model, images)
+    sweep = sweep_of(net, seed)
+    cpu = torch.device("cpu")
+    with torch.inference_mode():
+        fast = dict(SharedPrefixes(copy.deepcopy(net), sweep, cpu, torch.float64).run(images))
+        for i, lesion in enumerate(sweep):
+            x = net.double().stem(images.double())
+            for position, visits in enumerate(lesion.program(len(net)), 1):
+                block = net.block(position)
+                x = x if block.before is None else block.before(x)
+                for visit in visits:
+                    block = net.block(visit.block)
+                    x = block(x) if visit.keep_branch else block.deleted(x)
+            torch.testing.assert_close(fast[i], net.head(x), rtol=1e-6, atol=1e-8)
+
+
+def test_the_users_model_and_decomposition_are_left_alone():
+    model = decomposable().train()
+    fired = []
+    model.register_forward_hook(lambda *_: fired.append(1))
+    before = copy.deepcopy(model.state_dict())
+    images, labels = images_for(model, 6)
+    net = decompose(model, images)
+    state = copy.deepcopy(net.state_dict())
+    evaluate(net, [(images, labels)], sweep_of(net), precision="bf16", device="cpu")
+    with pytest.raises(LesionError):
+        evaluate(net, [(images, labels)], [Lesion("delete", (99,))], device="cpu")
+    assert model.training and not fired
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+class Breaks(SharedPrefixes):
+    """An engine that runs out of memory at its k-th part, once."""
+
+    left = 0
+
+    def run(self, images):
+        for result in super().run(images):
+            if Breaks.left == 0:
+                Breaks.left = -1
+                raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+            Breaks.left -= 1
+            yield result
+
+
+def test_memory_running_out_at_any_lesion_changes_no_count(monkeypatch):
+    model = decomposable()
+    images, labels = images_for(model, 9)
+    net = decompose(model, images)
+    sweep = sweep_of(net)
+    expected = counts(evaluate(net, [(images, labels)], sweep, device="cpu"))
+    monkeypatch.setattr("ensembles.evaluation.running.SharedPrefixes", Breaks)
+    for k in range(3 * len(sweep)):
+        Breaks.left = k
+        found = evaluate(net, [(images, labels)], sweep, batch_size=4, device="cpu")
+        assert counts(found) == expected
+
+
+def test_memory_running_out_for_one_image_is_said(monkeypatch):
+    class Never(SharedPrefixes):
+        def run(self, images):
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+
+    model = decomposable()
+    images, labels = images_for(model, 4)
+    net = decompose(model, images)
+    monkeypatch.setattr("ensembles.evaluation.running.SharedPrefixes", Never)
+    with pytest.raises(EvaluationError, match=r"memory ran out on cpu for a single image"):
+        evaluate(net, [(images, labels)], [intact()], device="cpu")
+
+
+def test_other_runtime_errors_are_not_taken_for_memory(monkeypatch):
+    class Wrong(SharedPrefixes):
+        def run(self, images):
+            raise RuntimeError("shapes do not match")
+
+    model = decomposable()
+    images, labels = images_for(model, 4)
+    net = decompose(model, images)
+    monkeypatch.setattr("ensembles.evaluation.running.SharedPrefixes", Wrong)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        evaluate(net, [(images, labels)], [intact()], device="cpu")
+
+
+def test_a_lesion_whose_logits_are_not_finite_is_recorded_as_such():
+    class Explodes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+            nn.init.constant_(self.a.weight, -1.0)
+            nn.init.constant_(self.a.bias, 0.0)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = x + self.a(x.abs())
+            x = x + self.b(x)
+            return self.head(torch.log(-x.sum(1, keepdim=True)) + x)
+
+    images = torch.rand(8, 4, generator=torch.Generator().manual_seed(1)) + 0.1
+    labels = torch.arange(8) % 3
+    model = Explodes()
+    with torch.no_grad():
+        model.b.weight.zero_()
+        model.b.bias.zero_()
+    net = decompose(model, images)
+    outcomes = evaluate(net, [(images, labels)], [intact(), *single_deletions(2)], device="cpu")
+    assert [o.nonfinite for o in outcomes] == [0, 8, 0]
+    assert outcomes[1].correct == 0 and outcomes[1].error != outcomes[1].error
+
+
+def test_intact_logits_that_are_not_finite_are_refused():
+    model = decomposable()
+    images, labels = images_for(model, 4)
+    net = decompose(model, images)
+    images[2] = float("inf")
+    with pytest.raises(EvaluationError, match=r"the intact network .* not finite for 1 of 4 images"):
+        evaluate(net, [(images, labels)], [intact()], device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp16"}, "precision 'fp16'; expected fp32, tf32, bf16"),
+        ({"precision": "tf32", "device": "cpu"}, "tf32' needs a CUDA device, found cpu"),
+        ({"engine": "dirct"}, "engine 'dirct'; expected shared or direct; did you mean direct"),
+        ({"device": "gpu"}, "device 'gpu'; expected auto, cpu, cuda, cuda:0 or mps"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        ({"batch_size": 0}, "batch size 0; expected 1 or more"),
+    ],
+)
+def test_options_without_meaning_are_refused(options, message):
+    model = decomposable()
+    images, labels = images_for(model, 2)
+    net = decompose(model, images)
+    with pytest.raises(UsageError, match=message):
+        evaluate(net, [(images, labels)], [intact()], **options)
+
+
+@pytest.mark.parametrize(
+    ("lesion", "message"),
+    [
+        (Lesion("delete", (7,)), r"block 7: the network has blocks 1 to 4"),
+        (Lesion("duplicate", (3,)), r"duplicate of block 3.*cannot run twice"),
+        (Lesion("reorder", swaps=((1, 3),)), r"swap 1-3: block 3 is a transition"),
+    ],
+)
+def test_lesions_that_do_not_fit_are_refused(lesion, message):
+    model = decomposable()
+    images, labels = images_for(model, 2)
+    net = decompose(model, images)
+    with pytest.raises(LesionError, match=message):
+        evaluate(net, [(images, labels)], [lesion], device="cpu")
+
+
+def test_data_that_do_not_fit_are_refused():
+    model = decomposable()
+    images, labels = images_for(model, 4)
+    net = decompose(model, images)
+    with pytest.raises(DataError, match=r"the images have shape \(3, 8, 9\); .* taken apart for"):
+        evaluate(net, [(torch.zeros(2, 3, 8, 9), labels[:2])], [intact()], device="cpu")
+    with pytest.raises(DataError, match=r"the data have a label 12, the network 5 classes"):
+        evaluate(net, [(images, labels + 12 - labels.max())], [intact()], device="cpu")
+    with pytest.raises(DataError, match=r"no image"):
+        evaluate(net, [], [intact()], device="cpu")
+
+
+def test_tf32_is_allowed_only_while_asked_for():
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    with pytest.raises(ZeroDivisionError), exact_mathematics("tf32"):
+        assert [flag.allow_tf32 for flag in flags] == [True, True]
+        1 / 0  # noqa: B018
+    with exact_mathematics("fp32"):
+        assert [flag.allow_tf32 for flag in flags] == [False, False]
+    assert [flag.allow_tf32 for flag in flags] == before
+
+
+def test_progress_ends_at_all_work():
+    model = decomposable()
+    images, labels = images_for(model, 7)
+    net = decompose(model, images)
+    told = []
+    data = torch.utils.data.TensorDataset(images, labels)
+    sweep = [intact(), *single_deletions(len(net))]
+    evaluate(net, data, sweep, batch_size=3, device="cpu", progress=lambda *x: told.append(x))
+    assert told[-1] == (7 * len(sweep), 7 * len(sweep))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_counts_what_the_cpu_counts():
+    model = decomposable()
+    images, labels = images_for(model, 64)
+    net = decompose(model, images)
+    sweep = sweep_of(net)
+    cpu = counts(evaluate(net, [(images, labels)], sweep, device="cpu"))
+    assert counts(evaluate(net, [(images, labels)], sweep, device="cuda")) == cpu
