@@ -196,20 +196,21 @@ def _lesions(net: Decomposition, choice: _Choice) -> list[Lesion]:
 
 
 def _deliver(frames: list[pd.DataFrame], out: str | None, plot: str | None, as_json: bool) -> None:
+    """Write files first: a reader of the output that leaves early must not cost a figure."""
     from ensembles.plots import plot_lesions  # noqa: PLC0415
     from ensembles.results import frame_to_json, stack_frames, write_frame  # noqa: PLC0415
 
-    table = stack_frames(frames) if len(frames) > 1 else frames[0]
+    table = stack_frames(frames)
     if out is not None:
         write_frame(table, out)
         click.echo(f"wrote {out}", err=True)
-    if as_json:
-        click.echo(frame_to_json(table))
-    elif out is None:
-        for line in lesion_table(frames):
-            click.echo(line)
     if plot is not None:
         plot_lesions(frames, plot)
         click.echo(f"wrote {plot}", err=True)
     for frame in frames:
         click.echo(lesion_summary(frame), err=True)
+    if as_json:
+        click.echo(frame_to_json(table))
+    elif out is None:
+        for line in lesion_table(frames):
+            click.echo(line)
