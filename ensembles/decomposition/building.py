@@ -11,11 +11,18 @@ from torch import Tensor, fx, nn
 from ensembles.decomposition.adapters import Adapter
 from ensembles.decomposition.blocks import Block, Decomposition
 from ensembles.decomposition.chain import Graph, Segment
-from ensembles.decomposition.extraction import extract
+from ensembles.decomposition.copying import private_copy
+from ensembles.decomposition.extraction import concatenation, contribution, part
 from ensembles.decomposition.grouping import Span, automatic, by_name
-from ensembles.decomposition.rewriting import make_functional
-from ensembles.decomposition.tracing import exact_attention, private_copy, trace
-from ensembles.decomposition.verification import check_finite, verify
+from ensembles.decomposition.rewriting import simplify
+from ensembles.decomposition.tracing import exact_attention, trace
+from ensembles.decomposition.verification import (
+    check_finite,
+    check_independence,
+    check_logits,
+    full_precision,
+    verify,
+)
 from ensembles.errors import DecompositionError
 
 __all__ = ["decompose"]
@@ -60,10 +67,12 @@ def decompose(
     check_finite(model)
     twin = private_copy(model)
     example = example.detach()
-    with exact_attention(), torch.no_grad():
-        pair = example[torch.arange(2, device=example.device) % len(example)]
-        traced = trace(twin, pair)
-        graph = Graph(traced, make_functional(traced, example))
+    with exact_attention(), full_precision(), torch.no_grad():
+        check_logits(twin, example)
+        check_independence(twin, example)
+        traced, sizes = trace(twin, example)
+        simplify(traced)
+        graph = Graph(traced, sizes)
         segments = graph.segments()
         names = [name for name, _ in model.named_modules() if name]
         if blocks is None:
@@ -107,7 +116,7 @@ def _assemble(
 
 
 def _between(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> nn.Module | None:
-    return None if entry is exit_ else extract(graph, entry, [exit_], name)
+    return None if entry is exit_ else part(graph, entry, exit_, name)
 
 
 def _block(
@@ -117,15 +126,17 @@ def _block(
     shapes = graph.sizes[entry.name].shape, graph.sizes[exit_.name].shape
     if span.core is None:
         return Block(
-            index=index, name=span.name, kind=span.kind, before=before, shapes=shapes,
-            branch=extract(graph, entry, [exit_], "Branch"),
+            index=index,
+            name=span.name,
+            kind=span.kind,
+            before=before,
+            shapes=shapes,
+            branch=part(graph, entry, exit_, "Branch"),
             adapter=_adapter(graph, entry, exit_, shapes),
-            layers=(_depth(graph, exit_, entry), 0),
-        )  # fmt: skip
+            layers=(_depth(graph, (exit_,), entry), 0),
+        )
     core = segments[span.core]
-    assert core.shortcut is not None
-    join = "concat" if core.kind == "dense" else "add"
-    roads = {graph.sizes[road.name].shape for road in (core.shortcut, *core.branches)}
+    shortcut, branch = _roads(graph, core)
     return Block(
         index=index,
         name=span.name,
@@ -133,24 +144,45 @@ def _block(
         before=before,
         shapes=shapes,
         pre=_between(graph, entry, core.entry, "Pre"),
-        shortcut=_between(graph, core.entry, core.shortcut, "Shortcut"),
-        branch=extract(graph, core.entry, core.branches, "Branch", join=join),
+        shortcut=shortcut,
+        branch=branch,
         post=_between(graph, core.exit, exit_, "Post"),
-        aligned=roads == {graph.sizes[core.exit.name].shape},
+        aligned=core.aligned,
         layers=(
-            max(_depth(graph, road, core.entry) for road in core.branches),
+            _depth(graph, core.branches, core.entry),
             _depth(graph, core.shortcut, core.entry),
         ),
     )
 
 
-def _depth(graph: Graph, end: fx.Node, entry: fx.Node) -> int:
+def _roads(graph: Graph, core: Segment) -> tuple[nn.Module | None, nn.Module]:
+    """Shortcut (None for the identity) and branch."""
+    if core.kind == "dense":
+        return None, concatenation(graph, core.entry, core.branches, "Branch")
+    branch = contribution(graph, core.entry, core.exit, core.shortcut, "Branch")
+    shortcut = contribution(graph, core.entry, core.exit, core.branches, "Shortcut")
+    return (None if _is_identity(shortcut, graph, core) else shortcut), branch
+
+
+def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment) -> bool:
+    """Whether a road gives back what it takes (a tensor taken apart and put together again)."""
+    if core.shortcut != (core.entry,):
+        return False
+    sizes = graph.sizes[core.entry.name]
+    if sizes.two is None or sizes != graph.sizes[core.exit.name]:
+        return False
+    probe = torch.arange(torch.Size(sizes.two).numel(), device=graph.device).reshape(sizes.two)
+    return torch.equal(road(probe), probe)
+
+
+def _depth(graph: Graph, ends: Sequence[fx.Node], entry: fx.Node) -> int:
     """Weight layers on the longest road between two activations."""
     depth = {entry: 0}
-    for node in sorted(graph.cone(end, entry), key=graph.order.__getitem__):
+    inside = set[fx.Node]().union(*(graph.cone(end, entry) for end in ends))
+    for node in sorted(inside, key=graph.order.__getitem__):
         below = max((depth.get(source, 0) for source in graph.inputs(node)), default=0)
         depth[node] = below + graph.is_weight_layer(node)
-    return depth[end]
+    return max(depth[end] for end in ends)
 
 
 def _adapter(

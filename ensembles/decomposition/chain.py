@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import networkx as nx
+import torch
 from torch import Tensor, fx, nn
 
-from ensembles.decomposition.rewriting import Sizes, concat_parts, is_add, is_concat
+from ensembles.decomposition.rewriting import concat_parts, is_add, is_concat, operation
+from ensembles.decomposition.roads import meeting
+from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.tracing import scope_of
 from ensembles.errors import DecompositionError
 
@@ -24,7 +27,10 @@ _POINTWISE = (
     "relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "leaky_relu", "sigmoid",
     "tanh", "hardswish", "hardtanh", "hardsigmoid", "softplus", "logsigmoid", "prelu", "clamp",
 )  # fmt: skip
-_ARITHMETIC = ("add", "sub", "mul", "div", "truediv", "cat", "concat", "concatenate", "stack")
+_ARITHMETIC = (
+    "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "where", "masked_fill",
+    "cat", "stack", "maximum", "minimum",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,18 @@ class Segment:
         entry: The node whose value enters.
         exit: The node whose value leaves.
         kind: "residual", "dense", "parallel", "composite", "weight", "norm", "activation", "other".
-        shortcut: The node that ends the shortcut (the entry itself for the identity); residual and
+        shortcut: The nodes that end the shortcut (the entry itself for the identity); residual and
             dense segments only.
         branches: The nodes that end the other roads.
+        aligned: Whether what is added has one shape, so that nothing is broadcast.
     """
 
     entry: fx.Node
     exit: fx.Node
     kind: str
-    shortcut: fx.Node | None = None
+    shortcut: tuple[fx.Node, ...] = ()
     branches: tuple[fx.Node, ...] = ()
+    aligned: bool = False
 
 
 class Graph:
@@ -61,12 +69,17 @@ class Graph:
         if not isinstance(self.output, fx.Node):
             raise DecompositionError("the model returns a constant; expected logits")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((weight.device for weight in self.traced.parameters()), torch.device("cpu"))
+
     @cached_property
     def active(self) -> set[fx.Node]:
         """The nodes whose value depends on the images."""
         found = {self.input}
         for node in self.order:
-            if node.op == "output" or node.meta.get("batch_size"):
+            if node.op == "output" or node.meta.get("anchored"):
                 continue
             if any(source in found for source in node.all_input_nodes):
                 found.add(node)
@@ -77,15 +90,17 @@ class Graph:
         return [source for source in node.all_input_nodes if source in self.active]
 
     def weights(self, node: fx.Node) -> list[Tensor]:
-        """The parameters that a node uses directly."""
+        """The parameters that a node uses, as they are or computed with."""
         if node.op == "call_module":
             return list(self.traced.get_submodule(str(node.target)).parameters())
-        found = []
+        found: list[Tensor] = []
         for source in node.all_input_nodes:
             if source.op == "get_attr":
                 value = _attribute(self.traced, str(source.target))
                 if isinstance(value, nn.Parameter):
                     found.append(value)
+            elif source not in self.active:
+                found.extend(self.weights(source))
         return found
 
     def is_weight_layer(self, node: fx.Node) -> bool:
@@ -109,9 +124,8 @@ class Graph:
             name = type(module).__name__.lower()
             if "norm" in name:
                 return "batch_norm"
-            return {"leakyrelu": "leaky_relu", "frozenbatchnorm2d": "batch_norm"}.get(name, name)
-        name = getattr(node.target, "__name__", str(node.target)).partition(".")[0]
-        return name.rstrip("_")
+            return {"leakyrelu": "leaky_relu"}.get(name, name)
+        return operation(node)
 
     @cached_property
     def chain(self) -> list[fx.Node]:
@@ -148,78 +162,31 @@ class Graph:
 
     def _classify(self, entry: fx.Node, exit_: fx.Node) -> Segment:
         inside = self.cone(exit_, entry)
-        if len(inside) == 1 and not (is_add(exit_) or is_concat(exit_)):
+        joins = is_add(exit_) or is_concat(exit_)
+        if len(inside) == 1 and not joins:
             return Segment(entry, exit_, self.kind(exit_))
-        if is_add(exit_):
-            found = self._as_sum(entry, exit_, inside)
-        elif is_concat(exit_):
-            found = self._as_concat(entry, exit_)
-        else:
-            found = None
+        found = self._joined(entry, exit_) if joins else None
         if found is not None:
             return found
         has_weights = any(self.is_weight_layer(node) for node in inside)
         return Segment(entry, exit_, "composite" if has_weights else "other")
 
-    def _as_sum(self, entry: fx.Node, exit_: fx.Node, inside: set[fx.Node]) -> Segment | None:
-        roads = self._summands(exit_, entry, inside)
-        if len(roads) < 2 or not self._apart(roads, entry):
+    def _joined(self, entry: fx.Node, exit_: fx.Node) -> Segment | None:
+        found = meeting(self, entry, exit_)
+        if len(found.roads) < 2 or not any(road.weighted for road in found.roads):
             return None
-        cost = {road: self._cost(road, entry) for road in roads}
-        first, second = sorted(roads, key=cost.__getitem__)[:2]
-        if not any(layers for layers, _ in cost.values()):
-            return None
-        if cost[first] == cost[second] or (
-            first is not entry and cost[first][0] == cost[second][0]
-        ):
-            return Segment(entry, exit_, "parallel", branches=tuple(roads))
-        rest = tuple(road for road in roads if road is not first)
-        return Segment(entry, exit_, "residual", first, rest)
-
-    def _as_concat(self, entry: fx.Node, exit_: fx.Node) -> Segment | None:
-        parts, dim = concat_parts(exit_)
-        if len(parts) < 2 or any(part not in self.active for part in parts):
-            return None
-        if not self._apart(parts, entry):
-            return None
-        if not any(self._cost(part, entry)[0] for part in parts):
-            return None
-        if dim == 1 and parts[0] is entry and entry not in parts[1:]:
-            return Segment(entry, exit_, "dense", entry, tuple(parts[1:]))
-        return Segment(entry, exit_, "parallel", branches=tuple(parts))
-
-    def _summands(self, exit_: fx.Node, entry: fx.Node, inside: set[fx.Node]) -> list[fx.Node]:
-        """The operands of a sum, with sums of sums opened (``x + a + b`` has three)."""
-        roads: list[fx.Node] = []
-        for operand in exit_.args[:2]:
-            if not isinstance(operand, fx.Node) or operand not in self.active:
-                return []
-            nested = operand is not entry and operand in inside and is_add(operand)
-            if nested and len(operand.users) == 1:
-                inner = self._summands(operand, entry, inside)
-                roads.extend(inner or [operand])
-            else:
-                roads.append(operand)
-        return roads
-
-    def _apart(self, roads: Iterable[fx.Node], entry: fx.Node) -> bool:
-        """Whether roads share nothing but their entry (and views such as a split of it)."""
-        seen: set[fx.Node] = set()
-        for road in roads:
-            cone = {n for n in self.cone(road, entry) if not self._splits(n, entry)}
-            if cone & seen:
-                return False
-            seen |= cone
-        return True
-
-    def _splits(self, node: fx.Node, entry: fx.Node) -> bool:
-        """Whether a node only cuts the entry into several tensors."""
-        several = self.sizes[node.name].shapes is None
-        return several and self.inputs(node) == [entry] and not self.weights(node)
-
-    def _cost(self, road: fx.Node, entry: fx.Node) -> tuple[int, int]:
-        inside = self.cone(road, entry)
-        return sum(self.is_weight_layer(node) for node in inside), len(inside)
+        first, second = found.roads[:2]
+        rest = tuple(end for road in found.roads[1:] for end in road.ends)
+        shorter = first.layers < second.layers or not first.layers
+        if found.added and shorter and first.cost < second.cost:
+            return Segment(entry, exit_, "residual", first.ends, rest, found.aligned)
+        if is_concat(exit_):
+            parts, dim = concat_parts(exit_)
+            if dim == 1 and parts[0] is entry and entry not in parts[1:]:
+                return Segment(entry, exit_, "dense", (entry,), tuple(parts[1:]))
+        if any(road.layers for road in found.roads):
+            return Segment(entry, exit_, "parallel", branches=rest)
+        return None
 
     def scope(self, nodes: Iterable[fx.Node]) -> str:
         """The innermost module in which all these nodes lie ("" for the root)."""

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import fx
 
 from ensembles.decomposition.chain import Graph
-from ensembles.decomposition.rewriting import size_affine
+from ensembles.decomposition.rewriting import concat_parts, is_add, is_concat
+from ensembles.decomposition.roads import is_linear
+from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
 
-__all__ = ["extract"]
+__all__ = ["concatenation", "contribution", "part"]
 
 
-def extract(
-    graph: Graph, entry: fx.Node, exits: Sequence[fx.Node], name: str, *, join: str = "add"
-) -> fx.GraphModule:
-    """Cut out what leads from one activation to others.
+def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphModule:
+    """Cut out what leads from one activation to another.
 
     Args:
         graph: The functional graph of the whole network.
         entry: The node whose value becomes the only input.
-        exits: The nodes whose values are summed (`join="add"`) or concatenated along the channels
-            (`join="concat"`); mostly one.
+        exit_: The node whose value becomes the output.
         name: The class name of the module, seen when it is printed.
-        join: How several exits become one output.
 
     Returns:
         A module of one input, sharing its parameters with the graph.
@@ -34,44 +31,120 @@ def extract(
     Raises:
         DecompositionError: If the part needs another activation than its entry.
     """
-    needed = _needed(graph, entry, exits)
-    part = fx.Graph()
-    placed: dict[fx.Node, fx.Node] = {entry: part.placeholder("x")}
-    batch = graph.sizes[entry.name].batch
-    assert batch is not None
-    for node in needed:
-        if node.meta.get("batch_size"):
-            _, _, _, factor, offset = node.args
-            placed[node] = part.call_function(size_affine, (placed[entry], *batch, factor, offset))
-        else:
-            placed[node] = part.node_copy(node, placed.__getitem__)
-    ends = [placed[node] for node in exits]
-    if join == "concat" and len(ends) > 1:
-        result = part.call_function(torch.cat, (ends, 1))
-    else:
-        result = ends[0]
-        for other in ends[1:]:
-            result = part.call_function(operator.add, (result, other))
-    part.output(result)
-    module = fx.GraphModule(graph.traced, part, name)
-    return module.eval()
+    cut = _Cut(graph, entry)
+    return cut.module(cut.value(exit_), name)
 
 
-def _needed(graph: Graph, entry: fx.Node, exits: Sequence[fx.Node]) -> list[fx.Node]:
-    """The nodes between entry and exits, with the constants they use, in order."""
-    found: set[fx.Node] = set()
-    open_nodes = [node for node in exits if node is not entry]
-    while open_nodes:
-        node = open_nodes.pop()
-        if node in found:
-            continue
-        if node is graph.input and node is not entry:
-            raise DecompositionError(
-                f"the part from {entry.name} to {exits[0].name} also reads the images; "
-                "expected one entry"
-            )
-        found.add(node)
-        if node.meta.get("batch_size"):
-            continue
-        open_nodes.extend(n for n in node.all_input_nodes if n is not entry)
-    return sorted(found, key=graph.order.__getitem__)
+def concatenation(
+    graph: Graph, entry: fx.Node, parts: Sequence[fx.Node], name: str
+) -> fx.GraphModule:
+    """Cut out what leads from one activation to others that are joined along the channels."""
+    cut = _Cut(graph, entry)
+    ends = [cut.value(node) for node in parts]
+    joined = ends[0] if len(ends) == 1 else cut.graph.call_function(torch.cat, (ends, 1))
+    return cut.module(joined, name)
+
+
+def contribution(
+    graph: Graph, entry: fx.Node, exit_: fx.Node, others: Collection[fx.Node], name: str
+) -> fx.GraphModule:
+    """Cut out what some roads add to the node where roads meet.
+
+    Args:
+        graph: The functional graph of the whole network.
+        entry: Where the roads begin.
+        exit_: Where they meet.
+        others: The ends of the roads that are left out, as if their values were nought.
+        name: The class name of the module.
+    """
+    cut = _Cut(graph, entry, others)
+    end = cut.linear(exit_)
+    assert end is not None
+    return cut.module(end, name)
+
+
+class _Cut:
+    """A graph that grows backwards from what it is to compute."""
+
+    def __init__(self, graph: Graph, entry: fx.Node, others: Collection[fx.Node] = ()) -> None:
+        self.source, self.entry, self.others = graph, entry, frozenset(others)
+        self.graph = fx.Graph()
+        self.placed = {entry: self.graph.placeholder("x")}
+        self._linear: dict[fx.Node, fx.Node | None] = {}
+        batch = graph.sizes[entry.name].batch
+        assert batch is not None
+        self.batch = batch
+
+    def module(self, end: fx.Node, name: str) -> fx.GraphModule:
+        """Close the graph."""
+        self.graph.output(end)
+        return fx.GraphModule(self.source.traced, self.graph, name).eval()
+
+    def value(self, end: fx.Node) -> fx.Node:
+        """Place a node and all that it needs."""
+        for node in self._needed(end):
+            x = self.placed[self.entry]
+            if node.target is size_affine:
+                args = (x, *self.batch, *node.args[3:])
+                self.placed[node] = self.graph.call_function(size_affine, args)
+            elif node.target is made_beside:
+                placed = {**self.placed, self.source.input: x}
+                self.placed[node] = self.graph.node_copy(node, placed.__getitem__)
+            else:
+                self.placed[node] = self.graph.node_copy(node, self.placed.__getitem__)
+        return self.placed[end]
+
+    def linear(self, node: fx.Node) -> fx.Node | None:
+        """Place what the roads that are kept add to a linear node; None where they add nothing."""
+        if node not in self._linear:
+            self._linear[node] = self._contribution(node)
+        return self._linear[node]
+
+    def _contribution(self, node: fx.Node) -> fx.Node | None:
+        if node in self.others:
+            return None
+        if node is self.entry or not is_linear(self.source, node):
+            return self.value(node)
+        if is_concat(node):
+            return self._concatenated(node)
+        kept = {source: self.linear(source) for source in self.source.inputs(node)}
+        left = [placed for placed in kept.values() if placed is not None]
+        if is_add(node) and len(left) == 1:
+            return left[0]
+        if not left:
+            return None
+        for source in node.all_input_nodes:
+            if source not in kept:
+                kept[source] = self.value(source)
+        return self.graph.node_copy(node, lambda n: kept[n] or self.placed[n])
+
+    def _concatenated(self, node: fx.Node) -> fx.Node | None:
+        parts, dim = concat_parts(node)
+        kept = [self.linear(source) for source in parts]
+        if all(placed is None for placed in kept):
+            return None
+        filled = [placed or self._blank(old) for old, placed in zip(parts, kept, strict=True)]
+        return self.graph.call_function(torch.cat, (filled, dim))
+
+    def _blank(self, node: fx.Node) -> fx.Node:
+        sizes = self.source.sizes[node.name]
+        x = self.placed[self.entry]
+        return self.graph.call_function(blank, (x, self.batch, sizes.batch, *sizes.shape))
+
+    def _needed(self, end: fx.Node) -> list[fx.Node]:
+        """What must be placed before an end and has not been, in order."""
+        found: set[fx.Node] = set()
+        open_nodes = [end]
+        while open_nodes:
+            node = open_nodes.pop()
+            if node in found or node in self.placed:
+                continue
+            if node is self.source.input:
+                raise DecompositionError(
+                    f"the part from {self.entry.name} to {end.name} also reads the images; "
+                    "expected one entry"
+                )
+            found.add(node)
+            anchor = self.source.input if node.meta.get("anchored") else None
+            open_nodes.extend(n for n in node.all_input_nodes if n is not anchor)
+        return sorted(found, key=self.source.order.__getitem__)

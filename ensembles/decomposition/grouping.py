@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from torch import fx
 
@@ -132,11 +133,19 @@ def _follows(end: fx.Node) -> Callable[[Segment], bool]:
 
 
 def _parallel(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
-    return [
-        Span(i, i + 1, "parallel", graph.scope(_nodes(graph, segment)))
-        for i, segment in enumerate(segments)
-        if segment.kind == "parallel"
-    ]
+    """Parallel segments, each with what its own module does to the joined branches."""
+    cores = [i for i, segment in enumerate(segments) if segment.kind == "parallel"]
+    scopes = {i: graph.scope(_nodes(graph, segments[i])) for i in cores}
+    spans = []
+    for i in cores:
+        own = _owner(scopes, i)
+        stop = i + 1
+        while own is not None and stop < len(segments) and own(segments[stop]):
+            if segments[stop].kind not in ("activation", "norm", "other"):
+                break
+            stop += 1
+        spans.append(Span(i, stop, "parallel", scopes[i] or scope_of(segments[i].exit)))
+    return spans
 
 
 def _plain(graph: Graph, segments: Sequence[Segment], taken: Collection[int]) -> list[Span]:
@@ -164,7 +173,7 @@ def _nodes(graph: Graph, segment: Segment) -> set[fx.Node]:
 def _weights_scope(graph: Graph, segment: Segment) -> str:
     nodes = _nodes(graph, segment)
     weights = [scope_of(node) for node in nodes if graph.is_weight_layer(node)]
-    return common_scope(weights) or segment.exit.name
+    return common_scope(weights) or scope_of(segment.exit)
 
 
 def _distinct(spans: list[Span]) -> list[Span]:
@@ -196,7 +205,7 @@ def by_name(
     """
     names = _matching(wanted, modules)
     spans = sorted((_span_of(graph, segments, name) for name in names), key=lambda s: s.start)
-    for first, second in zip(spans, spans[1:], strict=False):
+    for first, second in pairwise(spans):
         if second.start < first.stop:
             raise DecompositionError(
                 f"the modules {first.name} and {second.name} overlap; name one of them"

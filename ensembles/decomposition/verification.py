@@ -2,29 +2,77 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, fx, nn
 
 from ensembles.errors import DecompositionError, ModelError
 
-__all__ = ["check_finite", "verify"]
+__all__ = ["check_finite", "check_independence", "check_logits", "full_precision", "verify"]
 
 _TOLERANCE = 1e-4
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep TF32 out of a comparison; the flags are put back afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        matmul.allow_tf32, cudnn.allow_tf32 = False, False
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def check_finite(model: nn.Module) -> None:
     """Refuse a model with weights or statistics that are not finite.
 
+    Other buffers may hold infinities, as masks and bounds do, but nothing that is no number.
+
     Raises:
         ModelError: Naming the first such tensor.
     """
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).sum())
+        if not tensor.is_floating_point():
+            continue
+        free = not isinstance(tensor, nn.Parameter) and "running_" not in name
+        bad = int((tensor.isnan() if free else ~tensor.isfinite()).sum())
+        if bad:
             raise ModelError(
                 f"{name} holds {bad} values that are not finite (of {tensor.numel()}); "
                 "expected finite weights, load another checkpoint"
             )
+
+
+def check_independence(model: nn.Module, images: Tensor) -> None:
+    """Refuse a model that is random in evaluation mode, or that lets images influence each other.
+
+    Args:
+        model: A private copy of the model, in evaluation mode.
+        images: A batch of images.
+
+    Raises:
+        DecompositionError: The message names the module where the outputs part.
+    """
+    one, two = images[:1], torch.cat([images[:1], images[-1:].flip(-1)])
+    alone = model(one.clone())
+    name = type(model).__name__
+    if not _equal(alone, model(one.clone())):
+        raise DecompositionError(
+            f"{name} gives other logits for the same image when it runs again: it is random "
+            f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
+        )
+    if not _equal(alone, model(two.clone())[:1]):
+        raise DecompositionError(
+            f"{name} gives other logits for an image when another one is beside it: they part "
+            f"{_parting(model, one, two)}; expected images that do not influence each other "
+            "(BatchNorm needs its running statistics)"
+        )
 
 
 def verify(model: nn.Module, net: nn.Module, images: Tensor) -> None:
@@ -36,85 +84,145 @@ def verify(model: nn.Module, net: nn.Module, images: Tensor) -> None:
     Args:
         model: A private copy of the model, in evaluation mode.
         net: Its decomposition, with the functional graph as `traced`.
-        images: A batch of images.
+        images: A batch of images; the first is also compared alone.
 
     Raises:
         DecompositionError: Where they differ; the message names the first module that does.
-        ModelError: If the model's own logits are not finite.
     """
-    expected = model(images.clone())
-    if not torch.isfinite(expected).all():
-        raise ModelError(
-            f"the intact network gives logits that are not finite for {_rows(expected)} of "
-            f"{len(expected)} images; check the weights and the normalisation of the images"
+    for batch in (images, images[:1]):
+        expected, found = model(batch.clone()), net(batch.clone())
+        if _equal(expected, found):
+            continue
+        walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
+        walker.run(batch.clone())
+        gap = float((expected - found).abs().max()) if expected.shape == found.shape else math.nan
+        raise DecompositionError(
+            "the parts do not compute what the model computes: they part "
+            f"{walker.place or 'where its modules are joined'}; the greatest difference of the "
+            f"logits is {gap:.2g}, their scale {float(expected.abs().max()):.2g}; "
+            "name the blocks by hand"
         )
-    found = net(images.clone())
-    if _equal(expected, found):
-        return
-    place = _parting(model, net, images)
-    raise DecompositionError(
-        f"the parts do not compute what the model computes: {place}; the greatest difference of "
-        f"the logits is {float((expected - found).abs().max()):.2g}, their scale "
-        f"{float(expected.abs().max()):.2g}; name the blocks by hand"
-    )
 
 
-def _rows(logits: Tensor) -> int:
-    return int((~torch.isfinite(logits)).flatten(1).any(1).sum())
+def check_logits(model: nn.Module, images: Tensor) -> None:
+    """Refuse a model that does not turn images into finite logits.
+
+    Raises:
+        DecompositionError: If it does not take the images, or returns something else.
+        ModelError: If its logits are not finite.
+    """
+    name = type(model).__name__
+    try:
+        out = model(images.clone())
+    except Exception as error:  # the user's code runs here
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DecompositionError(
+            f"{name} does not accept an input of shape {tuple(images.shape)}: {reason[:200]}"
+        ) from error
+    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images):
+        shape = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else ""
+        raise DecompositionError(
+            f"{name} returns {shape or f'a {type(out).__name__}'}; "
+            f"expected logits of shape ({len(images)}, classes)"
+        )
+    bad = int((~out.isfinite()).any(-1).sum())
+    if bad:
+        raise ModelError(
+            f"the intact network gives logits that are not finite for {bad} of {len(out)} images; "
+            "check the weights and the normalisation of the images"
+        )
 
 
 def _equal(expected: Tensor, found: Tensor) -> bool:
     if expected.shape != found.shape:
         return False
+    tolerance = max(_TOLERANCE, 8 * torch.finfo(expected.dtype).eps)
     scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
     gap = (expected - found).abs().max()
     margin = expected.gather(-1, found.argmax(-1, keepdim=True)).squeeze(-1)
     ties = expected.amax(-1) - margin  # nought where the decisions agree
-    return bool(gap < _TOLERANCE * scale and (ties <= 2 * gap).all())
+    return bool(gap < tolerance * scale and (ties <= 2 * gap).all())
 
 
-def _parting(model: nn.Module, net: nn.Module, images: Tensor) -> str:
-    """Find the first module whose output in the model differs from that in the graph."""
-    original: dict[str, list[Tensor]] = {}
+def _close(expected: Tensor, found: Tensor) -> bool:
+    """Whether the first rows agree."""
+    rows = min(len(expected), len(found)) if expected.ndim and found.ndim else 1
+    first, second = (t[:rows] if t.ndim else t for t in (expected, found))
+    scale = float(first.abs().max()) if first.numel() else 0.0
+    return first.shape == second.shape and torch.allclose(
+        first, second, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
+    )
 
-    def keep(name: str) -> object:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                original.setdefault(name, []).append(output.detach().clone())
 
-        return hook
+class _Call(NamedTuple):
+    name: str
+    inputs: list[Tensor]
+    output: Tensor
 
-    handles = [
-        module.register_forward_hook(keep(name))  # type: ignore[arg-type]
-        for name, module in model.named_modules()
-        if name
-    ]
-    try:
-        model(images.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
-    traced = net.traced
-    assert isinstance(traced, fx.GraphModule)
-    walker = _Walker(traced, original)
-    walker.run(images.clone())
-    return walker.place or "every traced module agrees, their order or connection differs"
+
+class _Calls:
+    """What each module of a model takes and gives in one run, in the order in which they end."""
+
+    def __init__(self) -> None:
+        self.calls: list[_Call] = []
+
+    @classmethod
+    def of(cls, model: nn.Module, images: Tensor) -> _Calls:
+        """Run a model and keep what its modules do."""
+        found = cls()
+        handles = [
+            module.register_forward_hook(found._hook(name), with_kwargs=True)
+            for name, module in model.named_modules()
+            if name
+        ]
+        try:
+            model(images.clone())
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+    def _hook(self, name: str) -> Any:
+        def keep(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.is_floating_point():
+                given = [x.detach().clone() for x in args if isinstance(x, Tensor)]
+                self.calls.append(_Call(name, given, output.detach().clone()))
+
+        return keep
+
+
+def _parting(model: nn.Module, images: Tensor, others: Tensor) -> str:
+    """Say where two runs first differ for their first images."""
+    runs = _Calls.of(model, images).calls, _Calls.of(model, others).calls
+    for one, two in zip(*runs, strict=False):
+        if one.name != two.name:
+            break
+        if not all(_close(a, b) for a, b in zip(one.inputs, two.inputs, strict=False)):
+            return f"before the module {one.name}"
+        if not _close(one.output, two.output):
+            return f"in the module {one.name}"
+    return "after the last module"
 
 
 class _Walker(fx.Interpreter):
-    """Runs the graph and remembers the first module that departs from a record."""
+    """Runs a graph and remembers the first module that departs from a run of the model."""
 
-    def __init__(self, traced: fx.GraphModule, original: dict[str, list[Tensor]]) -> None:
+    def __init__(self, traced: fx.GraphModule, calls: _Calls) -> None:
         super().__init__(traced)
-        self.original, self.place = original, ""
+        self.expected: dict[str, list[_Call]] = {}
+        for call in calls.calls:
+            self.expected.setdefault(call.name, []).append(call)
+        self.place = ""
 
-    def run_node(self, n: fx.Node) -> object:
-        value = super().run_node(n)
-        calls = self.original.get(str(n.target), []) if n.op == "call_module" else []
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Run a module as the graph does, and compare."""
+        value = super().call_module(target, args, kwargs)
+        calls = self.expected.get(str(target), [])
         if calls and isinstance(value, Tensor) and not self.place:
-            expected = calls.pop(0)
-            if expected.shape != value.shape or not torch.allclose(
-                expected, value, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
-            ):
-                self.place = f"they part at the module {n.target}"
+            call = calls.pop(0)
+            given = [x for x in args if isinstance(x, Tensor)]
+            if not all(_close(a, b) for a, b in zip(call.inputs, given, strict=False)):
+                self.place = f"before the module {target}"
+            elif not _close(call.output, value):
+                self.place = f"in the module {target}"
         return value
