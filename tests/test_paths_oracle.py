@@ -149,7 +149,9 @@ def bottleneck() -> nn.Module:
 
 def pre_activation() -> nn.Module:
     def block(c: int) -> nn.Module:
-        return Residual(nn.Sequential(norm(c), nn.ReLU(), conv(c, c), norm(c), nn.ReLU(), conv(c, c)))
+        return Residual(
+            nn.Sequential(norm(c), nn.ReLU(), conv(c, c), norm(c), nn.ReLU(), conv(c, c))
+        )
 
     first = Residual(
         nn.Sequential(conv(4, 6, 3, 2), norm(6), nn.ReLU(), conv(6, 6)), conv(4, 6, 1, 2),
@@ -185,9 +187,7 @@ def excitation() -> nn.Module:
 
 def attention() -> nn.Module:
     def mlp() -> nn.Module:
-        return Residual(
-            nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6))
-        )
+        return Residual(nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6)))
 
     stem = nn.Sequential(nn.Conv2d(3, 6, 4, 4), Tokens())
     return nn.Sequential(
@@ -198,9 +198,7 @@ def attention() -> nn.Module:
 
 def mixer() -> nn.Module:
     def channels() -> nn.Module:
-        return Residual(
-            nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6))
-        )
+        return Residual(nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6)))
 
     stem = nn.Sequential(nn.Conv2d(3, 6, 4, 4), Tokens())
     return nn.Sequential(

@@ -14,8 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "bootstrap", "linear", "log10", "log2_count", "mean_over_images", "rms_over_draws",
-    "sample_means", "tail_share",
+    "bootstrap",
+    "linear",
+    "log2_count",
+    "log10",
+    "mean_over_images",
+    "rms_over_draws",
+    "sample_means",
+    "tail_share",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]

@@ -48,7 +48,9 @@ def layout(rows: Sequence[Row], direction: str, attrs: Mapping[str, object]) -> 
     types = {"at": "str", "class": "str", "length": "int64", "paths": "object"}
     frame = pd.DataFrame(
         {
-            name: pd.Series([row.get(name, np.nan) for row in rows], dtype=types.get(name, "float64"))
+            name: pd.Series(
+                [row.get(name, np.nan) for row in rows], dtype=types.get(name, "float64")
+            )
             for name in names
         }
     )
@@ -102,9 +104,10 @@ def _means(log2: Array, log_weights: Array, seed: int) -> dict[str, Array]:
     squares, _, _ = sample_means(2 * log2, log_weights)
     square_top = np.max(2 * log2 + log_weights / np.log(2), axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        each = np.log2(squares.mean(1)) / 2 + np.where(
-            np.isfinite(square_top), square_top / 2, 0.0
-        )[:, None]
+        each = (
+            np.log2(squares.mean(1)) / 2
+            + np.where(np.isfinite(square_top), square_top / 2, 0.0)[:, None]
+        )
     return {
         **_named("gradient_mean", mean),
         "gradient_mean_se": linear(top) * error,

@@ -42,9 +42,7 @@ def reference_gradients(
                 x = x.detach().requires_grad_()
             leaves[Place("block", block.index)] = [x]
             if block.index in learned:
-                parameters = {
-                    k: v.detach().requires_grad_() for k, v in block.named_parameters()
-                }
+                parameters = {k: v.detach().requires_grad_() for k, v in block.named_parameters()}
                 leaves[Place("parameters", block.index)] = list(parameters.values())
                 x = torch.func.functional_call(block, parameters, (x,))
             else:

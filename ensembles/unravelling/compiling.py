@@ -147,9 +147,7 @@ class _Compiler:
             return Concat(lambda *xs: torch.cat(xs, 1), 1), list(parts), node  # type: ignore[arg-type]
         raise UnknownOperationError
 
-    def _module(
-        self, node: fx.Node, module: nn.Module
-    ) -> tuple[Operation, list[fx.Node], fx.Node]:
+    def _module(self, node: fx.Node, module: nn.Module) -> tuple[Operation, list[fx.Node], fx.Node]:
         inputs = list(node.all_input_nodes)
         if len(inputs) != 1 or node.kwargs or module._forward_hooks or module._forward_pre_hooks:
             raise UnknownOperationError
@@ -281,8 +279,10 @@ def _keeps_images(node: fx.Node) -> bool:
     rest = node.args[1:]
     if node.target is operator.getitem:
         index = rest[0] if isinstance(rest[0], tuple) else None
-        whole = index is not None and index[0] == slice(None) and all(
-            isinstance(i, slice) for i in index
+        whole = (
+            index is not None
+            and index[0] == slice(None)
+            and all(isinstance(i, slice) for i in index)
         )
         return bool(whole)
     if node.target in ("mean", torch.mean):
@@ -339,4 +339,3 @@ def _module_places(module: nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
         return found
 
     return places
-

@@ -69,9 +69,7 @@ def coherent(
     return found, worst
 
 
-def signed(
-    source: GradientSource, places: Collection[Place], signs: Tensor
-) -> dict[Place, Tensor]:
+def signed(source: GradientSource, places: Collection[Place], signs: Tensor) -> dict[Place, Tensor]:
     """Norms with a random sign for every branch: their mean square is that of single paths, summed.
 
     Args:

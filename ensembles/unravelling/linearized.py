@@ -106,10 +106,10 @@ class Linearizer:
     def __init__(self, net: Decomposition, engine: Engine = "fast") -> None:
         if not any(block.has_shortcut for block in net):
             kinds = " and ".join(sorted({block.kind for block in net}))
+            only = "is one path" if kinds == "plain" else "has no paths by residual choice"
             raise PathError(
-                f"the {len(net)} blocks of {net.model_name} are {kinds}: no block has a shortcut, "
-                "so paths do not differ in length of residual choice; "
-                "expected residual or dense blocks (count_paths counts any network's paths)"
+                f"{net.model_name} {only} (its {len(net)} blocks are {kinds}): no block has a "
+                "shortcut; expected residual or dense blocks, or count_paths for the graph's paths"
             )
         self.net = net
         self._tapes: dict[int, Tape | None] = {}

@@ -16,8 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
-    "Add", "Affine", "Concat", "Convolve", "Linear", "Operation", "MaxPool", "Product", "Slope",
-    "Stencil", "Step", "UnknownOperationError",
+    "Add",
+    "Affine",
+    "Concat",
+    "Convolve",
+    "Linear",
+    "MaxPool",
+    "Operation",
+    "Product",
+    "Slope",
+    "Stencil",
+    "Step",
+    "UnknownOperationError",
 ]  # fmt: skip
 
 _Images = Tensor | None
@@ -59,9 +69,7 @@ class Operation:
         """Tangents of the inputs to the tangent of the value."""
         raise TypeError(f"{type(self).__name__} has no forward derivative")
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """The cotangent of the value to those of the inputs."""
         raise TypeError(f"{type(self).__name__} has no derivative")
 
@@ -116,9 +124,7 @@ class Convolve(Operation):
         s = self.stencil
         return F.conv2d(rows[0], self.weight, None, s.stride, s.padding, s.dilation, s.groups)
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """The transposed convolution."""
         s = self.stencil
         if self._turned is not None:
@@ -173,9 +179,7 @@ class Affine(Operation):
         """Multiply."""
         return rows[0] if self.scale is None else rows[0] * self.scale
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """Multiply."""
         if self.scale is None:
             return (rows,)
@@ -230,9 +234,7 @@ class Slope(Operation):
         """Multiply by the slope."""
         return times(rows[0], local.slope, None, False)
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """Multiply by the slope."""
         return (times(rows, local.slope, images, owned),)
 
@@ -270,9 +272,7 @@ class Linear(Operation):
         """The operation."""
         return self.apply(rows[0])
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """Its transpose."""
         if self.transpose is not None:
             return (self.transpose(rows, local),)
@@ -303,9 +303,7 @@ class MaxPool(Operation):
         index = places.repeat(len(rows[0]) // len(places), 1, 1, 1)
         return rows[0].flatten(2).gather(2, index.flatten(2)).view(index.shape)
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """Send the cotangents to these places."""
         places, size = local
         repeat = len(rows) // len(places)
@@ -326,9 +324,7 @@ class Add(Operation):
         """Add."""
         return rows[0] + rows[1]
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """The cotangent goes to both, summed where an operand was broadcast."""
         first, second = (rows.sum_to_size(len(rows), *shape) for shape in local)
         return first, second
@@ -345,9 +341,7 @@ class Product(Operation):
         """The product rule."""
         return times(rows[0], local[1], None, False) + times(rows[1], local[0], None, False)
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """The product rule, summed where a factor was broadcast."""
         a, b = local
         to_a = times(rows, b, images, False)
@@ -383,9 +377,7 @@ class Concat(Operation):
         """Concatenate."""
         return torch.cat(rows, self.dim)
 
-    def pull(
-        self, local: Any, rows: Tensor, images: _Images, owned: bool
-    ) -> tuple[Tensor, ...]:
+    def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """Split."""
         return tuple(rows.split(local, self.dim))
 

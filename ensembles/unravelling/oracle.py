@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 from torch import Tensor
 
@@ -26,18 +24,26 @@ def path_gradients(
         For each choice of branch (True) or shortcut at every block, the gradient (N, *input_shape).
     """
     inputs, last = _activations(net, images)
-    found = {}
-    for choice in product((False, True), repeat=len(net)):
-        g = _pull(net.head, last, cotangent)
-        for block, x, on_branch in reversed(list(zip(net, inputs, choice, strict=True))):
-            middle = _middle(block, x)
-            total = block.on_shortcut(middle) + block.on_branch(middle)
-            g = g if block.post is None else _pull(block.post, total, g)
-            g = _pull(block.on_branch if on_branch else block.on_shortcut, middle, g)
-            entry = x if block.before is None else block.before(x)
-            g = g if block.pre is None else _pull(block.pre, entry, g)
-            g = g if block.before is None else _pull(block.before, x, g)
-        found[choice] = _pull(net.stem, images, g)
+    blocks = list(net)
+    found: dict[tuple[bool, ...], Tensor] = {}
+
+    def follow(g: Tensor, place: int, choice: tuple[bool, ...]) -> None:
+        """Send a cotangent back through block `place` and earlier ones, both ways at each."""
+        if place < 0:
+            found[choice] = _pull(net.stem, images, g)
+            return
+        block, x = blocks[place], inputs[place]
+        middle = _middle(block, x)
+        total = block.on_shortcut(middle) + block.on_branch(middle)
+        g = g if block.post is None else _pull(block.post, total, g)
+        entry = x if block.before is None else block.before(x)
+        for on_branch, road in enumerate((block.on_shortcut, block.on_branch)):
+            part = _pull(road, middle, g)
+            part = part if block.pre is None else _pull(block.pre, entry, part)
+            part = part if block.before is None else _pull(block.before, x, part)
+            follow(part, place - 1, (bool(on_branch), *choice))
+
+    follow(_pull(net.head, last, cotangent), len(blocks) - 1, ())
     return found
 
 

@@ -84,7 +84,9 @@ class ParameterGradients:
             move *= sign.view(1, -1, *[1] * (move.ndim - 2))
         images = len(self.x)
         gradients = [
-            self._one(image, stay[:, image::images], move[:, image::images], after[:, image::images])
+            self._one(
+                image, stay[:, image::images], move[:, image::images], after[:, image::images]
+            )
             for image in range(images)
         ]
         joined = torch.stack(gradients, 2).flatten(1, 2)

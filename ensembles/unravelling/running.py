@@ -278,9 +278,7 @@ def _drawn(
     """Choices (lengths, draws, images, later blocks), and the logarithms of their weights."""
     later = sum(b.branch is not None for b in source.linear.blocks if b.index >= place.block)
     shape = (draws, len(source.linear.images))
-    parts = [
-        draw_paths(later, length, weights, shape, generator) for length in range(later + 1)
-    ]
+    parts = [draw_paths(later, length, weights, shape, generator) for length in range(later + 1)]
     return torch.stack([taken for taken, _ in parts]), torch.stack([w for _, w in parts])
 
 
@@ -315,9 +313,7 @@ def measure_logits(
             spectrum = forward(linear)
             logits = net(images)
             worst = max(worst, check_logits(spectrum, logits))
-            found.append(
-                (spectrum.parts, spectrum.log2_norms, spectrum.constant, labels, logits)
-            )
+            found.append((spectrum.parts, spectrum.log2_norms, spectrum.constant, labels, logits))
             done += len(labels)
             if report is not None:
                 report(done, count)

@@ -20,12 +20,16 @@ from ensembles.unravelling.scaled import chunks, log2_norm, multiply_by_powers
 
 __all__ = ["draw_paths", "path_norms"]
 
-_EVERY = 4
+_CALM = 20
 _BATCH_BYTES = 16 * 2**20
 
 
 def draw_paths(
-    choices: int, length: int, weights: Tensor | None, shape: Sequence[int], generator: torch.Generator
+    choices: int,
+    length: int,
+    weights: Tensor | None,
+    shape: Sequence[int],
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Draw sets of `length` out of `choices` blocks.
 
@@ -103,14 +107,13 @@ def _follow(
     rows = channels_last(start.repeat(draws, *[1] * (start.ndim - 1)))
     powers = exponent.repeat(draws)
     choice = on_branch.shape[1]
-    for number, block in enumerate(reversed(net.blocks)):
+    for block in reversed(net.blocks):
         if block.branch is None:
             rows = _all(rows, block.shortcut, count)
         else:
             choice -= 1
             rows = _step(rows, block, on_branch[:, choice], count)
-        if number % _EVERY == 0:
-            powers = _renormalize(rows, powers)
+        powers = _renormalize(rows, powers)
         if place == Place("block", block.index):
             break
         rows = _all(rows, block.before, count)
@@ -166,7 +169,9 @@ def _take(rows: Tensor, places: Tensor) -> Tensor:
 
 
 def _renormalize(rows: Tensor, powers: Tensor) -> Tensor:
-    size = rows.flatten(1).abs().amax(1).to(torch.float64)
+    dims = tuple(range(1, rows.ndim))
+    size = torch.linalg.vector_norm(rows, ord=torch.inf, dim=dims).to(torch.float64)
     shift = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
+    shift = torch.where(shift.abs() > _CALM, shift, torch.zeros_like(shift))
     multiply_by_powers(rows[None], -shift[None])
     return powers + shift

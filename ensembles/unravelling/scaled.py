@@ -14,6 +14,8 @@ __all__ = ["LOWEST", "LengthRows", "chunks", "log2_norm"]
 
 LOWEST = -(2.0**40)
 _RANGE = 40.0
+_CALM = 10.0
+_EVERY = 4
 CACHE_BYTES = 4 * 2**20
 
 
@@ -31,6 +33,7 @@ class LengthRows:
         self.data = zeros(capacity * images, shape, like).unflatten(0, (capacity, images))
         self.exponent = torch.zeros(capacity, images, dtype=torch.float64, device=like.device)
         self.count, self.level = 0, True
+        self.waiting = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,12 +50,23 @@ class LengthRows:
         return self.data[start:stop].flatten(0, 1)
 
     def renormalize(self) -> None:
-        """Bring rows back near 1 where they have left the middle of the floating-point range."""
+        """Bring rows back near 1 where they have left the middle of the floating-point range.
+
+        To be called after every block: it looks at the rows each time while they change quickly,
+        and every few blocks while they do not.
+        """
+        if self.waiting:
+            self.waiting -= 1
+            return
         used = self.data[: self.count]
         size = _greatest(used)
+        calm = (size > 2.0**-_CALM) & (size < 2.0**_CALM) | (size == 0)
+        self.waiting = _EVERY - 1 if bool(calm.all()) else 0
         near = (size > 2.0**-_RANGE) & (size < 2.0**_RANGE)
         if bool(near.all()):
             return
+        # Once one row has to move, those that are on their way move with it.
+        near = calm & (size > 0)
         old = self.exponent[: self.count]
         shift = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
         shift = torch.where(near, torch.zeros_like(shift), shift)

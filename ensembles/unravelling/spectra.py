@@ -24,8 +24,6 @@ from ensembles.unravelling.scaled import LOWEST, LengthRows, chunks, multiply_by
 
 __all__ = ["Logits", "backward", "forward", "head_cotangent"]
 
-_EVERY = 4
-
 
 def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The derivative of the cross-entropy of each single image by its logits, near 1.
@@ -74,15 +72,14 @@ def backward(
     state.exponent[0] = exponent.repeat(draws)
     state.count, state.level = 1, bool((exponent == 0).all())
     choice = net.choices
-    for number, block in enumerate(reversed(net.blocks)):
+    for block in reversed(net.blocks):
         sign = None
         yield Place("output", block.index), state
         if block.branch is not None:
             choice -= 1
             sign = None if signs is None else signs[choice].flatten()
         state = _step_back(state, block, sign)
-        if number % _EVERY == 0:
-            state.renormalize()
+        state.renormalize()
         yield Place("block", block.index), state
         state = _pull_all(state, block.before)
     yield Place("input"), _pull_all(state, net.stem)
@@ -126,9 +123,7 @@ class _Alignment:
         self.target = torch.maximum(stay, move)
         self.stay, self.move = stay - self.target, move - self.target
 
-    def add(
-        self, out: LengthRows, around: Tensor, branch: Tensor, start: int, stop: int
-    ) -> None:
+    def add(self, out: LengthRows, around: Tensor, branch: Tensor, start: int, stop: int) -> None:
         """Put the shortcut's part of lengths start..stop-1 at these, the branch's one higher.
 
         Ranges come from the last to the first.
@@ -177,6 +172,7 @@ def _through(state: LengthRows, function: Callable[[Tensor], Tensor]) -> LengthR
             out.data[start:stop] = rows
     assert out is not None
     out.count, out.level, out.exponent = state.count, state.level, state.exponent
+    out.waiting = state.waiting
     return out
 
 
@@ -223,11 +219,10 @@ def forward(net: Linearized) -> Logits:
     start = net.start
     state = LengthRows(net.choices + 1, len(start), tuple(start.shape[1:]), start)
     state.data[0], state.count = start, 1
-    for number, block in enumerate(net.blocks):
+    for block in net.blocks:
         state = _push_all(state, block.before)
         state = _step_forward(state, block)
-        if number % _EVERY == 0:
-            state.renormalize()
+        state.renormalize()
     parts = _through(state, net.head.push)
     rest = net.head.constant()
     count = parts.count

@@ -1,0 +1,252 @@
+"""The path analysis as users call it: frames, options, messages, figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ensembles.data import dataset
+from ensembles.decomposition import Decomposition, decompose
+from ensembles.errors import DataError, PathError, UsageError
+from ensembles.models import create_model
+from ensembles.models.resnet import CifarResNet
+from ensembles.plots.paths import plot_paths
+from ensembles.results import read_frame, write_frame
+from ensembles.results.effective_paths import effective_paths
+from ensembles.results.path_columns import bootstrap, mean_over_images, tail_share
+from ensembles.results.paths import path_ranges, paths
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def subject() -> tuple[Decomposition, Batches]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = decompose(CifarResNet(20).eval(), torch.randn(2, 3, 8, 8))
+        data = [(torch.randn(5, 3, 8, 8), torch.arange(5))]
+    return net, data
+
+
+@pytest.fixture(scope="module")
+def gradients(subject: tuple[Decomposition, Batches]) -> pd.DataFrame:
+    return paths(*subject, method="all", signs=8, samples=50)
+
+
+@pytest.fixture(scope="module")
+def logits(subject: tuple[Decomposition, Batches]) -> pd.DataFrame:
+    return paths(*subject, direction="logits")
+
+
+def test_the_columns_of_gradients(gradients: pd.DataFrame) -> None:
+    assert list(gradients["length"]) == list(range(10))
+    assert list(gradients["paths"]) == [math.comb(9, k) for k in range(10)]
+    for name in ("gradient_coherent", "gradient_rms", "gradient_mean"):
+        assert (gradients[name] > 0).all()
+        assert np.allclose(np.log10(gradients[name]), gradients[f"{name}_log10"])
+    ends = gradients.iloc[[0, -1]]  # one path only: all measures are its norm
+    assert np.allclose(ends["gradient_coherent"], ends["gradient_rms"], rtol=1e-5)
+    assert np.allclose(ends["gradient_coherent"], ends["gradient_mean"], rtol=1e-5)
+    assert (gradients["gradient_mean_low"] <= gradients["gradient_mean"] * (1 + 1e-9)).all()
+    assert (gradients["gradient_mean_high"] * (1 + 1e-9) >= gradients["gradient_mean"]).all()
+    assert gradients.attrs["sum_error"] < 1e-4
+
+
+def test_the_provenance_says_how(gradients: pd.DataFrame) -> None:
+    about = gradients.attrs["provenance"]
+    assert about["signs"] == 8 and about["samples"] == 50 and about["images"] == 5
+    assert about["fast_branches"] == 1.0
+    json.dumps(about)
+
+
+def test_methods_leave_out_what_is_not_asked_for(subject: tuple[Decomposition, Batches]) -> None:
+    exact = paths(*subject, signs=0)
+    assert exact["gradient_coherent"].notna().all()
+    assert exact["gradient_rms"].isna().all() and exact["gradient_mean"].isna().all()
+    drawn = paths(*subject, method="sampled", samples=5)
+    assert drawn["gradient_coherent"].isna().all() and drawn["gradient_mean"].notna().all()
+
+
+def test_results_do_not_depend_on_memory(subject: tuple[Decomposition, Batches]) -> None:
+    whole = paths(*subject, signs=4)
+    parts = paths(*subject, signs=4, memory=1)
+    assert np.allclose(whole["gradient_coherent"], parts["gradient_coherent"], rtol=1e-4)
+
+
+def test_places(subject: tuple[Decomposition, Batches]) -> None:
+    frame = paths(*subject, at="blocks", signs=0)
+    assert list(frame["at"].unique()) == [f"block {i}" for i in range(1, 10)]
+    assert len(frame) == sum(range(2, 11))
+    assert list(frame[frame["at"] == "block 9"]["paths"]) == [1, 1]
+    learned = paths(*subject, at="parameters 9", signs=4)
+    assert list(learned["paths"]) == [0, 1]
+
+
+def test_the_columns_of_logits(logits: pd.DataFrame) -> None:
+    assert list(logits["class"].unique()) == ["all"]
+    assert logits["accuracy_up_to"].iloc[-1] == logits["accuracy_from"].iloc[0]
+    assert logits["accuracy_up_to"].iloc[-1] == logits.attrs["accuracy"]
+    assert logits["accuracy_up_to"].iloc[0] == logits["accuracy_alone"].iloc[0]
+
+
+def test_rows_for_each_class_average_to_all(subject: tuple[Decomposition, Batches]) -> None:
+    frame = paths(*subject, direction="logits", per_class=True)
+    assert list(frame["class"].unique()) == ["all", "0", "1", "2", "3", "4"]
+    each = frame[frame["class"] != "all"].groupby("length")["accuracy_up_to"].mean()
+    assert np.allclose(each, frame[frame["class"] == "all"]["accuracy_up_to"])
+
+
+def test_ranges(subject: tuple[Decomposition, Batches], logits: pd.DataFrame) -> None:
+    frame = path_ranges(*subject, [(0, 3), (2, 9), (4, 4)])
+    assert list(frame["paths"]) == [130, 502, 126]
+    assert frame["accuracy"][0] == logits["accuracy_up_to"][3]
+    assert frame["accuracy"][1] == logits["accuracy_from"][2]
+    assert frame["accuracy"][2] == logits["accuracy_alone"][4]
+    assert len(path_ranges(*subject)) == 55
+    with pytest.raises(UsageError, match="lengths 3 to 10; expected a range within 0 to 9"):
+        path_ranges(*subject, [(3, 10)])
+
+
+def test_effective_paths_by_each_measure(gradients: pd.DataFrame, logits: pd.DataFrame) -> None:
+    table = effective_paths(gradients)
+    assert list(table["measure"]) == ["coherent", "rms", "mean", "published"]
+    row = table.iloc[0]
+    assert row["layers_first"] == 2 * row["first"] and row["layers_last"] == 2 * row["last"]
+    assert 0.95 <= row["held"] <= 1
+    assert (table.iloc[-1]["first"], table.iloc[-1]["last"]) == (5, 17)
+    assert list(effective_paths(logits)["measure"]) == ["logits", "published"]
+    with pytest.raises(UsageError, match="a share of 0; expected more than 0"):
+        effective_paths(gradients, 0)
+    with pytest.raises(UsageError, match="the table has no lengths and paths"):
+        effective_paths(pd.DataFrame({"a": [1]}))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json"])
+def test_frames_survive_a_file(gradients: pd.DataFrame, tmp_path: Path, ending: str) -> None:
+    write_frame(gradients, tmp_path / f"x{ending}")
+    again = read_frame(tmp_path / f"x{ending}")
+    pd.testing.assert_frame_equal(again, gradients, check_dtype=False)
+    assert list(effective_paths(again)["first"]) == list(effective_paths(gradients)["first"])
+
+
+def test_figures_are_drawn_from_tables(
+    gradients: pd.DataFrame, logits: pd.DataFrame, tmp_path: Path
+) -> None:
+    figure = plot_paths(gradients, tmp_path / "a.png")
+    assert [ax.get_ylabel() for ax in figure.axes] == [
+        "Share of 512 paths", "Gradient of one path", "Share of the total",
+    ]  # fmt: skip
+    assert figure.axes[1].get_yscale() == "log"
+    assert plot_paths(logits, tmp_path / "b.svg").axes[0].get_ylabel() == "Accuracy"
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_options_without_meaning(subject: tuple[Decomposition, Batches]) -> None:
+    for options, message in (
+        (
+            {"method": "exakt"},
+            "method 'exakt'; expected exact or sampled or all; did you mean exact",
+        ),
+        ({"direction": "up"}, "direction 'up'; expected gradient or logits"),
+        ({"images": 0}, "0 images; expected at least 1"),
+        ({"signs": 1}, "1 draws of signs; expected 0 for none, or at least 2"),
+        ({"samples": 0}, "0 samples of each length"),
+        ({"at": "block 12"}, "the network has blocks 1 to 9"),
+        ({"sign": 3}, "option 'sign' of paths is unknown; did you mean signs"),
+        ({"at": "parameters 2", "method": "all"}, "single paths are sampled to activations only"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            paths(*subject, **options)
+
+
+def test_data_that_does_not_fit(subject: tuple[Decomposition, Batches]) -> None:
+    net, _ = subject
+    with pytest.raises(DataError, match="the data holds no images"):
+        paths(net, [])
+    with pytest.raises(DataError, match=r"images have shape \(3, 4, 4\)"):
+        paths(net, [(torch.randn(2, 3, 4, 4), torch.tensor([0, 1]))])
+    with pytest.raises(PathError, match="an image has label 12, the network 10 classes"):
+        paths(net, [(torch.randn(1, 3, 8, 8), torch.tensor([12]))])
+
+
+def test_a_plain_network_says_that_it_has_one_path() -> None:
+    net = decompose(create_model("vgg15").eval(), torch.randn(2, 3, 32, 32))
+    with pytest.raises(
+        PathError, match=r"is one path \(its 15 blocks are plain\): no block has a shortcut"
+    ):
+        paths(net, [(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))])
+
+
+def test_batch_statistics_need_batchnorm() -> None:
+    block = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.head = block, nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head((x + self.block(x)).mean((2, 3)))
+
+    images = torch.randn(2, 3, 4, 4)
+    net = decompose(Net().eval(), images)
+    batch = [(images, torch.tensor([0, 1]))]
+    assert len(paths(net, batch, signs=0)) == 2
+    with pytest.raises(PathError, match="Net has no BatchNorm layer"):
+        paths(net, batch, statistics="batch")
+
+
+def test_the_network_is_left_as_it_is(subject: tuple[Decomposition, Batches]) -> None:
+    net, data = subject
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    paths(net, data, signs=0, statistics="batch", precision="fp64")
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert not torch.is_anomaly_enabled() and torch.is_grad_enabled()
+
+
+def test_tail_share_and_bootstrap() -> None:
+    flat = np.ones((1, 200, 2))
+    assert tail_share(flat)[0] == pytest.approx(0.01)
+    heavy = flat.copy()
+    heavy[0, 0] = 1e4
+    assert tail_share(heavy)[0] > 0.9
+    low, high = bootstrap(flat, 0)
+    assert low[0] == high[0] == 1
+    mean, _ = mean_over_images(np.array([[-2000.0, -2000.0]]))
+    assert mean[0] == -2000
+
+
+@pytest.mark.assets
+def test_a_public_network(assets: Path, tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(assets / "data" / "cifar10-jpeg-test.tar.xz") as archive:
+        wanted = [m for m in archive if m.name.endswith(("0000.jpg", "0001.jpg"))]
+        archive.extractall(tmp_path, wanted, filter="data")
+    model = CifarResNet(20)
+    state = torch.load(
+        assets / "checkpoints" / "resnet20-12fca82f.th", weights_only=True, map_location="cpu"
+    )
+    state = state.get("state_dict", state)
+    model.load_state_dict({k.removeprefix("module."): v for k, v in state.items()})
+    data = dataset(str(tmp_path), split="test", normalize="imagenet")
+    net = decompose(model.eval(), next(data.batches(4))[0])
+    frame = paths(net, data, images=8, signs=0)
+    assert frame.attrs["sum_error"] < 1e-4
+    assert paths(net, data, direction="logits", images=8)["accuracy_up_to"].iloc[-1] >= 0.5

@@ -1,0 +1,225 @@
+"""Random signs and drawn paths against all paths; parameters; underflow; the checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ensembles.decomposition import Decomposition, decompose
+from ensembles.errors import PathError
+from ensembles.models.projection import CifarProjectionResNet
+from ensembles.models.resnet import CifarResNet
+from ensembles.unravelling.checking import check_gradient
+from ensembles.unravelling.oracle import path_gradients
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.running import measure_gradients, measure_logits, with_batch_statistics
+from ensembles.unravelling.sampling import draw_paths
+from ensembles.unravelling.spectra import head_cotangent
+
+INPUT = Place("input")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def subject(
+    model: nn.Module | None = None, dtype: torch.dtype = torch.float64, gain: float = 1.0
+) -> tuple[Decomposition, Tensor, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = model or CifarResNet(20)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.7, 1.5)
+                module.bias.data.normal_(0, 0.2)
+                module.weight.data *= gain
+        images = torch.randn(3, 3, 8, 8)
+    net = decompose(model.to(dtype).eval(), images.to(dtype))
+    return net, images.to(dtype), torch.tensor([1, 2, 3])
+
+
+@pytest.fixture(scope="module")
+def brute() -> tuple[tuple[Decomposition, Tensor, Tensor], Tensor, Tensor]:
+    """A network, and the norms of all its paths: (paths, images), with their lengths."""
+    net, images, labels = subject()
+    cotangent, exponent = head_cotangent(net(images), labels)
+    each = path_gradients(net, images, cotangent * torch.exp2(exponent)[:, None])
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in each.values()])
+    lengths = torch.tensor([sum(choice) for choice in each])
+    return (net, images, labels), norms, lengths
+
+
+def test_random_signs_find_the_sum_of_squares(brute) -> None:  # type: ignore[no-untyped-def]
+    (net, images, labels), norms, lengths = brute
+    measured, _ = measure_gradients(
+        net, [(images, labels)], [INPUT], exact=False, signs=200, samples=0
+    )
+    squares = torch.exp2(2 * measured[INPUT].signed)
+    for k in range(10):
+        expected = norms[lengths == k].square().sum(0)
+        error = squares[k].std(0) / math.sqrt(200) + 1e-9 * expected
+        assert bool(((squares[k].mean(0) - expected).abs() <= 4 * error).all()), k
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["uniform", "weighted"])
+def test_drawn_paths_find_the_mean(brute, weighted: bool) -> None:  # type: ignore[no-untyped-def]
+    (net, images, labels), norms, lengths = brute
+    measured, _ = measure_gradients(
+        net, [(images, labels)], [INPUT], exact=False, signs=0, samples=600, weighted=weighted
+    )
+    values = torch.exp2(measured[INPUT].sampled) * measured[INPUT].weights.exp()
+    for k in range(10):
+        expected = norms[lengths == k].mean(0)
+        error = values[k].std(0) / math.sqrt(200) + 1e-9 * expected
+        assert bool(((values[k].mean(0) - expected).abs() <= 4 * error).all()), k
+
+
+def test_weighted_draws_are_the_sharper_ones(brute) -> None:  # type: ignore[no-untyped-def]
+    (net, images, labels), _, _ = brute
+    spread = {}
+    for weighted in (False, True):
+        measured, _ = measure_gradients(
+            net, [(images, labels)], [INPUT], exact=False, signs=0, samples=300, weighted=weighted
+        )
+        values = torch.exp2(measured[INPUT].sampled) * measured[INPUT].weights.exp()
+        spread[weighted] = (values[4].std(0) / values[4].mean(0)).mean()
+    assert spread[True] < spread[False]
+
+
+def test_drawn_sets_have_their_length_and_weights_average_to_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.tensor([0.1, 1.0, 3.0, 0.5, 2.0], dtype=torch.float64)
+    taken, logs = draw_paths(5, 2, weights, (4000, 1), generator)
+    assert bool((taken.sum(-1) == 2).all())
+    ratio = logs.exp()
+    assert float(ratio.mean()) == pytest.approx(1, abs=4 * float(ratio.std()) / math.sqrt(4000))
+    share = (taken * weights).sum(-1)  # any statistic: its weighted mean is the uniform one
+    expected = 2 / 5 * float(weights.sum())
+    error = float((share * ratio).std()) / math.sqrt(4000)
+    assert float((share * ratio).mean()) == pytest.approx(expected, abs=4 * error)
+    same, none = draw_paths(5, 5, None, (3, 2), generator)
+    assert bool(same.all()) and not bool(none.any())
+
+
+def test_gradients_at_blocks_and_parameters_agree_between_engines() -> None:
+    net, images, labels = subject(CifarProjectionResNet(20))
+    places = [Place("block", 1), Place("block", 5), Place("parameters", 4), Place("parameters", 5)]
+    found = {}
+    for engine in ("fast", "general"):
+        found[engine], error = measure_gradients(
+            net, [(images, labels)], places, exact=True, signs=4, samples=0, engine=engine
+        )
+        assert error < 1e-12
+    for place in places:
+        fast, general = found["fast"][place], found["general"][place]
+        assert torch.allclose(fast.coherent, general.coherent, atol=1e-9)
+        assert torch.allclose(fast.signed, general.signed, atol=1e-9)
+
+
+def test_parameters_by_length_against_switched_branches() -> None:
+    """Scale every later branch's backward pass by t: the gradient is a polynomial in t."""
+    net, images, labels = subject()
+    place = Place("parameters", 7)
+    measured, _ = measure_gradients(
+        net, [(images, labels)], [place], exact=True, signs=0, samples=0
+    )
+    assert torch.isneginf(measured[place].coherent[0]).all()
+    cotangent, exponent = head_cotangent(net(images), labels)
+    block = net.block(7)
+    x = net.stem(images)
+    for earlier in list(net)[:6]:
+        x = earlier(x)
+    parameters = {k: v.detach().requires_grad_() for k, v in block.named_parameters()}
+    y = torch.func.functional_call(block, parameters, (x[:1],))
+    keep = y
+    for later in list(net)[7:]:
+        keep = later.post(later.on_shortcut(keep) + later.on_branch(keep).detach())
+    loss = (net.head(keep) * cotangent[:1]).sum()
+    only = torch.autograd.grad(loss, list(parameters.values()))
+    norm = torch.cat([g.flatten() for g in only]).norm().log2() + exponent[0]
+    assert float(measured[place].coherent[1, 0]) == pytest.approx(float(norm), abs=1e-9)
+
+
+def test_tiny_gains_do_not_underflow() -> None:
+    """Branches that carry 1e-6 each: nine of them are far below the smallest fp32."""
+    net, images, labels = subject(gain=1e-6, dtype=torch.float32)
+    single, _ = measure_gradients(net, [(images, labels)], [INPUT], exact=True, signs=2, samples=3)
+    wide = net.double()
+    double, _ = measure_gradients(
+        wide, [(images.double(), labels)], [INPUT], exact=True, signs=2, samples=3
+    )
+    assert float(single[INPUT].coherent[9].max()) < -149
+    for name in ("coherent", "signed", "sampled"):
+        a, b = getattr(single[INPUT], name), getattr(double[INPUT], name)
+        assert torch.isfinite(a).all()
+        assert torch.allclose(a.double(), b, atol=1e-3)
+
+
+def test_logit_lengths_do_not_underflow() -> None:
+    net, images, labels = subject(gain=1e-6, dtype=torch.float32)
+    for block in net:
+        for module in block.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.zero_()
+                module.bias.data.zero_()
+    found, _ = measure_logits(net, [(images, labels)])
+    assert torch.isfinite(found.log2_norms).all()
+    assert float(found.log2_norms[9].max()) < -149
+
+
+def test_an_image_that_the_network_is_sure_of_has_a_gradient() -> None:
+    logits = torch.tensor([[200.0, 0.0, -3.0]])
+    cotangent, exponent = head_cotangent(logits, torch.tensor([0]))
+    assert float(cotangent.abs().max()) >= 1
+    assert float(exponent[0]) == pytest.approx(-200 / math.log(2), abs=1)
+
+
+def test_a_sum_that_misses_autograd_is_an_error() -> None:
+    data = torch.ones(3, 2, 4)
+    zero = torch.zeros(3, 2, dtype=torch.float64)
+    with pytest.raises(PathError, match=r"gradients at input of all paths do not add up .* fp64"):
+        check_gradient(data, zero, zero, torch.full((2, 4), 3.1), INPUT)
+    assert check_gradient(data, zero, zero, torch.full((2, 4), 3.0), INPUT) == 0
+
+
+def test_batch_statistics_are_those_of_the_images() -> None:
+    net, images, labels = subject()
+    twin = with_batch_statistics(net, images)
+    first = next(m for m in twin.modules() if isinstance(m, nn.BatchNorm2d))
+    conv = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
+    expected = conv(images)
+    assert torch.allclose(first.running_mean, expected.mean((0, 2, 3)))
+    assert torch.allclose(first.running_var, expected.var((0, 2, 3), unbiased=False))
+    original = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert not torch.allclose(original.running_mean, first.running_mean)
+    _, error = measure_gradients(twin, [(images, labels)], [INPUT], exact=True, signs=0, samples=0)
+    assert error < 1e-12
+
+
+class Rounded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (self.conv(x) > 0).to(x.dtype)
+
+
+def test_a_block_that_is_not_differentiable_is_named() -> None:
+    model = nn.Sequential(Rounded(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    images = torch.randn(2, 3, 4, 4)
+    net = decompose(model.eval(), images)
+    with pytest.raises(PathError, match=r"block 1 .* is not differentiable"):
+        measure_gradients(
+            net, [(images, torch.tensor([0, 1]))], [INPUT], exact=True, signs=0, samples=0
+        )
