@@ -10,6 +10,10 @@ import pytest
 import torch
 
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks, and processes side by side
+torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of shared data, named by the environment variable ENSEMBLES_ASSETS."""

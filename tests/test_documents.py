@@ -1,0 +1,128 @@
+"""Every command and program of the README and the docs runs, on small data."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import ensembles
+from ensembles.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = re.compile(r"imagenet\b(?!/)|--device cuda|\bfetch\b|cifar100?\b|path/to")
+SHORT = {
+    "lesion": ["--limit", "8"],
+    "paths": ["--limit", "4", "--signs", "2", "--samples", "8"],
+    "train": ["--limit", "128", "--epochs", "1"],
+}
+
+
+def examples(page):
+    """The code of a page: indented or fenced blocks."""
+    block, fenced = [], False
+    for line in [*page.read_text(encoding="utf-8").splitlines(), "end"]:
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced:
+            block.append(line)
+            continue
+        elif line.startswith("    ") or (not line.strip() and block):
+            block.append(line[4:])
+            continue
+        if block:
+            yield "\n".join(block).rstrip()
+            block = []
+
+
+def commands():
+    """Each call of the command line in the pages."""
+    seen = set()
+    for page in PAGES:
+        for block in examples(page):
+            for line in block.replace("\\\n", " ").splitlines():
+                for part in line.split("#")[0].split("&&"):
+                    command = " ".join(part.split())
+                    if command.startswith("ensembles ") and command not in seen:
+                        seen.add(command)
+                        yield pytest.param(command, id=f"{page.name}: {command}")
+
+
+def programs():
+    """Each program in the pages."""
+    for page in PAGES:
+        for i, block in enumerate(examples(page)):
+            if re.match(r"(import|from) ", block):
+                yield pytest.param(block, id=f"{page.name} {i}")
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory):
+    """A folder with the files that the pages speak of."""
+    folder = tmp_path_factory.mktemp("desk")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ensembles.create_model("resnet20")
+        torch.save({"state_dict": model.state_dict()}, folder / "weights.th")
+        noise = torch.randint(0, 256, (20, 32, 32, 3), dtype=torch.uint8)
+    for i, picture in enumerate(noise):
+        place = folder / "images" / f"class{i % 10}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.numpy()).save(place / f"{i}.png")
+    for name in ("published.csv", "lesions.csv"):
+        (folder / name).write_text("lesion,blocks\ndelete,3 17\nreorder,5-6\n")
+    return folder
+
+
+@pytest.fixture
+def at_desk(desk, tmp_path, monkeypatch):
+    """Stand in a fresh copy of that folder, with a store and a cache of one's own."""
+    shutil.copytree(desk, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENSEMBLES_CHECKPOINTS", str(tmp_path / "store"))
+
+
+def shortened(command):
+    """The arguments of a command, made to run in seconds."""
+    arguments = shlex.split(command)[1:]
+    extra = SHORT.get(arguments[0], [])
+    for option, value in zip(extra[::2], extra[1::2], strict=True):
+        if option in arguments:
+            arguments[arguments.index(option) + 1] = value
+        else:
+            arguments += [option, value]
+    if "--trials" in arguments:
+        arguments[arguments.index("--trials") + 1] = "1"
+    return arguments
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", list(commands()))
+def test_each_command_runs(command, at_desk, capsys):
+    if ELSEWHERE.search(command.replace("--normalize imagenet", "")):
+        pytest.skip("needs the network, a GPU or data that is not here")
+    with pytest.raises(SystemExit) as stop:
+        main(shortened(command))
+    assert stop.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", list(programs()))
+def test_each_program_runs(program, at_desk):
+    if ELSEWHERE.search(program):
+        pytest.skip("needs the network, a GPU or data that is not here")
+    program = program.replace('split="test")', 'split="test", limit=8)')
+    exec(compile(program, "<document>", "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target

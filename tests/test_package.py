@@ -1,0 +1,117 @@
+"""How the project is put together: packages, imports, what a wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ensembles
+
+ROOT = Path(__file__).parent.parent
+ORDER = [
+    "errors", "progress", "models", "data", "decomposition", "lesions", "evaluation", "unravelling",
+    "results", "statistics", "plots", "report", "training", "checkpoints", "cli",
+]  # fmt: skip
+
+
+def sources():
+    """Every source file of the library, with the part that it belongs to."""
+    for path in sorted((ROOT / "ensembles").rglob("*.py")):
+        inside = path.relative_to(ROOT / "ensembles").parts
+        if inside != ("__init__.py",):
+            yield path, inside[0].removesuffix(".py")
+    for part in ("checkpoints", "cli"):
+        for path in sorted((ROOT / part).rglob("*.py")):
+            yield path, part
+
+
+def imported_parts(path):
+    """The parts of the library that a file imports, wherever in the file it does so."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+            if node.module == "ensembles":
+                names = [f"ensembles.{alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first == "ensembles" and rest:
+                yield rest.partition(".")[0]
+
+
+def test_a_part_imports_only_from_those_above_it():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {part}"
+        for path, own in sources()
+        for part in imported_parts(path)
+        if part != own and ORDER.index(part) > ORDER.index(own)
+    ]
+    assert wrong == []
+
+
+def test_nothing_imports_the_command_line():
+    users = [p for p, own in sources() if own != "cli" and "cli" in imported_parts(p)]
+    assert users == []
+
+
+def test_lesions_know_no_torch():
+    code = "import sys, ensembles.lesions; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_every_folder_is_a_listed_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    there = {
+        "ensembles" + "".join(f".{part}" for part in path.parent.relative_to(base).parts)
+        for base in [ROOT / "ensembles"]
+        for path in base.rglob("__init__.py")
+    }
+    assert listed == there | {"ensembles.checkpoints", "ensembles.cli"}
+
+
+def test_every_public_name_is_there():
+    for name in ensembles.__all__:
+        assert getattr(ensembles, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'leison'"):
+        ensembles.leison  # noqa: B018
+
+
+def test_a_wheel_has_one_top_level_name_and_all_that_is_needed(tmp_path):
+    copy = tmp_path / "source"
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if files.returncode:
+        pytest.skip("needs the source as a git checkout")
+    for name in filter(None, files.stdout.split("\0")):
+        target = copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            target.symlink_to(ROOT / name)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", str(tmp_path), str(copy)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"ensembles"}
+    for needed in ("py.typed", "cli/__init__.py", "checkpoints/__init__.py"):
+        assert f"ensembles/{needed}" in names
+    for pattern in ("checkpoints/cards/*.toml", "checkpoints/weights/*.safetensors"):
+        for path in ROOT.glob(pattern):
+            assert f"ensembles/{path.relative_to(ROOT)}" in names
+    assert any(name.startswith("ensembles/training/recipes/") for name in names)
