@@ -92,13 +92,10 @@ def _with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
     spans: list[Span] = []
     for i in cores:
         own = _owner(scopes, i)
-        start, stop = i, i + 1
-        floor = spans[-1].stop if spans else 0
-        if own is not None:
-            while start > floor and own(segments[start - 1]):
-                start -= 1
+        start = _start(segments, i, spans[-1].stop if spans else 0, own)
+        stop = i + 1
         after = own or _follows(segments[i].exit)
-        while stop < len(segments) and segments[stop].kind in ("activation", "norm"):
+        while stop < len(segments) and _smooths(segments[stop]):
             if not after(segments[stop]) or (own is None and segments[stop].kind == "norm"):
                 break
             stop += 1
@@ -106,6 +103,25 @@ def _with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
         kind: BlockKind = "residual" if segments[i].kind == "residual" else "dense"
         spans.append(Span(start, stop, kind, name, core=i))
     return spans
+
+
+def _start(
+    segments: Sequence[Segment], core: int, floor: int, own: Callable[[Segment], bool] | None
+) -> int:
+    """Where a block begins: with the norm and activation that its module applies to both roads.
+
+    If they follow a weight layer of the same module they belong to that.
+    """
+    start = core
+    while own is not None and start > floor and own(segments[start - 1]):
+        if not _smooths(segments[start - 1]):
+            return core
+        start -= 1
+    return start
+
+
+def _smooths(segment: Segment) -> bool:
+    return segment.kind in ("activation", "norm")
 
 
 def _owner(scopes: dict[int, str], i: int) -> Callable[[Segment], bool] | None:
@@ -141,7 +157,7 @@ def _parallel(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
         own = _owner(scopes, i)
         stop = i + 1
         while own is not None and stop < len(segments) and own(segments[stop]):
-            if segments[stop].kind not in ("activation", "norm", "other"):
+            if not _smooths(segments[stop]) and segments[stop].kind != "other":
                 break
             stop += 1
         spans.append(Span(i, stop, "parallel", scopes[i] or scope_of(segments[i].exit)))
@@ -158,7 +174,7 @@ def _plain(graph: Graph, segments: Sequence[Segment], taken: Collection[int]) ->
             continue
         stop = i + 1
         while stop < len(segments) and stop not in taken:
-            if segments[stop].kind not in ("norm", "activation"):
+            if not _smooths(segments[stop]):
                 break
             stop += 1
         spans.append(Span(i, stop, "plain", _weights_scope(graph, segments[i])))
