@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks, and processes side by side
 torch.set_num_threads(1)
 

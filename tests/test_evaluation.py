@@ -162,11 +162,12 @@ def test_a_lesion_whose_logits_are_not_finite_is_recorded_as_such():
             self.head = nn.Linear(4, 3)
 
         def forward(self, x):
+            x = x.flatten(1)
             x = x + self.a(x.abs())
             x = x + self.b(x)
             return self.head(torch.log(-x.sum(1, keepdim=True)) + x)
 
-    images = torch.rand(8, 4, generator=torch.Generator().manual_seed(1)) + 0.1
+    images = torch.rand(8, 1, 2, 2, generator=torch.Generator().manual_seed(1)) + 0.1
     labels = torch.arange(8) % 3
     model = Explodes()
     with torch.no_grad():
@@ -183,7 +184,9 @@ def test_intact_logits_that_are_not_finite_are_refused():
     images, labels = images_for(model, 4)
     net = decompose(model, images)
     images[2] = float("inf")
-    with pytest.raises(EvaluationError, match=r"the intact network .* not finite for 1 of 4 images"):
+    with pytest.raises(
+        EvaluationError, match=r"the intact network .* not finite for 1 of 4 images"
+    ):
         evaluate(net, [(images, labels)], [intact()], device="cpu")
 
 

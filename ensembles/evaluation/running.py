@@ -147,7 +147,7 @@ class _Counter:
         """Run the sweep on a batch and count; the counts change only when all of it succeeded."""
         self._check(images)
         step = min(self.largest or len(images), len(images))
-        done = 0
+        done, again = 0, False
         while done < len(images):
             part = slice(done, done + step)
             try:
@@ -155,12 +155,13 @@ class _Counter:
             except (RuntimeError, MemoryError) as error:
                 if not is_oom(error):
                     raise
-                if step == 1:
+                if step == 1 and again:
                     raise EvaluationError(
                         f"memory ran out on {self.device} for a single image; "
                         "use another device or --precision bf16"
                     ) from error
-                step = self.largest = step // 2
+                again = step == 1  # once more with the cache emptied
+                step = self.largest = max(step // 2, 1)
             else:
                 self._check_intact(sums, len(images[part]))
                 self.sums += sums
