@@ -1,7 +1,12 @@
-"""Small networks of every kind of block, for tests: built by hand, by name, or drawn at random."""
+"""Small networks of every kind of block, for tests: built by name or drawn at random.
+
+Each block says which `kinds` are to be found in it, and with which modules the branch of each ends:
+with these set to nought the module is what a deletion must compute.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +35,7 @@ class PostActivation(nn.Module):
     """He et al. 2015, with in-place ReLU and in-place addition."""
 
     kinds = ("residual",)
+    ends = (("bn2",),)
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
@@ -52,6 +58,7 @@ class Bottleneck(nn.Module):
     """Three convolutions, the middle one narrow; written in functional style."""
 
     kinds = ("residual",)
+    ends = (("bn3",),)
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
@@ -71,6 +78,7 @@ class PreActivation(nn.Module):
     """He et al. 2016; at a transition both roads begin after the first BN and ReLU."""
 
     kinds = ("residual",)
+    ends = (("conv2",),)
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
@@ -86,6 +94,8 @@ class PreActivation(nn.Module):
 
 class SqueezeExcitation(nn.Module):
     """An inverted bottleneck with squeeze and excitation; no shortcut where the shape changes."""
+
+    ends = (("bn2",),)
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
@@ -109,6 +119,7 @@ class DenseLayer(nn.Module):
     """One layer of a DenseNet; it adds three channels."""
 
     kinds = ("dense",)
+    ends = (("conv",),)
     growth = 3
 
     def __init__(self, c_in: int) -> None:
@@ -165,6 +176,7 @@ class ConvNeXt(nn.Module):
     """Channels last within the branch, layer scale, stochastic depth."""
 
     kinds = ("residual",)
+    ends = (("narrow",),)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -184,6 +196,7 @@ class ThreeRoads(nn.Module):
     """The shortcut and two branches in one sum."""
 
     kinds = ("residual",)
+    ends = (("a", "b"),)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -197,6 +210,7 @@ class Twice(nn.Module):
     """A branch that uses its convolution two times."""
 
     kinds = ("residual",)
+    ends = (("conv",),)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -223,6 +237,7 @@ class Attention(nn.Module):
     """A block of a vision transformer: attention and MLP, each with a shortcut."""
 
     kinds = ("residual", "residual")
+    ends = (("attention",), ("mlp",))
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -242,6 +257,7 @@ class Mixer(nn.Module):
     """Tokens are mixed, then channels."""
 
     kinds = ("residual", "residual")
+    ends = (("tokens",), ("channels",))
 
     def __init__(self, width: int, tokens: int) -> None:
         super().__init__()
@@ -257,6 +273,7 @@ class SideBySide(nn.Module):
     """Attention and MLP read one normalised tensor and enter one sum."""
 
     kinds = ("residual",)
+    ends = (("out", "mlp"),)
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -290,6 +307,33 @@ class Network(nn.Module):
         x = self.blocks(self.stem(x))
         x = F.adaptive_avg_pool2d(x, 1)
         return self.classifier(x.view(x.size(0), -1))
+
+
+class Silent(nn.Module):
+    """A layer that runs and gives noughts; attention keeps its pair of results."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *args: Tensor, **kwargs: bool) -> Tensor | tuple[Tensor, None]:
+        out = self.layer(*args, **kwargs)
+        return (torch.zeros_like(out[0]), None) if isinstance(out, tuple) else torch.zeros_like(out)
+
+
+def silenced(model: nn.Module, index: int) -> nn.Module:
+    """A copy of a network whose residual or dense block `index` (from 1) has no branch."""
+    model = copy.deepcopy(model)
+    ends = [
+        (block, names)
+        for block in model.blocks
+        if set(block.kinds) & {"residual", "dense"}
+        for names in block.ends
+    ]
+    block, names = ends[index - 1]
+    for name in names:
+        setattr(block, name, Silent(getattr(block, name)))
+    return model
 
 
 class Tokens(nn.Module):

@@ -79,12 +79,18 @@ def _make_weights_plain(module: nn.Module) -> None:
         elif isinstance(hook, prune.BasePruningMethod):
             prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     if parametrize.is_parametrized(module):
-        parametrizations = module.parametrizations
-        assert isinstance(parametrizations, nn.ModuleDict)
-        for name in list(parametrizations):
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        _drop_parametrizations(module)
     for weight in module.parameters(recurse=False):
         weight.requires_grad_(False)
+
+
+def _drop_parametrizations(module: nn.Module) -> None:
+    """As torch's own function does, but for the class, which the user's model shares."""
+    values = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
+    module.__class__ = type(module).__bases__[0]
+    del module._modules["parametrizations"]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value.detach().clone()))
 
 
 def _split_fused_norms(model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import Any
 
@@ -39,14 +40,18 @@ def simplify(traced: fx.GraphModule) -> None:
     """Rewrite a recorded graph in place; what it computes stays the same.
 
     Args:
-        traced: The graph; its modules stop working in place.
+        traced: The graph; modules that work in place are exchanged for copies that do not.
     """
-    for module in traced.modules():
+    for name, module in list(traced.named_modules()):
         if getattr(module, "inplace", False) is True:
-            module.inplace = False  # type: ignore[assignment]
+            parent, _, last = name.rpartition(".")
+            pure = copy.copy(module)
+            pure.inplace = False
+            setattr(traced.get_submodule(parent), last, pure)
     _drop_idle(traced)
     _nest_concats(traced.graph)
     traced.graph.eliminate_dead_code()
+    traced.delete_all_unused_submodules()
     traced.graph.lint()
     traced.recompile()
 
