@@ -54,7 +54,7 @@ def layout(rows: Sequence[Row], direction: str, attrs: Mapping[str, object]) -> 
             for name in names
         }
     )
-    frame.attrs = dict(attrs)
+    frame.attrs.update(attrs)
     return frame
 
 

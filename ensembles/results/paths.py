@@ -193,10 +193,10 @@ def paths(
             if chosen.per_class:
                 rows += class_rows(logits, counts, _classes(data))
             attrs |= _about_logits(logits)
-    attrs |= {
+    attrs = attrs | {
         "weight_layers": [[k, w, count] for (k, w), count in sorted(joint_lengths(net).items())],
         "sum_error": error,
-        "provenance": _provenance(net, data, chosen, place, name, parts),
+        "provenance": _provenance(net, data, chosen, name, parts),
     }
     return layout(rows, direction, attrs)
 
@@ -244,12 +244,11 @@ def path_ranges(
             ready, parts, engine=cast(Engine, chosen.engine), report=report
         )
     frame = range_rows(logits, block_lengths(net), wanted)
-    frame.attrs = {
+    frame.attrs |= _about_logits(logits) | {
         "model": name,
         "blocks": len(net),
         "sum_error": error,
-        **_about_logits(logits),
-        "provenance": _provenance(net, data, chosen, place, name, parts),
+        "provenance": _provenance(net, data, chosen, name, parts),
     }
     return frame
 
@@ -346,7 +345,6 @@ def _provenance(
     net: Decomposition,
     data: Any,
     chosen: PathOptions,
-    device: torch.device,
     name: str,
     parts: list[Batch],
 ) -> dict[str, object]:
@@ -362,7 +360,7 @@ def _provenance(
             "content_hash": data.content_hash,
         }
     return provenance(
-        device=str(device),
+        device=str(parts[0][0].device),
         precision=chosen.precision,
         threads=torch.get_num_threads(),
         details=details,

@@ -90,19 +90,22 @@ def check_gradient(
     sizes = torch.exp2(norms).sum(0)
     if place.kind == "parameters":
         found, sizes, expected = found.sum(0)[None], sizes.sum()[None], expected[None]
-    return _compare(found, expected, sizes, data.dtype, f"gradients at {place.text}", "autograd's")
+    return _compare(
+        found, expected, sizes, data.dtype, ("gradients at " + place.text, "autograd's")
+    )
 
 
 def check_logits(spectrum: Logits, logits: Tensor) -> float:
     """Compare the sum over all lengths with the network's logits; see `check_gradient`."""
     found = spectrum.parts.sum(0) + spectrum.constant
     sizes = torch.exp2(spectrum.log2_norms).sum(0) + spectrum.constant.norm(dim=1)
-    return _compare(found, logits, sizes, logits.dtype, "logits", "the network's")
+    return _compare(found, logits, sizes, logits.dtype, ("logits", "the network's"))
 
 
 def _compare(
-    found: Tensor, expected: Tensor, sizes: Tensor, dtype: torch.dtype, what: str, whose: str
+    found: Tensor, expected: Tensor, sizes: Tensor, dtype: torch.dtype, names: tuple[str, str]
 ) -> float:
+    what, whose = names
     error = (found - expected.to(torch.float64)).flatten(1).norm(dim=1)
     norm = expected.to(torch.float64).flatten(1).norm(dim=1)
     allowed = _OF_TOTAL[dtype] * norm + _OF_PARTS[dtype] * sizes

@@ -34,17 +34,25 @@ _ELEMENTWISE_MODULES = (
     nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardtanh,
     nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU, nn.LeakyReLU, nn.Mish, nn.Softplus, nn.PReLU,
 )  # fmt: skip
-_ELEMENTWISE = {
+_ELEMENTWISE: set[Any] = {
     F.relu, torch.relu, F.relu6, F.gelu, F.silu, F.sigmoid, torch.sigmoid, F.tanh, torch.tanh,
     F.hardswish, F.hardtanh, F.hardsigmoid, F.elu, F.selu, F.celu, F.leaky_relu, F.mish,
     F.softplus,
 }  # fmt: skip
-_ELEMENTWISE_METHODS = {"relu", "sigmoid", "tanh"}
-_LINEAR = {
+_ELEMENTWISE_METHODS: set[Any] = {"relu", "sigmoid", "tanh"}
+_LINEAR: set[Any] = {
     operator.getitem, F.pad, F.avg_pool2d, F.adaptive_avg_pool2d, torch.flatten, torch.mean,
     torch.permute, torch.transpose, torch.reshape,
 }  # fmt: skip
-_LINEAR_METHODS = {"flatten", "mean", "permute", "transpose", "reshape", "view", "contiguous"}
+_LINEAR_METHODS: set[Any] = {
+    "flatten",
+    "mean",
+    "permute",
+    "transpose",
+    "reshape",
+    "view",
+    "contiguous",
+}
 _LINEAR_MODULES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
 _ADDS = {operator.add, torch.add}
 _PRODUCTS = {operator.mul, torch.mul}
@@ -162,32 +170,28 @@ class _Compiler:
             return affine, inputs, node
         if isinstance(module, _ELEMENTWISE_MODULES):
             return Slope(module, type(module) is nn.ReLU), inputs, node
-        if type(module) is nn.Linear:
-            return _matrix(module), inputs, node
-        if isinstance(module, _LINEAR_MODULES) and getattr(module, "start_dim", 1) == 1:
-            return Linear(module, module), inputs, node
-        if type(module) is nn.MaxPool2d and not module.return_indices:
-            return MaxPool(module, _module_places(module)), inputs, node
-        raise UnknownOperationError
+        return _linear_module(module), inputs, node
 
     def _convolution(
         self, node: fx.Node, module: nn.Conv2d
     ) -> tuple[Operation, list[fx.Node], fx.Node]:
         if module.padding_mode != "zeros" or isinstance(module.padding, str):
             raise UnknownOperationError
-        weight, bias, forward = module.weight, module.bias, module.forward
+        weight: Tensor = module.weight.detach()
+        bias = None if module.bias is None else module.bias.detach()
+        forward: Callable[..., Any] = module.forward
         last, after = node, self._only_user(node)
         norm = self._batch_norm_at(after)
         if norm is not None and after is not None:
             self.joined.add(after)
             affine = _batch_norm(norm)
             assert affine.scale is not None and affine.shift is not None
-            weight = weight * affine.scale[..., None]  # type: ignore[assignment]
+            weight = weight * affine.scale[..., None]
             shift = affine.shift.flatten()
-            bias = shift if bias is None else bias * affine.scale.flatten() + shift  # type: ignore[assignment]
+            bias = shift if bias is None else bias * affine.scale.flatten() + shift
             forward, last = nn.Sequential(module, norm).forward, after
         stencil = Stencil(module.stride, module.padding, module.dilation, module.groups)
-        operation = Convolve(forward, weight.detach(), bias, stencil)
+        operation = Convolve(forward, weight, bias, stencil)
         return operation, list(node.all_input_nodes), last
 
     def _batch_norm_at(self, node: fx.Node | None) -> nn.BatchNorm2d | None:
@@ -246,13 +250,13 @@ class _Compiler:
         raise UnknownOperationError
 
     def _places(self, node: fx.Node, active: fx.Node) -> Callable[[Tensor], Tensor]:
-        kwargs = {k: v for k, v in node.kwargs.items() if k != "return_indices"}
+        kwargs: dict[str, Any] = {k: v for k, v in node.kwargs.items() if k != "return_indices"}
         if node.kwargs.get("return_indices") or len(node.args) > 6:
             raise UnknownOperationError
-        args = node.args[1:]
+        args: tuple[Any, ...] = node.args[1:]
 
         def places(x: Tensor) -> Tensor:
-            found: Tensor = F.max_pool2d(x, *args, return_indices=True, **kwargs)[1]  # type: ignore[arg-type]
+            found: Tensor = F.max_pool2d(x, *args, **kwargs, return_indices=True)[1]
             return found
 
         return places
@@ -291,7 +295,7 @@ def _keeps_images(node: fx.Node) -> bool:
         return all(isinstance(d, int) and d != 0 for d in dims)
     if node.target in ("permute", torch.permute):
         order = rest[0] if isinstance(rest[0], (list, tuple)) else rest
-        return bool(order) and order[0] == 0
+        return bool(order and order[0] == 0)
     if node.target in ("transpose", torch.transpose, "flatten", torch.flatten):
         dims = list(rest) + list(node.kwargs.values())
         return bool(dims) and all(isinstance(d, int) and d != 0 for d in dims)
@@ -317,6 +321,17 @@ def _batch_norm(module: nn.BatchNorm2d) -> Affine:
     if module.bias is not None:
         shift = shift + module.bias.detach()
     return Affine(module, scale[:, None, None], shift[:, None, None])
+
+
+def _linear_module(module: nn.Module) -> Operation:
+    """A matrix, or a pooling or view, that does not depend on the images (but for a maximum)."""
+    if type(module) is nn.Linear:
+        return _matrix(module)
+    if isinstance(module, _LINEAR_MODULES) and getattr(module, "start_dim", 1) == 1:
+        return Linear(module, module)
+    if type(module) is nn.MaxPool2d and not module.return_indices:
+        return MaxPool(module, _module_places(module))
+    raise UnknownOperationError
 
 
 def _matrix(module: nn.Linear) -> Linear:

@@ -62,9 +62,8 @@ def coherent(
     found, worst = {}, 0.0
     with torch.no_grad():
         for place, data, exponent in _arrivals(source, places, None):
-            powers = exponent - source.exponent
-            norms = log2_norm(data, powers)
-            worst = max(worst, check_gradient(data, powers, norms, expected[place], place))
+            norms = log2_norm(data, exponent)
+            worst = max(worst, check_gradient(data, exponent, norms, expected[place], place))
             found[place] = norms + source.exponent
     return found, worst
 
@@ -83,7 +82,8 @@ def signed(source: GradientSource, places: Collection[Place], signs: Tensor) -> 
     found = {}
     with torch.no_grad():
         for place, data, exponent in _arrivals(source, places, signs):
-            found[place] = log2_norm(data, exponent).unflatten(1, signs.shape[1:])
+            found[place] = torch.unflatten(log2_norm(data, exponent), 1, signs.shape[1:])
+            found[place] += source.exponent
     return found
 
 
@@ -96,11 +96,14 @@ def sampled(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
 def _arrivals(
     source: GradientSource, places: Collection[Place], signs: Tensor | None
 ) -> Iterable[tuple[Place, Tensor, Tensor]]:
-    """The places as the recursion reaches them: the place, rows, and powers of two."""
+    """The places as the recursion reaches them: the place, rows, and powers of two.
+
+    The power of two of the loss's derivative is left out.
+    """
     last = min(place.block for place in places)
     learned = _parameter_maps(source, places)
     numbers = _choice_numbers(source.linear)
-    for place, state in backward(source.linear, source.cotangent, source.exponent, signs):
+    for place, state in backward(source.linear, source.cotangent, signs):
         wanted = Place("parameters", place.block) if place.kind == "output" else place
         if wanted in places:
             if wanted.kind == "parameters":

@@ -114,7 +114,7 @@ class Linearizer:
         self.net = net
         self._tapes: dict[int, Tape | None] = {}
         if engine == "fast":
-            parts = [net.stem, net.head]
+            parts: list[nn.Module | None] = [net.stem, net.head]
             for block in net:
                 parts += [block.before, block.pre, block.shortcut, block.branch, block.post]
             self._tapes = {id(part): compile_part(part) for part in parts if part is not None}

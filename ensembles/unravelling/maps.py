@@ -57,7 +57,7 @@ class FunctionMap:
     def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:
         self.function, self.x, self.name = function, x, name
         check_differentiable(function, x, name)
-        self.value, self._vjp = torch.func.vjp(function, x)
+        self.value, self._vjp = torch.func.vjp(function, x)[:2]
 
     def push(self, rows: Tensor) -> Tensor:
         """Tangents through the function."""
@@ -66,7 +66,8 @@ class FunctionMap:
             out: Tensor = torch.func.jvp(self.function, (self.x,), (tangent,))[1]
             return out
 
-        return torch.vmap(one)(rows.unflatten(0, (-1, len(self.x)))).flatten(0, 1)
+        found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, len(self.x))))
+        return found.flatten(0, 1)
 
     def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
         """Cotangents back through the function."""
@@ -77,11 +78,14 @@ class FunctionMap:
 
         count = len(self.x)
         if images is None:
-            return torch.vmap(one)(rows.unflatten(0, (-1, count))).flatten(0, 1)
+            found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, count)))
+            return found.flatten(0, 1)
         place, depth = pack(images, count)
         packed = rows.new_zeros(depth * count, *rows.shape[1:])
         packed[place] = rows
-        return torch.vmap(one)(packed.unflatten(0, (depth, count))).flatten(0, 1)[place]
+        found = torch.vmap(one)(torch.unflatten(packed, 0, (depth, count))).flatten(0, 1)
+        picked: Tensor = found[place]
+        return picked
 
     def constant(self) -> Tensor:
         """The value less the first-order map of the activation."""

@@ -47,8 +47,9 @@ def times(rows: Tensor, factor: Tensor, images: _Images, owned: bool) -> Tensor:
     if images is not None:
         picked = channels_last(factor[images])
         return rows.mul_(picked) if owned else rows * picked
-    grouped = rows.unflatten(0, (-1, len(factor)))
-    return (grouped.mul_(factor) if owned else grouped * factor).flatten(0, 1)
+    grouped = torch.unflatten(rows, 0, (-1, len(factor)))
+    found: Tensor = grouped.mul_(factor) if owned else grouped * factor
+    return found.flatten(0, 1)
 
 
 class Operation:
@@ -149,7 +150,7 @@ class Convolve(Operation):
 
 
 def _turned(weight: Tensor, groups: int) -> Tensor:
-    split = weight.unflatten(0, (groups, -1)).transpose(1, 2)
+    split = torch.unflatten(weight, 0, (groups, -1)).transpose(1, 2)
     return channels_last(split.flatten(0, 1).flip(2, 3))
 
 
@@ -310,7 +311,7 @@ class MaxPool(Operation):
         index = places.repeat(repeat, 1, 1, 1) if images is None else places[images]
         out = rows.new_zeros(*rows.shape[:2], size[0] * size[1])
         out.scatter_add_(2, index.flatten(2), rows.flatten(2))
-        return (out.unflatten(2, tuple(size)),)
+        return (torch.unflatten(out, 2, tuple(size)),)
 
 
 class Add(Operation):
@@ -354,7 +355,8 @@ class Product(Operation):
     def constant(self, local: Any) -> Tensor | None:
         """Minus the product, which the product rule counts twice."""
         a, b = local
-        return -(a * b)
+        found: Tensor = -(a * b)
+        return found
 
 
 class Concat(Operation):
@@ -379,7 +381,7 @@ class Concat(Operation):
 
     def pull(self, local: Any, rows: Tensor, images: _Images, owned: bool) -> tuple[Tensor, ...]:
         """Split."""
-        return tuple(rows.split(local, self.dim))
+        return tuple(torch.split(rows, local, self.dim))
 
 
 @dataclass

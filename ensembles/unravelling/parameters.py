@@ -69,7 +69,7 @@ class ParameterGradients:
         through = rows
         if linear.post is not None:
             flat = linear.post.pull(state.rows(0, count).clone(), owned=True)
-            through = flat.unflatten(0, (count, -1))
+            through = torch.unflatten(flat, 0, (count, -1))
         none, zero = torch.zeros_like(through[:1]), torch.zeros_like(rows[:1])
         stay, move = torch.cat([through, none]), torch.cat([none, through]).clone()
         after = torch.cat([rows, zero])
@@ -102,7 +102,7 @@ class ParameterGradients:
             )
             return out
 
-        _, pull = torch.func.vjp(run, self.parameters)
+        pull = torch.func.vjp(run, self.parameters)[1]
 
         def one(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
             (found,) = pull((a[None], b[None], c[None]))
@@ -111,4 +111,4 @@ class ParameterGradients:
         found: Tensor = torch.vmap(one, chunk_size=64)(
             stay.flatten(0, 1), move.flatten(0, 1), after.flatten(0, 1)
         )
-        return found.unflatten(0, stay.shape[:2])
+        return torch.unflatten(found, 0, stay.shape[:2])

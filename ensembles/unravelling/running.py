@@ -114,7 +114,8 @@ def with_batch_statistics(net: Decomposition, images: Tensor) -> Decomposition:
     norms = [m for m in twin.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         raise PathError(
-            f"{net.model_name} has no BatchNorm layer; batch statistics are the same as running ones"
+            f"{net.model_name} has no BatchNorm layer, so there are no batch statistics; "
+            "expected statistics running"
         )
 
     def take(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -244,7 +245,7 @@ def _signed(
     signs = torch.randint(0, 2, shape, generator=generator) * 2 - 1
     signs = signs.to(images.device, images.dtype)
     at_once = _draws_at_once(source, memory)
-    parts = [signed(source, places, part) for part in signs.split(at_once, 1)]
+    parts = [signed(source, places, part) for part in torch.split(signs, at_once, 1)]
     return {place: torch.cat([part[place] for part in parts], 1) for place in places}
 
 
@@ -287,7 +288,7 @@ def _norms(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
     flat = taken.flatten(0, 1)
     earlier = source.linear.choices - flat.shape[-1]
     flat = torch.cat([flat.new_zeros(*flat.shape[:2], earlier), flat], -1)
-    return sampled(source, place, flat).cpu().unflatten(0, taken.shape[:2])
+    return torch.unflatten(sampled(source, place, flat).cpu(), 0, taken.shape[:2])
 
 
 def measure_logits(
@@ -317,12 +318,7 @@ def measure_logits(
             done += len(labels)
             if report is not None:
                 report(done, count)
-    parts, norms, constant, labels, logits = zip(*found, strict=True)
-    joined = LogitMeasures(
-        torch.cat(parts, 1).cpu(),
-        torch.cat(norms, 1).cpu(),
-        torch.cat(constant).cpu(),
-        torch.cat(labels).cpu(),
-        torch.cat(logits).cpu(),
-    )
-    return joined, worst
+    columns = [list(column) for column in zip(*found, strict=True)]
+    along = (1, 1, 0, 0, 0)  # the dimension of the images
+    joined = [torch.cat(part, dim).cpu() for part, dim in zip(columns, along, strict=True)]
+    return LogitMeasures(*joined), worst

@@ -16,11 +16,11 @@ from ensembles.unravelling.linearized import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
 from ensembles.unravelling.operations import channels_last
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.scaled import chunks, log2_norm, multiply_by_powers
+from ensembles.unravelling.scaled import chunks, greatest, log2_norm, multiply_by_powers
 
 __all__ = ["draw_paths", "path_norms"]
 
-_CALM = 20
+_CALM, _EVERY = 16, 3
 _BATCH_BYTES = 16 * 2**20
 
 
@@ -105,7 +105,7 @@ def _follow(
     draws, count = taken.shape[:2]
     on_branch = taken.flatten(0, 1).to(start.device)
     rows = channels_last(start.repeat(draws, *[1] * (start.ndim - 1)))
-    powers = exponent.repeat(draws)
+    powers = _Powers(exponent.repeat(draws))
     choice = on_branch.shape[1]
     for block in reversed(net.blocks):
         if block.branch is None:
@@ -113,13 +113,13 @@ def _follow(
         else:
             choice -= 1
             rows = _step(rows, block, on_branch[:, choice], count)
-        powers = _renormalize(rows, powers)
+        powers.update(rows)
         if place == Place("block", block.index):
             break
         rows = _all(rows, block.before, count)
     else:
         rows = _all(rows, net.stem, count)
-    return log2_norm(rows.unflatten(0, (draws, count)), powers.view(draws, count))
+    return log2_norm(torch.unflatten(rows, 0, (draws, count)), powers.exponent.view(draws, count))
 
 
 def _step(rows: Tensor, block: LinearBlock, on_branch: Tensor, count: int) -> Tensor:
@@ -168,10 +168,21 @@ def _take(rows: Tensor, places: Tensor) -> Tensor:
     return picked.view(-1, h, w, c).permute(0, 3, 1, 2)
 
 
-def _renormalize(rows: Tensor, powers: Tensor) -> Tensor:
-    dims = tuple(range(1, rows.ndim))
-    size = torch.linalg.vector_norm(rows, ord=torch.inf, dim=dims).to(torch.float64)
-    shift = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
-    shift = torch.where(shift.abs() > _CALM, shift, torch.zeros_like(shift))
-    multiply_by_powers(rows[None], -shift[None])
-    return powers + shift
+class _Powers:
+    """Powers of two of single rows; looked at as often as the rows change."""
+
+    def __init__(self, start: Tensor) -> None:
+        self.exponent, self.waiting = start, 0
+
+    def update(self, rows: Tensor) -> None:
+        """Bring rows that have gone far from 1 back to it."""
+        if self.waiting:
+            self.waiting -= 1
+            return
+        size = greatest(rows[None])[0]
+        shift = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
+        far = shift.abs() > _CALM
+        self.waiting = 0 if bool(far.any()) else _EVERY - 1
+        shift = torch.where(far, shift, torch.zeros_like(shift))
+        multiply_by_powers(rows[None], -shift[None])
+        self.exponent = self.exponent + shift

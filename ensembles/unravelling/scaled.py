@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -10,13 +9,13 @@ from torch import Tensor
 
 from ensembles.unravelling.linearized import zeros
 
-__all__ = ["LOWEST", "LengthRows", "chunks", "log2_norm"]
+__all__ = ["LOWEST", "LengthRows", "chunks", "greatest", "log2_norm"]
 
 LOWEST = -(2.0**40)
 _RANGE = 40.0
-_CALM = 10.0
+_CALM = 16.0
 _EVERY = 4
-CACHE_BYTES = 4 * 2**20
+CACHE_BYTES = 2 * 2**20
 
 
 class LengthRows:
@@ -30,10 +29,11 @@ class LengthRows:
     """
 
     def __init__(self, capacity: int, images: int, shape: tuple[int, ...], like: Tensor) -> None:
-        self.data = zeros(capacity * images, shape, like).unflatten(0, (capacity, images))
+        rows = zeros(capacity * images, shape, like)
+        self.data = torch.unflatten(rows, 0, (capacity, images))
         self.exponent = torch.zeros(capacity, images, dtype=torch.float64, device=like.device)
         self.count, self.level = 0, True
-        self.waiting = 0
+        self.waiting, self.seen = 0, torch.ones(1, images, dtype=torch.float64, device=like.device)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,11 +43,12 @@ class LengthRows:
     @property
     def images(self) -> int:
         """Rows of one length."""
-        return self.data.shape[1]
+        return int(self.data.shape[1])
 
     def rows(self, start: int, stop: int) -> Tensor:
         """The rows of lengths start..stop-1, stacked in one batch; a view."""
-        return self.data[start:stop].flatten(0, 1)
+        found: Tensor = self.data[start:stop].flatten(0, 1)
+        return found
 
     def renormalize(self) -> None:
         """Bring rows back near 1 where they have left the middle of the floating-point range.
@@ -59,20 +60,18 @@ class LengthRows:
             self.waiting -= 1
             return
         used = self.data[: self.count]
-        size = _greatest(used)
-        calm = (size > 2.0**-_CALM) & (size < 2.0**_CALM) | (size == 0)
-        self.waiting = _EVERY - 1 if bool(calm.all()) else 0
+        size = greatest(used)
+        self.waiting = _EVERY - 1 if _is_calm(self.seen, size) else 0
         near = (size > 2.0**-_RANGE) & (size < 2.0**_RANGE)
         if bool(near.all()):
+            self.seen = size
             return
-        # Once one row has to move, those that are on their way move with it.
-        near = calm & (size > 0)
         old = self.exponent[: self.count]
         shift = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
-        shift = torch.where(near, torch.zeros_like(shift), shift)
         multiply_by_powers(used, -shift)
         self.exponent[: self.count] = torch.where(size > 0, old + shift, LOWEST)
-        self.level = bool((self.exponent[: self.count] == 0).all())
+        self.level = False
+        self.seen = size * torch.exp2(-shift)
 
     def log2_norms(self) -> Tensor:
         """The base-2 logarithms of the L2 norms: (count, images), float64, -inf for zero."""
@@ -86,7 +85,7 @@ def log2_norm(data: Tensor, exponent: Tensor) -> Tensor:
         data: (lengths, images, *shape).
         exponent: (lengths, images).
     """
-    size = _greatest(data)
+    size = greatest(data)
     safe = torch.where(size > 0, size, torch.ones_like(size))
     shift = torch.floor(torch.log2(safe))
     dims = tuple(range(2, data.ndim))
@@ -99,9 +98,19 @@ def log2_norm(data: Tensor, exponent: Tensor) -> Tensor:
     return torch.log2(out) + shift + exponent
 
 
-def _greatest(data: Tensor) -> Tensor:
-    dims = tuple(range(2, data.ndim))
-    return torch.linalg.vector_norm(data, ord=math.inf, dim=dims).to(torch.float64)
+def _is_calm(before: Tensor, now: Tensor) -> bool:
+    """Whether no length changed by a large factor; a new one is compared with its neighbour."""
+    new = before[-1:].expand(len(now) - len(before), -1) if len(now) > len(before) else before[:0]
+    change = now / torch.cat([before, new])[: len(now)]
+    return bool(((change > 2.0**-_CALM) & (change < 2.0**_CALM)).all())
+
+
+def greatest(data: Tensor) -> Tensor:
+    """The greatest absolute value of each row of (lengths, images, *shape), float64."""
+    rows = data.permute(0, 1, 3, 4, 2) if data.ndim == 5 else data  # as it lies in memory
+    flat = rows.flatten(2)
+    found: Tensor = torch.maximum(flat.amax(2), -flat.amin(2))
+    return found.to(torch.float64)
 
 
 def multiply_by_powers(data: Tensor, exponent: Tensor) -> None:

@@ -24,6 +24,8 @@ from ensembles.unravelling.scaled import LOWEST, LengthRows, chunks, multiply_by
 
 __all__ = ["Logits", "backward", "forward", "head_cotangent"]
 
+_GAP = 30.0
+
 
 def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The derivative of the cross-entropy of each single image by its logits, near 1.
@@ -51,14 +53,13 @@ def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def backward(
-    net: Linearized, cotangent: Tensor, exponent: Tensor, signs: Tensor | None = None
+    net: Linearized, cotangent: Tensor, signs: Tensor | None = None
 ) -> Iterator[tuple[Place, LengthRows]]:
     """Cotangents of all paths by their length, from the last block to the input.
 
     Args:
         net: The network at N images.
         cotangent: At the logits, (N, classes).
-        exponent: Its power of two for each image, (N,).
         signs: Random signs of the branches, (choices, draws, N); without them, all are +1.
 
     Yields:
@@ -69,8 +70,7 @@ def backward(
     start = net.head.pull(cotangent)
     state = LengthRows(net.choices + 1, len(start) * draws, tuple(start.shape[1:]), start)
     state.data[0] = start.repeat(draws, *[1] * (start.ndim - 1))
-    state.exponent[0] = exponent.repeat(draws)
-    state.count, state.level = 1, bool((exponent == 0).all())
+    state.count = 1
     choice = net.choices
     for block in reversed(net.blocks):
         sign = None
@@ -99,14 +99,14 @@ def _step_back(state: LengthRows, block: LinearBlock, sign: Tensor | None) -> Le
         branch = block.branch.pull(passed)
         around = passed if block.shortcut is None else block.shortcut.pull(passed)
         if sign is not None:
-            grouped = branch.unflatten(0, (-1, state.images))
+            grouped = torch.unflatten(branch, 0, (-1, state.images))
             branch = grouped * sign.view(-1, *[1] * (branch.ndim - 1))
         else:
-            branch = branch.unflatten(0, (-1, state.images))
+            branch = torch.unflatten(branch, 0, (-1, state.images))
         if out is None:
             capacity = len(state.data)
             out = LengthRows(capacity, state.images, tuple(branch.shape[2:]), branch)
-        align.add(out, around.unflatten(0, (-1, state.images)), branch, start, stop)
+        align.add(out, torch.unflatten(around, 0, (-1, state.images)), branch, start, stop)
     assert out is not None
     align.finish(out)
     return _pull_all(out, block.pre)
@@ -117,21 +117,22 @@ class _Alignment:
 
     def __init__(self, state: LengthRows) -> None:
         self.count, self.level = state.count, state.level
+        if self.level:
+            return
         old = state.exponent[: state.count]
         low = torch.full_like(old[:1], LOWEST)
-        stay, move = torch.cat([old, low]), torch.cat([low, old])
-        self.target = torch.maximum(stay, move)
-        self.stay, self.move = stay - self.target, move - self.target
+        here, below = torch.cat([old, low]), torch.cat([low, old])
+        # A length keeps its power of two unless what arrives is larger by far.
+        self.target = torch.where(below - here > _GAP, below, here)
+        self.stay, move = here - self.target, below - self.target
+        self.stays = (self.stay == 0).all(1).tolist()
+        self.factor = torch.exp2(move.clamp(min=-1000)).to(state.data.dtype)
 
     def add(self, out: LengthRows, around: Tensor, branch: Tensor, start: int, stop: int) -> None:
         """Put the shortcut's part of lengths start..stop-1 at these, the branch's one higher.
 
         Ranges come from the last to the first.
         """
-        if not self.level:
-            branch = branch.clone()
-            multiply_by_powers(around, self.stay[start:stop])
-            multiply_by_powers(branch, self.move[start + 1 : stop + 1])
         if branch.data_ptr() == around.data_ptr():
             branch = branch.clone()
         here = out.data[start:stop]
@@ -139,7 +140,14 @@ class _Alignment:
             out.data[stop] = 0
         if here.data_ptr() != around.data_ptr():
             here.copy_(around)
-        out.data[start + 1 : stop + 1] += branch
+        above = out.data[start + 1 : stop + 1]
+        if self.level:
+            above += branch
+            return
+        if not all(self.stays[start:stop]):
+            multiply_by_powers(here, self.stay[start:stop])
+        factor = self.factor[start + 1 : stop + 1]
+        above.addcmul_(branch, factor.view(*factor.shape, *[1] * (branch.ndim - 2)))
 
     def finish(self, out: LengthRows) -> None:
         """Set the lengths and exponents of the result."""
@@ -163,7 +171,7 @@ def _through(state: LengthRows, function: Callable[[Tensor], Tensor]) -> LengthR
     out: LengthRows | None = None
     row = state.data[0].numel() * state.data.element_size()
     for start, stop in chunks(state.count, row):
-        rows = function(state.rows(start, stop)).unflatten(0, (-1, state.images))
+        rows = torch.unflatten(function(state.rows(start, stop)), 0, (-1, state.images))
         if out is None:
             same = rows.shape[2:] == state.data.shape[2:]
             capacity = len(state.data)
@@ -172,7 +180,7 @@ def _through(state: LengthRows, function: Callable[[Tensor], Tensor]) -> LengthR
             out.data[start:stop] = rows
     assert out is not None
     out.count, out.level, out.exponent = state.count, state.level, state.exponent
-    out.waiting = state.waiting
+    out.waiting, out.seen = state.waiting, state.seen
     return out
 
 
@@ -242,12 +250,12 @@ def _step_forward(state: LengthRows, block: LinearBlock) -> LengthRows:
     row = state.data[0].numel() * state.data.element_size()
     for start, stop in chunks(state.count, row, last_first=True):
         rows = state.rows(start, stop)
-        branch = block.branch.push(rows).unflatten(0, (-1, state.images))
+        branch = torch.unflatten(block.branch.push(rows), 0, (-1, state.images))
         around = rows if block.shortcut is None else block.shortcut.push(rows)
         if out is None:
             capacity = len(state.data)
             out = LengthRows(capacity, state.images, tuple(branch.shape[2:]), branch)
-        align.add(out, around.unflatten(0, (-1, state.images)), branch, start, stop)
+        align.add(out, torch.unflatten(around, 0, (-1, state.images)), branch, start, stop)
     assert out is not None
     align.finish(out)
     if block.shortcut is not None:
