@@ -52,7 +52,7 @@ def automatic(
         The blocks, and how many of each kind there are in all.
 
     Raises:
-        UsageError: If `kinds` names a kind that does not exist.
+        UsageError: If `kinds` is empty or names a kind that does not exist.
         DecompositionError: If the network has no block of these kinds.
     """
     unknown = [kind for kind in kinds or () if kind not in KINDS]
@@ -60,6 +60,10 @@ def automatic(
         raise UsageError(
             f"kind of block '{unknown[0]}'; expected one of {', '.join(KINDS)}"
             + nearest(unknown[0], KINDS)
+        )
+    if kinds is not None and not kinds:
+        raise UsageError(
+            f"no kind of block is asked for; expected one or more of {', '.join(KINDS)}"
         )
     spans = _with_shortcuts(graph, segments)
     taken = {i for span in spans for i in range(span.start, span.stop)}
@@ -232,9 +236,13 @@ def by_name(
 def _matching(wanted: Iterable[str] | str, modules: Sequence[str]) -> list[str]:
     if not isinstance(wanted, str):
         names = list(wanted)
-        for name in names:
+        if not names:
+            raise UsageError("the list of blocks is empty; name one module or more")
+        for name, count in Counter(names).items():
             if name not in modules:
                 raise UsageError(f"no module is called '{name}'" + nearest(name, modules))
+            if count > 1:
+                raise UsageError(f"the module '{name}' is named twice; name it once")
         return names
     try:
         pattern = re.compile(wanted)

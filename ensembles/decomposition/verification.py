@@ -165,15 +165,20 @@ class _Calls:
 
     def __init__(self) -> None:
         self.calls: list[_Call] = []
+        self.given: list[list[Tensor]] = []
 
     @classmethod
     def of(cls, model: nn.Module, images: Tensor) -> _Calls:
         """Run a model and keep what its modules do."""
         found = cls()
         handles = [
-            module.register_forward_hook(found._hook(name), with_kwargs=True)
+            handle
             for name, module in model.named_modules()
             if name
+            for handle in (
+                module.register_forward_pre_hook(found._enter),
+                module.register_forward_hook(found._leave(name)),
+            )
         ]
         try:
             model(images.clone())
@@ -182,10 +187,13 @@ class _Calls:
                 handle.remove()
         return found
 
-    def _hook(self, name: str) -> Any:
-        def keep(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _enter(self, _module: nn.Module, args: Any) -> None:
+        self.given.append([x.detach().clone() for x in args if isinstance(x, Tensor)])
+
+    def _leave(self, name: str) -> Any:
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            given = self.given.pop()
             if isinstance(output, Tensor) and output.is_floating_point():
-                given = [x.detach().clone() for x in args if isinstance(x, Tensor)]
                 self.calls.append(_Call(name, given, output.detach().clone()))
 
         return keep
@@ -216,11 +224,11 @@ class _Walker(fx.Interpreter):
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run a module as the graph does, and compare."""
+        given = [x.clone() for x in args if isinstance(x, Tensor)]
         value = super().call_module(target, args, kwargs)
         calls = self.expected.get(str(target), [])
         if calls and isinstance(value, Tensor) and not self.place:
             call = calls.pop(0)
-            given = [x for x in args if isinstance(x, Tensor)]
             if not all(_close(a, b) for a, b in zip(call.inputs, given, strict=False)):
                 self.place = f"before the module {target}"
             elif not _close(call.output, value):
