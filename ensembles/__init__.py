@@ -3,8 +3,10 @@
     import ensembles
     model, card = ensembles.load("resnet110")
     data = ensembles.dataset("digits", split="test")
-    net = ensembles.decompose(model, data.example())
+    images, labels = next(data.batches(16))
+    net = ensembles.decompose(model, images)
     frame = ensembles.lesion(net, data)
+    spectrum = ensembles.paths(net, data, images=16)
 
 Everything is imported when it is first used.
 """
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ensembles.decomposition import decompose
     from ensembles.errors import EnsemblesError
     from ensembles.models import create_model, list_models
+    from ensembles.results.paths import paths
     from ensembles.results.sweep import lesion
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "lesion",
     "list_models",
     "load",
+    "paths",
 ]
 __version__ = "0.1.0"
 
@@ -41,6 +45,7 @@ _HOMES = {
     "lesion": "ensembles.results.sweep",
     "list_models": "ensembles.models",
     "load": "ensembles.checkpoints",
+    "paths": "ensembles.results.paths",
 }
 
 
