@@ -1,11 +1,12 @@
 """The store of trained networks: cards, weights, and where they come from."""
 
+from ensembles.cards import Card, Measured, card_text, parse_card, read_card, write_card
+
 from .adding import Verdict, add, verify
-from .card import Card, Measured, card_text, parse_card, read_card, write_card
+from .comparing import check_error
 from .files import check_sha256, file_sha256, read_state_dict
 from .fitting import build_with_weights
 from .loading import load, load_file
-from .measure import count_correct
 from .store import (
     Entry,
     cache_folder,
@@ -26,8 +27,8 @@ __all__ = [
     "build_with_weights",
     "cache_folder",
     "card_text",
+    "check_error",
     "check_sha256",
-    "count_correct",
     "fetch",
     "file_sha256",
     "find",

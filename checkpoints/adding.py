@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ensembles.data import Normalization, dataset
+from torch import nn
+
+from ensembles.cards import Card, Measured, write_card
+from ensembles.data import ImageDataset, Normalization, dataset
 from ensembles.errors import CheckpointError, EnsemblesError, UsageError
+from ensembles.evaluation import count_correct
 from ensembles.models import list_models
 
 from . import store
-from .card import Card, Measured
-from .loading import load, load_file
-from .measure import count_correct
+from .loading import build, load, load_file
 
 __all__ = ["Verdict", "add", "verify"]
 
@@ -72,12 +74,14 @@ def add(
     normalize: str | None = None,
     root: str | Path | None = None,
     limit: int | None = None,
-    batch_size: int = 500,
+    batch_size: int = 250,
+    half: bool = False,
+    folder: str | Path | None = None,
     source: str = "",
     licence: str = "",
     notes: str = "",
 ) -> Card:
-    """Bring a file of weights into the user's store, with its error measured.
+    """Bring a file of weights into a store, with its error measured.
 
     Args:
         path: Of the file; a card beside it is taken over.
@@ -89,6 +93,8 @@ def add(
         root: Where named data sets lie.
         limit: At most so many images.
         batch_size: Images at a time.
+        half: Whether to write half precision; the error is then that of the file as written.
+        folder: The store; by default the user's.
         source: Where the file comes from.
         licence: Under which it may be used.
         notes: Anything else.
@@ -98,12 +104,15 @@ def add(
 
     Raises:
         UsageError: When the name is taken, or no normalisation is known.
-        CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit the
-            architecture or the data.
-        DataError: When the data cannot be had.
+        CheckpointError: When the file cannot be read, is damaged or unsafe, does not fit the
+            architecture or the data, or does not go into half precision.
+        DataError: When the data cannot be had, or the model does not take them.
+        EvaluationError: When the model gives logits that are not finite.
         OutputError: When the store cannot be written.
     """
-    if store.lookup(name) is not None:
+    place = store.user_folder() if folder is None else Path(folder).expanduser()
+    there = store.lookup(name) if folder is None else None
+    if there is not None or (place / "cards" / f"{name}.toml").is_file():
         raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
     if name in list_models():
         raise UsageError(f"{name!r} is the name of an architecture: take another, like {name}-mine")
@@ -128,6 +137,17 @@ def add(
         classes=known.classes or tuple(images.classes),
         **{key: value for key, value in given.items() if value},  # type: ignore[arg-type]
     )
+    measured = _measured(model, images, batch_size)
+    if not half:
+        return store.save_checkpoint(model, card.with_measured(measured), place)
+    # What was measured before is no measurement of these weights.
+    card = store.save_checkpoint(model, replace(card, measured=()), place, half=True)
+    rounded, _ = build(card, place / "weights" / card.file)
+    card = card.with_measured(_measured(rounded, images, batch_size))
+    write_card(card, place / "cards" / f"{name}.toml")
+    return card
+
+
+def _measured(model: nn.Module, images: ImageDataset, batch_size: int) -> Measured:
     correct, total = count_correct(model, images, batch_size)
-    measured = Measured(images.name, images.split, correct, total, content_hash=images.content_hash)
-    return store.save_checkpoint(model, card.with_measured(measured))
+    return Measured(images.name, images.split, correct, total, content_hash=images.content_hash)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -12,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ensembles.errors import CheckpointError
+from ensembles.files import atomic
 
 __all__ = ["download"]
 
@@ -34,29 +34,24 @@ def download(url: str, path: Path, sha256: str, *, progress: bool = True) -> Non
     """
     if not url.startswith("https://"):
         raise CheckpointError(f"{path.name} has no https address to be fetched from ({url!r})")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found = _stream(url, partial, progress)
-        if not found.startswith(sha256):
-            raise CheckpointError(
-                f"{url} gave another file: its sha256 starts with {found[:16]}, expected "
-                f"{sha256[:16]}"
-            )
-        partial.replace(path)
+        with atomic(path) as scratch:
+            found = _stream(url, scratch, path.stem if progress else None)
+            if not found.startswith(sha256):
+                raise CheckpointError(
+                    f"{url} gave another file: its sha256 starts with {found[:16]}, expected "
+                    f"{sha256[:16]}"
+                )
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
             f"{path.name} is not in {path.parent} and cannot be downloaded ({reason}): fetch {url} "
             "by other means and put it there"
         ) from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
 
 
-def _stream(url: str, path: Path, progress: bool) -> str:
-    """Write what an address gives to a file; its sha256."""
+def _stream(url: str, path: Path, title: str | None) -> str:
+    """Write what an address gives to a file; its sha256. A bar is shown where it has a title."""
     request = urllib.request.Request(url, headers={"User-Agent": "ensembles"})
     digest = hashlib.sha256()
     with (
@@ -64,10 +59,10 @@ def _stream(url: str, path: Path, progress: bool) -> str:
         path.open("wb") as file,
         tqdm(
             total=int(answer.headers.get("Content-Length") or 0) or None,
-            desc=path.name.strip(".").rsplit(".", 2)[0],
+            desc=title,
             unit="B",
             unit_scale=True,
-            disable=not progress,
+            disable=title is None,
         ) as bar,
     ):
         while chunk := answer.read(_CHUNK):

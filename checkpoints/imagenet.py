@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ensembles.cards import Card
 from ensembles.errors import CheckpointError, nearest
 from ensembles.models import Architecture
 
-from .card import Card
 from .download import download
 from .files import check_sha256, read_state_dict
 from .fitting import build_with_weights, check_values

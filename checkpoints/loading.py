@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ensembles.cards import Card, card_name, read_card
 from ensembles.errors import CheckpointError, nearest
 from ensembles.models import architecture, list_models
 
 from . import imagenet, store
-from .card import Card, read_card
 from .files import check_sha256, read_state_dict
 from .fitting import build_with_weights
 from .public import PUBLIC
 
-__all__ = ["load", "load_file"]
+__all__ = ["build", "load", "load_file"]
 
 _SUFFIXES = (".th", ".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
 
@@ -101,13 +100,12 @@ def load_file(
         raise CheckpointError(f"{path} is of {card.architecture}, not of {entry.name}")
     if card is not None:
         check_sha256(path, card.sha256)
-        return _checked(*_build(card, path), num_classes)
+        return _checked(*build(card, path), num_classes)
     state = read_state_dict(path)
     model, classes = build_with_weights(
         name, state, num_classes=num_classes, arguments=arguments, origin=str(path)
     )
-    label = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")[:100] or "file"
-    card = Card(label, entry.name, classes, arguments=arguments, source=str(path))
+    card = Card(card_name(path.stem), entry.name, classes, arguments=arguments, source=str(path))
     return model, replace(card, size=path.stat().st_size, sha256=check_sha256(path, ""))
 
 
@@ -126,10 +124,10 @@ def _is_file(checkpoint: str | Path) -> bool:
 
 
 def _load_entry(entry: store.Entry) -> tuple[nn.Module, Card]:
-    return _build(entry.card, store.fetch(entry.card.name))
+    return build(entry.card, store.fetch(entry.card.name))
 
 
-def _build(card: Card, path: Path) -> tuple[nn.Module, Card]:
+def build(card: Card, path: Path) -> tuple[nn.Module, Card]:
     """The model of a card, from a file whose hash was checked."""
     model, _ = build_with_weights(
         card.architecture,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .card import Card, Measured
+from ensembles.cards import Card, Measured
 
 __all__ = ["PUBLIC"]
 

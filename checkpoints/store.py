@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from ensembles.errors import CheckpointError, OutputError, UsageError, nearest
+from ensembles.cards import Card, read_card, write_card
+from ensembles.errors import CheckpointError, UsageError, nearest
+from ensembles.weights import weights_of, write_weights
 
-from .card import Card, read_card, write_card
 from .download import download
-from .files import check_sha256, file_sha256
+from .files import check_sha256
 from .fitting import check_values
 from .public import PUBLIC
 
@@ -154,7 +153,7 @@ def save_checkpoint(
         model: Its state dict is written as safetensors to ``weights`` in the folder.
         card: What is known about it; file name, size and sha256 are filled in.
         folder: The store; by default the user's.
-        half: Whether floating-point tensors are written in half precision.
+        half: Whether floating-point tensors are written in half rather than single precision.
 
     Returns:
         The card as written, to ``cards`` in the folder.
@@ -164,22 +163,11 @@ def save_checkpoint(
         OutputError: When the files cannot be written.
     """
     folder = user_folder() if folder is None else Path(folder)
-    state = {name: _to_write(value, half) for name, value in model.state_dict().items()}
+    state = weights_of(model, half=half)
     check_values(state, f"checkpoint {card.name!r}")
     path = folder / "weights" / f"{card.name}.safetensors"
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, partial)
-        card = replace(
-            card, file=path.name, size=partial.stat().st_size, sha256=file_sha256(partial)
-        )
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"checkpoint {path} cannot be written: {error}") from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
+    size, sha256 = write_weights(state, path)
+    card = replace(card, file=path.name, size=size, sha256=sha256)
     write_card(card, folder / "cards" / f"{card.name}.toml")
     return card
 
@@ -222,10 +210,3 @@ def _entry(path: Path, place: str, folder: Path) -> Entry:
         raise CheckpointError(f"card {path} names {card.name!r}, expected {path.stem!r}")
     file = card.file or f"{card.name}.safetensors"
     return Entry(card, place, folder / "weights" / file)
-
-
-def _to_write(value: Tensor, half: bool) -> Tensor:
-    value = value.detach().cpu()
-    if half and value.is_floating_point():
-        value = value.to(torch.float16)
-    return value.clone(memory_format=torch.contiguous_format)

@@ -106,8 +106,10 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
 )
 @click.option("--limit", type=int, metavar="N", help="At most N images, spread evenly.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=500, show_default=True, metavar="N"
+    "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, metavar="N"
 )
+@click.option("--half", is_flag=True, help="Write half precision, and measure what was written.")
+@click.option("--store", metavar="FOLDER", help="Where it goes. [default: the user's store]")
 @click.option("--source", default="", metavar="TEXT", help="Where the file comes from.")
 @click.option("--licence", default="", metavar="TEXT", help="Under which it may be used.")
 @click.option("--notes", default="", metavar="TEXT", help="Anything else.")
@@ -122,6 +124,8 @@ def add(
     normalize: str | None,
     limit: int | None,
     batch_size: int,
+    half: bool,
+    store: str | None,
     source: str,
     licence: str,
     notes: str,
@@ -139,6 +143,8 @@ def add(
         normalize=normalize,
         limit=limit,
         batch_size=batch_size,
+        half=half,
+        folder=store,
         source=source,
         licence=licence,
         notes=notes,

@@ -110,9 +110,8 @@ def lesion(
     if plot is not None:
         check_writable(plot, FIGURES)
     choice = _Choice(kind, count, trials, seed, blocks, skip_transitions, plan)
-    frames = []
-    for model, checkpoint in _pairs(models, checkpoints):
-        subject = open_subject(
+    subjects = [
+        open_subject(
             model,
             checkpoint,
             dataset=dataset,
@@ -124,18 +123,22 @@ def lesion(
             block_names=block_names,
             block_kinds=block_kinds,
         )
-        frames.append(
-            run(
-                subject.net,
-                subject.data,
-                _lesions(subject.net, choice),
-                batch_size=batch_size,
-                device=device,
-                precision=precision,
-                engine=engine,
-                model=subject.card.name if len(set(models)) < len(models) else model,
-            )
+        for model, checkpoint in _pairs(models, checkpoints)
+    ]
+    names = [subject.name for subject in subjects]
+    frames = [
+        run(
+            subject.net,
+            subject.data,
+            _lesions(subject.net, choice),
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            engine=engine,
+            model=subject.card.name if len(set(names)) < len(names) else subject.name,
         )
+        for subject in subjects
+    ]
     _deliver(frames, out, plot, as_json)
 
 

@@ -27,6 +27,7 @@ __all__ = [
 DEFAULT_MODEL = "resnet110"
 DEFAULT_DATASET = "digits"
 _EXAMPLES = 16
+_FORCE = "ensembles.force"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -37,6 +38,10 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
         return command
 
     return apply
+
+
+def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
+    context.meta[_FORCE] = value
 
 
 def model_options(*, several: bool = False) -> Callable[[Command], Command]:
@@ -83,6 +88,10 @@ def data_options() -> Callable[[Command], Command]:
         click.option(
             "--image-size", type=int, metavar="PIXELS",
             help="Resize the shorter side of a folder's images to this and cut out the middle.",
+        ),
+        click.option(
+            "--force", is_flag=True, expose_value=False, callback=_remember,
+            help="Go on without comparing the intact error with the checkpoint's card.",
         ),
     )  # fmt: skip
 
@@ -149,8 +158,11 @@ def open_subject(
     block_names: str | None,
     block_kinds: str | None,
 ) -> Subject:
-    """Load a network and its data as the options say, and take the network apart."""
-    from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
+    """Load a network and its data as the options say, and take the network apart.
+
+    Without ``--force``, the intact network's error is held against its card's first.
+    """
+    from ensembles.checkpoints import check_error, load  # noqa: PLC0415 (imports torch)
     from ensembles.data import dataset as open_dataset  # noqa: PLC0415
     from ensembles.decomposition import decompose  # noqa: PLC0415
     from ensembles.evaluation import choose_device  # noqa: PLC0415
@@ -171,6 +183,9 @@ def open_subject(
         blocks=block_names,
         kinds=block_kinds.split(",") if block_kinds else None,
     )
+    context = click.get_current_context(silent=True)
+    if context is not None and not context.meta.get(_FORCE, True):
+        check_error(network, card, data, device=place)
     return Subject(model, card, net, data)
 
 

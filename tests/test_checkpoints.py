@@ -23,7 +23,6 @@ from ensembles.checkpoints import (
     add,
     build_with_weights,
     card_text,
-    count_correct,
     fetch,
     list_checkpoints,
     load,
@@ -38,6 +37,7 @@ from ensembles.checkpoints import download as download_module
 from ensembles.cli.checkpoints import checkpoints as command
 from ensembles.data import dataset
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
+from ensembles.evaluation import count_correct
 from ensembles.models import create_model
 
 State = dict[str, Tensor]

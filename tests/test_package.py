@@ -15,8 +15,9 @@ import ensembles
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    "errors", "progress", "models", "data", "decomposition", "lesions", "evaluation", "unravelling",
-    "results", "statistics", "plots", "report", "training", "checkpoints", "cli",
+    "errors", "progress", "files", "cards", "weights", "models", "data", "decomposition", "lesions",
+    "evaluation", "unravelling", "results", "statistics", "plots", "report", "training",
+    "checkpoints", "cli",
 ]  # fmt: skip
 
 

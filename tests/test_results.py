@@ -19,7 +19,6 @@ from ensembles.errors import OutputError, UsageError
 from ensembles.evaluation.outcome import Outcome
 from ensembles.lesions import Lesion, intact
 from ensembles.results import (
-    atomic,
     check_writable,
     frame_to_csv,
     frame_to_json,
@@ -228,7 +227,9 @@ def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(OutputError, match=r"x.csv: cannot be written \(Permission denied\)$"):
+    with pytest.raises(
+        OutputError, match=r"x.csv: cannot be written \(Permission denied\); choose"
+    ):
         check_writable(tmp_path / "x.csv")
 
 
@@ -236,15 +237,6 @@ def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("ensembles.results.files.find_spec", lambda _: None)
     with pytest.raises(OutputError, match="Parquet needs the package pyarrow; install ensembles"):
         check_writable(tmp_path / "x.parquet")
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic(path) as scratch:
-        scratch.write_text("half")
-        raise KeyboardInterrupt
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.csv", "old")]
 
 
 def test_a_link_stays_a_link(frame: pd.DataFrame, tmp_path: Path) -> None:

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ensembles.cards import Measured, read_card
+from ensembles.checkpoints import file_sha256, load
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data.sources import MemorySource
 from ensembles.errors import CheckpointError, EvaluationError, ModelError, OutputError, UsageError
+from ensembles.evaluation import count_correct
 from ensembles.models import create_model
 from ensembles.models.parts import residual_blocks
 from ensembles.training import (
@@ -29,20 +32,12 @@ from ensembles.training import (
     fold_survival,
     list_recipes,
     load_recipe,
-    measure,
     train,
 )
 from ensembles.training.augmentation import padding_colour, shift_and_flip
-from ensembles.training.card import to_toml
 from ensembles.training.dropping import drop_branches, dropping_for
-from ensembles.training.files import write_atomically
 from ensembles.training.loader import EpochBatches
 from ensembles.training.plan import open_data
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 QUICK = replace(load_recipe("digits"), name="quick", batch_size=16, epochs=2, crop_padding=1)
 
@@ -319,18 +314,20 @@ def test_dropping_blocks_changes_the_training(tmp_path: Path) -> None:
 def test_a_training_leaves_weights_that_reach_the_error_of_their_card(tmp_path: Path) -> None:
     lines: list[str] = []
     result = quick(tmp_path, init=True, report=lines.append)
-    card = tomllib.loads(result.card.read_text())
+    card = read_card(result.card)
     model = create_model("preresnet20", num_classes=3)
     model.load_state_dict(load_file(result.weights))
-    measured = measure(model.eval(), DATA[1])
-    assert measured == result.measured
-    assert (card["measured"]["correct"], card["measured"]["total"]) == (measured.correct, 30)
-    assert card["architecture"] == "preresnet20"
-    assert card["arguments"] == {"num_classes": 3}
-    assert card["classes"] == ["a", "b", "c"]
-    assert card["training"]["seed"] == 3
-    assert card["recipe"]["batch_size"] == 16
-    assert card["file"]["size"] == result.weights.stat().st_size
+    correct, total = count_correct(model, DATA[1])
+    hashed = DATA[1].content_hash
+    assert result.measured == Measured("squares", "test", correct, total, content_hash=hashed)
+    assert card.measured == (result.measured,)
+    assert (card.name, card.architecture) == ("preresnet20-squares", "preresnet20")
+    assert (card.num_classes, card.arguments, card.classes) == (3, {}, ("a", "b", "c"))
+    assert (card.seed, card.training["precision"]) == (3, "32-true")
+    assert "paths_only" not in card.training
+    assert (card.recipe["batch_size"], card.recipe["milestones"]) == (16, [])
+    assert (card.file, card.size) == ("preresnet20.safetensors", result.weights.stat().st_size)
+    assert file_sha256(result.weights) == card.sha256
     assert result.initial is not None
     assert load_file(result.initial).keys() == load_file(result.weights).keys()
     assert len(lines) == 2
@@ -338,15 +335,24 @@ def test_a_training_leaves_weights_that_reach_the_error_of_their_card(tmp_path: 
     assert "ETA 0:00:00" in lines[1]
 
 
-def test_the_checkpoint_store_reads_the_card(tmp_path: Path) -> None:
-    from ensembles.checkpoints.card import read_card
-
+def test_the_checkpoint_store_loads_what_training_leaves(tmp_path: Path) -> None:
     result = quick(tmp_path)
+    model, card = load("preresnet20", result.weights)
+    assert card == read_card(result.card)
+    assert result.measured is not None
+    assert count_correct(model, DATA[1]) == (result.measured.correct, result.measured.total)
+
+
+def test_a_folder_with_an_odd_name_gives_a_card(tmp_path: Path) -> None:
+    data = tuple(
+        ImageDataset("my data (2)", part.split, part.classes, MemorySource(*part.raw()),
+                     part.normalization)
+        for part in DATA
+    )  # fmt: skip
+    options = {"recipe": replace(QUICK, epochs=1), "device": "cpu", "precision": "fp32"}
+    result = train("preresnet20", data, out=tmp_path, **options)  # type: ignore[arg-type]
     card = read_card(result.card)
-    assert card.name == "preresnet20-squares"
-    assert card.num_classes == 3
-    assert card.file == "preresnet20.safetensors"
-    assert card.measured[0].total == 30
+    assert (card.name, card.dataset) == ("preresnet20-my-data-2", "my data (2)")
 
 
 def test_a_network_learns(tmp_path: Path) -> None:
@@ -457,36 +463,6 @@ def test_a_folder_is_normalised_by_its_own_pixels(tmp_path: Path) -> None:
 
 
 # Files
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "weights"
-    write_atomically(path, lambda file: file.write(b"old"))
-
-    def breaks(file: object) -> None:
-        file.write(b"ne")  # type: ignore[attr-defined]
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OutputError, match=r"cannot write .*weights: No space left on device"):
-        write_atomically(path, breaks)
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
-
-
-@given(
-    st.dictionaries(
-        st.from_regex(r"[a-z_]{1,8}", fullmatch=True),
-        st.one_of(
-            st.text(st.characters(exclude_categories=["Cs"])),
-            st.integers(-(2**63), 2**63 - 1),
-            st.floats(allow_nan=False, allow_infinity=False),
-            st.booleans(),
-            st.lists(st.integers(0, 9)),
-        ),
-    )
-)
-def test_cards_are_valid_toml(values: dict[str, object]) -> None:
-    assert tomllib.loads(to_toml(values | {"table": values})) == values | {"table": values}
 
 
 _KILLED = """

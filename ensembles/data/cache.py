@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ensembles.data.sources import MemorySource
+from ensembles.files import atomic
 
 __all__ = ["cache_folder", "data_folder", "home_expanded", "load", "save"]
 
@@ -87,17 +87,9 @@ def save(slot: str, key: str, source: MemorySource, classes: tuple[str, ...]) ->
         "classes": names,
         "checksum": _checksum(source, names),
     }
-    path = _path(slot)
-    with contextlib.suppress(OSError, SafetensorError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{slot[:40]}-", dir=path.parent)
-        os.close(handle)
-        try:
-            tensors = {"images": source.images.contiguous(), "labels": source.labels.contiguous()}
-            save_file(tensors, temporary, metadata=about)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    tensors = {"images": source.images.contiguous(), "labels": source.labels.contiguous()}
+    with contextlib.suppress(OSError, SafetensorError), atomic(_path(slot)) as scratch:
+        save_file(tensors, scratch, metadata=about)
 
 
 def _checksum(source: MemorySource, classes: str) -> str:

@@ -20,7 +20,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.textpath import TextToPath
 
-from ensembles.results.files import atomic, check_writable
+from ensembles.files import atomic, refusals
+from ensembles.results.files import check_writable
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -187,6 +188,6 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 300) -> Path:
     """
     path = check_writable(path, FIGURES)
     kind = path.suffix.lower()
-    with paper_style(), atomic(path) as scratch:
+    with paper_style(), refusals(f"figure {path}"), atomic(path) as scratch:
         figure.savefig(scratch, format=kind[1:], dpi=dpi, metadata=_UNDATED[kind])
     return path

@@ -1,7 +1,6 @@
 """Results as tidy tables: made from outcomes, written, read back, with their provenance."""
 
 from ensembles.results.files import (
-    atomic,
     check_writable,
     frame_to_csv,
     frame_to_json,
@@ -12,7 +11,6 @@ from ensembles.results.frames import lesion_frame, split_frames, stack_frames
 from ensembles.results.provenance import provenance
 
 __all__ = [
-    "atomic",
     "check_writable",
     "frame_to_csv",
     "frame_to_json",

@@ -11,9 +11,7 @@ import io
 import json
 import math
 import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +19,11 @@ from typing import Any, cast
 import pandas as pd
 
 from ensembles.errors import OutputError, UsageError
+from ensembles.files import atomic, refusals
 from ensembles.results.columns import Value, describe, infer, plain, restore
 
 __all__ = [
     "TABLES",
-    "atomic",
     "check_writable",
     "frame_to_csv",
     "frame_to_json",
@@ -63,7 +61,7 @@ def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path
             f"output {path}: Parquet needs the package pyarrow; install ensembles[parquet], "
             "or write .csv or .json"
         )
-    with _refusals(path):
+    with refusals(f"output {path}"):
         if path.is_dir():
             raise OutputError(f"output {path}: is a folder; name a file in it")
         if not path.parent.is_dir():
@@ -73,31 +71,6 @@ def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path
         with atomic(path, keep=False):
             pass
     return path
-
-
-@contextmanager
-def atomic(path: str | Path, *, keep: bool = True) -> Iterator[Path]:
-    """Write a file beside its place, and move it there once it is whole.
-
-    Args:
-        path: Where the file is to be; a link is followed.
-        keep: False to try only, and leave nothing.
-
-    Yields:
-        An empty file in the same folder, with the same ending, to write to.
-
-    Raises:
-        OSError: The folder takes no files.
-    """
-    target = Path(path).resolve()
-    scratch = target.with_name(f".{secrets.token_hex(4)}-{target.name}")
-    try:
-        scratch.touch(exist_ok=False)
-        yield scratch
-        if keep:
-            scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path) -> Path:
@@ -115,7 +88,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> Path:
         OutputError: The file cannot be written.
     """
     path = check_writable(path)
-    with _refusals(path):
+    with refusals(f"output {path}"):
         if path.suffix.lower() == ".csv":
             note = {"attrs": _tree(frame.attrs), "dtypes": describe(frame)}
             _write_text(_sidecar(path), json.dumps(note, indent=1) + "\n")
@@ -262,12 +235,3 @@ _READERS: dict[str, Callable[[Path], tuple[_Columns, dict[str, Any]]]] = {
     ".json": _read_json,
     ".parquet": _read_parquet,
 }
-
-
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Turn a refusal of the operating system into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"output {path}: cannot be written ({error.strerror})") from error

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from ensembles.data import ImageDataset
 from ensembles.errors import EvaluationError
+from ensembles.evaluation import count_correct
+from ensembles.files import atomic, refusals
 from ensembles.models.parts import residual_blocks
 from ensembles.training.augmentation import padding_colour, shift_and_flip
 from ensembles.training.dropping import BlockDropping, drop_branches, fold_survival
-from ensembles.training.files import write_atomically
 from ensembles.training.loader import EpochBatches
-from ensembles.training.measuring import measure
 from ensembles.training.randomness import generator, stream_seed
 from ensembles.training.recipes import Recipe
 
@@ -38,7 +38,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint beside its place and move it there."""
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        with (
+            refusals(f"state {path}", RuntimeError),
+            atomic(Path(path)) as scratch,
+            scratch.open("wb") as file,
+        ):
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
@@ -199,8 +204,14 @@ class TrainingModule(LightningModule):
         }
         if self.validation is not None and self.trainer.is_global_zero:
             plain = fold_survival(self.model, self.dropping)
-            bf16 = str(self.trainer.precision).startswith("bf16")
-            row["validation_error"] = measure(plain, self.validation, bf16=bf16).error
+            correct, total = count_correct(
+                plain,
+                self.validation,
+                device=self.device,
+                precision="bf16" if str(self.trainer.precision).startswith("bf16") else "fp32",
+                diverging=True,
+            )
+            row["validation_error"] = 100 * (total - correct) / total
         row["seconds"] = time.monotonic() - self.started
         self.history.append(row)
         if self.trainer.is_global_zero:

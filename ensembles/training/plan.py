@@ -69,6 +69,11 @@ class Plan:
         return self.out / "last.ckpt"
 
     @property
+    def history(self) -> Path:
+        """The table of the epochs."""
+        return self.out / "history.csv"
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What must be equal to go on with an interrupted training."""
         hyperparameters = self.recipe.hyperparameters().items()

@@ -9,26 +9,22 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ensembles.data import Normalization
+from ensembles.cards import Measured, read_card, write_card
+from ensembles.data import ImageDataset, Normalization
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
-from ensembles.training.card import (
-    card_of,
-    history_text,
-    read_card,
-    save_weights,
-    to_toml,
-)
+from ensembles.evaluation import count_correct
+from ensembles.files import atomic, refusals, remove_partial
+from ensembles.training.card import card_of, history_text
 from ensembles.training.dropping import BlockDropping, fold_survival
-from ensembles.training.files import write_atomically
-from ensembles.training.measuring import Measured, measure
 from ensembles.training.plan import Data, Plan, arguments_for, open_data, trainer_options
 from ensembles.training.recipes import Recipe, load_recipe
+from ensembles.weights import weights_of, write_weights
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -148,8 +144,12 @@ def _run(
 ) -> TrainingResult:
     model, dropping = plan.build()
     going_on = _prepare_folder(plan, resume)
+    if _leads():
+        written = map(plan.file, (".safetensors", ".init.safetensors", ".toml"))
+        for path in (plan.state, plan.history, *written):
+            remove_partial(path)
     if init and _leads():
-        save_weights(model, plan.file(".init.safetensors"))
+        write_weights(weights_of(model), plan.file(".init.safetensors"))
     if resume and _is_finished(plan):
         report(f"already trained: {plan.file('.safetensors')}")
         measured = _recorded(plan)
@@ -209,8 +209,7 @@ def _is_finished(plan: Plan) -> bool:
 
 def _recorded(plan: Plan) -> Measured | None:
     """What the card of a finished training says about the test images."""
-    found = read_card(plan.file(".toml")).get("measured")
-    return Measured(found["correct"], found["total"]) if found else None
+    return next(iter(read_card(plan.file(".toml")).measured), None)
 
 
 def _trainer(
@@ -295,11 +294,18 @@ def _quiet() -> Iterator[None]:
 def _export(plan: Plan, module: TrainingModule, precision: str) -> Measured | None:
     """Write history, weights and card, the card last: it says that all is there."""
     model = fold_survival(module.model.cpu(), module.dropping)
-    measured = None if plan.test is None else measure(model, plan.test)
-    history = history_text(module.history).encode()
-    write_atomically(plan.out / "history.csv", lambda file: file.write(history))
-    card = card_of(plan, save_weights(model, plan.file(".safetensors")), measured)
-    card["training"]["precision"] = precision
-    text = to_toml(card).encode()
-    write_atomically(plan.file(".toml"), lambda file: file.write(text))
+    measured = None if plan.test is None else _measured(model, plan.test)
+    with refusals(f"history {plan.history}"), atomic(plan.history) as scratch:
+        scratch.write_text(history_text(module.history), encoding="utf-8", newline="")
+    path = plan.file(".safetensors")
+    size, sha256 = write_weights(weights_of(model), path)
+    card = card_of(plan, measured, precision)
+    write_card(replace(card, file=path.name, size=size, sha256=sha256), plan.file(".toml"))
     return measured
+
+
+def _measured(model: torch.nn.Module, test: ImageDataset) -> Measured:
+    """The error in float32 on the CPU, as cards state it."""
+    correct, total = count_correct(model, test)
+    name = Path(test.name).name
+    return Measured(name, test.split, correct, total, content_hash=test.content_hash)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -11,14 +10,15 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ensembles.errors import CheckpointError, OutputError
+from ensembles.errors import CheckpointError
+from ensembles.files import atomic, refusals
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["Card", "Measured", "card_text", "parse_card", "read_card", "write_card"]
+__all__ = ["Card", "Measured", "card_name", "card_text", "parse_card", "read_card", "write_card"]
 
 Value: TypeAlias = str | int | float | bool | list[Any]
 
@@ -260,17 +260,17 @@ def write_card(card: Card, path: str | Path) -> None:
     Raises:
         OutputError: When it cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(card_text(card), encoding="utf-8")
-        partial.replace(path)
-    except (OSError, UnicodeEncodeError) as error:
-        raise OutputError(f"card {path} cannot be written: {error}") from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
+    with refusals(f"card {path}"), atomic(path) as scratch:
+        scratch.write_text(card_text(card), encoding="utf-8", newline="")
+
+
+def card_name(text: str) -> str:
+    """The nearest name that a card may have.
+
+    >>> card_name("my network (2)")
+    'my-network-2'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:100] or "file"
 
 
 def card_text(card: Card) -> str:

@@ -1,0 +1,56 @@
+"""The error of a network as it is used, held against that of its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ensembles.cards import Card, Measured
+from ensembles.data import ImageDataset
+from ensembles.errors import CheckpointError
+from ensembles.evaluation import count_correct
+
+__all__ = ["check_error"]
+
+_LARGEST_DIFFERENCE = 0.3
+
+
+def check_error(
+    model: nn.Module, card: Card, data: ImageDataset, *, device: str | torch.device = "auto"
+) -> None:
+    """Measure a network's error, where its card states the error on the same data.
+
+    Nothing is measured on other data: another data set or split, a part of it, or images that have
+    another hash than the card states.
+
+    Args:
+        model: The intact network; left as it is.
+        card: What is known about its weights.
+        data: The images, normalised as they will be used.
+        device: As ``ensembles.evaluation.choose_device`` takes it.
+
+    Raises:
+        CheckpointError: When the two errors differ by more than 0.3 percentage points.
+    """
+    stated = next((one for one in card.measured if _is_same(one, data)), None)
+    if stated is None:
+        return
+    correct, total = count_correct(model, data, device=device)
+    found = 100 * (total - correct) / total
+    if abs(found - stated.error) > _LARGEST_DIFFERENCE:
+        raise CheckpointError(
+            f"the intact error of {card.name} on {data.name} {data.split} is {found:.2f} %, its "
+            f"card says {stated.error:.2f} %: wrong normalisation is the commonest mistake (used: "
+            f"{data.normalization}, the card's: {card.normalization or 'unknown'}); correct it, or "
+            "go on with --force"
+        )
+
+
+def _is_same(stated: Measured, data: ImageDataset) -> bool:
+    """Whether a measurement was made on these images, all of them."""
+    names = (data.name, Path(data.name).name)
+    if stated.dataset not in names or stated.split != data.split or stated.total != len(data):
+        return False
+    return stated.content_hash in ("", data.content_hash)

@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ensembles.errors import OutputError
+
+__all__ = ["atomic", "refusals", "remove_partial"]
+
+
+@contextmanager
+def atomic(path: str | Path, *, keep: bool = True) -> Iterator[Path]:
+    """Write a file beside its place, flush it to the disk, and move it there.
+
+    A process that dies at any moment leaves the old file or the new one, never a part of it.
+    Several may write the same file at once; the last one wins.
+
+    Args:
+        path: Where the file is to be; its folder is made, and a link is followed.
+        keep: False to try only, and leave nothing.
+
+    Yields:
+        An empty file in the same folder, to write to; it is gone afterwards, whatever happens.
+
+    Raises:
+        OSError: The folder takes no files.
+    """
+    target = Path(path).resolve()
+    scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.touch(exist_ok=False)
+        yield scratch
+        if keep:
+            _flush(scratch)
+            scratch.replace(target)
+            # Windows cannot open a folder; there the move alone has to do.
+            with contextlib.suppress(OSError):
+                _flush(target.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+def remove_partial(path: str | Path) -> None:
+    """Remove what killed processes left beside a file that nobody else writes now.
+
+    Args:
+        path: The file that they were writing.
+    """
+    target = Path(path).resolve()
+    for scratch in target.parent.glob(".*.part"):
+        if scratch.name.rsplit(".", 2)[0] == f".{target.name}":
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def refusals(what: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn a refusal of the operating system to write into one line.
+
+    Args:
+        what: What cannot be written.
+        others: Errors that mean the same where it is written by a library.
+
+    Raises:
+        OutputError: In place of an ``OSError``, or of a text that UTF-8 cannot hold.
+    """
+    refused: tuple[type[Exception], ...] = (OSError, UnicodeEncodeError, *others)
+    try:
+        yield
+    except refused as error:
+        lines = str(getattr(error, "strerror", None) or error).splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise OutputError(
+            f"{what}: cannot be written ({reason}); choose another folder or free space"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
