@@ -14,11 +14,15 @@ import torch
 
 def describe() -> str:
     """The machine and the versions in a line."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ] if Path("/proc/cpuinfo").exists() else [platform.processor()]
+    names = (
+        [
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if Path("/proc/cpuinfo").exists()
+        else [platform.processor()]
+    )
     return (
         f"{names[0]}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"python {platform.python_version()}"

@@ -56,7 +56,9 @@ def test_only_depths_that_a_later_lesion_starts_from_are_held(sequences):
 def test_single_deletions_cost_half_of_the_plain_loop():
     n = 54
     sweep = [intact(), *single_deletions(n)]
-    routes = plan_routes([steps_of(one, n, frozenset(), frozenset(range(1, n + 1))) for one in sweep])
+    routes = plan_routes(
+        [steps_of(one, n, frozenset(), frozenset(range(1, n + 1))) for one in sweep]
+    )
     run = sum(len(route.steps) - route.shared for route in routes)
     assert run == n + n * (n - 1) // 2
 
