@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ensembles.cli.tables import aligned
 
 if TYPE_CHECKING:
     from ensembles.checkpoints import Card, Entry, Verdict
@@ -37,11 +38,10 @@ def list_(model: str | None, as_json: bool) -> None:
     if as_json:
         _print_json([_entry_dict(entry) for entry in entries])
         return
-    rows = [("name", "architecture", "trained on", "measured error", "where")]
-    for entry in entries:
-        card = entry.card
-        rows.append((card.name, card.architecture, card.dataset, _error(card), _where(entry)))
-    _print_table(rows)
+    head = ("name", "architecture", "trained on", "measured error", "where")
+    cards = [(entry.card, _where(entry)) for entry in entries]
+    rows = [(c.name, c.architecture, c.dataset, _error(c), where) for c, where in cards]
+    click.echo("\n".join(aligned(head, rows)))
 
 
 @checkpoints.command("show")
@@ -91,7 +91,7 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
     else:
         shown = [v for v in verdicts if names or v.state != "not fetched"]
         rows = [(v.name, v.place, v.state, v.problem) for v in shown]
-        _print_table(rows or [("nothing is here",)])
+        click.echo("\n".join(aligned(rows[0], rows[1:])) if rows else "nothing is here")
     context.exit(int(any(verdict.state == "bad" for verdict in verdicts)))
 
 
@@ -190,11 +190,3 @@ def _where(entry: Entry) -> str:
 
 def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print_table(rows: Iterable[tuple[str, ...]]) -> None:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())

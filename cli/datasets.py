@@ -7,6 +7,8 @@ from dataclasses import asdict
 
 import click
 
+from ensembles.cli.tables import aligned
+
 __all__ = ["datasets"]
 
 
@@ -29,13 +31,10 @@ def datasets(root: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in table], indent=2))
         return
-    rows = [("name", "splits", "classes", "image", "on disk", "where")]
+    head, rows = ("name", "splits", "classes", "image", "on disk", "where"), []
     for entry in table:
         splits = ", ".join(f"{split} {size:,}" for split, size in entry.splits.items())
         here = ", ".join(entry.on_disk) or f"no ({entry.origin})"
         image = "x".join(map(str, entry.shape))
         rows.append((entry.name, splits, str(entry.classes), image, here, entry.location))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    click.echo("\n".join(aligned(head, rows)))

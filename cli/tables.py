@@ -14,7 +14,7 @@ _NUMBERS = ("correct", "total", "error %", "loss", "tau")
 
 
 def aligned(
-    head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str]
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
 ) -> list[str]:
     """Lay out cells in columns; those named in `right` are flush right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

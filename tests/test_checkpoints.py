@@ -127,6 +127,7 @@ def test_a_card_of_training_is_understood() -> None:
         name = "resnet20-digits"
         architecture = "resnet20"
         library = "ensembles"
+        paper = "He et al. 2016, arXiv 1512.03385"
         dataset = "digits"
         normalization = "digits"
         classes = ["0", "1"]
@@ -465,12 +466,31 @@ def test_add_asks_for_what_it_cannot_know(file: Path, state: State, tmp_path: Pa
     assert not checkpoints.user_folder().exists()
 
 
-def test_counting_leaves_the_model_as_it_was(model: nn.Module) -> None:
-    model.train()
-    model.get_submodule("bn1").eval()
-    modes = [module.training for module in model.modules()]
-    count_correct(model, dataset("digits", normalize="digits", limit=20))
-    assert [module.training for module in model.modules()] == modes
+def test_add_in_half_precision_measures_what_was_written(
+    file: Path, state: State, tmp_path: Path, store: Path
+) -> None:
+    card_beside = Card(
+        "mine", "resnet20", 10, normalization="digits", sha256=checkpoints.file_sha256(file),
+        measured=(Measured("elsewhere", "test", 3, 4),),
+    )  # fmt: skip
+    write_card(card_beside, file.with_suffix(".toml"))
+    folder = tmp_path / "packed"
+    card = add(file, "mine", "resnet20", data="digits", half=True, folder=folder)
+    path = folder / "weights" / "mine.safetensors"
+    rounded = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    written = checkpoints.read_state_dict(path)
+    assert written.keys() == rounded.keys()
+    assert all(torch.equal(value, rounded[name]) for name, value in written.items())
+    model, _ = build_with_weights("resnet20", rounded)
+    data = dataset("digits", normalize="digits")
+    counts = count_correct(model, data)
+    assert card.measured == (Measured("digits", "test", *counts, content_hash=data.content_hash),)
+    assert card.sha256 == checkpoints.file_sha256(path)
+    assert read_card(folder / "cards" / "mine.toml") == card
+    assert not store.exists()
+    assert "is there already" in refusal(
+        add, file, "mine", "resnet20", data="digits", folder=folder
+    )
 
 
 # Public ones -------------------------------------------------------------------------------------

@@ -421,7 +421,7 @@ def test_a_diverging_training_says_so(tmp_path: Path) -> None:
     [
         ({"epochs": 0}, "0 epochs; expected at least 1"),
         ({"device": "tpu"}, "device 'tpu'; expected auto, cpu"),
-        ({"device": "cuda:97"}, "CUDA devices; choose cpu or fewer devices"),
+        ({"device": "cuda:97"}, "device 'cuda:97' is not there"),
         ({"devices": 0}, "0 devices of cpu"),
         ({"precision": "fp8"}, "precision 'fp8'; expected one of auto, fp32, bf16"),
         ({"recipe": "none"}, "no recipe 'none'"),

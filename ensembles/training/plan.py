@@ -13,6 +13,7 @@ from torch import nn
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data import dataset as open_dataset
 from ensembles.errors import ModelError, UsageError
+from ensembles.evaluation import choose_device
 from ensembles.models import architecture, create_model
 from ensembles.training.dropping import BlockDropping, dropping_for
 from ensembles.training.randomness import stream_seed
@@ -207,25 +208,19 @@ def trainer_options(device: str, devices: int, precision: str) -> dict[str, Any]
     """
     if precision not in _PRECISIONS:
         raise UsageError(f"precision {precision!r}; expected one of {', '.join(_PRECISIONS)}")
-    kind, _, number = device.partition(":")
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-        kind = "mps" if kind == "cpu" and torch.backends.mps.is_available() else kind
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
-        raise UsageError(f"device {device!r}; expected auto, cpu, cuda, cuda:N or mps")
-    if devices < 1 or (number and devices > 1):
+    place = choose_device(device)
+    kind, number = place.type, place.index
+    if devices < 1 or (number is not None and devices > 1):
         raise UsageError(f"{devices} devices of {device}; expected 1, or more without a number")
-    if kind == "cuda" and int(number or 0) + devices > torch.cuda.device_count():
+    if kind == "cuda" and devices > torch.cuda.device_count():
         raise UsageError(
-            f"{devices} of device {device}, but there are {torch.cuda.device_count()} CUDA "
-            "devices; choose cpu or fewer devices"
+            f"{devices} devices of {device}, but there are {torch.cuda.device_count()} CUDA "
+            "devices; choose fewer"
         )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("there is no device mps; choose cpu")
     bf16 = precision == "bf16" or (precision == "auto" and _computes_bf16(kind))
     return {
         "accelerator": kind,
-        "devices": [int(number)] if number and kind == "cuda" else devices,
+        "devices": devices if number is None or kind != "cuda" else [number],
         # Dropped blocks leave parameters without a gradient.
         "strategy": "auto" if devices == 1 else "ddp_find_unused_parameters_true",
         "precision": "bf16-mixed" if bf16 else "32-true",
