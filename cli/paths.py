@@ -51,7 +51,7 @@ _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 )  # fmt: skip
 @click.option(
     "--images", type=int, metavar="N",
-    help="Images, spread evenly. [default: 16 for gradients, 256 for logits]",
+    help="Images, spread evenly. [default: 8 for gradients, 128 for logits]",
 )  # fmt: skip
 @click.option(
     "--at", default="input", show_default=True, metavar="PLACE",

@@ -52,7 +52,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ("fast", "general"),
     "sampling": ("uniform", "weighted"),
 }
-_IMAGES = {"gradient": 16, "logits": 256}
+_IMAGES = {"gradient": 8, "logits": 128}
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class PathOptions:
         direction: "gradient" or "logits".
         signs: Draws of random signs for each image; 0 leaves `gradient_rms` out.
         samples: Single paths of each length, over all images together (at least one an image).
-        images: At most so many images, spread evenly over the data; by default 16 for gradients
-            and 256 for logits.
+        images: At most so many images, spread evenly over the data; by default 8 for gradients
+            and 128 for logits.
         at: Where the gradient is taken: "input", "first", "blocks", "block 3", "parameters 3".
         sampling: "uniform", as published, or "weighted": paths are drawn in proportion to what
             they are found to carry, and weighted by their probability; the mean is the same, its
