@@ -118,13 +118,13 @@ def paths(
         model, checkpoint, dataset=dataset, split=split, limit=limit, normalize=normalize,
         image_size=image_size, device=device, block_names=block_names, block_kinds=block_kinds,
     )  # fmt: skip
-    common = {"device": device, "model": model, **options}
+    common: dict[str, Any] = {"device": device, "model": model, **options}
     if ranges:
         common.pop("method")
         wanted = [_range(text) for text in ranges]
         _deliver(path_ranges(subject.net, subject.data, wanted, **common), out, as_json, None)
         return
-    frame = run(subject.net, subject.data, direction=direction, **common)
+    frame = run(subject.net, subject.data, **{**common, "direction": direction})
     _deliver(frame, out, as_json, _SHOWN[direction])
     if plot is not None:
         _draw(subject, frame, direction, common, plot)
@@ -147,7 +147,7 @@ def _draw(
     plot_paths(frame, plot)
     click.echo(f"wrote {plot}", err=True)
     if direction == "gradient":
-        logits = run(subject.net, subject.data, direction="logits", **common)
+        logits = run(subject.net, subject.data, **{**common, "direction": "logits"})
         beside = Path(plot).with_stem(f"{Path(plot).stem}-logits")
         plot_paths(logits, beside)
         click.echo(f"wrote {beside}", err=True)
@@ -170,10 +170,12 @@ def _deliver(
         click.echo(frame[kept].to_string(index=False, float_format=lambda x: f"{x:.4g}"))
     if shown is None:
         return
-    for row in effective_paths(frame).itertuples():
+    for row in effective_paths(frame).to_dict("records"):
+        middle = f", median {row['median']}" if row["measure"] != "published" else ""
         click.echo(
-            f"effective paths, {row.measure}: {100 * row.held:.1f} % in lengths {row.first} to "
-            f"{row.last}, median {row.median}, {100 * row.share:.3g} % of all paths ({row.what})",
+            f"effective paths, {row['measure']}: {100 * row['held']:.1f} % in lengths "
+            f"{row['first']} to {row['last']}{middle}, {100 * row['share']:.3g} % of all paths "
+            f"({row['what']})",
             err=True,
         )
     click.echo(

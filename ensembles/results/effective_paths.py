@@ -65,7 +65,12 @@ def effective_paths(frame: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
                 "layers_median": of_layers.median,
             }
         rows.append(row)
-    published = {"measure": "published", "what": "mean norm, 54 blocks, CIFAR-10 (Veit et al. 2016)"}
+    published = {
+        "measure": "published",
+        "what": "mean norm, 54 blocks, CIFAR-10 (Veit et al. 2016)",
+    }
     table = pd.DataFrame([*rows, {**published, **vars(PUBLISHED)}])
-    whole = [name for name in table.columns if name.startswith(("first", "last", "median", "layer"))]
+    whole = [
+        name for name in table.columns if name.startswith(("first", "last", "median", "layer"))
+    ]
     return table.astype(dict.fromkeys(whole, "Int64"))

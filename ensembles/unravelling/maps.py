@@ -83,8 +83,8 @@ class FunctionMap:
         place, depth = pack(images, count)
         packed = rows.new_zeros(depth * count, *rows.shape[1:])
         packed[place] = rows
-        found = torch.vmap(one)(torch.unflatten(packed, 0, (depth, count))).flatten(0, 1)
-        picked: Tensor = found[place]
+        grid: Tensor = torch.vmap(one)(torch.unflatten(packed, 0, (depth, count)))
+        picked: Tensor = grid.flatten(0, 1)[place]
         return picked
 
     def constant(self) -> Tensor:
