@@ -66,8 +66,11 @@ class Block(nn.Module):
 
     @property
     def is_transition(self) -> bool:
-        """Whether the shortcut is not the identity; without one, whether the shape changes."""
-        if self.kind == "residual":
+        """Whether the shortcut is not the identity; without one, whether the shape changes.
+
+        The shortcut of a dense block is the identity: what its branch adds stands beside it.
+        """
+        if self.has_shortcut:
             return self.shortcut is not None or self.pre is not None
         return self.in_shape != self.out_shape
 
@@ -75,6 +78,30 @@ class Block(nn.Module):
     def has_shortcut(self) -> bool:
         """Whether a road around the branch exists, so that paths are defined."""
         return self.kind in ("residual", "dense")
+
+    @property
+    def road(self) -> str:
+        """What the shortcut is.
+
+        "none", "identity", "fixed" (no parameters: subsampled, padded), "scaled" (parameters but no
+        weight layer) or "projection"; "identity*" and so on where both roads begin after `pre`.
+        """
+        if not self.has_shortcut:
+            return "none"
+        if self.shortcut is None:
+            text = "identity"
+        elif not any(True for _ in self.shortcut.parameters()):
+            text = "fixed"
+        else:
+            text = "projection" if self.shortcut_layers else "scaled"
+        return text if self.pre is None else text + "*"
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of the block, those of what stands before it left out."""
+        parts = (self.pre, self.branch, self.shortcut, self.post)
+        weights = {id(w): w for part in parts if part is not None for w in part.parameters()}
+        return sum(weight.numel() for weight in weights.values())
 
     @property
     def deletable(self) -> bool:

@@ -68,8 +68,8 @@ def decompose(
     twin = private_copy(model)
     example = example.detach()
     with exact_attention(), full_precision(), torch.no_grad():
-        check_logits(twin, example)
-        check_independence(twin, example)
+        logits = check_logits(twin, example)
+        check_independence(twin, example, logits)
         traced, sizes = trace(twin, example)
         simplify(traced)
         graph = Graph(traced, sizes)
@@ -81,7 +81,7 @@ def decompose(
             spans = by_name(graph, segments, blocks, names)
             found = Counter(span.kind for span in spans)
         net = _assemble(graph, segments, spans, found, type(model).__name__)
-        verify(twin, net, example)
+        verify(twin, net, example, logits)
     return net
 
 

@@ -49,63 +49,11 @@ def check_finite(model: nn.Module) -> None:
             )
 
 
-def check_independence(model: nn.Module, images: Tensor) -> None:
-    """Refuse a model that is random in evaluation mode, or that lets images influence each other.
-
-    Args:
-        model: A private copy of the model, in evaluation mode.
-        images: A batch of images.
-
-    Raises:
-        DecompositionError: The message names the module where the outputs part.
-    """
-    one, two = images[:1], torch.cat([images[:1], images[-1:].flip(-1)])
-    alone = model(one.clone())
-    name = type(model).__name__
-    if not _equal(alone, model(one.clone())):
-        raise DecompositionError(
-            f"{name} gives other logits for the same image when it runs again: it is random "
-            f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
-        )
-    if not _equal(alone, model(two.clone())[:1]):
-        raise DecompositionError(
-            f"{name} gives other logits for an image when another one is beside it: they part "
-            f"{_parting(model, one, two)}; expected images that do not influence each other "
-            "(BatchNorm needs its running statistics)"
-        )
-
-
-def verify(model: nn.Module, net: nn.Module, images: Tensor) -> None:
-    """Compare a decomposition with its model on real images.
-
-    The greatest difference must stay under 1e-4 of the scale of the output, and the decisions must
-    be the same.
-
-    Args:
-        model: A private copy of the model, in evaluation mode.
-        net: Its decomposition, with the functional graph as `traced`.
-        images: A batch of images; the first is also compared alone.
-
-    Raises:
-        DecompositionError: Where they differ; the message names the first module that does.
-    """
-    for batch in (images, images[:1]):
-        expected, found = model(batch.clone()), net(batch.clone())
-        if _equal(expected, found):
-            continue
-        walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
-        walker.run(batch.clone())
-        gap = float((expected - found).abs().max()) if expected.shape == found.shape else math.nan
-        raise DecompositionError(
-            "the parts do not compute what the model computes: they part "
-            f"{walker.place or 'where its modules are joined'}; the greatest difference of the "
-            f"logits is {gap:.2g}, their scale {float(expected.abs().max()):.2g}; "
-            "name the blocks by hand"
-        )
-
-
-def check_logits(model: nn.Module, images: Tensor) -> None:
+def check_logits(model: nn.Module, images: Tensor) -> Tensor:
     """Refuse a model that does not turn images into finite logits.
+
+    Returns:
+        The logits (images, classes).
 
     Raises:
         DecompositionError: If it does not take the images, or returns something else.
@@ -130,6 +78,67 @@ def check_logits(model: nn.Module, images: Tensor) -> None:
         raise ModelError(
             f"the intact network gives logits that are not finite for {bad} of {len(out)} images; "
             "check the weights and the normalisation of the images"
+        )
+    return out
+
+
+def check_independence(model: nn.Module, images: Tensor, logits: Tensor) -> None:
+    """Refuse a model that is random in evaluation mode, or that lets images influence each other.
+
+    Args:
+        model: A private copy of the model, in evaluation mode.
+        images: A batch of images.
+        logits: What the model makes of them.
+
+    Raises:
+        DecompositionError: The message names the module where the outputs part.
+    """
+    name, one = type(model).__name__, images[:1]
+    alone = model(one.clone())
+    if len(images) > 1 and _equal(alone, logits[:1]):
+        return
+    if not _equal(alone, model(one.clone())):
+        raise DecompositionError(
+            f"{name} gives other logits for the same image when it runs again: it is random "
+            f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
+        )
+    two = torch.cat([one, images[-1:].flip(-1)])
+    if len(images) > 1 or not _equal(alone, model(two.clone())[:1]):
+        raise DecompositionError(
+            f"{name} gives other logits for an image when another one is beside it: they part "
+            f"{_parting(model, one, images if len(images) > 1 else two)}; expected images that do "
+            "not influence each other (BatchNorm needs its running statistics)"
+        )
+
+
+def verify(model: nn.Module, net: nn.Module, images: Tensor, logits: Tensor) -> None:
+    """Compare a decomposition with its model on real images.
+
+    The greatest difference must stay under 1e-4 of the scale of the output, and the decisions must
+    be the same.
+
+    Args:
+        model: A private copy of the model, in evaluation mode.
+        net: Its decomposition, with the functional graph as `traced`.
+        images: A batch of images; the first is also compared alone.
+        logits: What the model makes of them.
+
+    Raises:
+        DecompositionError: Where they differ; the message names the first module that does.
+    """
+    for count in {len(images), 1}:
+        batch, expected = images[:count], logits[:count]
+        found = net(batch.clone())
+        if _equal(expected, found):
+            continue
+        walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
+        walker.run(batch.clone())
+        gap = float((expected - found).abs().max()) if expected.shape == found.shape else math.nan
+        raise DecompositionError(
+            "the parts do not compute what the model computes: they part "
+            f"{walker.place or 'where its modules are joined'}; the greatest difference of the "
+            f"logits is {gap:.2g}, their scale {float(expected.abs().max()):.2g}; "
+            "name the blocks by hand"
         )
 
 

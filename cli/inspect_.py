@@ -1,0 +1,155 @@
+"""`ensembles inspect`: the blocks of a network, and how many paths they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ensembles.cli.options import model_options
+from ensembles.cli.tables import aligned
+
+if TYPE_CHECKING:
+    from ensembles.decomposition import Decomposition
+
+__all__ = ["inspect"]
+
+_HEAD = ["block", "name", "kind", "shortcut", "in", "out", "layers", "parameters"]
+_BINS, _BAR, _TAIL = 20, 40, 0.0005
+
+
+@click.command("inspect")
+@model_options()
+@click.option(
+    "--image-size", type=int, metavar="PIXELS",
+    help="Height and width of the images. [default: the architecture's own]",
+)  # fmt: skip
+@click.option(
+    "--draw", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Draw the blocks with their shortcuts, as .png, .pdf or .svg.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def inspect(
+    *,
+    model: str,
+    checkpoint: str | None,
+    block_names: str | None,
+    block_kinds: str | None,
+    image_size: int | None,
+    draw: str | None,
+    as_json: bool,
+) -> None:
+    """Show the blocks of a network, the number of its paths, and how long they are.
+
+    No weights are needed: an architecture is enough. Shortcuts are the identity, fixed (no
+    parameters), scaled, a projection, or none; a star says that both roads begin after what they
+    share (the first BatchNorm and ReLU of a pre-activation block).
+    """
+    from ensembles.plots import FIGURES  # noqa: PLC0415
+    from ensembles.results import check_writable  # noqa: PLC0415
+    from ensembles.results.structure import describe  # noqa: PLC0415
+
+    if draw is not None:
+        check_writable(draw, FIGURES)
+    net = _open(model, checkpoint, image_size, block_names, block_kinds)
+    description = describe(net)
+    if as_json:
+        click.echo(json.dumps(description, indent=2))
+    else:
+        for line in _lines(description):
+            click.echo(line)
+    if draw is not None:
+        from ensembles.plots import save_figure  # noqa: PLC0415
+        from ensembles.plots.structure import draw_structure  # noqa: PLC0415
+
+        save_figure(draw_structure(net), draw)
+        click.echo(f"wrote {draw}", err=True)
+
+
+def _open(
+    model: str, checkpoint: str | None, size: int | None, names: str | None, kinds: str | None
+) -> Decomposition:
+    from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
+    from ensembles.results.structure import inspected  # noqa: PLC0415
+
+    network = None
+    if checkpoint is not None:
+        network, card = load(model, checkpoint)
+        model = card.architecture
+    wanted = kinds.split(",") if kinds is not None else None
+    return inspected(model, network, image_size=size, blocks=names, kinds=wanted)
+
+
+def _lines(net: dict[str, Any]) -> Iterator[str]:
+    shape = "x".join(map(str, net["input_shape"]))
+    yield (
+        f"{net['model']}: {len(net['blocks'])} blocks, {net['parameters']:,} parameters, images "
+        f"{shape}, {net['classes']} classes"
+    )
+    rows = [_cells(block) for block in net["blocks"]]
+    head = list(_HEAD)
+    if any(block["adapted"] for block in net["blocks"]):
+        head.append("when deleted")
+    yield from aligned(head, [row[: len(head)] for row in rows], ("block", "layers", "parameters"))
+    taken = {block["kind"] for block in net["blocks"]}
+    others = [f"{n} {kind}" for kind, n in net["found"].items() if kind not in taken]
+    if others:
+        yield f"also found, not taken as blocks: {', '.join(others)} (--block-kinds takes them)"
+    yield from _paths(net)
+
+
+def _cells(block: dict[str, Any]) -> list[str]:
+    layers = str(block["weight_layers"])
+    if block["shortcut_layers"]:
+        layers += f" | {block['shortcut_layers']}"
+    return [
+        str(block["block"]),
+        block["name"],
+        block["kind"],
+        block["shortcut"],
+        "x".join(map(str, block["in_shape"])),
+        "x".join(map(str, block["out_shape"])),
+        layers,
+        f"{block['parameters']:,}",
+        block["adapted"],
+    ]
+
+
+def _paths(net: dict[str, Any]) -> Iterator[str]:
+    choices = max(net["lengths"])
+    layers = list(net["graph_weight_layers"])
+    total = sum(net["graph_weight_layers"].values())
+    if choices:
+        yield f"paths through the blocks: 2^{choices} = {_number(net['paths'])}"
+        yield "  branches taken, and the share of all paths"
+        yield from _histogram(net["lengths"])
+    yield (
+        f"ways from the images to the logits, along every edge: {_number(total)}, "
+        f"of {layers[0]} to {layers[-1]} weight layers"
+    )
+
+
+def _number(count: int) -> str:
+    """An integer; rounded where it is long."""
+    digits = str(count)
+    return f"{count:,}" if len(digits) <= 24 else f"{digits[0]}.{digits[1:4]}e{len(digits) - 1}"
+
+
+def _histogram(lengths: dict[int, int]) -> Iterator[str]:
+    """Lines for the lengths that have at least 0.05 % of the paths, at most twenty."""
+    total = sum(lengths.values())
+    shares = {k: number / total for k, number in lengths.items() if number / total >= _TAIL}
+    first, last = min(shares), max(shares)
+    step = -(-(last - first + 1) // _BINS)
+    bins = {
+        low: sum(shares.get(k, 0.0) for k in range(low, low + step))
+        for low in range(first, last + 1, step)
+    }
+    width = len(f"{last}") * (1 if step == 1 else 2) + 1
+    for low, share in bins.items():
+        high = min(low + step - 1, last)
+        name = str(low) if low == high else f"{low}-{high}"
+        bar = "#" * round(_BAR * share / max(bins.values()))
+        yield f"  {name:>{width}}  {100 * share:5.2f} %  {bar}".rstrip()

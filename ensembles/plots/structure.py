@@ -1,0 +1,171 @@
+"""A network as stem, blocks with their shortcuts, and head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
+
+from ensembles.plots.style import GREY, INK, legend_above, paper_style
+
+if TYPE_CHECKING:
+    from ensembles.decomposition import Block, Decomposition
+
+__all__ = ["draw_structure"]
+
+_WIDTH = 6.75
+_FILLS = {"residual": "#0072b2", "dense": "#56b4e9", "parallel": "#e69f00", "plain": GREY}
+_ROW = 2.5  # height of a row, in widths of a block
+_OUT, _IN, _HIGH = 0.14, 0.86, 0.72  # where a branch leaves the line, joins it, and how high it is
+
+
+def draw_structure(net: Decomposition) -> Figure:
+    """Draw a network: the line is what remains when every branch is deleted.
+
+    Filled boxes are branches (or whole blocks, on the line, where there is no shortcut); hollow
+    ones belong to transitions, whose part of the line is dashed. A ring is an addition, a square a
+    concatenation, a diamond stands for weights between two blocks.
+
+    Args:
+        net: The decomposition.
+
+    Returns:
+        A figure two columns of a paper wide; its height follows the number of blocks.
+    """
+    columns = _columns(len(net))
+    rows = math.ceil(len(net) / columns)
+    scale = _WIDTH / (columns + 4.2)
+    with paper_style():
+        figure = Figure(
+            figsize=(_WIDTH, scale * (_ROW * (rows - 1) + 2.3) + 0.6), layout="constrained"
+        )
+        ax = figure.add_subplot()
+        ax.set_axis_off()
+        ax.set_aspect("equal")
+        ax.set_xlim(-2.1, columns + 2.1)
+        ax.set_ylim(-_ROW * (rows - 1) - 0.9, 1.4)
+        cell = 72 * scale  # points
+        size = min(7.0, max(4.5, 0.4 * cell))
+        _line(ax, columns, rows, len(net), min(size, 0.4 * cell))
+        for block, x, y in _places(net, columns):
+            _draw_block(ax, block, x, y)
+        _label(ax, net, columns, cell, size)
+        figure.suptitle(_title(net), x=0.02, ha="left", fontsize=8)
+        legend_above(ax, list(_handles(net)))
+    return figure
+
+
+def _columns(blocks: int) -> int:
+    """Blocks in a row: all of a few, 18 of some dozens, more where there are hundreds."""
+    if blocks <= 12:
+        return max(blocks, 6)
+    return max(9 if blocks <= 18 else 18, math.ceil(math.sqrt(4 * blocks)))
+
+
+def _places(net: Decomposition, columns: int) -> Iterator[tuple[Block, int, float]]:
+    for i, block in enumerate(net):
+        yield block, i % columns, -_ROW * (i // columns)
+
+
+def _line(ax: Axes, columns: int, rows: int, blocks: int, size: float) -> None:
+    """Stem, head, and how one row goes on in the next."""
+    last = (blocks - 1) % columns + 1
+    style: dict[str, Any] = {"color": INK, "linewidth": 0.8, "zorder": 1}
+    for row in range(rows):
+        y = -_ROW * row
+        end = last if row == rows - 1 else columns
+        ax.plot([-0.45, 0], [y, y], **style)
+        ax.plot([end, end + 0.45], [y, y], **style)
+        if row < rows - 1:
+            turn = y - 1.02
+            corners = [columns + 0.45, columns + 0.45, -0.45, -0.45]
+            ax.plot(
+                corners, [y, turn, turn, y - _ROW], **{**style, "color": GREY, "linewidth": 0.6}
+            )
+    for x, y, text in ((-1.25, 0, "stem"), (last + 1.25, -_ROW * (rows - 1), "head")):
+        ax.add_patch(_box(x, y, (1.6, 0.56), "white", INK))
+        ax.text(x, y, text, ha="center", va="center", fontsize=size)
+
+
+def _draw_block(ax: Axes, block: Block, x: float, y: float) -> None:
+    changes = block.is_transition
+    fill = _FILLS[block.kind]
+    face = "white" if changes else fill
+    if block.before is not None and any(True for _ in block.before.parameters()):
+        ax.plot(x, y, "D", color=INK, markersize=2.2, zorder=4)
+    edge: dict[str, Any] = {"color": INK, "linewidth": 0.8, "zorder": 1}
+    if block.has_shortcut:
+        dash = (0, (2, 1.2)) if changes else "-"
+        ax.plot([x, x + 1], [y, y], **edge, linestyle=dash)
+        top = y + _HIGH
+        ax.plot([x + _OUT, x + _OUT, x + _IN, x + _IN], [y, top, top, y], **edge)
+        ax.add_patch(_box(x + 0.5, top, (0.5, 0.4), face, fill))
+    elif block.kind == "parallel":
+        ax.plot([x, x + _OUT], [y, y], **edge)
+        ax.plot([x + _IN, x + 1], [y, y], **edge)
+        for step in (-0.4, 0, 0.4):
+            ends = [x + _OUT, x + _OUT, x + _IN, x + _IN]
+            ax.plot(ends, [y, y + step, y + step, y], **edge)
+            ax.add_patch(_box(x + 0.5, y + step, (0.42, 0.24), face, fill))
+    else:
+        ax.plot([x, x + 1], [y, y], **edge)
+        ax.add_patch(_box(x + 0.5, y, (0.6, 0.5), face, fill))
+    if block.kind == "residual":
+        ax.add_patch(Circle((x + _IN, y), 0.12, fc="white", ec=INK, lw=0.7, zorder=3))
+    elif block.kind in ("dense", "parallel"):
+        square = Rectangle((x + _IN - 0.1, y - 0.1), 0.2, 0.2, fc="white", ec=INK, lw=0.7, zorder=3)
+        ax.add_patch(square)
+
+
+def _box(x: float, y: float, size: tuple[float, float], face: str, edge: str) -> FancyBboxPatch:
+    width, height = size
+    corner = (x - width / 2, y - height / 2)
+    return FancyBboxPatch(
+        corner, width, height, boxstyle="round,pad=0,rounding_size=0.08", fc=face, ec=edge,
+        lw=0.8, zorder=2,
+    )  # fmt: skip
+
+
+def _label(ax: Axes, net: Decomposition, columns: int, cell: float, size: float) -> None:
+    """Numbers below the line; above the branches, the shapes where they change."""
+    every = 1 if cell > 2.4 * size else next(s for s in (5, 10, 20) if s * cell > 6 * size)
+    style: dict[str, Any] = {"va": "center", "color": INK, "fontsize": size}
+    shape, free = None, 0
+    for i, (block, x, y) in enumerate(_places(net, columns)):
+        if block.index == 1 or block.index % every == 0:
+            low = y - (0.74 if block.kind == "parallel" else 0.42)
+            ax.text(x + 0.5, low, str(block.index), ha="center", **style)
+        text = "x".join(map(str, block.out_shape))
+        if block.out_shape != shape and (i >= free or x == 0):
+            high = y + (1.12 if block.has_shortcut else 0.72)
+            ax.text(x + 0.25, high, text, ha="left", **style)
+            free = i + math.ceil(0.65 * size * (len(text) + 1) / cell)
+        shape = block.out_shape
+
+
+def _title(net: Decomposition) -> str:
+    kinds = {kind: sum(block.kind == kind for block in net) for kind in _FILLS}
+    parts = [f"{count} {kind}" for kind, count in kinds.items() if count]
+    choices = sum(block.has_shortcut for block in net)
+    text = f"{net.model_name}: {' and '.join(parts)} block{'s' if len(net) > 1 else ''}"
+    return f"{text}, 2^{choices} paths" if choices else text
+
+
+def _handles(net: Decomposition) -> Iterator[Patch | Line2D]:
+    for kind, fill in _FILLS.items():
+        if any(block.kind == kind for block in net):
+            yield Patch(facecolor=fill, edgecolor=fill, label=kind)
+    if net.transitions:
+        yield Patch(facecolor="white", edgecolor=INK, label="transition")
+    joins = {"o": ("residual",), "s": ("dense", "parallel")}
+    for marker, kinds in joins.items():
+        if any(block.kind in kinds for block in net):
+            label = "addition" if marker == "o" else "concatenation"
+            yield Line2D([], [], ls="", marker=marker, mfc="white", mec=INK, ms=4, label=label)
+    if any(b.before is not None and any(True for _ in b.before.parameters()) for b in net):
+        yield Line2D([], [], ls="", marker="D", color=INK, ms=2.2, label="weights between blocks")
