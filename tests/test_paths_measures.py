@@ -182,6 +182,17 @@ def test_an_image_that_the_network_is_sure_of_has_a_gradient() -> None:
     cotangent, exponent = head_cotangent(logits, torch.tensor([0]))
     assert float(cotangent.abs().max()) >= 1
     assert float(exponent[0]) == pytest.approx(-200 / math.log(2), abs=1)
+    _, exponent = head_cotangent(logits * 1e6, torch.tensor([0]))
+    assert float(exponent[0]) == pytest.approx(-2e8 / math.log(2), rel=1e-6)
+
+
+def test_the_derivative_of_the_loss_is_autograds() -> None:
+    logits = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+    (expected,) = torch.autograd.grad(loss, logits)
+    cotangent, exponent = head_cotangent(logits.detach(), labels)
+    assert torch.allclose(cotangent * torch.exp2(exponent)[:, None], expected, rtol=1e-12)
 
 
 def test_a_sum_that_misses_autograd_is_an_error() -> None:

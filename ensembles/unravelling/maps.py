@@ -89,7 +89,8 @@ class FunctionMap:
 
     def constant(self) -> Tensor:
         """The value less the first-order map of the activation."""
-        return self.value - self.push(self.x)
+        rest: Tensor = self.value - self.push(self.x)
+        return rest
 
 
 def check_differentiable(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:

@@ -11,6 +11,7 @@ and forward, with one contribution to the activation for each length::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,8 +31,8 @@ _GAP = 30.0
 def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The derivative of the cross-entropy of each single image by its logits, near 1.
 
-    It is computed in float64 without cancellation, so that images that the network is sure of
-    have a gradient too.
+    It is computed from logarithms, without cancellation, so that images that the network is sure
+    of have a gradient too.
 
     Args:
         logits: (N, classes).
@@ -42,14 +43,13 @@ def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         exponent of that power, (N,) float64.
     """
     wide = logits.to(torch.float64)
-    logp = torch.log_softmax(wide, 1)
-    gradient = logp.exp()
-    others = wide.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
-    missing = (others - wide.logsumexp(1)).exp()
-    gradient = gradient.scatter(1, labels[:, None], -missing[:, None])
-    size = gradient.abs().amax(1)
-    exponent = torch.where(size > 0, torch.floor(torch.log2(size)), torch.zeros_like(size))
-    return (gradient * torch.exp2(-exponent)[:, None]).to(logits.dtype), exponent
+    whole = wide.logsumexp(1, keepdim=True)
+    others = wide.scatter(1, labels[:, None], -torch.inf).logsumexp(1, keepdim=True)
+    sizes = wide.scatter(1, labels[:, None], others) - whole  # logarithms of p, and of 1 - p
+    exponent = torch.floor(sizes.amax(1) / math.log(2))
+    gradient = torch.exp(sizes - exponent[:, None] * math.log(2))
+    label = gradient.gather(1, labels[:, None])
+    return gradient.scatter(1, labels[:, None], -label).to(logits.dtype), exponent
 
 
 def backward(
