@@ -1,0 +1,112 @@
+"""Networks of torchvision, timm and our own: published numbers of blocks, and the table in docs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ensembles.decomposition import decompose
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def consistency():
+    """The benchmark that builds networks with cheap random weights."""
+    spec = importlib.util.spec_from_file_location("consistency", ROOT / "benchmarks/consistency.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    threads = torch.get_num_threads()
+    yield module
+    torch.set_num_threads(threads)
+    del sys.modules[spec.name]
+
+
+PUBLISHED = [
+    ("torchvision:resnet50", 64, {"residual": 16}, 4),
+    ("torchvision:resnet152", 64, {"residual": 50}, 4),
+    ("torchvision:wide_resnet50_2", 64, {"residual": 16}, 4),
+    ("torchvision:resnext50_32x4d", 64, {"residual": 16}, 4),
+    ("torchvision:vit_b_16", 32, {"residual": 24}, 0),
+    ("torchvision:convnext_tiny", 64, {"residual": 18}, 0),
+    ("torchvision:swin_t", 64, {"residual": 24}, 0),
+    ("torchvision:efficientnet_b0", 64, {"residual": 9}, 0),
+    ("torchvision:googlenet", 64, {"parallel": 9}, 6),
+    ("torchvision:inception_v3", 96, {"parallel": 11}, 5),
+    ("timm:legacy_xception", 64, {"residual": 12}, 4),
+    ("timm:inception_resnet_v2", 96, {"residual": 40}, 0),
+    ("timm:resnetv2_50", 64, {"residual": 16}, 4),
+    ("timm:mixer_b16_224", 32, {"residual": 24}, 0),
+    ("timm:vit_small_patch16_224", 32, {"residual": 24}, 0),
+    ("resnet20", 32, {"residual": 9}, 2),
+    ("resnet56", 32, {"residual": 27}, 2),
+    ("resnet110", 32, {"residual": 54}, 2),
+    ("preresnet110", 32, {"residual": 54}, 3),
+    ("preresnet164", 32, {"residual": 54}, 3),
+    ("vgg15", 32, {"plain": 15}, 2),
+]
+_SMALL = {
+    "torchvision:vit_b_16": {"image_size": 32},
+    "timm:mixer_b16_224": {"img_size": 32},
+    "timm:vit_small_patch16_224": {"img_size": 32},
+}
+
+
+@pytest.mark.parametrize(("name", "size", "kinds", "transitions"), PUBLISHED, ids=str)
+def test_published_numbers_of_blocks(consistency, name, size, kinds, transitions):
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    arguments = _SMALL.get(name, {})
+    row = consistency.examine("", name, size, **arguments)
+    assert not row.problem
+    assert (row.kinds, row.transitions) == (kinds, transitions)
+    assert row.deletable == sum(kinds.values())
+
+
+def test_vgg16_has_no_shortcut_and_sixteen_plain_blocks(consistency):
+    model = consistency.cheaply("torchvision:vgg16")
+    net = decompose(model, torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    layers = [type(model.get_submodule(block.name)) for block in net]
+    assert layers == [torch.nn.Conv2d] * 13 + [torch.nn.Linear] * 3
+    assert net.found == {"plain": 16}
+    assert all(block.deletable for block in net)
+
+
+@pytest.mark.slow
+def test_the_deepest_network(consistency):
+    row = consistency.examine("", "resnet1202", 8)
+    assert not row.problem and row.kinds == {"residual": 600}
+
+
+def documented(library, budget):
+    """Rows of the table in docs for networks with at most so many million parameters."""
+    text = (ROOT / "docs/decomposition.md").read_text()
+    part = text.partition(f"<!-- {library}: begin -->")[2].partition(f"<!-- {library}: end -->")[0]
+    rows = re.findall(
+        r"^\| (?:\w+ \| )?(\w+) \| ([\d.]+) \| (\d+) \| (.+?) \| (\d+) \|", part, re.M
+    )
+    assert rows
+    return [
+        (f"{library}:{name}", int(size), blocks, int(transitions))
+        for name, million, size, blocks, transitions in rows
+        if float(million) <= budget and int(size) < 224
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("library", "budget"), [("torchvision", 12), ("timm", 12)])
+def test_the_table_in_docs(consistency, library, budget):
+    pytest.importorskip(library)
+    rows = documented(library, budget)
+    assert len(rows) > 20
+    for name, size, blocks, transitions in rows:
+        row = consistency.examine("", name, size)
+        found = row.problem or " + ".join(f"{n} {kind}" for kind, n in row.kinds.items())
+        assert found == blocks.removeprefix("**no**: "), name
+        assert row.transitions == transitions, name
