@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from ensembles.decomposition import decompose
+from ensembles.errors import DecompositionError
 
 
 def random_images(count=4, shape=(3, 8, 8), seed=0):
@@ -243,7 +244,9 @@ class FourFold(nn.Module):
 
 
 def test_another_graph_for_each_batch_size_is_said():
-    with pytest.raises(Exception, match=r"FourFold does other operations for three images than"):
+    with pytest.raises(
+        DecompositionError, match=r"FourFold does other operations for three images than"
+    ):
         decompose(seeded(FourFold), random_images(4, (4,)))
 
 
@@ -271,7 +274,12 @@ def _gate(x: torch.Tensor) -> torch.Tensor:
 def test_a_compiled_function_within():
     model = seeded(ScriptedPart)
     images = random_images()
-    net = decompose(model, images)
+    try:
+        net = decompose(model, images)
+    except DecompositionError as error:  # exporters before torch 2.9 may take it for a constant
+        assert "ScriptedPart cannot be traced: a tensor is made by an operation" in str(error)
+        assert tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9)
+        return
     assert [block.kind for block in net] == ["residual"]
     torch.testing.assert_close(net(images), model(images))
 

@@ -80,7 +80,8 @@ class Recorder(TorchFunctionMode):
         self.constants: dict[str, Tensor] = {}
         self.scopes = [""]
         self._known: dict[int, _Known] = {}
-        self._names = {id(tensor): name for name, tensor in _registered(model)}
+        self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        self._names = {id(tensor): name for name, tensor in self._registered.items()}
         self._leaf: nn.Module | None = None
         self._call: tuple[Any, Any] = ((), {})
 
@@ -236,6 +237,11 @@ class Recorder(TorchFunctionMode):
         self._remember(tensor, again, known.source)
         return again
 
+    def tensor(self, node: fx.Node) -> Tensor:
+        """The weight, buffer or constant that a node fetches."""
+        name = str(node.target)
+        return self.constants[name] if name in self.constants else self._registered[name]
+
     def _outside(self, tensor: Tensor) -> fx.Node:
         """A weight, a buffer, or a constant."""
         name = self._names.get(id(tensor))
@@ -246,11 +252,6 @@ class Recorder(TorchFunctionMode):
         node.meta["scope"] = self.scopes[-1]
         self._remember(tensor, node)
         return node
-
-
-def _registered(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
 
 
 def _is_leaf(module: nn.Module) -> bool:

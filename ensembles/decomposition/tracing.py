@@ -49,8 +49,7 @@ def trace(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[str, 
     except UnfollowableError as error:
         first = str(error)
     try:
-        program = _exported(model, two)
-        return merge(_replayed(program, two), _replayed(program, three))
+        return merge(*(_replayed(_exported(model, images), images) for images in (two, three)))
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
             f"{type(model).__name__} cannot be traced: {first}; torch.export says "
@@ -68,11 +67,11 @@ def _recorded(model: nn.Module, images: Tensor) -> Recorder:
     return recorder
 
 
-def _exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
-    batch = torch.export.Dim.AUTO if hasattr(torch.export.Dim, "AUTO") else torch.export.Dim("b")
+def _exported(model: nn.Module, images: Tensor) -> fx.GraphModule:
+    """Export a model for one number of images; its graph then holds pure operations alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+        program = torch.export.export(model, (images,), strict=False)
         module = program.run_decompositions({}).module()
     assert isinstance(module, fx.GraphModule)
     return module
