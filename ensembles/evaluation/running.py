@@ -24,7 +24,7 @@ from ensembles.progress import Progress
 __all__ = ["EngineName", "check_lesions", "default_batch_size", "evaluate"]
 
 EngineName = Literal["shared", "direct"]
-_ACTIVATION_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20, "mps": 128 << 20}
+_ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
 
 
 def evaluate(
@@ -121,7 +121,7 @@ def check_lesions(net: Decomposition, lesions: Sequence[Lesion]) -> None:
 def default_batch_size(net: Decomposition, device: torch.device) -> int:
     """As many images as keep the widest activation between blocks to some megabytes."""
     widest = max(_numel(shape) for block in net for shape in (block.in_shape, block.out_shape))
-    size = _ACTIVATION_BYTES.get(device.type, 16 << 20) // (4 * widest)
+    size = _ACTIVATION_BYTES.get(device.type, 4 << 20) // (4 * widest)
     return int(min(max(size, 1), 2000))
 
 
