@@ -380,6 +380,44 @@ def test_vectors_instead_of_images():
     assert net.names == ("a", "b") and net.input_shape == (6,)
 
 
+def test_within_inference_mode():
+    model = build([("post", 6, 1), ("post", 8, 2)])
+    images, _ = images_for(model, 4)
+    with torch.inference_mode():
+        net = decompose(model, images * 1)
+        assert torch.equal(net(images), decompose(model, images)(images))
+    assert not any(weight.is_inference() for weight in net.parameters())
+
+
+class Windows(nn.Module):
+    """Four windows of an image lie in the dimension of images; attention runs in each."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.mix, self.last = conv(3, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.head = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        x = self.patch(x).unflatten(2, (2, 4)).unflatten(4, (2, 4))
+        x = x.permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, 4)
+        x = x + torch.relu(self.mix(x))
+        x = self.last(x).relu()
+        return self.head(x.reshape(-1, 64, 4).mean(1))
+
+
+def test_several_entries_for_one_image():
+    model = seeded(Windows)
+    images = random_images(5)
+    net = decompose(model, images, kinds=["residual", "plain"])
+    block = net.block(2)
+    assert (block.name, block.kind) == ("mix", "residual")
+    assert block.in_shape == block.out_shape == (4, 16, 4)
+    assert [b.deletable for b in net] == [True] * 4
+    torch.testing.assert_close(net(images), model(images))
+    x = block.before(net.block(1)(net.stem(images)))
+    assert torch.equal(block.deleted(x), x) and x.shape == (20, 16, 4)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_decomposition_moves_between_devices():

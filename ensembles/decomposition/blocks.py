@@ -35,6 +35,7 @@ class Block(nn.Module):
         weight_layers: Weight layers on the longest road of the branch.
         shortcut_layers: Weight layers on the shortcut.
         aligned: Whether branch and shortcut have one shape, so that neither is broadcast.
+        width: Channels of the concatenation; dense blocks only.
         adapter: What takes the block's place when it is deleted; residual and dense blocks keep
             their shortcut instead.
     """
@@ -54,6 +55,7 @@ class Block(nn.Module):
         adapter: Adapter | None = None,
         layers: tuple[int, int] = (0, 0),
         aligned: bool = False,
+        width: int = 0,
     ) -> None:
         super().__init__()
         self.index, self.name, self.kind = index, name, kind
@@ -63,6 +65,7 @@ class Block(nn.Module):
         self.shortcut, self.post = shortcut, post
         self.adapter = adapter
         self.aligned = aligned
+        self.width = width
 
     @property
     def is_transition(self) -> bool:
@@ -147,8 +150,8 @@ class Block(nn.Module):
     def on_shortcut(self, x: Tensor) -> Tensor:
         """What the shortcut adds to the block's sum, from the value after `pre`."""
         if self.kind == "dense":
-            missing = self.out_shape[0] - x.shape[1]
-            return torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], 1)
+            zeros = x.new_zeros(len(x), self.width - x.shape[1], *x.shape[2:])
+            return torch.cat([x, zeros], 1)
         out: Tensor = x if self.shortcut is None else self.shortcut(x)
         return out
 

@@ -65,9 +65,8 @@ def decompose(
             "(images, channels, height, width)"
         )
     check_finite(model)
-    twin = private_copy(model)
-    example = example.detach()
-    with exact_attention(), full_precision(), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), exact_attention(), full_precision():
+        twin, example = private_copy(model), example.detach().clone()
         logits = check_logits(twin, example)
         check_independence(twin, example, logits)
         traced, sizes = trace(twin, example)
@@ -148,6 +147,7 @@ def _block(
         branch=branch,
         post=_between(graph, core.exit, exit_, "Post"),
         aligned=core.aligned,
+        width=graph.sizes[core.exit.name].rest[0] if core.kind == "dense" else 0,
         layers=(
             _depth(graph, core.branches, core.entry),
             _depth(graph, core.shortcut, core.entry),
@@ -189,7 +189,8 @@ def _adapter(
     graph: Graph, entry: fx.Node, exit_: fx.Node, shapes: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> Adapter | None:
     old, new = shapes
-    if old == new or len(old) != len(new):
+    alone = all(graph.sizes[node.name].batch == (0, 1) for node in (entry, exit_))
+    if old == new or len(old) != len(new) or not alone:
         return None
     return Adapter(old, new, _channel_dimension(graph, entry, exit_, len(old)))
 

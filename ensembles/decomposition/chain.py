@@ -6,7 +6,7 @@ single-entry, single-exit segments (Lengauer and Tarjan 1979; networkx computes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,6 +66,7 @@ class Graph:
         self.input = next(node for node in nodes if node.op == "placeholder")
         ends = [node for node in nodes if node.op == "output"]
         self.output = ends[0].args[0]
+        self._weights: dict[fx.Node, list[Tensor]] = {}
         if not isinstance(self.output, fx.Node):
             raise DecompositionError("the model returns a constant; expected logits")
 
@@ -91,17 +92,20 @@ class Graph:
 
     def weights(self, node: fx.Node) -> list[Tensor]:
         """The parameters that a node uses, as they are or computed with."""
+        if node not in self._weights:
+            self._weights[node] = list(self._used(node))
+        return self._weights[node]
+
+    def _used(self, node: fx.Node) -> Iterator[Tensor]:
         if node.op == "call_module":
-            return list(self.traced.get_submodule(str(node.target)).parameters())
-        found: list[Tensor] = []
+            yield from self.traced.get_submodule(str(node.target)).parameters()
+        elif node.op == "get_attr":
+            value = _attribute(self.traced, str(node.target))
+            if isinstance(value, nn.Parameter):
+                yield value
         for source in node.all_input_nodes:
-            if source.op == "get_attr":
-                value = _attribute(self.traced, str(source.target))
-                if isinstance(value, nn.Parameter):
-                    found.append(value)
-            elif source not in self.active:
-                found.extend(self.weights(source))
-        return found
+            if source not in self.active:
+                yield from self.weights(source)
 
     def is_weight_layer(self, node: fx.Node) -> bool:
         """Whether a node is a convolution, a linear layer or attention: a weight with a matrix."""

@@ -129,7 +129,7 @@ class _Cut:
     def _blank(self, node: fx.Node) -> fx.Node:
         sizes = self.source.sizes[node.name]
         x = self.placed[self.entry]
-        return self.graph.call_function(blank, (x, self.batch, sizes.batch, *sizes.shape))
+        return self.graph.call_function(blank, (x, self.batch, sizes.batch, *sizes.rest))
 
     def _needed(self, end: fx.Node) -> list[fx.Node]:
         """What must be placed before an end and has not been, in order."""

@@ -25,7 +25,16 @@ class Sizes:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape without its batch dimension (without the first one where none varies)."""
+        """The values of one image: the shape without the dimension of images.
+
+        Where an image has several entries there (windows), their number comes first.
+        """
+        entries = self.batch[1] if self.batch is not None else 1
+        return self.rest if entries == 1 else (entries, *self.rest)
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The shape without the dimension of images (without the first one where none varies)."""
         batch = (self._varying or [0])[0]
         return tuple(size for d, size in enumerate(self.two or ()) if d != batch)
 
