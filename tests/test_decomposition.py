@@ -142,6 +142,32 @@ def test_where_the_shape_changes_a_fixed_map_stands_in(kind, channels, stride):
     assert net.block(index).is_transition
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "text"),
+    [
+        (nn.Conv1d(4, 6, 3, 2, 1), (4, 8), "4 -> 6 channels, 8 -> 4"),
+        (nn.Conv3d(4, 3, 1), (4, 2, 2, 2), "4 -> 3 channels"),
+        (nn.Linear(8, 5), (4, 8), "8 -> 5 channels"),
+        (nn.Linear(8, 5), (2, 2, 8), "8 -> 5 channels"),
+        (nn.Linear(8, 5), (8,), "8 -> 5 channels"),
+    ],
+)
+def test_which_dimension_holds_the_channels(layer, shape, text):
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+            self.head = nn.Linear(self.layer(torch.zeros(1, *shape)).numel(), CLASSES)
+
+        def forward(self, x):
+            return self.head(self.layer(x).flatten(1))
+
+    images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    block = decompose(Around(), images).block(1)
+    assert block.adaptation == text
+    assert block.deleted(images).shape[1:] == block.out_shape
+
+
 def test_transitions_of_both_residual_forms():
     model = build([("post", 6, 1), ("post", 8, 2), ("pre", 8, 1), ("pre", 9, 1), ("pre", 9, 2)])
     net, _ = taken_apart(model)

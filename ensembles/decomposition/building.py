@@ -196,11 +196,7 @@ def _adapter(
 
 
 def _channel_dimension(graph: Graph, entry: fx.Node, exit_: fx.Node, rank: int) -> int:
-    """Channels come first in images, last in tokens and where the last weight is a linear layer."""
-    if rank != 3:
-        return rank - 1
-    layers = [node for node in graph.cone(exit_, entry) if graph.is_weight_layer(node)]
-    last = max(layers, key=graph.order.__getitem__, default=None)
-    if last is None:
-        return 0
-    return 0 if any(weight.ndim > 2 for weight in graph.weights(last)) else 2
+    """Channels come first where a convolution made the tensor, last where linear layers did."""
+    inside = graph.cone(exit_, entry)
+    convolved = any(weight.ndim == rank + 1 for node in inside for weight in graph.weights(node))
+    return 0 if rank > 1 and convolved else rank - 1
