@@ -3,8 +3,8 @@
     python benchmarks/consistency.py --write
 
 Each network gets random weights and is taken apart on a small batch; its parts must compute what
-it computes. A worker examines them one after another on one thread; one that takes too long is
-ended and reported. `--write` puts the tables into docs/decomposition.md.
+it computes. A worker examines them one after another on one thread, each for a
+limited time of computing. `--write` puts the tables into docs/decomposition.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import logging
 import multiprocessing
 import re
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -182,11 +183,17 @@ def examine(family: str, name: str, size: int | None = None, **arguments: Any) -
     return row
 
 
-def serve(pipe: Connection) -> None:
+def serve(pipe: Connection, limit: float) -> None:
     """Examine what comes through a pipe (runs in a process of its own)."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"more than {limit:g} s of computing")
+
+    signal.signal(signal.SIGPROF, stop)
     while (job := pipe.recv()) is not None:
+        signal.setitimer(signal.ITIMER_PROF, limit)
         pipe.send(examine(*job))
 
 
@@ -202,19 +209,16 @@ class Worker:
         if self.process is None:
             context = multiprocessing.get_context("spawn")
             self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=serve, args=(theirs,), daemon=True)
+            self.process = context.Process(target=serve, args=(theirs, self.limit), daemon=True)
             self.process.start()
             theirs.close()
         try:
             self.pipe.send((family, name))
-            if self.pipe.poll(self.limit):
-                found: Row = self.pipe.recv()
-                return found
-            problem = f"more than {self.limit:g} s"
+            found: Row = self.pipe.recv()
+            return found
         except (EOFError, BrokenPipeError):
-            problem = "the process ended (out of memory?)"
-        self.close()
-        return Row(family, name, problem=problem)
+            self.close()
+            return Row(family, name, problem="the process ended (out of memory?)")
 
     def close(self) -> None:
         """End the process."""
@@ -283,7 +287,9 @@ def main() -> None:
     parser.add_argument("--library", choices=["torchvision", "timm"], help="default: both")
     parser.add_argument("--models", nargs="*", help="only these")
     parser.add_argument("--prefixes", action="store_true", help="more of timm; never written")
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds for a network")
+    parser.add_argument(
+        "--limit", type=float, default=600.0, help="seconds of computing for a network"
+    )
     parser.add_argument("--write", action="store_true", help="into docs/decomposition.md")
     arguments = parser.parse_args()
     sources: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {

@@ -110,3 +110,9 @@ def test_the_table_in_docs(consistency, library, budget):
         found = row.problem or " + ".join(f"{n} {kind}" for kind, n in row.kinds.items())
         assert found == blocks.removeprefix("**no**: "), name
         assert row.transitions == transitions, name
+
+
+def test_the_example_in_docs(capsys):
+    text = (ROOT / "docs/decomposition.md").read_text()
+    exec(compile(text.split("```python\n")[1].split("```")[0], "docs/decomposition.md", "exec"), {})
+    assert capsys.readouterr().out == "9 layer2.0 (4, 7)\n"

@@ -292,3 +292,20 @@ def test_a_norm_without_statistics_for_one_image_is_fine(images):
     net = decompose(model.eval(), images)
     assert [block.kind for block in net] == ["residual"]
     torch.testing.assert_close(net(images), model(images))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_models_that_are_no_python_any_more(images):
+    model = build([("twice", 0, 1)])
+    text = refused(DecompositionError, torch.jit.trace(model, images), images)
+    assert "compiled by TorchScript, which hides its modules; pass the model that it was" in text
+    fixed = torch.export.export(model, (images,)).module()
+    assert "input of shape (1, 3, 8, 8): " in refused(DecompositionError, fixed, images)
+
+
+def test_weights_without_values(images):
+    model = build([("twice", 0, 1)])
+    text = refused(ModelError, model.to("meta"), images)
+    assert text == "stem.0.weight has no values yet; expected an initialised model"
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES))
+    assert "1.weight has no values yet" in refused(ModelError, lazy, images)

@@ -284,6 +284,16 @@ def test_a_compiled_function_within():
     torch.testing.assert_close(net(images), model(images))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_module_within():
+    model = build([("post", 6, 1), ("plain", 6, 1), ("post", 6, 1)])
+    model.blocks[1] = torch.jit.trace(model.blocks[1], torch.zeros(1, 6, 8, 8))
+    images, _ = images_for(model, 3)
+    net = decompose(model, images)
+    assert [block.kind for block in net] == ["residual"] * 2
+    torch.testing.assert_close(net(images), model(images))
+
+
 @pytest.mark.parametrize("plan", [[("post", 6, 1), ("pre", 8, 2)], [("attention", 0, 1)]])
 def test_double_precision(plan):
     model = build(plan).double()

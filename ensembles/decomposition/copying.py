@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
@@ -13,7 +14,7 @@ from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from ensembles.errors import DecompositionError
 
-__all__ = ["private_copy"]
+__all__ = ["Sealed", "private_copy"]
 
 _HOOKS = (
     "_forward_hooks",
@@ -33,9 +34,14 @@ def private_copy(model: nn.Module) -> nn.Module:
     pruning) become plain weights with the values that they have in evaluation mode.
 
     Raises:
-        DecompositionError: If the model cannot be copied.
+        DecompositionError: If the model cannot be copied, or TorchScript hides what it does.
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    if isinstance(model, torch.jit.ScriptModule):
+        raise DecompositionError(
+            "the model is compiled by TorchScript, which hides its modules; "
+            "pass the model that it was made from"
+        )
     try:
         twin = copy.deepcopy(model, _replacements(model))
     except Exception as error:  # user classes may define their own copying
@@ -44,11 +50,35 @@ def private_copy(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} cannot be copied ({reason}); "
             "pass a model whose tensors are all parameters or buffers"
         ) from error
-    twin.eval().requires_grad_(False)
+    twin.eval()
+    _seal(twin)
     for module in twin.modules():
-        _make_weights_plain(module)
+        if not isinstance(module, torch.jit.ScriptModule):
+            _make_weights_plain(module)
+    for weight in twin.parameters():
+        weight.requires_grad_(False)
     _split_fused_norms(twin)
     return twin
+
+
+class Sealed(nn.Module):
+    """A module that TorchScript has compiled, seen from outside as one layer."""
+
+    def __init__(self, compiled: nn.Module) -> None:
+        super().__init__()
+        self.compiled = compiled
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
+        return self.compiled(*args, **kwargs)
+
+
+def _seal(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, torch.jit.ScriptModule):
+            setattr(module, name, Sealed(child).eval())
+        else:
+            _seal(child)
 
 
 def _replacements(model: nn.Module) -> dict[int, Any]:
@@ -80,8 +110,6 @@ def _make_weights_plain(module: nn.Module) -> None:
             prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     if parametrize.is_parametrized(module):
         _drop_parametrizations(module)
-    for weight in module.parameters(recurse=False):
-        weight.requires_grad_(False)
 
 
 def _drop_parametrizations(module: nn.Module) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
+from ensembles.decomposition.copying import Sealed
 from ensembles.errors import DecompositionError
 
 __all__ = ["Recorder", "UnfollowableError", "assigned"]
@@ -116,6 +117,8 @@ class Recorder(TorchFunctionMode):
 
     def _hooks(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
         for name, module in self.model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # takes no hooks; what seals it does
 
             def enter(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
                 with torch._C.DisableTorchFunction():
@@ -256,7 +259,7 @@ class Recorder(TorchFunctionMode):
 
 def _is_leaf(module: nn.Module) -> bool:
     """Whether a module is taken whole: torch's own layers, but for those made of others."""
-    if isinstance(module, (nn.MultiheadAttention, torch.jit.ScriptModule)):
+    if isinstance(module, (nn.MultiheadAttention, Sealed)):
         return True
     own = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
     own = own and not isinstance(module, nn.Sequential)

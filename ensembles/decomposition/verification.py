@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 
 from ensembles.errors import DecompositionError, ModelError
 
@@ -30,7 +31,7 @@ def full_precision() -> Iterator[None]:
 
 
 def check_finite(model: nn.Module) -> None:
-    """Refuse a model with weights or statistics that are not finite.
+    """Refuse a model with weights or statistics that are missing or not finite.
 
     Other buffers may hold infinities, as masks and bounds do, but nothing that is no number.
 
@@ -38,6 +39,8 @@ def check_finite(model: nn.Module) -> None:
         ModelError: Naming the first such tensor.
     """
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta or is_lazy(tensor):
+            raise ModelError(f"{name} has no values yet; expected an initialised model")
         if not tensor.is_floating_point():
             continue
         free = not isinstance(tensor, nn.Parameter) and "running_" not in name
@@ -59,18 +62,11 @@ def check_logits(model: nn.Module, images: Tensor) -> Tensor:
         DecompositionError: If it does not take the images, or returns something else.
         ModelError: If its logits are not finite.
     """
-    name = type(model).__name__
-    try:
-        out = model(images.clone())
-    except Exception as error:  # the user's code runs here
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DecompositionError(
-            f"{name} does not accept an input of shape {tuple(images.shape)}: {reason[:200]}"
-        ) from error
+    out = _run(model, images)
     if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images):
         shape = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else ""
         raise DecompositionError(
-            f"{name} returns {shape or f'a {type(out).__name__}'}; "
+            f"{type(model).__name__} returns {shape or f'a {type(out).__name__}'}; "
             f"expected logits of shape ({len(images)}, classes)"
         )
     bad = int((~out.isfinite()).any(-1).sum())
@@ -80,6 +76,17 @@ def check_logits(model: nn.Module, images: Tensor) -> Tensor:
             "check the weights and the normalisation of the images"
         )
     return out
+
+
+def _run(model: nn.Module, images: Tensor) -> Any:
+    try:
+        return model(images.clone())
+    except Exception as error:  # the user's code runs here
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DecompositionError(
+            f"{type(model).__name__} does not accept an input of shape {tuple(images.shape)}: "
+            f"{reason[:200]}"
+        ) from error
 
 
 def check_independence(model: nn.Module, images: Tensor, logits: Tensor) -> None:
@@ -94,16 +101,16 @@ def check_independence(model: nn.Module, images: Tensor, logits: Tensor) -> None
         DecompositionError: The message names the module where the outputs part.
     """
     name, one = type(model).__name__, images[:1]
-    alone = model(one.clone())
+    alone = _run(model, one)
     if len(images) > 1 and _equal(alone, logits[:1]):
         return
-    if not _equal(alone, model(one.clone())):
+    if not _equal(alone, _run(model, one)):
         raise DecompositionError(
             f"{name} gives other logits for the same image when it runs again: it is random "
             f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
         )
     two = torch.cat([one, images[-1:].flip(-1)])
-    if len(images) > 1 or not _equal(alone, model(two.clone())[:1]):
+    if len(images) > 1 or not _equal(alone, _run(model, two)[:1]):
         raise DecompositionError(
             f"{name} gives other logits for an image when another one is beside it: they part "
             f"{_parting(model, one, images if len(images) > 1 else two)}; expected images that do "
@@ -183,7 +190,7 @@ class _Calls:
         handles = [
             handle
             for name, module in model.named_modules()
-            if name
+            if name and not isinstance(module, torch.jit.ScriptModule)
             for handle in (
                 module.register_forward_pre_hook(found._enter),
                 module.register_forward_hook(found._leave(name)),
