@@ -28,11 +28,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ensembles.data import dataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.models.resnet import CifarResNet
-from ensembles.unravelling.gradients import GradientSource, coherent
-from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.running import measure_gradients
-from ensembles.unravelling.spectra import forward
+from ensembles.unravelling.running import GradientMeasures, measure_gradients, measure_logits
 
 INPUT = Place("input")
 _WEIGHTS = Path(__file__).parents[1] / "checkpoints" / "weights" / "resnet110-digits.safetensors"
@@ -71,13 +68,12 @@ def folded(model: nn.Module) -> nn.Module:
 
 def gradient(net: Decomposition, images: Tensor, labels: Tensor) -> None:
     """The whole exact gradient spectrum, with its check against autograd."""
-    coherent(GradientSource.of(net, Linearizer(net).at(images), labels), [INPUT])
+    measure_gradients(net, [(images, labels)], [INPUT], exact=True, signs=0, samples=0)
 
 
-def logits(net: Decomposition, images: Tensor) -> None:
-    """The whole exact logit spectrum."""
-    with torch.no_grad():
-        forward(Linearizer(net).at(images))
+def logits(net: Decomposition, images: Tensor, labels: Tensor) -> None:
+    """The whole exact logit spectrum, with its check against the network's logits."""
+    measure_logits(net, [(images, labels)])
 
 
 def exact_against_forward(rounds: int, blocks: int = 54, count: int = 32) -> list[str]:
@@ -94,7 +90,7 @@ def exact_against_forward(rounds: int, blocks: int = 54, count: int = 32) -> lis
             passes = [seconds(lambda: fast(last)) for _ in range(7)]
         times["forward"].append(statistics.median(passes))
         times["gradient"].append(seconds(lambda: gradient(net, images, labels)))
-        times["logits"].append(seconds(lambda: logits(net, images)))
+        times["logits"].append(seconds(lambda: logits(net, images, labels)))
     lines = [f"  folded forward pass: {spread(times['forward'])}"]
     for name in ("gradient", "logits"):
         ratio = [a / b / unit for a, b in zip(times[name], times["forward"], strict=True)]
@@ -227,17 +223,23 @@ def deep() -> None:
     model = network(1202)
     images, labels = torch.randn(4, 3, 32, 32), torch.arange(4)
     net = decompose(model, images[:2])
-    source = GradientSource.of(net, Linearizer(net).at(images), labels)
-    found: list[tuple[dict[Place, Tensor], float]] = []
-    back = seconds(lambda: found.append(coherent(source, [INPUT])))
-    ahead = seconds(lambda: logits(net, images))
-    norms, error = found[0]
+    batch = [(images, labels)]
+    found: list[tuple[dict[Place, GradientMeasures], float]] = []
+    back = seconds(
+        lambda: found.append(measure_gradients(net, batch, [INPUT], exact=True, signs=0, samples=0))
+    )
+    ahead = seconds(lambda: logits(net, images, labels))
+    measures, error = found[0]
+    norms = measures[INPUT].coherent
+    assert norms is not None
+    finite = norms[torch.isfinite(norms)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    low, high = float(norms[INPUT].min()), float(norms[INPUT].max())
+    low, high = float(finite.min()), float(finite.max())
     print(
         f"  resnet1202, 4 images: gradient {back:.0f} s, logits {ahead:.0f} s, greatest memory "
-        f"{peak:.1f} GiB; norms from 2^{low:.0f} to 2^{high:.0f}, zeros: "
-        f"{int(torch.isneginf(norms[INPUT]).sum())}; the sum differs by {error:.1e}"
+        f"{peak:.1f} GiB; norms from 2^{low:.0f} to 2^{high:.0f}; of {norms.numel()}, "
+        f"{int(torch.isneginf(norms).sum())} are nought, as every road of that length meets a dead "
+        f"ReLU; the sum differs by {error:.1e}"
     )
 
 

@@ -234,3 +234,21 @@ def test_a_block_that_is_not_differentiable_is_named() -> None:
         measure_gradients(
             net, [(images, torch.tensor([0, 1]))], [INPUT], exact=True, signs=0, samples=0
         )
+
+
+def test_results_do_not_depend_on_threads_or_batches() -> None:
+    net, images, labels = subject()
+    found = []
+    for threads, cut in ((1, 3), (2, 3), (1, 1)):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            batches = [(images[i : i + cut], labels[i : i + cut]) for i in range(0, 3, cut)]
+            measured, _ = measure_gradients(net, batches, [INPUT], exact=True, signs=3, samples=6)
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        found.append(measured[INPUT])
+    for other in found[1:]:
+        for name in ("coherent", "signed", "sampled"):
+            assert torch.allclose(getattr(found[0], name), getattr(other, name), atol=1e-9)

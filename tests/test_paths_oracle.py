@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.oracle import path_gradients, path_logits
-from ensembles.unravelling.running import differentiable
+from ensembles.unravelling.parallel import differentiable
 from ensembles.unravelling.spectra import backward, forward, head_cotangent
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

@@ -299,7 +299,8 @@ def _ready(
     """The network and the images on their device, in batches that fit in memory."""
     ready = prepared(net, device, chosen.precision)
     dtype = torch.float64 if chosen.precision == "fp64" else torch.float32
-    size = min(64, batch_size(net, chosen.memory, chosen.precision))
+    at_once = torch.get_num_threads() if device.type == "cpu" else 1
+    size = min(64, batch_size(net, chosen.memory / at_once, chosen.precision))
     parts = [
         (images.to(device, dtype), labels.to(device))
         for images, labels in _read(data, chosen.images or _IMAGES[chosen.direction], size)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.tracing import exact_attention
 from ensembles.errors import PathError
 from ensembles.unravelling.checking import check_logits
 from ensembles.unravelling.gradients import GradientSource, coherent, sampled, signed
 from ensembles.unravelling.guiding import branch_factors
 from ensembles.unravelling.linearized import Engine, Linearizer
+from ensembles.unravelling.parallel import in_parallel, workers
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.sampling import draw_paths
 from ensembles.unravelling.spectra import forward
@@ -89,13 +87,6 @@ def prepared(net: Decomposition, device: torch.device, precision: str) -> Decomp
     if all(t.device == device and t.dtype == dtype for t in tensors):
         return net
     return copy.deepcopy(net).to(device=device, dtype=dtype)
-
-
-@contextmanager
-def differentiable() -> Iterator[None]:
-    """Use forms of attention that have derivatives in both directions."""
-    with exact_attention(), sdpa_kernel(SDPBackend.MATH):
-        yield
 
 
 def with_batch_statistics(net: Decomposition, images: Tensor) -> Decomposition:
@@ -190,38 +181,52 @@ def measure_gradients(
     """
     linearizer = Linearizer(net, engine)
     count = sum(len(labels) for _, labels in batches)
-    per_image = -(-samples // count)
+    draws = -(-samples // count)
+    share = memory / workers(batches)
+
+    def work(start: int, images: Tensor, labels: Tensor) -> _Measured:
+        _check_labels(labels, net.num_classes)
+        source = GradientSource.of(net, linearizer.at(images), labels)
+        found = {place: GradientMeasures() for place in places}
+        error = 0.0
+        if exact:
+            norms, error = coherent(source, places)
+            for place in places:
+                found[place].coherent = norms[place].cpu()
+        if signs:
+            drawn = _signs(source, signs, seed, start)
+            for place, value in _signed(source, places, drawn, share).items():
+                found[place].signed = value.cpu()
+        if samples:
+            for place in places:
+                found[place].sampled, found[place].weights = _sampled(
+                    source, place, draws, weighted, (seed, start)
+                )
+        return found, error
+
+    done = in_parallel(work, batches, report)
     found = {place: GradientMeasures() for place in places}
-    worst, done = 0.0, 0
-    with differentiable():
-        for images, labels in batches:
-            _check_labels(labels, net.num_classes)
-            source = GradientSource.of(net, linearizer.at(images), labels)
-            new = {place: GradientMeasures() for place in places}
-            if exact:
-                norms, error = coherent(source, places)
-                worst = max(worst, error)
-                for place in places:
-                    new[place].coherent = norms[place].cpu()
-            if signs:
-                generator = _generator(seed, 1, done)
-                for place, value in _signed(source, places, signs, memory, generator).items():
-                    new[place].signed = value.cpu()
-            if samples:
-                generator = _generator(seed, 2, done)
-                for place in places:
-                    new[place].sampled, new[place].weights = _sampled(
-                        source, place, per_image, weighted, generator
-                    )
-            found = {place: found[place].joined(new[place]) for place in places}
-            done += len(labels)
-            if report is not None:
-                report(done, count)
-    return found, worst
+    for part, _ in done:
+        found = {place: found[place].joined(part[place]) for place in places}
+    return found, max(error for _, error in done)
 
 
-def _generator(seed: int, stream: int, start: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 4 + stream) * 1_000_003 + start)
+_Measured = tuple[dict[Place, GradientMeasures], float]
+
+
+def _generator(seed: int, stream: int, image: int) -> torch.Generator:
+    """A source of randomness for one image, whatever batch it is in."""
+    return torch.Generator().manual_seed((seed * 4 + stream) * 1_000_003 + image)
+
+
+def _signs(source: GradientSource, draws: int, seed: int, start: int) -> Tensor:
+    """Random signs of the branches, (choices, draws, images)."""
+    images, shape = source.linear.images, (source.linear.choices, draws)
+    each = [
+        torch.randint(0, 2, shape, generator=_generator(seed, 1, start + image))
+        for image in range(len(images))
+    ]
+    return (torch.stack(each, -1) * 2 - 1).to(images.device, images.dtype)
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
@@ -233,17 +238,9 @@ def _check_labels(labels: Tensor, classes: int) -> None:
 
 
 def _signed(
-    source: GradientSource,
-    places: Collection[Place],
-    draws: int,
-    memory: float,
-    generator: torch.Generator,
+    source: GradientSource, places: Collection[Place], signs: Tensor, memory: float
 ) -> dict[Place, Tensor]:
     """Random signs, as many draws at once as memory allows."""
-    images = source.linear.images
-    shape = (source.linear.choices, draws, len(images))
-    signs = torch.randint(0, 2, shape, generator=generator) * 2 - 1
-    signs = signs.to(images.device, images.dtype)
     at_once = _draws_at_once(source, memory)
     parts = [signed(source, places, part) for part in torch.split(signs, at_once, 1)]
     return {place: torch.cat([part[place] for part in parts], 1) for place in places}
@@ -257,15 +254,15 @@ def _draws_at_once(source: GradientSource, memory: float) -> int:
 
 
 def _sampled(
-    source: GradientSource, place: Place, draws: int, weighted: bool, generator: torch.Generator
+    source: GradientSource, place: Place, draws: int, weighted: bool, seed: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Single paths of every length: norms and weights (lengths, draws, images)."""
     weights = None
     if weighted:
         images = len(source.linear.images)
-        pilot, _ = _drawn(source, place, -(-_PILOT // images), None, generator)
+        pilot, _ = _drawn(source, place, -(-_PILOT // images), None, (seed[0], 3, seed[1]))
         weights = branch_factors(pilot, _norms(source, place, pilot))
-    taken, chances = _drawn(source, place, draws, weights, generator)
+    taken, chances = _drawn(source, place, draws, weights, (seed[0], 2, seed[1]))
     return _norms(source, place, taken), chances
 
 
@@ -274,13 +271,19 @@ def _drawn(
     place: Place,
     draws: int,
     weights: Tensor | None,
-    generator: torch.Generator,
+    seed: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:
     """Choices (lengths, draws, images, later blocks), and the logarithms of their weights."""
     later = sum(b.branch is not None for b in source.linear.blocks if b.index >= place.block)
-    shape = (draws, len(source.linear.images))
-    parts = [draw_paths(later, length, weights, shape, generator) for length in range(later + 1)]
-    return torch.stack([taken for taken, _ in parts]), torch.stack([w for _, w in parts])
+    taken, logs = [], []
+    for image in range(len(source.linear.images)):
+        generator = _generator(seed[0], seed[1], seed[2] + image)
+        parts = [
+            draw_paths(later, length, weights, (draws,), generator) for length in range(later + 1)
+        ]
+        taken.append(torch.stack([choice for choice, _ in parts]))
+        logs.append(torch.stack([log for _, log in parts]))
+    return torch.stack(taken, 2), torch.stack(logs, 2)
 
 
 def _norms(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
@@ -304,21 +307,18 @@ def measure_logits(
         PathError: If the lengths do not add up to the network's logits.
     """
     linearizer = Linearizer(net, engine)
-    count = sum(len(labels) for _, labels in batches)
-    worst, done = 0.0, 0
-    found: list[tuple[Tensor, ...]] = []
-    with differentiable(), torch.no_grad():
-        for images, labels in batches:
-            _check_labels(labels, net.num_classes)
-            linear = linearizer.at(images)
-            spectrum = forward(linear)
+
+    def work(_start: int, images: Tensor, labels: Tensor) -> tuple[list[Tensor], float]:
+        _check_labels(labels, net.num_classes)
+        with torch.no_grad():
+            spectrum = forward(linearizer.at(images))
             logits = net(images)
-            worst = max(worst, check_logits(spectrum, logits))
-            found.append((spectrum.parts, spectrum.log2_norms, spectrum.constant, labels, logits))
-            done += len(labels)
-            if report is not None:
-                report(done, count)
-    columns = [list(column) for column in zip(*found, strict=True)]
+        error = check_logits(spectrum, logits)
+        norms, constant = spectrum.log2_norms, spectrum.constant
+        return [spectrum.parts, norms, constant, labels, logits], error
+
+    done = in_parallel(work, batches, report)
+    columns = [list(column) for column in zip(*(part for part, _ in done), strict=True)]
     along = (1, 1, 0, 0, 0)  # the dimension of the images
     joined = [torch.cat(part, dim).cpu() for part, dim in zip(columns, along, strict=True)]
-    return LogitMeasures(*joined), worst
+    return LogitMeasures(*joined), max(error for _, error in done)
