@@ -18,6 +18,7 @@ from ensembles.files import atomic
 __all__ = ["cache_folder", "data_folder", "home_expanded", "load", "save"]
 
 _FORM = "1"
+_ATTEMPTS = 10
 
 
 def cache_folder() -> Path:
@@ -56,6 +57,24 @@ def load(slot: str, key: str) -> tuple[MemorySource, tuple[str, ...]] | None:
         made from something else, or when it is damaged.
     """
     path = _path(slot)
+    for _ in range(_ATTEMPTS):
+        before = _identity(path)
+        found = _read(path, key)
+        if found is not None or _identity(path) == before:
+            return found
+    return None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path; safetensors opens it twice, and it may be replaced between."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read(path: Path, key: str) -> tuple[MemorySource, tuple[str, ...]] | None:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
