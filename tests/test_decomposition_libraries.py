@@ -91,7 +91,10 @@ def documented(library, budget):
     rows = re.findall(
         r"^\| (?:\w+ \| )?(\w+) \| ([\d.]+) \| (\d+) \| (.+?) \| (\d+) \|", part, re.M
     )
-    assert rows
+    if not rows:
+        pytest.skip(
+            "no table in docs/decomposition.md: make it with benchmarks/consistency.py --write"
+        )
     return [
         (f"{library}:{name}", int(size), blocks, int(transitions))
         for name, million, size, blocks, transitions in rows
