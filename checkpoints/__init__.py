@@ -17,11 +17,13 @@ from .store import (
     save_checkpoint,
     user_folder,
 )
+from .subject import Subject, open_subject
 
 __all__ = [
     "Card",
     "Entry",
     "Measured",
+    "Subject",
     "Verdict",
     "add",
     "build_with_weights",
@@ -35,6 +37,7 @@ __all__ = [
     "list_checkpoints",
     "load",
     "load_file",
+    "open_subject",
     "parse_card",
     "read_card",
     "read_state_dict",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -20,25 +19,7 @@ from ensembles.cli.tables import lesion_summary, lesion_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ensembles.decomposition import Decomposition
-    from ensembles.lesions import Lesion
-
 __all__ = ["lesion"]
-
-_TRIALS = 10
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """The lesions that the options ask for."""
-
-    kind: str
-    count: str
-    trials: int | None
-    seed: int
-    blocks: str | None
-    skip_transitions: bool
-    plan: str | None
 
 
 @click.command("lesion")
@@ -55,7 +36,7 @@ class _Choice:
 )  # fmt: skip
 @click.option(
     "--trials", type=click.IntRange(min=1), metavar="N",
-    help=f"Random draws for each count. [default: {_TRIALS}]",
+    help="Random draws for each count. [default: 10]",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random draws.")
 @click.option("--blocks", metavar="LIST", help="Only these, such as 3,17 or 20-25. [default: all]")
@@ -101,6 +82,7 @@ def lesion(
     Alone, it deletes each of the 54 blocks of a ResNet-110 trained on handwritten digits. Every
     image is counted once, with running BatchNorm statistics; the first row is the intact network.
     """
+    from ensembles.lesions import Choice  # noqa: PLC0415
     from ensembles.plots import FIGURES  # noqa: PLC0415
     from ensembles.results import check_writable  # noqa: PLC0415
     from ensembles.results.sweep import lesion as run  # noqa: PLC0415
@@ -109,7 +91,7 @@ def lesion(
         check_writable(out)
     if plot is not None:
         check_writable(plot, FIGURES)
-    choice = _Choice(kind, count, trials, seed, blocks, skip_transitions, plan)
+    choice = Choice(kind, count, trials, seed, blocks, skip_transitions, plan)
     subjects = [
         open_subject(
             model,
@@ -130,7 +112,7 @@ def lesion(
         run(
             subject.net,
             subject.data,
-            _lesions(subject.net, choice),
+            subject.lesions(choice),
             batch_size=batch_size,
             device=device,
             precision=precision,
@@ -153,49 +135,6 @@ def _pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str,
             "give one checkpoint for each model, or none"
         )
     return list(zip(models, checkpoints, strict=True))
-
-
-def _lesions(net: Decomposition, choice: _Choice) -> list[Lesion]:
-    from ensembles.lesions import Lesion as One  # noqa: PLC0415
-    from ensembles.lesions import (  # noqa: PLC0415
-        exchangeable,
-        intact,
-        parse_blocks,
-        parse_counts,
-        random_deletions,
-        random_duplications,
-        random_swaps,
-        read_plan,
-        single_deletions,
-    )
-
-    n = len(net)
-    if choice.plan is not None:
-        return [intact(), *read_plan(choice.plan, n)]
-    wanted = set(parse_blocks(choice.blocks, n)) if choice.blocks else set(range(1, n + 1))
-    if choice.skip_transitions:
-        wanted -= set(net.transitions)
-    counts = parse_counts(choice.count)
-    trials = choice.trials or _TRIALS
-    skip = set(range(1, n + 1)) - wanted
-    every = list(counts) == [1] and choice.trials is None
-    if choice.kind == "reorder":
-        shapes = [(block.in_shape, block.out_shape) for block in net]
-        groups = [
-            [index for index in group if index in wanted]
-            for group in exchangeable(shapes, net.transitions)
-        ]
-        return [intact(), *random_swaps(groups, counts, trials, choice.seed)]
-    if choice.kind == "duplicate":
-        skip |= {block.index for block in net if block.in_shape != block.out_shape}
-        if every:
-            found = [One("duplicate", (b,)) for b in range(1, n + 1) if b not in skip]
-        else:
-            found = list(random_duplications(n, counts, trials, choice.seed, skip))
-        return [intact(), *found]
-    if every:
-        return [intact(), *single_deletions(n, skip)]
-    return [intact(), *random_deletions(n, counts, trials, choice.seed, skip)]
 
 
 def _deliver(frames: list[pd.DataFrame], out: str | None, plot: str | None, as_json: bool) -> None:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from ensembles.checkpoints import Card
-    from ensembles.data import ImageDataset
-    from ensembles.decomposition import Decomposition
+    from ensembles.checkpoints import Subject
 
 __all__ = [
     "DEFAULT_MODEL",
-    "Subject",
     "data_options",
     "model_options",
     "open_subject",
@@ -25,8 +20,6 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "resnet110"
-DEFAULT_DATASET = "digits"
-_EXAMPLES = 16
 _FORCE = "ensembles.force"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -128,72 +121,13 @@ def output_options(plot: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What a command works on.
-
-    Attributes:
-        name: The model's name, as the user gave it.
-        card: The card of its weights.
-        net: The network, taken apart, on its device.
-        data: The images, normalised for it.
-    """
-
-    name: str
-    card: Card
-    net: Decomposition
-    data: ImageDataset
-
-
-def open_subject(
-    model: str,
-    checkpoint: str | None,
-    *,
-    dataset: str | None,
-    split: str,
-    limit: int | None,
-    normalize: str | None,
-    image_size: int | None,
-    device: str,
-    block_names: str | None,
-    block_kinds: str | None,
-) -> Subject:
+def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     """Load a network and its data as the options say, and take the network apart.
 
     Without ``--force``, the intact network's error is held against its card's first.
     """
-    from ensembles.checkpoints import check_error, load  # noqa: PLC0415 (imports torch)
-    from ensembles.data import dataset as open_dataset  # noqa: PLC0415
-    from ensembles.decomposition import decompose  # noqa: PLC0415
-    from ensembles.evaluation import choose_device  # noqa: PLC0415
+    from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
-    place = choose_device(device)
-    network, card = load(model, checkpoint)
-    data = open_dataset(
-        dataset or card.dataset or DEFAULT_DATASET,
-        split,
-        limit=limit,
-        normalize=normalize or card.normalization,
-        image_size=image_size or _preprocessed(card, dataset),
-    )
-    example, _ = next(data.batches(_EXAMPLES))
-    net = decompose(
-        network.to(place),
-        example.to(place),
-        blocks=block_names,
-        kinds=block_kinds.split(",") if block_kinds else None,
-    )
     context = click.get_current_context(silent=True)
-    if context is not None and not context.meta.get(_FORCE, True):
-        check_error(network, card, data, device=place)
-    return Subject(model, card, net, data)
-
-
-def _preprocessed(card: Card, dataset: str | None) -> tuple[int, int] | None:
-    """The sizes that the checkpoint was made with, for images that have to be resized."""
-    resize, crop = card.preprocessing.get("resize"), card.preprocessing.get("crop")
-    if not isinstance(resize, int) or not isinstance(crop, int):
-        return None
-    if dataset is not None and not Path(dataset).is_dir() and dataset != "imagenet":
-        return None
-    return resize, crop
+    check = context is not None and not context.meta.get(_FORCE, True)
+    return opened(model, checkpoint, check=check, **options)

@@ -13,7 +13,7 @@ from ensembles.cli.options import data_options, model_options, open_subject, out
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ensembles.cli.options import Subject
+    from ensembles.checkpoints import Subject
 
 __all__ = ["paths"]
 

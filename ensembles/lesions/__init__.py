@@ -10,6 +10,7 @@ of Relatively Shallow Networks" (NIPS 2016, arXiv 1605.06431), sections 4.1 to 4
 
 from __future__ import annotations
 
+from ensembles.lesions.choosing import Choice
 from ensembles.lesions.reading import parse_blocks, parse_counts, parse_lesion, read_plan
 from ensembles.lesions.sampling import (
     intact,
@@ -23,6 +24,7 @@ from ensembles.lesions.values import KINDS, Kind, Lesion, Program, Visit
 
 __all__ = [
     "KINDS",
+    "Choice",
     "Kind",
     "Lesion",
     "Program",

@@ -1,0 +1,113 @@
+"""What is taken apart: a trained network, opened together with the images that suit it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ensembles.cards import Card
+from ensembles.data import ImageDataset
+from ensembles.data import dataset as open_dataset
+from ensembles.decomposition import Decomposition, decompose
+from ensembles.evaluation import choose_device
+from ensembles.lesions import Choice, Lesion
+
+from .comparing import check_error
+from .loading import load
+
+__all__ = ["Subject", "open_subject"]
+
+_DATASET = "digits"
+_EXAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and the images that it is measured on.
+
+    Attributes:
+        name: The model's name, as the user gave it.
+        card: The card of its weights.
+        net: The network, taken apart, on its device.
+        data: The images, normalised for it.
+    """
+
+    name: str
+    card: Card
+    net: Decomposition
+    data: ImageDataset
+
+    def lesions(self, choice: Choice) -> list[Lesion]:
+        """The lesions that a choice makes on this network, the intact one first.
+
+        Raises:
+            LesionError: When the choice names blocks that the network does not have.
+        """
+        shapes = [(block.in_shape, block.out_shape) for block in self.net]
+        return choice.lesions(shapes, self.net.transitions)
+
+
+def open_subject(
+    model: str,
+    checkpoint: str | Path | None = None,
+    *,
+    dataset: str | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    normalize: str | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    block_names: str | None = None,
+    block_kinds: str | None = None,
+    check: bool = True,
+) -> Subject:
+    """Load a network and its data, and take the network apart.
+
+    Args:
+        model: Name of an architecture, as for :func:`load`.
+        checkpoint: As for :func:`load`.
+        dataset: A name or a folder; by default what the checkpoint was measured on, else digits.
+        split: The part of the data.
+        limit: At most so many images, spread evenly.
+        normalize: A normalisation; by default the checkpoint's.
+        image_size: Side of the square that a folder's images are brought to.
+        device: As ``ensembles.evaluation.choose_device`` takes it.
+        block_names: A regular expression; the modules with matching names are the blocks.
+        block_kinds: Kinds of blocks to take, separated by commas.
+        check: Whether the intact network's error is held against its card's first.
+
+    Returns:
+        The subject.
+
+    Raises:
+        EnsemblesError: As ``load``, ``dataset``, ``decompose`` and ``check_error`` raise it.
+    """
+    place = choose_device(device)
+    network, card = load(model, checkpoint)
+    data = open_dataset(
+        dataset or card.dataset or _DATASET,
+        split,
+        limit=limit,
+        normalize=normalize or card.normalization,
+        image_size=image_size or _preprocessed(card, dataset),
+    )
+    example, _ = next(data.batches(_EXAMPLES))
+    net = decompose(
+        network.to(place),
+        example.to(place),
+        blocks=block_names,
+        kinds=block_kinds.split(",") if block_kinds else None,
+    )
+    if check:
+        check_error(network, card, data, device=place)
+    return Subject(model, card, net, data)
+
+
+def _preprocessed(card: Card, dataset: str | None) -> tuple[int, int] | None:
+    """The sizes that the checkpoint was made with, for images that have to be resized."""
+    resize, crop = card.preprocessing.get("resize"), card.preprocessing.get("crop")
+    if not isinstance(resize, int) or not isinstance(crop, int):
+        return None
+    if dataset is not None and not Path(dataset).is_dir() and dataset != "imagenet":
+        return None
+    return resize, crop

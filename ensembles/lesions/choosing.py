@@ -1,0 +1,105 @@
+"""The lesions that a few settings ask for, on a network whose shapes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ensembles.errors import LesionError, nearest
+from ensembles.lesions.reading import parse_blocks, parse_counts, read_plan
+from ensembles.lesions.sampling import (
+    intact,
+    random_deletions,
+    random_duplications,
+    random_swaps,
+    single_deletions,
+)
+from ensembles.lesions.shapes import Shape, exchangeable
+from ensembles.lesions.values import Lesion
+
+_CHOSEN = ("delete", "reorder", "duplicate")
+_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which lesions a sweep makes.
+
+    Attributes:
+        kind: ``delete``, ``reorder`` or ``duplicate``.
+        count: How many blocks at once (for ``reorder``, exchanges), as ``"1"`` or ``"1-20"``.
+        trials: Random draws for each count, by default 10. Without it, a count of 1 deletes or
+            duplicates every block once.
+        seed: Of the random draws.
+        blocks: Only these, as ``"3,17"`` or ``"20-25"``; by default all.
+        skip_transitions: Whether blocks whose shortcut is not the identity are left alone.
+        plan: A CSV file with the columns ``lesion`` and ``blocks``, in place of all others.
+
+    Raises:
+        LesionError: An unknown kind, a count that is none, or no trials.
+    """
+
+    kind: str = "delete"
+    count: str = "1"
+    trials: int | None = None
+    seed: int = 0
+    blocks: str | None = None
+    skip_transitions: bool = False
+    plan: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _CHOSEN:
+            raise LesionError(
+                f"kind {self.kind!r} is unknown: expected {', '.join(_CHOSEN)}"
+                f"{nearest(self.kind, _CHOSEN)}"
+            )
+        parse_counts(self.count)
+        if self.trials is not None and self.trials < 1:
+            raise LesionError(f"trials {self.trials}: expected 1 or more")
+
+    def lesions(
+        self, shapes: Sequence[tuple[Shape, Shape]], transitions: Collection[int] = ()
+    ) -> list[Lesion]:
+        """Make the lesions for one network.
+
+        Args:
+            shapes: Shape of the input and the output of each block, without the batch dimension.
+            transitions: Numbers of the blocks whose shortcut is not the identity.
+
+        Returns:
+            The intact network first, then the lesions.
+
+        Raises:
+            LesionError: The settings name blocks that do not exist, or leave none.
+        """
+        n = len(shapes)
+        if self.plan is not None:
+            return [intact(), *read_plan(self.plan, n)]
+        wanted = set(parse_blocks(self.blocks, n)) if self.blocks else set(range(1, n + 1))
+        if self.skip_transitions:
+            wanted -= set(transitions)
+        return [intact(), *self._drawn(wanted, shapes, transitions)]
+
+    def _drawn(
+        self,
+        wanted: set[int],
+        shapes: Sequence[tuple[Shape, Shape]],
+        transitions: Collection[int],
+    ) -> list[Lesion]:
+        n, counts, trials = len(shapes), parse_counts(self.count), self.trials or _TRIALS
+        if self.kind == "reorder":
+            groups = [
+                [index for index in group if index in wanted]
+                for group in exchangeable(shapes, transitions)
+            ]
+            return random_swaps(groups, counts, trials, self.seed)
+        skip = set(range(1, n + 1)) - wanted
+        every = list(counts) == [1] and self.trials is None
+        if self.kind == "duplicate":
+            skip |= {i for i, (before, after) in enumerate(shapes, start=1) if before != after}
+            if every:
+                return [Lesion("duplicate", (b,)) for b in range(1, n + 1) if b not in skip]
+            return random_duplications(n, counts, trials, self.seed, skip)
+        if every:
+            return single_deletions(n, skip)
+        return random_deletions(n, counts, trials, self.seed, skip)
