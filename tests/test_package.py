@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     "errors", "progress", "files", "cards", "weights", "models", "data", "decomposition", "lesions",
     "evaluation", "unravelling", "results", "statistics", "plots", "report", "training",
-    "checkpoints", "cli",
+    "checkpoints", "studies", "reproduction", "cli",
 ]  # fmt: skip
 
 
