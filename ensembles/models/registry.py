@@ -13,7 +13,7 @@ from torch import nn
 
 from ensembles.errors import ModelError, nearest
 
-from . import preresnet, projection, resnet, vgg
+from . import fractal, highway, preresnet, projection, resnet, rir, shared, vgg
 from .parts import Architecture
 
 __all__ = ["architecture", "create_model", "list_models"]
@@ -21,7 +21,9 @@ __all__ = ["architecture", "create_model", "list_models"]
 LIBRARIES = ("ensembles", "torchvision", "timm")
 
 _OWN: dict[str, Architecture] = {
-    entry.name: entry for family in (resnet, projection, preresnet, vgg) for entry in family.FAMILY
+    entry.name: entry
+    for family in (resnet, projection, preresnet, vgg, highway, shared, rir, fractal)
+    for entry in family.FAMILY
 }
 
 # Arguments of torchvision and timm that read or download weights.
