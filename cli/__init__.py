@@ -20,6 +20,7 @@ _COMMANDS = {
     "lesion": "ensembles.cli.lesion:lesion",
     "models": "ensembles.cli.models:models",
     "paths": "ensembles.cli.paths:paths",
+    "report": "ensembles.cli.report:report",
     "train": "ensembles.cli.train:train",
 }
 
@@ -66,6 +67,7 @@ _SUMMARIES = {
     "lesion": "Delete, reorder or duplicate blocks, and measure the error.",
     "models": "List the architectures.",
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
+    "report": "Write results as one HTML page.",
     "train": "Train a network.",
 }
 

@@ -1,0 +1,58 @@
+"""From a report to its page: one file, no network, no other files."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from ensembles.errors import OutputError
+from ensembles.files import atomic, refusals
+from ensembles.report.parts import Page, flat
+from ensembles.results.files import check_writable
+
+__all__ = ["ENDINGS", "page", "write_page"]
+
+ENDINGS = (".html", ".htm")
+
+
+def page(report: Page) -> str:
+    """The HTML text of a report; style and script are inside, and nothing is fetched.
+
+    Raises:
+        OutputError: Jinja2 is not installed.
+    """
+    try:
+        import jinja2  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise OutputError("a report needs the package jinja2; install ensembles[report]") from error
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["flat"] = flat
+    template = environment.from_string(_read("page.html.jinja"))
+    return template.render(report=report, style=_read("page.css"), script=_read("page.js"))
+
+
+def write_page(report: Page, path: str | Path) -> Path:
+    """Write a report, whole or not at all.
+
+    Args:
+        report: What it says.
+        path: File with the ending ``.html``.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: The ending tells no known format.
+        OutputError: The file cannot be written, or Jinja2 is not installed.
+    """
+    text = page(report)
+    path = check_writable(path, ENDINGS)
+    with refusals(f"report {path}"), atomic(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def _read(name: str) -> str:
+    return (resources.files("ensembles.report") / name).read_text(encoding="utf-8")

@@ -1,0 +1,208 @@
+"""The page of a report: what is in it, and that it needs nothing else."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ensembles.cli import main
+from ensembles.errors import OutputError, UsageError
+from ensembles.plots import plot_lesions
+from ensembles.report import Page, Section, drawing, page, section_of, table, write_page
+from ensembles.report.parts import flat, number, percent
+from ensembles.results import write_frame
+
+VOID = {"meta", "link", "br", "path", "use", "rect"}
+
+
+class Reader(HTMLParser):
+    """Collects identifiers, addresses and text, and checks that elements nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.addresses, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.addresses += [v for name, v in attrs if name in ("href", "src", "xlink:href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def lesions():
+    kinds = ["none"] + ["delete"] * 4 + ["reorder"] * 6
+    blocks = ["", "1", "2", "3", "1 2", "1-2", "2-3", "1-3", "1-2 2-3", "1-3 1-2", "1-2 1-3"]
+    frame = pd.DataFrame(
+        {
+            "lesion": kinds,
+            "count": [0, 1, 1, 1, 2, 1, 1, 1, 2, 2, 2],
+            "blocks": blocks,
+            "kendall_tau": [1.0] * 5 + [0.9, 0.9, 0.8, 0.7, 0.6, 0.6],
+            "correct": [90, 80, 70, 60, 50, 88, 85, 80, 70, 60, 55],
+            "total": 100,
+        }
+    )
+    frame["error"] = 1 - frame["correct"] / 100
+    frame.attrs = {
+        "model": "tiny & small",
+        "dataset": "digits",
+        "provenance": {"command": "ensembles lesion --x '<y>'", "versions": {"torch": "2"},
+                       "images": 1000, "precision": None},
+    }  # fmt: skip
+    return frame
+
+
+def test_the_page_is_whole_and_needs_nothing_else(lesions):
+    text = page(Page("A <title>", ("Lead & more.",), (section_of(lesions, "lesions.csv"),)))
+    found = Reader(text)
+    assert found.open == []
+    assert len(found.ids) == len(set(found.ids))
+    assert all(a.startswith(("#", "data:")) for a in found.addresses)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    targets = {a[1:] for a in found.addresses if a.startswith("#")}
+    assert targets <= set(found.ids)
+    assert "<title>A &lt;title&gt;</title>" in text
+    assert "ensembles lesion --x &#39;&lt;y&gt;&#39;" in text
+    assert "tiny &amp; small on digits (1,000 images): intact error 10.00 %." in text
+    assert "<dt>versions torch</dt><dd>2</dd>" in text
+    assert "<dt>precision</dt>" not in text
+
+
+def test_two_figures_do_not_share_identifiers(lesions):
+    parts = tuple(section_of(lesions, name) for name in ("one.csv", "two.csv"))
+    found = Reader(page(Page("Two", (), parts)))
+    assert len(found.ids) == len(set(found.ids))
+    assert "#one.csv" in found.addresses and "#two.csv" in found.addresses
+
+
+def test_a_drawing_keeps_text_and_fits_its_place(lesions):
+    made = drawing(plot_lesions(lesions), "key", 'Error "of" a network')
+    assert made.svg.startswith("<svg") and made.svg.endswith("</svg>")
+    opening = made.svg[: made.svg.index(">")]
+    assert "viewBox=" in opening and "width" not in opening
+    assert 'aria-label="Error &quot;of&quot; a network"' in opening
+    assert "Kendall tau of the order of the blocks" in made.svg
+    assert "<metadata>" not in made.svg and "sans-serif" in made.svg
+    assert set(re.findall(r'href="#(.{4})', made.svg)) == {"key-"}
+
+
+def test_lesions_are_laid_out_with_intervals_and_quartiles(lesions):
+    quartiles, ranks, every = section_of(lesions, "x.csv").tables
+    assert quartiles.head == ("lesion", "count", "lesions", "q1 %", "median %", "q3 %")
+    assert [cell.text for cell in quartiles.rows[0]] == [
+        "delete", "1", "3", "25.00", "30.00", "35.00",
+    ]  # fmt: skip
+    assert ranks.caption.startswith("Rank correlation")
+    assert every.folded and every.head[-1] == "kendall_tau"
+    first = {name: cell.text for name, cell in zip(every.head, every.rows[0], strict=True)}
+    assert (first["error %"], first["from %"], first["to %"]) == ("10.00", "5.52", "17.44")
+
+
+def test_a_table_says_what_it_leaves_out_and_sorts_by_numbers():
+    frame = pd.DataFrame({"x": [2.0, np.nan, 10.0], "word": ["holds", "b", "c"]})
+    made = table(frame, "Numbers", tones={"holds": "good"}, rows=2)
+    assert made.caption == "Numbers (the first 2 of 3 rows)"
+    assert made.numeric == (True, False)
+    assert [cell.order for cell in (row[0] for row in made.rows)] == [2.0, ""]
+    assert made.rows[0][1].tone == "good"
+
+
+def test_paths_have_their_effective_interval():
+    lengths = range(5)
+    frame = pd.DataFrame({"length": lengths, "paths": pd.Series([1, 4, 6, 4, 1], dtype=object)})
+    for name, level in {"coherent": 2.0, "rms": 3.0, "mean": 1.0}.items():
+        frame[f"gradient_{name}"] = [level / 4**k for k in lengths]
+        frame[f"gradient_{name}_log10"] = np.log10(frame[f"gradient_{name}"])
+    frame["gradient_rms_se"] = 0.0
+    frame["gradient_mean_low"] = frame["gradient_mean_high"] = frame["gradient_mean"]
+    frame.attrs = {"direction": "gradient", "model": "tiny", "weight_layers": []}
+    section = section_of(frame, "paths.csv")
+    effective, every = section.tables
+    assert [row[0].text for row in effective.rows] == ["coherent", "rms", "mean", "published"]
+    assert "gradient_rms_log10" not in every.head
+    assert len(section.drawings) == 1
+
+
+def test_other_tables_are_shown_as_they_are():
+    section = section_of(pd.DataFrame({"a": ["x"], "b": [1]}), "odd.csv")
+    assert section.drawings == () and section.tables[0].caption == "1 rows"
+
+
+def test_the_intact_network_alone_has_no_figure(lesions):
+    section = section_of(lesions.head(1), "intact.csv")
+    assert section.drawings == () and len(section.tables) == 1
+
+
+def test_numbers_are_written_for_readers():
+    assert number(0.00123456) == "0.001235" and number([1, 2.5]) == "1, 2.5"
+    assert percent(float("nan")) == ""
+    assert flat({"a_b": {"c": [1], "d": ""}, "e": 0}) == [("a b c", "[1]"), ("e", "0")]
+
+
+def test_the_page_is_written_whole_with_a_known_ending(tmp_path):
+    report = Page("Empty", (), (Section("a", "A"),))
+    with pytest.raises(UsageError, match=r"'\.pdf' tells no known format; expected \.html"):
+        write_page(report, tmp_path / "report.pdf")
+    assert "Empty" in write_page(report, tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_missing_template_engine_is_a_line(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(OutputError, match=r"needs the package jinja2; install ensembles\[report\]"):
+        page(Page("x", (), ()))
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def test_the_command_makes_a_page_of_files_and_folders(lesions, tmp_path, capsys):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    write_frame(lesions, folder / "a.csv")
+    write_frame(lesions, folder / "b.json")
+    out = tmp_path / "page.html"
+    assert run("report", folder, folder / "a.csv", "--out", out, "--title", "Mine") == 0
+    assert f"wrote {out}" in capsys.readouterr().err
+    text = out.read_text(encoding="utf-8")
+    assert all(name in text for name in ("Mine", "a.csv (1)", "a.csv (2)", "b.json"))
+    assert len(Reader(text).ids) == len(set(Reader(text).ids))
+
+
+def test_the_command_refuses_what_holds_no_results(tmp_path, capsys):
+    assert run("report", tmp_path, "--out", tmp_path / "x.html") == 2
+    assert "holds no tables of results (.csv, .parquet, .json)" in capsys.readouterr().err
+    assert run("report", tmp_path / "none.csv", "--out", tmp_path / "x.html") == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert run("report", "a.csv", "--out", tmp_path / "x.txt") == 2
+    assert "expected .html or .htm" in capsys.readouterr().err
+
+
+def test_the_templates_are_package_data():
+    import configparser
+
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg")
+    patterns = setup["options.package_data"]["ensembles.report"]
+    assert all(ending in patterns for ending in ("*.jinja", "*.css", "*.js"))
