@@ -1,0 +1,171 @@
+"""Lesions held against the intact network, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom, chi2
+
+from ensembles.errors import UsageError
+from ensembles.lesions import Lesion
+from ensembles.statistics.intervals import wilson_interval
+
+__all__ = ["INTACT", "correct_by_image", "paired_tests"]
+
+INTACT = ("none", "")
+"""The column of the intact network in a table of :func:`correct_by_image`."""
+
+_EXACT_BELOW = 25
+
+
+def correct_by_image(
+    labels: ArrayLike, predictions: Mapping[Lesion, NDArray[np.int32]]
+) -> pd.DataFrame:
+    """Say of each image and lesion whether the prediction was right.
+
+    Args:
+        labels: Class number of each image, (images,).
+        predictions: For each lesion the predicted class numbers, (images,); a negative one, where
+            logits were not finite, is wrong. As ``Store.labels`` and ``Store.predictions`` give
+            them.
+
+    Returns:
+        Truth values: a row an image, a column a lesion, named by the pair of its ``lesion`` and
+        ``blocks`` as in tables of results (``("none", "")``, ``("delete", "3 17")``).
+
+    Raises:
+        UsageError: A lesion has predictions for another number of images.
+    """
+    truth = np.asarray(labels)
+    for lesion, predicted in predictions.items():
+        if np.shape(predicted) != truth.shape:
+            raise UsageError(
+                f"{lesion.kind} {lesion.text}: {len(predicted)} predictions, {len(truth)} labels; "
+                "expected one prediction an image"
+            )
+    names = [(lesion.kind, lesion.text) for lesion in predictions]
+    columns = pd.MultiIndex.from_tuples(names, names=["lesion", "blocks"])
+    right = [np.asarray(predicted) == truth for predicted in predictions.values()]
+    cells = np.stack(right, axis=1) if right else np.empty((len(truth), 0), bool)
+    return pd.DataFrame(cells, columns=columns)
+
+
+def paired_tests(correct: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Test for each lesion whether it changes the error: McNemar's test against the intact network.
+
+    Only the images count on which the two differ: ``b`` that the intact network alone gets right,
+    ``c`` that the lesioned one alone gets right. Without an effect, b is binomial(b + c, 1/2).
+    Below 25 such images the test is exact, ``min(1, 2 P(X <= min(b, c)))``; from there on
+    ``(|b - c| - 1)^2 / (b + c)`` is held against chi-squared with one degree of freedom.
+
+    The interval for the difference of the errors, ``(b - c) / n``, is built from Wilson's intervals
+    of both errors and their correlation (Newcombe's method 10).
+
+    Args:
+        correct: As :func:`correct_by_image` gives it, with the column ``("none", "")``.
+        confidence: Level of confidence of the interval.
+
+    Returns:
+        One row for each lesion: ``lesion``, ``blocks``, ``only_intact`` (b), ``only_lesioned`` (c),
+        ``difference`` (error of the lesioned network less that of the intact one), ``low``,
+        ``high``, ``p_value``, ``p_holm`` (adjusted for the number of lesions: Holm's step-down,
+        valid however the lesions depend on each other) and ``test`` (``exact`` or
+        ``chi-squared``).
+
+    Raises:
+        UsageError: The intact network is missing, or there are no images.
+
+    Source:
+        Q. McNemar, Psychometrika 12 (1947); A. L. Edwards, Psychometrika 13 (1948) for the
+        continuity correction; R. G. Newcombe, Statistics in Medicine 17 (1998), 2635; S. Holm,
+        Scandinavian Journal of Statistics 6 (1979).
+    """
+    require_intact(correct)
+    intact = correct[INTACT].to_numpy(bool)[:, None]
+    others = [name for name in correct.columns if name != INTACT]
+    lesioned = correct[others].to_numpy(bool)
+    b, c = (intact & ~lesioned).sum(0), (~intact & lesioned).sum(0)
+    both, neither = (intact & lesioned).sum(0), (~intact & ~lesioned).sum(0)
+    low, high = _difference_interval(both, b, c, neither, confidence)
+    p_value, exact = _mcnemar(b, c)
+    return pd.DataFrame(
+        {
+            "lesion": pd.Series([kind for kind, _ in others], dtype="str"),
+            "blocks": pd.Series([text for _, text in others], dtype="str"),
+            "only_intact": b,
+            "only_lesioned": c,
+            "difference": (b - c) / len(correct),
+            "low": low,
+            "high": high,
+            "p_value": p_value,
+            "p_holm": _holm(p_value),
+            "test": pd.Series(np.where(exact, "exact", "chi-squared"), dtype="str"),
+        }
+    )
+
+
+def require_intact(correct: pd.DataFrame) -> None:
+    """Refuse a table without the intact network, or without images.
+
+    Raises:
+        UsageError: Saying which.
+    """
+    if INTACT not in correct.columns:
+        raise UsageError(
+            "predictions without the intact network: expected the lesion none among them, as "
+            "correct_by_image gives it"
+        )
+    if correct.empty:
+        raise UsageError("predictions of no image; expected one or more")
+
+
+def _mcnemar(
+    b: NDArray[np.int64], c: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """P values, and which of them are exact."""
+    differ = b + c
+    exact = differ < _EXACT_BELOW
+    tail = np.minimum(1, 2 * binom.cdf(np.minimum(b, c), differ, 0.5))
+    statistic = np.maximum(np.abs(b - c) - 1, 0) ** 2 / np.maximum(differ, 1)
+    return np.where(exact, tail, chi2.sf(statistic, 1)), exact
+
+
+def _holm(p_value: NDArray[np.float64]) -> NDArray[np.float64]:
+    order = np.argsort(p_value, kind="stable")
+    steps = p_value[order] * np.arange(len(p_value), 0, -1)
+    adjusted = np.empty_like(p_value)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def _difference_interval(
+    both: NDArray[np.int64],
+    b: NDArray[np.int64],
+    c: NDArray[np.int64],
+    neither: NDArray[np.int64],
+    confidence: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Newcombe's method 10 for the error of the lesioned network less that of the intact one."""
+    n = both + b + c + neither
+    lesioned, intact = (b + neither) / n, (c + neither) / n
+    low1, high1 = wilson_interval(b + neither, n, confidence)
+    low2, high2 = wilson_interval(c + neither, n, confidence)
+    margins = np.sqrt(
+        (b + neither).astype(float) * (both + c) * (c + neither).astype(float) * (both + b)
+    )
+    agreement = (both * neither - b * c).astype(float)
+    shrunk = np.where(agreement > 0, np.maximum(agreement - n / 2, 0), agreement)
+    phi = np.divide(shrunk, margins, out=np.zeros_like(shrunk), where=margins > 0)
+    difference = lesioned - intact
+    down = _combined(lesioned - low1, high2 - intact, phi)
+    up = _combined(high1 - lesioned, intact - low2, phi)
+    return difference - down, difference + up
+
+
+def _combined(
+    one: NDArray[np.float64], other: NDArray[np.float64], phi: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.sqrt(np.maximum(one**2 - 2 * phi * one * other + other**2, 0))
