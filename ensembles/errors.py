@@ -16,8 +16,10 @@ __all__ = [
     "EvaluationError",
     "LesionError",
     "ModelError",
+    "OutOfMemoryError",
     "OutputError",
     "PathError",
+    "StoreError",
     "UsageError",
     "nearest",
 ]
@@ -59,12 +61,20 @@ class EvaluationError(EnsemblesError):
     """An evaluation cannot be carried out, or gives numbers that are not finite."""
 
 
+class OutOfMemoryError(EvaluationError):
+    """Memory runs out, however few images are run at a time."""
+
+
 class PathError(EnsemblesError):
     """Paths are not defined for a network, or their sum misses the network's own value."""
 
 
 class OutputError(EnsemblesError):
     """A result cannot be written where it was asked for."""
+
+
+class StoreError(OutputError):
+    """A store of results cannot be opened, read, written or shared."""
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

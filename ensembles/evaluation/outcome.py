@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ensembles.lesions import Lesion
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Outcome"]
 
@@ -20,6 +25,9 @@ class Outcome:
         total: Images seen.
         loss_sum: Sum over images of the cross-entropy, in nats.
         nonfinite: Images whose logits were not all finite.
+        class_correct: Of the correct images, how many are of each class; None where not asked for.
+        predictions: Class of the largest logit of each image, -1 where logits were not finite,
+            (images,); None where not asked for.
     """
 
     lesion: Lesion
@@ -27,6 +35,8 @@ class Outcome:
     total: int
     loss_sum: float
     nonfinite: int = 0
+    class_correct: tuple[int, ...] | None = None
+    predictions: NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
 
     @property
     def error(self) -> float:

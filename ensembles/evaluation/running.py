@@ -7,21 +7,28 @@ from collections.abc import Iterable, Sequence, Sized
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ensembles.data import batches
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.tracing import exact_attention
-from ensembles.errors import DataError, EvaluationError, LesionError, UsageError, nearest
+from ensembles.errors import (
+    DataError,
+    EvaluationError,
+    LesionError,
+    OutOfMemoryError,
+    UsageError,
+    nearest,
+)
 from ensembles.evaluation.devices import choose_device, compute_dtype, exact_mathematics, is_oom
 from ensembles.evaluation.engines import Direct, Engine, SharedPrefixes
 from ensembles.evaluation.outcome import Outcome
+from ensembles.evaluation.tallying import Details, Tally
 from ensembles.lesions import Lesion, check
 from ensembles.progress import Progress
 
-__all__ = ["EngineName", "check_lesions", "default_batch_size", "evaluate"]
+__all__ = ["EngineName", "check_lesions", "choose_engine", "default_batch_size", "evaluate"]
 
 EngineName = Literal["shared", "direct"]
 _ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
@@ -36,6 +43,7 @@ def evaluate(
     device: str | torch.device = "auto",
     precision: str = "fp32",
     engine: str = "shared",
+    details: Details = "none",
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Run every lesion over every image once, in a fixed order.
@@ -50,6 +58,8 @@ def evaluate(
         precision: "fp32", "tf32" (CUDA) or "bf16".
         engine: "shared" runs each common prefix of the lesions once, on folded parts; "direct" runs
             each lesion whole, as its oracle.
+        details: "classes" also counts the correct images of each class; "predictions" keeps the
+            predicted class of each image too.
         progress: Called with (work done, all work or 0 if unknown), in lesions times images.
 
     Returns:
@@ -60,18 +70,18 @@ def evaluate(
         LesionError: If a lesion does not fit the network.
         UsageError: If an argument has no meaning.
         DataError: If the images or labels do not fit the network, or there are none.
-        EvaluationError: If memory runs out for a single image, or the intact network's logits are
-            not finite.
+        OutOfMemoryError: If memory runs out for a single image.
+        EvaluationError: If the intact network's logits are not finite.
     """
     sweep = list(lesions)
     check_lesions(net, sweep)
     place = choose_device(device)
     dtype = compute_dtype(precision, place)
-    runner = _engine(engine)(_private(net), sweep, place, dtype)
+    runner = choose_engine(engine)(_private(net), sweep, place, dtype)
     size = batch_size if batch_size is not None else default_batch_size(net, place)
     if size < 1:
         raise UsageError(f"batch size {size}; expected 1 or more")
-    counter = _Counter(runner, sweep, net, place)
+    counter = _Counter(runner, sweep, net, place, details)
     images_known = len(data) if isinstance(data, Dataset) and isinstance(data, Sized) else 0
     total = len(sweep) * images_known
     with torch.inference_mode(), exact_mathematics(precision), exact_attention():
@@ -89,7 +99,12 @@ def _private(net: Decomposition) -> Decomposition:
     return copy.deepcopy(net, {id(net.traced): None})
 
 
-def _engine(name: str) -> type[Direct] | type[SharedPrefixes]:
+def choose_engine(name: str) -> type[Direct] | type[SharedPrefixes]:
+    """Find the engine of a name.
+
+    Raises:
+        UsageError: If there is none.
+    """
     engines: dict[str, type[Direct] | type[SharedPrefixes]] = {
         "shared": SharedPrefixes,
         "direct": Direct,
@@ -133,12 +148,16 @@ class _Counter:
     """Counts what comes out, a batch at a time; a batch that fails for memory is halved."""
 
     def __init__(
-        self, runner: Engine, sweep: Sequence[Lesion], net: Decomposition, device: torch.device
+        self,
+        runner: Engine,
+        sweep: Sequence[Lesion],
+        net: Decomposition,
+        device: torch.device,
+        details: Details,
     ) -> None:
         self.runner, self.sweep, self.device = runner, sweep, device
         self.shape, self.classes = net.input_shape, net.num_classes
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(len(sweep), 3, dtype=wide, device=device)
+        self.tally = Tally(len(sweep), self.classes, details, device)
         self.intact = [i for i, lesion in enumerate(sweep) if lesion.kind == "none"]
         self.total = 0
         self.largest: int | None = None
@@ -151,20 +170,20 @@ class _Counter:
         while done < len(images):
             part = slice(done, done + step)
             try:
-                sums = self._run(images[part], labels[part])
+                tally = self._run(images[part], labels[part])
             except (RuntimeError, MemoryError) as error:
                 if not is_oom(error):
                     raise
                 if step == 1 and again:
-                    raise EvaluationError(
+                    raise OutOfMemoryError(
                         f"memory ran out on {self.device} for a single image; "
                         "use another device or --precision bf16"
                     ) from error
                 again = step == 1  # once more with the cache emptied
                 step = self.largest = max(step // 2, 1)
             else:
-                self._check_intact(sums, len(images[part]))
-                self.sums += sums
+                self._check_intact(tally, len(images[part]))
+                self.tally.add(tally)
                 done += len(images[part])
                 self.total += len(images[part])
                 continue
@@ -178,23 +197,17 @@ class _Counter:
                 f"{self.shape}: resize the images, or decompose with such images"
             )
 
-    def _run(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _run(self, images: Tensor, labels: Tensor) -> Tally:
         _check_labels(labels, self.classes)
         images = images.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
-        sums = torch.zeros_like(self.sums)
-        for lesion, raw in self.runner.run(images):
-            logits = raw.float()
-            finite = torch.isfinite(logits).all(-1)
-            loss = F.cross_entropy(logits, labels, reduction="none")
-            correct = (logits.argmax(-1) == labels) & finite
-            sums[lesion, 0] = correct.sum()
-            sums[lesion, 1] = torch.where(finite, loss, 0.0).to(sums.dtype).sum()
-            sums[lesion, 2] = (~finite).sum()
-        return sums
+        tally = self.tally.blank(len(images))
+        for lesion, logits in self.runner.run(images):
+            tally.count(lesion, logits.float(), labels)
+        return tally
 
-    def _check_intact(self, sums: Tensor, images: int) -> None:
-        bad = int(sums[self.intact, 2].max()) if self.intact else 0
+    def _check_intact(self, tally: Tally, images: int) -> None:
+        bad = int(tally.sums[self.intact, 2].max()) if self.intact else 0
         if bad:
             raise EvaluationError(
                 f"the intact network gives logits that are not finite for {bad} of {images} "
@@ -203,10 +216,7 @@ class _Counter:
 
     def outcomes(self) -> list[Outcome]:
         """The counts as outcomes, in the order of the sweep."""
-        return [
-            Outcome(lesion, int(correct), self.total, float(loss), int(bad))
-            for lesion, (correct, loss, bad) in zip(self.sweep, self.sums.tolist(), strict=True)
-        ]
+        return self.tally.outcomes(self.sweep, self.total)
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
