@@ -13,17 +13,21 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def bar(title: str, unit: str, *, shown: bool | None = None) -> Iterator[Progress]:
+def bar(title: str, unit: str, *, shown: bool | Progress | None = None) -> Iterator[Progress]:
     """Show progress on standard error while a block of code runs.
 
     Args:
         title: What is going on.
         unit: What is counted.
-        shown: Whether to show it; by default only on a terminal.
+        shown: Whether to show it, by default only on a terminal; or a function that is told
+            instead, as the bar of a larger work.
 
     Yields:
         A function that takes the work done and all of it.
     """
+    if callable(shown):
+        yield shown
+        return
     from tqdm import tqdm  # noqa: PLC0415 - kept out of a plain import of the library
 
     visible = sys.stderr.isatty() if shown is None else shown
