@@ -37,6 +37,13 @@ class Subject:
     net: Decomposition
     data: ImageDataset
 
+    @property
+    def about(self) -> dict[str, str]:
+        """Which weights these are, for the provenance of a result."""
+        card = self.card
+        told = {"checkpoint": card.name, "architecture": card.architecture, "sha256": card.sha256}
+        return {name: value for name, value in told.items() if value}
+
     def lesions(self, choice: Choice) -> list[Lesion]:
         """The lesions that a choice makes on this network, the intact one first.
 
@@ -44,7 +51,7 @@ class Subject:
             LesionError: When the choice names blocks that the network does not have.
         """
         shapes = [(block.in_shape, block.out_shape) for block in self.net]
-        return choice.lesions(shapes, self.net.transitions)
+        return choice.lesions(shapes, self.net.transitions, self.net.road_counts)
 
 
 def open_subject(

@@ -78,7 +78,8 @@ def test_several_blocks_within_one_name(model, images):
         ({"blocks": ["blocks.1.conv1"]}, DecompositionError, "blocks.1.conv1 has no single entry"),
         ({"blocks": ["blocks.2.three"]}, DecompositionError, "blocks.2.three has no single entry"),
         ({"kinds": ["residul"]}, UsageError,
-         "'residul'; expected one of residual, dense, parallel, plain; did you mean residual?"),
+         "'residul'; expected one of residual, gated, two-stream, dense, parallel, fractal, plain, "
+         "member; did you mean residual?"),
         ({"kinds": ["dense"]}, DecompositionError,
          "no block of dense was found (found: 2 residual, 1 parallel, 3 plain); name the blocks"),
         ({"kinds": []}, UsageError, "no kind of block is asked for; expected one or more of res"),

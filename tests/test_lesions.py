@@ -98,7 +98,7 @@ def test_text_reads_back_and_programs_visit_every_block(lesion: Lesion) -> None:
         ),
         (
             lambda: parse_lesion("delet", "4"),
-            "lesion 'delet' is unknown: expected none, delete, reorder, duplicate; "
+            "lesion 'delet' is unknown: expected none, delete, reorder, duplicate, drop; "
             "did you mean delete?",
         ),
         (lambda: Lesion("delete", (55,)).program(N), "block 55: the network has blocks 1 to 54"),

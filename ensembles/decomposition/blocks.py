@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition.adapters import Adapter
+from ensembles.decomposition.joining import Roads
 from ensembles.errors import LesionError
 
 __all__ = ["Block", "BlockKind", "Decomposition"]
 
-BlockKind = Literal["residual", "dense", "parallel", "plain"]
+BlockKind = Literal[
+    "residual", "gated", "two-stream", "dense", "parallel", "fractal", "plain", "member"
+]
+_SHORTCUT = ("residual", "gated", "two-stream", "dense")
 
 
 class Block(nn.Module):
     """A part of a network that can be lesioned.
 
-    A residual block computes ``post(shortcut(pre(x)) + branch(pre(x)))``; a dense one concatenates
-    instead of adding; a parallel or plain one is its branch alone. ``pre``, ``shortcut`` and
-    ``post`` are None where they are the identity.
+    A residual block computes ``post(shortcut(pre(x)) + branch(pre(x)))``; in a two-stream block the
+    shortcut carries some of the channels alone; a gated block has a gate t on both roads,
+    ``(1 - t) * shortcut + t * branch``; a dense one concatenates instead of adding. Others are
+    their branch alone: parallel roads that meet, fractal ones that are averaged, a plain layer, a
+    member of an average. ``pre``, ``shortcut`` and ``post`` are None where they are the identity.
 
     Attributes:
         index: The block's number, from 1.
         name: The module that it comes from.
-        kind: "residual", "dense", "parallel" or "plain".
+        kind: "residual", "gated", "two-stream", "dense", "parallel", "fractal", "plain", "member".
         before: What stands between the previous block and this one and is never lesioned.
         pre: What both roads share at their start (BN and ReLU of a pre-activation transition).
         in_shape: Shape of the block's input, without the batch.
@@ -36,8 +42,14 @@ class Block(nn.Module):
         shortcut_layers: Weight layers on the shortcut.
         aligned: Whether branch and shortcut have one shape, so that neither is broadcast.
         width: Channels of the concatenation; dense blocks only.
-        adapter: What takes the block's place when it is deleted; residual and dense blocks keep
-            their shortcut instead.
+        adapter: What takes the block's place when it is deleted; blocks with a shortcut keep that
+            instead.
+        gate: The gate's value, from what both roads share; gated blocks only.
+        gates_branch: Whether the gate multiplies the branch too, not the shortcut alone.
+        roads: The roads that can be dropped one by one; None where there is only one.
+        step: Which use of its weights this block is, from 1: weights that several blocks share
+            are used at several time steps.
+        steps: How many blocks use these weights.
     """
 
     def __init__(
@@ -56,6 +68,9 @@ class Block(nn.Module):
         layers: tuple[int, int] = (0, 0),
         aligned: bool = False,
         width: int = 0,
+        gate: nn.Module | None = None,
+        gates_branch: bool = False,
+        roads: Roads | None = None,
     ) -> None:
         super().__init__()
         self.index, self.name, self.kind = index, name, kind
@@ -66,13 +81,19 @@ class Block(nn.Module):
         self.adapter = adapter
         self.aligned = aligned
         self.width = width
+        self.gate, self.gates_branch = gate, gates_branch
+        self.roads = roads
+        self.step, self.steps = 1, 1
 
     @property
     def is_transition(self) -> bool:
         """Whether the shortcut is not the identity; without one, whether the shape changes.
 
-        The shortcut of a dense block is the identity: what its branch adds stands beside it.
+        The shortcut of a dense block is the identity: what its branch adds stands beside it. That
+        of a two-stream block is, where it keeps the shape of its stream.
         """
+        if self.kind == "two-stream" and self.pre is None:
+            return self.in_shape != self.out_shape
         if self.has_shortcut:
             return self.shortcut is not None or self.pre is not None
         return self.in_shape != self.out_shape
@@ -80,7 +101,7 @@ class Block(nn.Module):
     @property
     def has_shortcut(self) -> bool:
         """Whether a road around the branch exists, so that paths are defined."""
-        return self.kind in ("residual", "dense")
+        return self.kind in _SHORTCUT
 
     @property
     def road(self) -> str:
@@ -91,7 +112,7 @@ class Block(nn.Module):
         """
         if not self.has_shortcut:
             return "none"
-        if self.shortcut is None:
+        if self.shortcut is None or (self.kind == "two-stream" and not self.is_transition):
             text = "identity"
         elif not any(True for _ in self.shortcut.parameters()):
             text = "fixed"
@@ -102,7 +123,7 @@ class Block(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Parameters of the block, those of what stands before it left out."""
-        parts = (self.pre, self.branch, self.shortcut, self.post)
+        parts = (self.pre, self.branch, self.gate, self.shortcut, self.post)
         weights = {id(w): w for part in parts if part is not None for w in part.parameters()}
         return sum(weight.numel() for weight in weights.values())
 
@@ -126,12 +147,24 @@ class Block(nn.Module):
         branch = self.branch(x)
         if self.kind == "dense":
             out = torch.cat([x, branch], 1)
+        elif self.gate is not None:
+            gate = self.gate(x)
+            out = (gate * branch if self.gates_branch else branch) + (1 - gate) * self.carried(x)
         else:
-            out = branch + (x if self.shortcut is None else self.shortcut(x))
+            out = branch + self.carried(x)
+        return out if self.post is None else self.post(out)
+
+    def held(self, x: Tensor) -> Tensor:
+        """The intact block, with a gate that has its value and no derivative."""
+        if self.gate is None:
+            out: Tensor = self(x)
+            return out
+        x = x if self.pre is None else self.pre(x)
+        out = self.on_branch(x) + self.on_shortcut(x)
         return out if self.post is None else self.post(out)
 
     def deleted(self, x: Tensor) -> Tensor:
-        """The block without its branch.
+        """The block without its branch; a gate is closed, so that all is carried.
 
         Raises:
             LesionError: If nothing without parameters leads to the block's output shape.
@@ -144,22 +177,74 @@ class Block(nn.Module):
         if not self.has_shortcut:
             return x if self.adapter is None else self.adapter(x)
         x = x if self.pre is None else self.pre(x)
-        out = self.on_shortcut(x)
+        out = self.on_shortcut(x) if self.gate is None else self.carried(x)
         return out if self.post is None else self.post(out)
 
-    def on_shortcut(self, x: Tensor) -> Tensor:
-        """What the shortcut adds to the block's sum, from the value after `pre`."""
-        if self.kind == "dense":
-            zeros = x.new_zeros(len(x), self.width - x.shape[1], *x.shape[2:])
-            return torch.cat([x, zeros], 1)
+    def dropped(self, x: Tensor, roads: Collection[int]) -> Tensor:
+        """The block without some of its roads: what they add is nought, a mean is over the others.
+
+        Args:
+            x: The block's input.
+            roads: Numbers of the roads that are left out, from 1.
+
+        Raises:
+            LesionError: If the block has no such roads, or none would be left.
+        """
+        self.require_roads(roads)
+        assert self.roads is not None
+        x = x if self.pre is None else self.pre(x)
+        out: Tensor = self.roads(x, roads)
+        out = out + self.on_shortcut(x) if self.has_shortcut else out
+        post = self.post if self.has_shortcut else self.roads.post
+        return out if post is None else post(out)
+
+    def require_roads(self, roads: Collection[int]) -> None:
+        """Refuse roads that cannot be left out.
+
+        Raises:
+            LesionError: If the block has no such roads, or none would be left.
+        """
+        named = f"block {self.index} ({self.name})"
+        if self.roads is None:
+            raise LesionError(
+                f"{named} is {self.kind} and has no roads to drop one of; delete the block"
+            )
+        count = len(self.roads)
+        for road in roads:
+            if not 1 <= road <= count:
+                raise LesionError(f"road {self.index}.{road}: {named} has roads 1 to {count}")
+        if len(set(roads)) == count:
+            raise LesionError(
+                f"all {count} roads of {named} are dropped; leave one, or delete the block"
+            )
+
+    def carried(self, x: Tensor) -> Tensor:
+        """What the shortcut carries, from the value after `pre`, without a gate."""
         out: Tensor = x if self.shortcut is None else self.shortcut(x)
         return out
 
+    def on_shortcut(self, x: Tensor) -> Tensor:
+        """What the shortcut adds to the block's sum, from the value after `pre`.
+
+        A gate has its value and no derivative.
+        """
+        if self.kind == "dense":
+            zeros = x.new_zeros(len(x), self.width - x.shape[1], *x.shape[2:])
+            return torch.cat([x, zeros], 1)
+        if self.gate is not None:
+            return (1 - self.gate(x).detach()) * self.carried(x)
+        return self.carried(x)
+
     def on_branch(self, x: Tensor) -> Tensor:
-        """What the branch adds to the block's sum, from the value after `pre`."""
+        """What the branch adds to the block's sum, from the value after `pre`.
+
+        A gate has its value and no derivative.
+        """
         out: Tensor = self.branch(x)
         if self.kind == "dense":
             return torch.cat([x.new_zeros(len(x), x.shape[1], *out.shape[2:]), out], 1)
+        if self.gate is not None and self.gates_branch:
+            return self.gate(x).detach() * out
         return out
 
     def extra_repr(self) -> str:
@@ -224,6 +309,11 @@ class Decomposition(nn.Module):
     def names(self) -> tuple[str, ...]:
         """The blocks' names, in order."""
         return tuple(block.name for block in self)
+
+    @property
+    def road_counts(self) -> tuple[int, ...]:
+        """How many roads each block has that can be dropped, 0 where there are none."""
+        return tuple(0 if block.roads is None else len(block.roads) for block in self)
 
     @property
     def transitions(self) -> tuple[int, ...]:

@@ -10,12 +10,13 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.adapters import Adapter
 from ensembles.decomposition.blocks import Block, Decomposition
-from ensembles.decomposition.chain import Graph, Segment
+from ensembles.decomposition.chain import Graph, Segment, common_scope
 from ensembles.decomposition.copying import private_copy
 from ensembles.decomposition.extraction import concatenation, contribution, part
 from ensembles.decomposition.grouping import Span, automatic, by_name
+from ensembles.decomposition.joining import Roads
 from ensembles.decomposition.rewriting import simplify
-from ensembles.decomposition.tracing import exact_attention, trace
+from ensembles.decomposition.tracing import exact_attention, scope_of, trace
 from ensembles.decomposition.verification import (
     check_finite,
     check_independence,
@@ -47,8 +48,9 @@ def decompose(
             real images make the check meaningful. All but the batch size becomes fixed.
         blocks: Names of the modules that are the blocks, or a regular expression that matches
             their names; by default they are found.
-        kinds: Which kinds of block to take, of "residual", "dense", "parallel" and "plain"; by
-            default residual and dense ones where there are any, then parallel, then plain.
+        kinds: Which kinds of block to take, of `grouping.KINDS`; by default those with a shortcut
+            where there are any (residual, gated, two-stream, dense), then parallel and fractal
+            ones, then plain ones.
 
     Returns:
         The decomposition, on the model's device, in evaluation mode, with copies of its weights.
@@ -100,6 +102,7 @@ def _assemble(
         before = _between(graph, place, first, "Between") if index > 1 else None
         blocks.append(_block(graph, segments, span, index, before))
         place = segments[span.stop - 1].exit
+    _number_steps(blocks)
     assert isinstance(graph.output, fx.Node)
     net = Decomposition(
         stem=_between(graph, graph.input, segments[spans[0].start].entry, "Stem") or nn.Identity(),
@@ -114,6 +117,18 @@ def _assemble(
     return net.eval()
 
 
+def _number_steps(blocks: Sequence[Block]) -> None:
+    """Blocks that share weights are time steps of one module; number them."""
+    users: dict[int, list[Block]] = {}
+    for block in blocks:
+        for weight in block.branch.parameters():
+            users.setdefault(id(weight), []).append(block)
+    for together in users.values():
+        for step, block in enumerate(together, 1):
+            if len(together) > block.steps:
+                block.step, block.steps = step, len(together)
+
+
 def _between(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> nn.Module | None:
     return None if entry is exit_ else part(graph, entry, exit_, name)
 
@@ -123,7 +138,8 @@ def _block(
 ) -> Block:
     entry, exit_ = segments[span.start].entry, segments[span.stop - 1].exit
     shapes = graph.sizes[entry.name].shape, graph.sizes[exit_.name].shape
-    if span.core is None:
+    core = None if span.core is None else segments[span.core]
+    if core is None or not core.shortcut:
         return Block(
             index=index,
             name=span.name,
@@ -133,9 +149,10 @@ def _block(
             branch=part(graph, entry, exit_, "Branch"),
             adapter=_adapter(graph, entry, exit_, shapes),
             layers=(_depth(graph, (exit_,), entry), 0),
+            roads=None if core is None else _roads(graph, core, exit_),
         )
-    core = segments[span.core]
-    shortcut, branch = _roads(graph, core)
+    shortcut, branch = _shortcut_and_branch(graph, core)
+    gating = core.gating
     return Block(
         index=index,
         name=span.name,
@@ -152,16 +169,46 @@ def _block(
             _depth(graph, core.branches, core.entry),
             _depth(graph, core.shortcut, core.entry),
         ),
+        gate=None if gating is None else part(graph, core.entry, gating.gate, "Gate"),
+        gates_branch=gating is not None and gating.on_branch,
+        roads=_roads(graph, core, core.exit),
     )
 
 
-def _roads(graph: Graph, core: Segment) -> tuple[nn.Module | None, nn.Module]:
+def _shortcut_and_branch(graph: Graph, core: Segment) -> tuple[nn.Module | None, nn.Module]:
     """Shortcut (None for the identity) and branch."""
     if core.kind == "dense":
         return None, concatenation(graph, core.entry, core.branches, "Branch")
+    if core.gating is not None:
+        branch = part(graph, core.entry, core.gating.branch, "Branch")
+        return _between(graph, core.entry, core.gating.carried, "Shortcut"), branch
     branch = contribution(graph, core.entry, core.exit, core.shortcut, "Branch")
     shortcut = contribution(graph, core.entry, core.exit, core.branches, "Shortcut")
     return (None if _is_identity(shortcut, graph, core) else shortcut), branch
+
+
+def _roads(graph: Graph, core: Segment, exit_: fx.Node) -> Roads | None:
+    """The roads that can be dropped, where there are several."""
+    if len(core.roads) < 2:
+        return None
+    cones = [
+        set[fx.Node]().union(*(graph.cone(end, core.entry) for end in ends)) for ends in core.roads
+    ]
+    names = []
+    for ends, cone in zip(core.roads, cones, strict=True):
+        own = cone.difference(*(other for other in cones if other is not cone))
+        weighted = [scope_of(node) for node in own if graph.weights(node)]
+        names.append(common_scope(weighted) or scope_of(ends[0]))
+    mean = core.kind == "fractal"
+    if mean:
+        roads = [part(graph, core.entry, end, "Road") for (end,) in core.roads]
+    else:
+        every = {end for ends in (core.shortcut, *core.roads) for end in ends}
+        roads = [
+            contribution(graph, core.entry, core.exit, every.difference(ends), "Road")
+            for ends in core.roads
+        ]
+    return Roads(roads, names, mean, _between(graph, core.exit, exit_, "Post"))
 
 
 def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment) -> bool:

@@ -14,8 +14,15 @@ import networkx as nx
 import torch
 from torch import Tensor, fx, nn
 
-from ensembles.decomposition.rewriting import concat_parts, is_add, is_concat, operation
-from ensembles.decomposition.roads import meeting
+from ensembles.decomposition.gating import Gating, find_gating
+from ensembles.decomposition.rewriting import (
+    average,
+    concat_parts,
+    is_add,
+    is_concat,
+    operation,
+)
+from ensembles.decomposition.roads import Meeting, Road, meeting
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.tracing import scope_of
 from ensembles.errors import DecompositionError
@@ -29,7 +36,7 @@ _POINTWISE = (
 )  # fmt: skip
 _ARITHMETIC = (
     "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "where", "masked_fill",
-    "cat", "stack", "maximum", "minimum",
+    "cat", "stack", "average", "maximum", "minimum",
 )  # fmt: skip
 
 
@@ -40,11 +47,14 @@ class Segment:
     Attributes:
         entry: The node whose value enters.
         exit: The node whose value leaves.
-        kind: "residual", "dense", "parallel", "composite", "weight", "norm", "activation", "other".
-        shortcut: The nodes that end the shortcut (the entry itself for the identity); residual and
-            dense segments only.
+        kind: "residual", "two-stream", "gated", "dense", "parallel", "fractal", "composite",
+            "weight", "norm", "activation", "other".
+        shortcut: The nodes that end the shortcut (the entry itself for the identity); only where
+            there is one.
         branches: The nodes that end the other roads.
         aligned: Whether what is added has one shape, so that nothing is broadcast.
+        roads: The nodes that end each road but the shortcut, from left to right.
+        gating: The gate of a gated segment.
     """
 
     entry: fx.Node
@@ -53,6 +63,8 @@ class Segment:
     shortcut: tuple[fx.Node, ...] = ()
     branches: tuple[fx.Node, ...] = ()
     aligned: bool = False
+    roads: tuple[tuple[fx.Node, ...], ...] = ()
+    gating: Gating | None = None
 
 
 class Graph:
@@ -166,7 +178,7 @@ class Graph:
 
     def _classify(self, entry: fx.Node, exit_: fx.Node) -> Segment:
         inside = self.cone(exit_, entry)
-        joins = is_add(exit_) or is_concat(exit_)
+        joins = is_add(exit_) or is_concat(exit_) or exit_.target is average
         if len(inside) == 1 and not joins:
             return Segment(entry, exit_, self.kind(exit_))
         found = self._joined(entry, exit_) if joins else None
@@ -176,25 +188,56 @@ class Graph:
         return Segment(entry, exit_, "composite" if has_weights else "other")
 
     def _joined(self, entry: fx.Node, exit_: fx.Node) -> Segment | None:
+        if exit_.target is average:
+            return self._averaged(entry, exit_)
+        gating = find_gating(self, entry, exit_)
+        if gating is not None:
+            ends = (gating.carried,), (gating.branch,)
+            return Segment(entry, exit_, "gated", *ends, gating=gating)
         found = meeting(self, entry, exit_)
         if len(found.roads) < 2 or not any(road.weighted for road in found.roads):
             return None
+        return self._around(entry, exit_, found) or self._beside(entry, exit_, found)
+
+    def _around(self, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
+        """A segment whose cheapest road is a shortcut."""
         first, second = found.roads[:2]
-        rest = tuple(end for road in found.roads[1:] for end in road.ends)
-        shorter = first.layers < second.layers or not first.layers
+        in_part = second.whole and not first.whole
+        shorter = first.layers < second.layers or not first.layers or in_part
         if found.added and shorter and first.cost < second.cost:
-            return Segment(entry, exit_, "residual", first.ends, rest, found.aligned)
+            kind = "two-stream" if in_part else "residual"
+            rest = tuple(end for road in found.roads[1:] for end in road.ends)
+            roads = _in_place(found.roads[1:])
+            return Segment(entry, exit_, kind, first.ends, rest, found.aligned, roads)
         if is_concat(exit_):
             parts, dim = concat_parts(exit_)
             if dim == 1 and parts[0] is entry and entry not in parts[1:]:
                 return Segment(entry, exit_, "dense", (entry,), tuple(parts[1:]))
-        if any(road.layers for road in found.roads):
-            return Segment(entry, exit_, "parallel", branches=rest)
         return None
+
+    def _beside(self, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
+        """A segment of roads with weights, none of which is a shortcut."""
+        if not any(road.layers for road in found.roads):
+            return None
+        ends = tuple(end for road in found.roads for end in road.ends)
+        return Segment(entry, exit_, "parallel", branches=ends, roads=_in_place(found.roads))
+
+    def _averaged(self, entry: fx.Node, exit_: fx.Node) -> Segment | None:
+        roads = tuple(self.inputs(exit_))
+        weighted = any(self.weights(node) for node in self.cone(exit_, entry))
+        if not weighted or len(roads) < 2 or len(roads) < len(exit_.args):
+            return None
+        each = tuple((road,) for road in roads)
+        return Segment(entry, exit_, "fractal", branches=roads, roads=each)
 
     def scope(self, nodes: Iterable[fx.Node]) -> str:
         """The innermost module in which all these nodes lie ("" for the root)."""
         return common_scope(scope_of(node) for node in nodes)
+
+
+def _in_place(roads: Iterable[Road]) -> tuple[tuple[fx.Node, ...], ...]:
+    """The ends of roads, from left to right."""
+    return tuple(road.ends for road in sorted(roads, key=lambda road: road.place))
 
 
 def common_scope(scopes: Iterable[str]) -> str:

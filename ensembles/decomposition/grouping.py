@@ -12,13 +12,16 @@ from torch import fx
 
 from ensembles.decomposition.blocks import BlockKind
 from ensembles.decomposition.chain import Graph, Segment, common_scope
-from ensembles.decomposition.tracing import scope_of
+from ensembles.decomposition.tracing import call_of, scope_of
 from ensembles.errors import DecompositionError, UsageError, nearest
 
 __all__ = ["KINDS", "Span", "automatic", "by_name"]
 
-KINDS: tuple[BlockKind, ...] = ("residual", "dense", "parallel", "plain")
-_SHORTCUT = ("residual", "dense")
+KINDS: tuple[BlockKind, ...] = (
+    "residual", "gated", "two-stream", "dense", "parallel", "fractal", "plain", "member",
+)  # fmt: skip
+_SHORTCUT: tuple[BlockKind, ...] = ("residual", "gated", "two-stream", "dense")
+_JOINED: tuple[BlockKind, ...] = ("parallel", "fractal")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Span:
         stop: Index after its last one.
         kind: The kind of the block.
         name: The module it comes from.
-        core: Index of the residual or dense segment within, if there is one.
+        core: Index of the segment within where roads meet, if there is one.
     """
 
     start: int
@@ -45,8 +48,8 @@ def automatic(
 ) -> tuple[list[Span], Counter[str]]:
     """Gather the blocks of the highest kind that a network has.
 
-    Residual and dense blocks come before parallel ones, parallel before plain, unless `kinds` says
-    which to take.
+    Blocks with a shortcut come before parallel and fractal ones, these before plain ones, unless
+    `kinds` says which to take.
 
     Returns:
         The blocks, and how many of each kind there are in all.
@@ -83,16 +86,16 @@ def automatic(
 
 
 def _highest(found: Counter[str]) -> set[str]:
-    for group in (set(_SHORTCUT), {"parallel"}, {"plain"}):
+    for group in (set[str](_SHORTCUT), set[str](_JOINED), {"plain"}):
         if any(found[kind] for kind in group):
             return group
     return set()
 
 
 def _with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
-    """Residual and dense segments, each with what its own module does before and after."""
+    """Segments with a shortcut, each with what its own module does before and after."""
     cores = [i for i, segment in enumerate(segments) if segment.kind in _SHORTCUT]
-    scopes = {i: graph.scope(_nodes(graph, segments[i])) for i in cores}
+    scopes = {i: _call(graph, segments[i]) for i in cores}
     spans: list[Span] = []
     for i in cores:
         own = _owner(scopes, i)
@@ -103,9 +106,8 @@ def _with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
             if not after(segments[stop]) or (own is None and segments[stop].kind == "norm"):
                 break
             stop += 1
-        name = scopes[i] if own is not None else _weights_scope(graph, segments[i])
-        kind: BlockKind = "residual" if segments[i].kind == "residual" else "dense"
-        spans.append(Span(start, stop, kind, name, core=i))
+        name = scopes[i][0] if own is not None else _weights_scope(graph, segments[i])
+        spans.append(Span(start, stop, _kind(segments[i]), name, core=i))
     return spans
 
 
@@ -128,16 +130,35 @@ def _smooths(segment: Segment) -> bool:
     return segment.kind in ("activation", "norm")
 
 
-def _owner(scopes: dict[int, str], i: int) -> Callable[[Segment], bool] | None:
-    """Tell which segments lie in the module of block i; None if it shares the module."""
-    scope = scopes[i]
+def _kind(segment: Segment) -> BlockKind:
+    """The kind of the blocks that a segment makes: its own, where blocks have it."""
+    return next((kind for kind in KINDS if kind == segment.kind), "plain")
+
+
+_Call = tuple[str, int]
+
+
+def _call(graph: Graph, segment: Segment) -> _Call:
+    """The module that a segment lies in, and which of its calls."""
+    scope = graph.scope(_nodes(graph, segment))
+    return scope, call_of(segment.exit, scope)
+
+
+def _owner(scopes: dict[int, _Call], i: int) -> Callable[[Segment], bool] | None:
+    """Tell which segments lie in the module of block i, in one call of it; None if it shares it."""
+    scope, call = scopes[i]
     within = scope + "."
     shared = any(
-        other == scope or other.startswith(within) for j, other in scopes.items() if j != i
+        other == scopes[i] or other[0].startswith(within) for j, other in scopes.items() if j != i
     )
     if not scope or shared:
         return None
-    return lambda segment: (scope_of(segment.exit) + ".").startswith(within)
+
+    def own(segment: Segment) -> bool:
+        inside = (scope_of(segment.exit) + ".").startswith(within)
+        return inside and call_of(segment.exit, scope) == call
+
+    return own
 
 
 def _follows(end: fx.Node) -> Callable[[Segment], bool]:
@@ -153,9 +174,9 @@ def _follows(end: fx.Node) -> Callable[[Segment], bool]:
 
 
 def _parallel(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
-    """Parallel segments, each with what its own module does to the joined branches."""
-    cores = [i for i, segment in enumerate(segments) if segment.kind == "parallel"]
-    scopes = {i: graph.scope(_nodes(graph, segments[i])) for i in cores}
+    """Segments of several roads, each with what its own module does to the joined branches."""
+    cores = [i for i, segment in enumerate(segments) if segment.kind in _JOINED]
+    scopes = {i: _call(graph, segments[i]) for i in cores}
     spans = []
     for i in cores:
         own = _owner(scopes, i)
@@ -164,7 +185,8 @@ def _parallel(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
             if not _smooths(segments[stop]) and segments[stop].kind != "other":
                 break
             stop += 1
-        spans.append(Span(i, stop, "parallel", scopes[i] or scope_of(segments[i].exit)))
+        name = scopes[i][0] or scope_of(segments[i].exit)
+        spans.append(Span(i, stop, _kind(segments[i]), name, core=i))
     return spans
 
 
@@ -224,13 +246,14 @@ def by_name(
         DecompositionError: If a module has more than one entry or exit, or two overlap.
     """
     names = _matching(wanted, modules)
-    spans = sorted((_span_of(graph, segments, name) for name in names), key=lambda s: s.start)
+    found = (span for name in names for span in _spans_of(graph, segments, name))
+    spans = sorted(found, key=lambda span: span.start)
     for first, second in pairwise(spans):
         if second.start < first.stop:
             raise DecompositionError(
                 f"the modules {first.name} and {second.name} overlap; name one of them"
             )
-    return spans
+    return _distinct(spans)
 
 
 def _matching(wanted: Iterable[str] | str, modules: Sequence[str]) -> list[str]:
@@ -256,27 +279,37 @@ def _matching(wanted: Iterable[str] | str, modules: Sequence[str]) -> list[str]:
     return names
 
 
-def _span_of(graph: Graph, segments: Sequence[Segment], name: str) -> Span:
+def _spans_of(graph: Graph, segments: Sequence[Segment], name: str) -> list[Span]:
+    """The block that a module makes at each of its calls."""
+    inside = [node for node in graph.active if (scope_of(node) + ".").startswith(name + ".")]
+    calls = sorted({call_of(node, name) for node in inside})
+    if not calls:
+        raise DecompositionError(f"the module {name} does nothing to the images")
+    return [_span_of(graph, segments, name, call) for call in calls]
+
+
+def _span_of(graph: Graph, segments: Sequence[Segment], name: str, call: int) -> Span:
     def inside(node: fx.Node) -> bool:
-        return (scope_of(node) + ".").startswith(name + ".")
+        within = (scope_of(node) + ".").startswith(name + ".")
+        return within and call_of(node, name) == call
 
     touched = [i for i, segment in enumerate(segments) if any(map(inside, _nodes(graph, segment)))]
     if not touched:
         raise DecompositionError(f"the module {name} does nothing to the images")
     start, stop = touched[0], touched[-1] + 1
     cores = [i for i in range(start, stop) if segments[i].kind in _SHORTCUT]
+    own: set[fx.Node] = set()
+    kind: BlockKind = "plain"
+    core: int | None = None
     if len(cores) == 1:
-        segment = segments[cores[0]]
+        core, segment = cores[0], segments[cores[0]]
         own = {n for road in segment.branches for n in graph.cone(road, segment.entry)}
-        kind: BlockKind = "residual" if segment.kind == "residual" else "dense"
-        core: int | None = cores[0]
-    else:
-        own, kind, core = set(), "plain", None
-        if stop - start == 1 and segments[start].kind == "parallel":
-            kind = "parallel"
+        kind = _kind(segment)
+    elif stop - start == 1 and segments[start].kind in _JOINED:
+        core, kind = start, _kind(segments[start])
     for i in range(start, stop):
         strangers = [n for n in _nodes(graph, segments[i]) if not inside(n)]
-        if i == core and all(inside(node) for node in own):
+        if i == core and own and all(inside(node) for node in own):
             continue
         if strangers:
             raise DecompositionError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -80,6 +81,7 @@ class Recorder(TorchFunctionMode):
         self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
         self.constants: dict[str, Tensor] = {}
         self.scopes = [""]
+        self._calls: Counter[str] = Counter()
         self._known: dict[int, _Known] = {}
         self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._names = {id(tensor): name for name, tensor in self._registered.items()}
@@ -134,6 +136,7 @@ class Recorder(TorchFunctionMode):
     def _enter(self, module: nn.Module, name: str, args: Any, kwargs: Any) -> None:
         if self._leaf is None:
             self.scopes.append(name)
+            self._calls[name] += 1
             if _is_leaf(module):
                 self._leaf, self._call = module, self._arguments(args, kwargs)
 
@@ -193,6 +196,7 @@ class Recorder(TorchFunctionMode):
         """Add a node, and remember which tensors are its value."""
         node = self.graph.create_node(*call)
         node.meta["scope"] = self.scopes[-1]
+        node.meta["calls"] = {scope: self._calls[scope] for scope in self.scopes}
         if any(origin in self.active for origin in node.all_input_nodes):
             self.active.add(node)
         self._remember(out, node, source)

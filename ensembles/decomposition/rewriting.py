@@ -1,4 +1,4 @@
-"""What a graph need not hold goes: idle nodes, and concatenations written out again."""
+"""What a graph need not hold goes: idle nodes, concatenations written out again, stacked means."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
-__all__ = ["concat_parts", "is_add", "is_concat", "operation", "simplify"]
+__all__ = ["average", "concat_parts", "is_add", "is_concat", "operation", "simplify"]
 
 _IDLE_MODULES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout}
@@ -28,6 +28,11 @@ def is_add(node: fx.Node) -> bool:
 def is_concat(node: fx.Node) -> bool:
     """Whether a node concatenates activations."""
     return node.op == "call_function" and node.target in _CONCATS
+
+
+def average(*roads: Tensor) -> Tensor:
+    """The mean of tensors of one shape."""
+    return torch.stack(roads).mean(0)
 
 
 def operation(node: fx.Node) -> str:
@@ -50,6 +55,7 @@ def simplify(traced: fx.GraphModule) -> None:
             setattr(traced.get_submodule(parent), last, pure)
     _drop_idle(traced)
     _nest_concats(traced.graph)
+    _join_averages(traced.graph)
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
     traced.graph.lint()
@@ -110,3 +116,20 @@ def _nest_concats(graph: fx.Graph) -> None:
                 node.replace_all_uses_with(earlier)
                 break
         seen.setdefault((dim, *parts), node)
+
+
+def _join_averages(graph: fx.Graph) -> None:
+    """Write the mean over a stack as one operation on what was stacked."""
+    for node in graph.nodes:
+        stack = node.args[0] if node.args else None
+        if operation(node) != "mean" or not isinstance(stack, fx.Node):
+            continue
+        if stack.target is not torch.stack or node.kwargs.keys() - {"dim"}:
+            continue
+        roads = stack.args[0] if stack.args else stack.kwargs["tensors"]
+        stacked = stack.args[1] if len(stack.args) > 1 else stack.kwargs.get("dim", 0)
+        reduced = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        if reduced in (stacked, [stacked], (stacked,)) and len(node.args) < 3:
+            assert isinstance(roads, (list, tuple))
+            node.op, node.target = "call_function", average
+            node.args, node.kwargs = tuple(roads), {}

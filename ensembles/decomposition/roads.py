@@ -7,7 +7,7 @@ entry itself, ends a road. The meeting tensor is then a sum of one contribution 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,17 +37,21 @@ class Road:
         layers: How many weight layers it has.
         weighted: How many operations with parameters it has.
         nodes: How many operations it has.
+        whole: Whether it reads the whole entry, not only some of its channels.
+        place: Where it stands among the roads, from left to right.
     """
 
     ends: tuple[fx.Node, ...]
     layers: int
     weighted: int
     nodes: int
+    whole: bool = True
+    place: int = 0
 
     @property
-    def cost(self) -> tuple[int, int, int]:
+    def cost(self) -> tuple[int, bool, int, int]:
         """What the shortcut has less of than the branch."""
-        return self.layers, self.weighted, self.nodes
+        return self.layers, self.whole, self.weighted, self.nodes
 
 
 @dataclass(frozen=True)
@@ -117,11 +121,11 @@ def _hull(graph: Graph, entry: fx.Node, exit_: fx.Node) -> tuple[set[fx.Node], l
             ends.append(node)
         else:
             hull.add(node)
-            open_nodes.extend(graph.inputs(node))
+            open_nodes.extend(reversed(graph.inputs(node)))
     return hull, ends
 
 
-def _roads(graph: Graph, entry: fx.Node, ends: Iterable[fx.Node]) -> Iterator[Road]:
+def _roads(graph: Graph, entry: fx.Node, ends: Sequence[fx.Node]) -> Iterator[Road]:
     """Gather ends that share operations into roads."""
     groups: list[tuple[list[fx.Node], set[fx.Node]]] = []
     views = _views(graph, entry)
@@ -135,7 +139,28 @@ def _roads(graph: Graph, entry: fx.Node, ends: Iterable[fx.Node]) -> Iterator[Ro
     for group_ends, cone in groups:
         layers = sum(graph.is_weight_layer(node) for node in cone)
         weighted = sum(bool(graph.weights(node)) for node in cone)
-        yield Road(tuple(group_ends), layers, weighted, len(cone))
+        place = min(map(ends.index, group_ends))
+        whole = _reads_all(graph, entry, views, group_ends, cone)
+        yield Road(tuple(group_ends), layers, weighted, len(cone), whole, place)
+
+
+def _reads_all(
+    graph: Graph,
+    entry: fx.Node,
+    views: set[fx.Node],
+    ends: Iterable[fx.Node],
+    cone: Iterable[fx.Node],
+) -> bool:
+    """Whether a road reads a view of the entry with all of its channels."""
+    read = {source for node in cone for source in graph.inputs(node)}
+    seen = (read | set(ends)) & views
+    return any(_channels(graph, view) == _channels(graph, entry) for view in seen)
+
+
+def _channels(graph: Graph, node: fx.Node) -> int:
+    """Channels of images; what has another rank has none to tell apart."""
+    rest = graph.sizes[node.name].rest
+    return rest[0] if len(rest) == 3 else 0
 
 
 def _views(graph: Graph, entry: fx.Node) -> set[fx.Node]:

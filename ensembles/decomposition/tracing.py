@@ -15,7 +15,7 @@ from ensembles.decomposition.recording import Recorder, UnfollowableError
 from ensembles.decomposition.sizes import Sizes
 from ensembles.errors import DecompositionError
 
-__all__ = ["exact_attention", "scope_of", "trace"]
+__all__ = ["call_of", "exact_attention", "scope_of", "trace"]
 
 
 @contextmanager
@@ -111,6 +111,11 @@ def _exported_scope(node: fx.Node) -> str:
 def scope_of(node: fx.Node) -> str:
     """The qualified name of the module in whose `forward` a node was made ("" for the root)."""
     return str(node.meta.get("scope", ""))
+
+
+def call_of(node: fx.Node, module: str) -> int:
+    """In which call of a module a node was made, from 1: modules may run at several time steps."""
+    return int(node.meta.get("calls", {}).get(module, 1))
 
 
 def _line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ensembles.decomposition import Block
 
-__all__ = ["compile_block", "compile_bypass", "compile_part"]
+__all__ = ["compile_block", "compile_bypass", "compile_dropped", "compile_part"]
 
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FRESH = (*_FOLDABLE, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
@@ -42,11 +42,47 @@ def compile_block(block: Block) -> nn.Module:
     if block.kind == "dense":
         joined = graph.call_function(torch.cat, ([entry, branch], 1))
     else:
-        shortcut = _inline(graph, block.shortcut, "shortcut", entry)
-        fresh = block.aligned and _makes_new(block, branch) and len(branch.users) == 0
-        join = torch.Tensor.add_ if fresh else operator.add
-        joined = graph.call_function(join, (branch, shortcut))
+        joined = _joined(graph, block, entry, branch)
     graph.output(_inline(graph, block.post, "post", joined))
+    return _finish(block, graph)
+
+
+def _joined(graph: fx.Graph, block: Block, entry: fx.Node, branch: fx.Node) -> fx.Node:
+    """The sum of branch and shortcut, through a gate where there is one."""
+    carried = _inline(graph, block.shortcut, "shortcut", entry)
+    if block.gate is not None:
+        gate = _inline(graph, block.gate, "gate", entry)
+        made = graph.call_function(operator.mul, (gate, branch)) if block.gates_branch else branch
+        closing = graph.call_function(operator.sub, (1, gate))
+        carried = graph.call_function(operator.mul, (closing, carried))
+        return graph.call_function(operator.add, (made, carried))
+    fresh = block.aligned and _makes_new(block, branch) and len(branch.users) == 0
+    join = torch.Tensor.add_ if fresh else operator.add
+    return graph.call_function(join, (branch, carried))
+
+
+def compile_dropped(block: Block, dropped: Collection[int]) -> nn.Module:
+    """Make a block without some of its roads fast; see `Block.dropped`."""
+    roads = block.roads
+    assert roads is not None
+    graph, x = _start()
+    entry = _inline(graph, block.pre, "pre", x)
+    kept = [
+        _inline(graph, road, f"roads.roads.{number - 1}", entry)
+        for number, road in roads.kept(dropped)
+    ]
+    total = kept[0]
+    for value in kept[1:]:
+        total = graph.call_function(operator.add, (total, value))
+    if roads.mean:
+        total = graph.call_function(torch.div, (total, len(kept)))
+    if block.has_shortcut:
+        carried = _inline(graph, block.shortcut, "shortcut", entry)
+        total = graph.call_function(operator.add, (total, carried))
+        total = _inline(graph, block.post, "post", total)
+    else:
+        total = _inline(graph, roads.post, "roads.post", total)
+    graph.output(total)
     return _finish(block, graph)
 
 

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
-from ensembles.evaluation.compiling import compile_block, compile_bypass, compile_part
+from ensembles.evaluation.compiling import (
+    compile_block,
+    compile_bypass,
+    compile_dropped,
+    compile_part,
+)
 from ensembles.evaluation.prefixes import Step, plan_routes, steps_of
 from ensembles.lesions import Lesion
 
@@ -50,7 +55,10 @@ class Direct:
                 x = x if before is None else before(x)
                 for visit in visits:
                     block = self.net.block(visit.block)
-                    x = block(x) if visit.keep_branch else block.deleted(x)
+                    if visit.dropped:
+                        x = block.dropped(x, visit.dropped)
+                    else:
+                        x = block(x) if visit.keep_branch else block.deleted(x)
             yield i, self.net.head(x)
 
 
@@ -79,16 +87,17 @@ class SharedPrefixes:
             [steps_of(lesion, len(net), frozenset(befores), idle) for lesion in lesions]
         )
         used = {step for route in self.routes for step in route.steps}
-        make: dict[str, Callable[[int], nn.Module | None]] = {
+        make: dict[str, Callable[..., nn.Module | None]] = {
             "whole": lambda index: compile_block(net.block(index)),
             "bypass": bypasses.__getitem__,
+            "drop": lambda index, roads: compile_dropped(net.block(index), roads),
             "before": befores.__getitem__,
         }
         self.parts: dict[Step, nn.Module] = {}
-        for kind, index in used:
-            part = make[kind](index)
+        for step in used:
+            part = make[step[0]](*step[1:])
             assert part is not None
-            self.parts[kind, index] = _placed(part, device, dtype)
+            self.parts[step] = _placed(part, device, dtype)
         self.stem = _placed(compile_part(net.stem), device, dtype)
         self.head = _placed(compile_part(net.head), device, dtype)
         self.evaluations = sum(len(route.steps) - route.shared for route in self.routes)

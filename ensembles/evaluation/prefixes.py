@@ -1,8 +1,9 @@
 """All lesions of a sweep as one tree of shared prefixes, walked depth first.
 
 Each lesion is a sequence of steps: the stem, then for each position what stands before the block,
-the block whole or without its branch, and the head. Sorted, these sequences list the leaves of the
-tree in depth-first order; neighbours share the prefix that the tree shares.
+the block whole, without its branch or without some of its roads, and the head. Sorted, these
+sequences list the leaves of the tree in depth-first order; neighbours share the prefix that the
+tree shares.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from ensembles.lesions import Lesion, Visit
 
 __all__ = ["Route", "Step", "plan_routes", "steps_of"]
 
-Step = tuple[str, int]
-"""("before", position), ("whole", block) or ("bypass", block); stem and head go without saying."""
+Step = tuple[str, int] | tuple[str, int, tuple[int, ...]]
+"""("before", position), ("whole", block), ("bypass", block) or ("drop", block, roads).
+
+Stem and head go without saying."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def steps_of(
 
 
 def _step(visit: Visit) -> Step:
+    if visit.dropped:
+        return "drop", visit.block, visit.dropped
     return ("whole" if visit.keep_branch else "bypass", visit.block)
 
 

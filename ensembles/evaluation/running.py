@@ -124,6 +124,9 @@ def check_lesions(net: Decomposition, lesions: Sequence[Lesion]) -> None:
     shapes = [(block.in_shape, block.out_shape) for block in net]
     for lesion in lesions:
         check(lesion, shapes, net.transitions)
+        _check_members(net, lesion)
+        for index, roads in lesion.dropped.items():
+            net.block(index).require_roads(roads)
         for index in lesion.blocks if lesion.kind == "delete" else ():
             block = net.block(index)
             if not block.deletable:
@@ -131,6 +134,19 @@ def check_lesions(net: Decomposition, lesions: Sequence[Lesion]) -> None:
                     f"delete of block {index} ({block.name}): it turns shape {block.in_shape} into "
                     f"{block.out_shape}, and no map without parameters does; leave it out"
                 )
+
+
+def _check_members(net: Decomposition, lesion: Lesion) -> None:
+    """Refuse what has no meaning for members of an average."""
+    if not any(block.kind == "member" for block in net):
+        return
+    if lesion.kind == "reorder":
+        raise LesionError(
+            f"reorder of {lesion.text}: the blocks are members of an average, whose order means "
+            "nothing; delete or duplicate them"
+        )
+    if lesion.kind == "delete" and lesion.count == len(net):
+        raise LesionError(f"delete of all {len(net)} members leaves nothing to average; leave one")
 
 
 def default_batch_size(net: Decomposition, device: torch.device) -> int:

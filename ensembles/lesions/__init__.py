@@ -5,19 +5,28 @@ of the network that it will be applied to; :meth:`Lesion.program` says which blo
 which order, once their number is known. Running programs is the evaluation's work.
 
 The lesions are those of Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles
-of Relatively Shallow Networks" (NIPS 2016, arXiv 1605.06431), sections 4.1 to 4.3.
+of Relatively Shallow Networks" (NIPS 2016, arXiv 1605.06431), sections 4.1 to 4.3, and the loss of
+one of the roads that meet in a block, as in drop-path (Larsson et al. 2016, section 3).
 """
 
 from __future__ import annotations
 
 from ensembles.lesions.choosing import Choice
-from ensembles.lesions.reading import parse_blocks, parse_counts, parse_lesion, read_plan
+from ensembles.lesions.reading import (
+    parse_blocks,
+    parse_counts,
+    parse_lesion,
+    parse_roads,
+    read_plan,
+)
 from ensembles.lesions.sampling import (
     intact,
     random_deletions,
+    random_drops,
     random_duplications,
     random_swaps,
     single_deletions,
+    single_drops,
 )
 from ensembles.lesions.shapes import Shape, check, exchangeable
 from ensembles.lesions.values import KINDS, Kind, Lesion, Program, Visit
@@ -36,9 +45,12 @@ __all__ = [
     "parse_blocks",
     "parse_counts",
     "parse_lesion",
+    "parse_roads",
     "random_deletions",
+    "random_drops",
     "random_duplications",
     "random_swaps",
     "read_plan",
     "single_deletions",
+    "single_drops",
 ]

@@ -6,18 +6,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ensembles.errors import LesionError, nearest
-from ensembles.lesions.reading import parse_blocks, parse_counts, read_plan
+from ensembles.lesions.reading import parse_blocks, parse_counts, parse_roads, read_plan
 from ensembles.lesions.sampling import (
     intact,
     random_deletions,
+    random_drops,
     random_duplications,
     random_swaps,
     single_deletions,
+    single_drops,
 )
 from ensembles.lesions.shapes import Shape, exchangeable
 from ensembles.lesions.values import Lesion
 
-_CHOSEN = ("delete", "reorder", "duplicate")
+_CHOSEN = ("delete", "reorder", "duplicate", "drop")
 _TRIALS = 10
 
 
@@ -26,12 +28,14 @@ class Choice:
     """Which lesions a sweep makes.
 
     Attributes:
-        kind: ``delete``, ``reorder`` or ``duplicate``.
-        count: How many blocks at once (for ``reorder``, exchanges), as ``"1"`` or ``"1-20"``.
+        kind: ``delete``, ``reorder``, ``duplicate`` or ``drop``.
+        count: How many blocks at once (for ``reorder`` exchanges, for ``drop`` roads), as ``"1"``
+            or ``"1-20"``.
         trials: Random draws for each count, by default 10. Without it, a count of 1 deletes or
-            duplicates every block once.
+            duplicates every block once, or drops every road.
         seed: Of the random draws.
-        blocks: Only these, as ``"3,17"`` or ``"20-25"``; by default all.
+        blocks: Only these, as ``"3,17"`` or ``"20-25"``, for ``drop`` also roads, as ``"3.2"``; by
+            default all.
         skip_transitions: Whether blocks whose shortcut is not the identity are left alone.
         plan: A CSV file with the columns ``lesion`` and ``blocks``, in place of all others.
 
@@ -58,13 +62,17 @@ class Choice:
             raise LesionError(f"trials {self.trials}: expected 1 or more")
 
     def lesions(
-        self, shapes: Sequence[tuple[Shape, Shape]], transitions: Collection[int] = ()
+        self,
+        shapes: Sequence[tuple[Shape, Shape]],
+        transitions: Collection[int] = (),
+        roads: Sequence[int] | None = None,
     ) -> list[Lesion]:
         """Make the lesions for one network.
 
         Args:
             shapes: Shape of the input and the output of each block, without the batch dimension.
             transitions: Numbers of the blocks whose shortcut is not the identity.
+            roads: How many roads each block has that can be dropped; by default none.
 
         Returns:
             The intact network first, then the lesions.
@@ -75,10 +83,26 @@ class Choice:
         n = len(shapes)
         if self.plan is not None:
             return [intact(), *read_plan(self.plan, n)]
+        if self.kind == "drop":
+            counts = list(roads) if roads is not None else [0] * n
+            return [intact(), *self._drops(counts, set(transitions))]
         wanted = set(parse_blocks(self.blocks, n)) if self.blocks else set(range(1, n + 1))
         if self.skip_transitions:
             wanted -= set(transitions)
         return [intact(), *self._drawn(wanted, shapes, transitions)]
+
+    def _drops(self, roads: Sequence[int], transitions: Collection[int]) -> list[Lesion]:
+        skip = transitions if self.skip_transitions else ()
+        counts = parse_counts(self.count)
+        if self.blocks is not None and list(counts) == [1] and self.trials is None:
+            chosen = parse_roads(self.blocks, roads)
+            return [Lesion("drop", roads=(one,)) for one in chosen if one[0] not in skip]
+        if self.blocks is not None:
+            wanted = parse_blocks(self.blocks, len(roads))
+            skip = {*skip, *range(1, len(roads) + 1)}.difference(wanted)
+        if list(counts) == [1] and self.trials is None:
+            return single_drops(roads, skip)
+        return random_drops(roads, counts, self.trials or _TRIALS, self.seed, skip)
 
     def _drawn(
         self,

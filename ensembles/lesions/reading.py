@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -14,11 +15,17 @@ from ensembles.lesions.values import (
     Lesion,
     refuse_repeats,
     require_block,
+    require_roads,
     unknown_kind,
 )
 
 _NUMBER = re.compile(r"([0-9]{1,9})", re.ASCII)
+_ROAD = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)
 _SWAP = re.compile(r"([0-9]{1,9})-([0-9]{1,9})", re.ASCII)
+_FORMS = {
+    "reorder": (_SWAP, "swaps such as 3-17 20-25"),
+    "drop": (_ROAD, "roads such as 3.2 5.1"),
+}
 
 
 def parse_blocks(text: str, n: int) -> tuple[int, ...]:
@@ -70,26 +77,63 @@ def parse_lesion(kind: str, text: str) -> Lesion:
 
     Raises:
         LesionError: An unknown kind, or a text that does not name blocks (for ``reorder``
-            swaps) separated by spaces.
+            swaps, for ``drop`` roads) separated by spaces.
 
     >>> parse_lesion("reorder", "3-17 20-25").swaps
     ((3, 17), (20, 25))
     """
     if kind not in KINDS:
         raise unknown_kind(kind)
-    pattern, form = (
-        (_SWAP, "swaps such as 3-17 20-25")
-        if kind == "reorder"
-        else (_NUMBER, "block numbers such as 3 17")
-    )
+    pattern, form = _FORMS.get(kind, (_NUMBER, "block numbers such as 3 17"))
     items = []
     for word in text.split():
         if (match := pattern.fullmatch(word)) is None:
             raise LesionError(f"blocks {word!r}: {kind} expects {form}")
         items.append(tuple(map(int, match.groups())))
+    pairs = cast("tuple[tuple[int, int], ...]", tuple(items))
     if kind == "reorder":
-        return Lesion("reorder", swaps=cast("tuple[tuple[int, int], ...]", tuple(items)))
+        return Lesion("reorder", swaps=pairs)
+    if kind == "drop":
+        return Lesion("drop", roads=pairs)
     return Lesion(cast(Kind, kind), tuple(block for (block,) in items))
+
+
+def parse_roads(text: str, roads: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Read a list of roads: ``"3.2"``, ``"3.2,5.1"``, or blocks, which stand for all their roads.
+
+    Args:
+        text: The list.
+        roads: How many roads each block has that can be dropped, 0 where there are none.
+
+    Returns:
+        Pairs of a block and the number of one of its roads, sorted.
+
+    Raises:
+        LesionError: The text is no such list, or names a road that does not exist, or one twice.
+
+    >>> parse_roads("1,3.2", [2, 0, 4])
+    ((1, 1), (1, 2), (3, 2))
+    """
+    found: list[tuple[int, int]] = []
+    for word in text.replace(",", " ").split():
+        if (match := _ROAD.fullmatch(word)) is None:
+            blocks = parse_blocks(word, len(roads))
+            for block in blocks:
+                require_roads(block, roads)
+            found += [(block, r) for block in blocks for r in range(1, roads[block - 1] + 1)]
+            continue
+        block, road = map(int, match.groups())
+        require_block(block, len(roads))
+        require_roads(block, roads)
+        if not 1 <= road <= roads[block - 1]:
+            raise LesionError(f"road {word}: block {block} has roads 1 to {roads[block - 1]}")
+        found.append((block, road))
+    if not found:
+        raise LesionError(f"roads {text!r}: names none; expected 3.2 or 3.2,5.1")
+    for one in found:
+        if found.count(one) > 1:
+            raise LesionError(f"roads {text!r}: {one[0]}.{one[1]} is named twice; name it once")
+    return tuple(sorted(found))
 
 
 def read_plan(source: str | Path | TextIO, n: int) -> list[Lesion]:

@@ -96,6 +96,75 @@ def random_swaps(
     return lesions
 
 
+def single_drops(roads: Sequence[int], skip: Collection[int] = ()) -> list[Lesion]:
+    """Drop every road of every block once.
+
+    Args:
+        roads: How many roads each block has that can be dropped, 0 where there are none.
+        skip: Blocks to leave alone.
+
+    Returns:
+        One lesion a road, in order.
+
+    Raises:
+        LesionError: ``skip`` names a block that does not exist, or no block has several roads.
+    """
+    return [Lesion("drop", roads=(road,)) for road in _road_pool(roads, skip)]
+
+
+def random_drops(
+    roads: Sequence[int],
+    counts: Iterable[int],
+    trials: int,
+    seed: int = 0,
+    skip: Collection[int] = (),
+) -> list[Lesion]:
+    """Drop random sets of roads; no block loses all of its roads.
+
+    Args:
+        roads: How many roads each block has that can be dropped, 0 where there are none.
+        counts: How many roads to drop at a time, each in turn.
+        trials: Draws for each count.
+        seed: Seed of the draws.
+        skip: Blocks to leave alone.
+
+    Returns:
+        ``trials`` lesions a count.
+
+    Raises:
+        LesionError: A count below 1 or of more roads than can go, no trials, or no block with
+            several roads.
+    """
+    pool, lesions = _road_pool(roads, skip), []
+    most = len(pool) - len({block for block, _ in pool})
+    for count, trial in _draws(counts, trials):
+        if count > most:
+            raise LesionError(
+                f"count {count}: at most {most} of {len(pool)} roads can be dropped at once, "
+                "so that each block keeps one"
+            )
+        draw, rest = _generator("drop", seed, count, trial), list(pool)
+        chosen: list[tuple[int, int]] = []
+        while len(chosen) < count:
+            road = rest.pop(_below(draw, len(rest)))
+            lost = sum(block == road[0] for block, _ in chosen)
+            if lost < roads[road[0] - 1] - 1:
+                chosen.append(road)
+        lesions.append(Lesion("drop", roads=tuple(chosen), trial=trial, seed=seed))
+    return lesions
+
+
+def _road_pool(roads: Sequence[int], skip: Collection[int]) -> list[tuple[int, int]]:
+    kept = _pool(len(roads), skip)
+    pool = [(block, road) for block in kept for road in range(1, roads[block - 1] + 1)]
+    if not pool:
+        raise LesionError(
+            "no block has several roads: drop takes blocks where several roads meet, as in "
+            "Inception or FractalNet; delete whole blocks"
+        )
+    return pool
+
+
 def _pool(n: int, skip: Collection[int]) -> list[int]:
     for block in skip:
         require_block(block, n)

@@ -11,15 +11,16 @@ from scipy.stats import kendalltau
 
 from ensembles.errors import LesionError, nearest
 
-Kind = Literal["none", "delete", "reorder", "duplicate"]
+Kind = Literal["none", "delete", "reorder", "duplicate", "drop"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Visit(NamedTuple):
-    """One run of one block: whole, or (``keep_branch=False``) only its shortcut."""
+    """One run of one block: whole, (``keep_branch=False``) only its shortcut, or without roads."""
 
     block: int
     keep_branch: bool = True
+    dropped: tuple[int, ...] = ()
 
 
 Program = tuple[tuple[Visit, ...], ...]
@@ -31,12 +32,15 @@ class Lesion:
 
     Attributes:
         kind: ``none`` (the intact network), ``delete`` (drop the branch, keep the shortcut),
-            ``duplicate`` (run the block twice in a row) or ``reorder`` (exchange blocks).
+            ``duplicate`` (run the block twice in a row), ``reorder`` (exchange blocks) or ``drop``
+            (leave out some of the roads that meet at the end of a block).
         blocks: Numbers of the deleted or duplicated blocks, from 1; kept sorted.
         swaps: For ``reorder``, pairs of positions whose blocks are exchanged, one pair after
             the other.
         trial: Number of the random draw, from 0; None where nothing was drawn.
         seed: Seed of the random draw; None where nothing was drawn.
+        roads: For ``drop``, pairs of a block and the number of one of its roads, from 1; kept
+            sorted.
 
     Raises:
         LesionError: An unknown kind, no blocks, a block below 1 or named twice, or a swap of
@@ -44,6 +48,8 @@ class Lesion:
 
     >>> Lesion("delete", (17, 3)).text
     '3 17'
+    >>> Lesion("drop", roads=((3, 2),)).text
+    '3.2'
     """
 
     kind: Kind
@@ -51,17 +57,21 @@ class Lesion:
     swaps: tuple[tuple[int, int], ...] = ()
     trial: int | None = None
     seed: int | None = None
+    roads: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise unknown_kind(self.kind)
         object.__setattr__(self, "blocks", tuple(sorted(self.blocks)))
         object.__setattr__(self, "swaps", tuple((a, b) for a, b in self.swaps))
-        expected = {"none": (False, False), "reorder": (False, True)}.get(self.kind, (True, False))
-        if (bool(self.blocks), bool(self.swaps)) != expected:
+        object.__setattr__(self, "roads", tuple(sorted((a, b) for a, b in self.roads)))
+        named = {"blocks": self.blocks, "swaps": self.swaps, "roads": self.roads}
+        wanted = {"none": "", "reorder": "swaps", "drop": "roads"}.get(self.kind, "blocks")
+        if [key for key, value in named.items() if value] != [wanted] * bool(wanted):
             needs = {
                 "none": "names no blocks",
                 "reorder": "needs one swap or more, such as 3-17, and no other blocks",
+                "drop": "needs one road or more, such as 3.2, and no whole blocks",
             }
             raise LesionError(
                 f"lesion {self.kind!r} {needs.get(self.kind, 'needs one block or more, no swaps')}"
@@ -70,6 +80,9 @@ class Lesion:
         for a, b in self.swaps:
             if a == b:
                 raise LesionError(f"swap {a}-{b} exchanges a block with itself: name two blocks")
+        for one, following in pairwise(self.roads):
+            if one == following:
+                raise LesionError(f"drop: road {one[0]}.{one[1]} is named twice; name it once")
         for block in self._named():
             if block < 1:
                 raise LesionError(f"block {block}: blocks are numbered from 1")
@@ -78,16 +91,27 @@ class Lesion:
         yield from self.blocks
         for pair in self.swaps:
             yield from pair
+        for block, _ in self.roads:
+            yield block
 
     @property
     def count(self) -> int:
-        """How many blocks are deleted or duplicated, or how many swaps are made."""
-        return len(self.blocks) + len(self.swaps)
+        """How many blocks are deleted or duplicated, swaps made, or roads dropped."""
+        return len(self.blocks) + len(self.swaps) + len(self.roads)
+
+    @property
+    def dropped(self) -> dict[int, tuple[int, ...]]:
+        """The roads that are left out of each block that loses any."""
+        return {
+            block: tuple(road for other, road in self.roads if other == block)
+            for block, _ in self.roads
+        }
 
     @property
     def text(self) -> str:
-        """The blocks as in result tables: ``"3 17"``, ``"3-17 20-25"``, or an empty string."""
-        return " ".join([*map(str, self.blocks), *(f"{a}-{b}" for a, b in self.swaps)])
+        """The blocks as in result tables: ``"3 17"``, ``"3-17 20-25"``, ``"3.2"``, or ``""``."""
+        swaps, roads = (f"{a}-{b}" for a, b in self.swaps), (f"{a}.{b}" for a, b in self.roads)
+        return " ".join([*map(str, self.blocks), *swaps, *roads])
 
     def require(self, n: int) -> None:
         """Hold the lesion against a network of ``n`` blocks.
@@ -144,8 +168,10 @@ class Lesion:
         order, named = self.order(n), frozenset(self.blocks)
         deleted = named if self.kind == "delete" else frozenset()
         doubled = named if self.kind == "duplicate" else frozenset()
+        dropped = self.dropped
         return tuple(
-            (Visit(block, block not in deleted),) * (2 if block in doubled else 1)
+            (Visit(block, block not in deleted, dropped.get(block, ())),)
+            * (2 if block in doubled else 1)
             for block in order
         )
 
@@ -154,6 +180,15 @@ def require_block(block: int, n: int) -> None:
     """Refuse a number that is none of the blocks 1 to ``n``."""
     if not 1 <= block <= n:
         raise LesionError(f"block {block}: the network has blocks 1 to {n}")
+
+
+def require_roads(block: int, roads: Sequence[int]) -> None:
+    """Refuse a block that has no roads to drop one of, given how many each has."""
+    if not roads[block - 1]:
+        raise LesionError(
+            f"block {block} has no roads to drop one of: drop takes blocks where several roads "
+            "meet; delete the block"
+        )
 
 
 def refuse_repeats(what: str, blocks: Sequence[int]) -> None:

@@ -1,0 +1,62 @@
+"""The roads of a block one by one, so that some of them can be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Roads"]
+
+
+class Roads(nn.Module):
+    """Roads that meet in a sum, a concatenation or a mean.
+
+    Each road is a module that gives what it adds to the tensor where they meet: in a concatenation
+    its own channels, and zeros in place of the others.
+
+    Args:
+        roads: The roads, from left to right.
+        names: The module that each comes from.
+        mean: Whether they are averaged instead of added.
+        post: What follows where they meet; None for the identity.
+
+    Attributes:
+        names: See above.
+        mean: See above.
+    """
+
+    def __init__(
+        self,
+        roads: Sequence[nn.Module],
+        names: Sequence[str],
+        mean: bool = False,
+        post: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.roads = nn.ModuleList(roads)
+        self.names, self.mean = tuple(names), mean
+        self.post = post
+
+    def __len__(self) -> int:
+        return len(self.roads)
+
+    def kept(self, dropped: Collection[int]) -> Iterator[tuple[int, nn.Module]]:
+        """The roads that stay, each with its number, from 1."""
+        for number, road in enumerate(self.roads, 1):
+            if number not in dropped:
+                yield number, road
+
+    def forward(self, x: Tensor, dropped: Collection[int] = ()) -> Tensor:
+        """What the roads that stay make together, before `post`.
+
+        Args:
+            x: Where the roads begin.
+            dropped: Numbers of the roads that are left out, from 1; not all of them.
+        """
+        values = [road(x) for _, road in self.kept(dropped)]
+        total = values[0]
+        for value in values[1:]:
+            total = total + value
+        return torch.div(total, len(values)) if self.mean else total
