@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -316,9 +317,9 @@ class TestRefusals:
         path = tmp_path / "x" / "a" / "one.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)).save(path)
-        assert "one.png has pixels of mode I;16; expected 8 bits a channel" in refusal(
-            tmp_path / "x"
-        )
+        message = refusal(tmp_path / "x")
+        # "I;16", or "I" in older releases of Pillow
+        assert re.search("one.png has pixels of mode I(;16)?; expected 8 bits a channel", message)
 
     def test_formats_that_run_programs_are_not_opened(self, tmp_path: Path) -> None:
         path = tmp_path / "x" / "a" / "one.png"

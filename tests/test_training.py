@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -510,34 +509,40 @@ def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
 # Command line
 
 
-def test_the_command_trains_and_prints_its_files(tmp_path: Path) -> None:
+def test_the_command_trains_and_prints_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from ensembles.cli.train import train as command
 
     options = ["--model", "preresnet20", "--recipe", "digits", "--epochs", "1", "--limit", "64"]
-    result = CliRunner().invoke(
-        command, [*options, "--out", str(tmp_path), "--init", "--device", "cpu"]
+    command.main(
+        [*options, "--out", str(tmp_path), "--init", "--device", "cpu"],
+        "train",
+        standalone_mode=False,
     )
-    assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert lines[0].startswith("error ")
     assert "359 test images right" in lines[0]
     assert lines[1:] == [
         str(tmp_path / f"preresnet20{ending}")
         for ending in (".safetensors", ".toml", ".init.safetensors")
     ]
-    assert result.stderr.startswith("epoch 1/1  loss ")
+    assert printed.err.startswith("epoch 1/1  loss ")
 
 
-def test_ctrl_c_ends_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_with_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from ensembles.cli.train import train as command
 
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ensembles.training.train", interrupted)
-    result = CliRunner().invoke(command, ["--model", "resnet20", "--out", str(tmp_path)])
-    assert result.exit_code == 130
-    assert "the same command with --resume goes on" in result.stderr
+    options = ["--model", "resnet20", "--out", str(tmp_path)]
+    assert command.main(options, "train", standalone_mode=False) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
 
 
 def test_recipes_are_values() -> None:
