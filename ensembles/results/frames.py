@@ -57,7 +57,7 @@ def lesion_frame(
         transitions: Numbers of the blocks whose shortcut is not the identity.
 
     Returns:
-        Columns ``lesion``, ``count``, ``blocks`` ("3 17", for reorder "3-17 20-25"),
+        Columns ``lesion``, ``count``, ``blocks`` ("3 17", for reorder "3-17 20-25", for drop "3.2"),
         ``block_names``, ``kendall_tau``, ``trial``, ``seed``, ``correct``, ``total``,
         ``error`` (share of the images, NaN where logits were not finite), ``loss`` (mean
         cross-entropy in nats), ``nonfinite`` (images whose logits were not finite) and
@@ -85,17 +85,19 @@ def lesion_frame(
     return frame
 
 
-def stack_frames(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def stack_frames(frames: Sequence[pd.DataFrame], *, always: bool = False) -> pd.DataFrame:
     """Put the tables of several networks into one, so that one file holds them.
 
     Args:
         frames: A table for each network.
+        always: Whether a single table is treated as several are.
 
     Returns:
         The rows of all, after a first column ``model``; ``attrs["networks"]`` holds the number
-        of ``rows`` and the ``attrs`` of each. A single table comes back as it is.
+        of ``rows`` and the ``attrs`` of each. A single table comes back as it is
+        otherwise.
     """
-    if len(frames) == 1:
+    if len(frames) == 1 and not always:
         return frames[0]
     parts = [frame.copy() for frame in frames]
     for part in parts:
@@ -133,6 +135,7 @@ def _row(
     lesion = outcome.lesion
     named = [names[block - 1] for block in lesion.blocks]
     named += [f"{names[a - 1]}-{names[b - 1]}" for a, b in lesion.swaps]
+    named += [f"{names[block - 1]}/{road}" for block, road in lesion.roads]
     return {
         "lesion": lesion.kind,
         "count": lesion.count,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ensembles.errors import UsageError, nearest
 
-__all__ = ["PathOptions", "path_options"]
+__all__ = ["IMAGES", "PathOptions", "path_options"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("exact", "sampled", "all"),
@@ -18,6 +18,11 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ("fast", "general"),
     "sampling": ("uniform", "weighted"),
 }
+IMAGES = {"gradient": 8, "logits": 128}
+"""How many images are used where nothing is said."""
+
+_OF_GRADIENTS = ("method", "signs", "samples", "sampling", "seed", "at")
+_OF_SAMPLES = ("samples", "sampling")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,21 @@ class PathOptions:
                 "single paths are sampled to activations only; "
                 "use method exact for the gradient of parameters"
             )
+
+    @property
+    def determining(self) -> dict[str, Any]:
+        """The options that make a difference to the result, besides precision and engine.
+
+        The number of images is there also where it is left to the default.
+        """
+        idle = ["memory", "precision", "engine"]
+        if self.direction == "logits":
+            idle += _OF_GRADIENTS
+        else:
+            idle += ["per_class"]
+            idle += {"exact": list(_OF_SAMPLES), "sampled": ["signs"]}.get(self.method, [])
+        values = asdict(self) | {"images": self.images or IMAGES[self.direction]}
+        return {name: value for name, value in values.items() if name not in idle}
 
 
 def path_options(given: Mapping[str, Any], **fixed: Any) -> PathOptions:

@@ -212,11 +212,18 @@ class Store:
 
         return class_frame(self, context, lesions)
 
-    def drawn(self, context: Context) -> list[tuple[str, str, int | None, int | None]]:
-        """All lesions that were asked for and measured: kind, blocks, trial and seed."""
+    def drawn(
+        self, context: Context, *, predictions: bool = False
+    ) -> list[tuple[str, str, int | None, int | None]]:
+        """All lesions that were asked for and measured: kind, blocks, trial and seed.
+
+        Args:
+            context: The network and the data.
+            predictions: Whether only lesions count whose predictions were kept.
+        """
         rows = self.connection.rows(
-            "SELECT kind, blocks, trial, seed FROM lesions JOIN draws ON draws.lesion = id "
-            "JOIN outcomes ON outcomes.lesion = id WHERE context = ?",
+            "SELECT kind, blocks, trial, seed FROM lesions JOIN draws ON draws.lesion = lesions.id "
+            f"JOIN {_done_in(predictions)} WHERE context = ?",
             (self._id_of(context),),
         )
         return [
