@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from ensembles.cli.signals import interruptible
+
 __all__ = ["main"]
 
 _COMMANDS = {
@@ -21,6 +23,7 @@ _COMMANDS = {
     "models": "ensembles.cli.models:models",
     "paths": "ensembles.cli.paths:paths",
     "report": "ensembles.cli.report:report",
+    "study": "ensembles.cli.study:study",
     "train": "ensembles.cli.train:train",
 }
 
@@ -68,6 +71,7 @@ _SUMMARIES = {
     "models": "List the architectures.",
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",
+    "study": "Run, continue and export all measurements that a small file names.",
     "train": "Train a network.",
 }
 
@@ -94,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
+        with interruptible():
+            code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:

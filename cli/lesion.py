@@ -13,6 +13,7 @@ from ensembles.cli.options import (
     open_subject,
     output_options,
     run_options,
+    store_option,
 )
 from ensembles.cli.tables import lesion_summary, lesion_table
 
@@ -50,6 +51,8 @@ __all__ = ["lesion"]
     "--engine", type=click.Choice(["shared", "direct"]), default="shared", show_default=True,
     help="direct runs each lesion whole: slow, for checking.",
 )  # fmt: skip
+@store_option()
+@click.option("--predictions", is_flag=True, help="Keep the predicted classes in the store too.")
 @output_options("lesion.png")
 def lesion(
     *,
@@ -73,6 +76,8 @@ def lesion(
     device: str,
     precision: str,
     engine: str,
+    store: str | None,
+    predictions: bool,
     out: str | None,
     plot: str | None,
     as_json: bool,
@@ -85,12 +90,17 @@ def lesion(
     from ensembles.lesions import Choice  # noqa: PLC0415
     from ensembles.plots import FIGURES  # noqa: PLC0415
     from ensembles.results import check_writable  # noqa: PLC0415
+    from ensembles.results.store import Store  # noqa: PLC0415
     from ensembles.results.sweep import lesion as run  # noqa: PLC0415
 
+    if predictions and store is None:
+        raise click.UsageError("--predictions are kept in a store; name one with --store")
     if out is not None:
         check_writable(out)
     if plot is not None:
         check_writable(plot, FIGURES)
+    if store is not None:
+        Store(store).close()
     choice = Choice(kind, count, trials, seed, blocks, skip_transitions, plan)
     subjects = [
         open_subject(
@@ -118,10 +128,14 @@ def lesion(
             precision=precision,
             engine=engine,
             model=subject.card.name if len(set(names)) < len(names) else subject.name,
+            store=store,
+            predictions=predictions,
+            about=subject.about,
         )
         for subject in subjects
     ]
     _deliver(frames, out, plot, as_json)
+    _tell_failures(frames)
 
 
 def _pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -135,6 +149,18 @@ def _pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str,
             "give one checkpoint for each model, or none"
         )
     return list(zip(models, checkpoints, strict=True))
+
+
+def _tell_failures(frames: list[pd.DataFrame]) -> None:
+    from ensembles.errors import EvaluationError  # noqa: PLC0415
+
+    failed = [one for frame in frames for one in frame.attrs.get("failed", [])]
+    if failed:
+        first = failed[0]
+        raise EvaluationError(
+            f"{len(failed)} lesions could not be measured, the first of them {first['lesion']} "
+            f"{first['blocks']} ({first['reason']}); the others are complete"
+        )
 
 
 def _deliver(frames: list[pd.DataFrame], out: str | None, plot: str | None, as_json: bool) -> None:

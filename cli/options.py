@@ -17,6 +17,7 @@ __all__ = [
     "open_subject",
     "output_options",
     "run_options",
+    "store_option",
 ]
 
 DEFAULT_MODEL = "resnet110"
@@ -103,6 +104,15 @@ def run_options() -> Callable[[Command], Command]:
             "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32",
             show_default=True, help="tf32 needs CUDA.",
         ),
+    )  # fmt: skip
+
+
+def store_option() -> Callable[[Command], Command]:
+    """Where results are kept."""
+    return click.option(
+        "--store", type=click.Path(dir_okay=False), metavar="FILE",
+        help="Keep results in this file, and take from it what is there; several processes may "
+        "share it.",
     )  # fmt: skip
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensembles.cli.options import data_options, model_options, open_subject, output_options
+from ensembles.cli.options import (
+    data_options,
+    model_options,
+    open_subject,
+    output_options,
+    store_option,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +84,7 @@ _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
     "--engine", type=click.Choice(["fast", "general"]), default="fast", show_default=True,
     help="general differentiates every part by torch.func: slow, for checking.",
 )  # fmt: skip
+@store_option()
 @output_options("paths.png")
 def paths(
     *,
@@ -93,6 +100,7 @@ def paths(
     device: str,
     direction: str,
     ranges: tuple[str, ...],
+    store: str | None,
     out: str | None,
     plot: str | None,
     as_json: bool,
@@ -108,22 +116,30 @@ def paths(
     from ensembles.results import check_writable  # noqa: PLC0415
     from ensembles.results.paths import PathOptions, path_ranges  # noqa: PLC0415
     from ensembles.results.paths import paths as run  # noqa: PLC0415
+    from ensembles.results.store import Store  # noqa: PLC0415
 
     PathOptions(direction=direction, **options).check()
+    wanted = [_range(text) for text in ranges]
+    if wanted and plot is not None:
+        raise click.UsageError("--between gives a table without a figure; expected no --plot")
+    if wanted and store is not None:
+        raise click.UsageError("--between is not kept in a store; leave out one of the two")
     if out is not None:
         check_writable(out)
     if plot is not None:
         check_writable(plot, FIGURES)
+    if store is not None:
+        Store(store).close()
     subject = open_subject(
         model, checkpoint, dataset=dataset, split=split, limit=limit, normalize=normalize,
         image_size=image_size, device=device, block_names=block_names, block_kinds=block_kinds,
     )  # fmt: skip
     common: dict[str, Any] = {"device": device, "model": model, **options}
-    if ranges:
+    if wanted:
         common.pop("method")
-        wanted = [_range(text) for text in ranges]
         _deliver(path_ranges(subject.net, subject.data, wanted, **common), out, as_json, None)
         return
+    common |= {"store": store, "about": subject.about}
     frame = run(subject.net, subject.data, **{**common, "direction": direction})
     _deliver(frame, out, as_json, _SHOWN[direction])
     if plot is not None:
@@ -178,8 +194,9 @@ def _deliver(
             f"({row['what']})",
             err=True,
         )
-    click.echo(
-        f"the sum over all lengths differs by {frame.attrs['sum_error']:.1e} (relative) from "
-        "the network's own",
-        err=True,
-    )
+    if frame.attrs["sum_error"] is not None:
+        click.echo(
+            f"the sum over all lengths differs by {frame.attrs['sum_error']:.1e} (relative) from "
+            "the network's own",
+            err=True,
+        )

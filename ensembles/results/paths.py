@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
@@ -25,6 +26,8 @@ from ensembles.results.path_frames import (
 )
 from ensembles.results.path_options import PathOptions, path_options
 from ensembles.results.provenance import provenance
+from ensembles.results.store import Store
+from ensembles.results.store.recalling import recalled
 from ensembles.unravelling.counting import (
     block_lengths,
     graph_lengths,
@@ -57,6 +60,8 @@ def paths(
     device: str | torch.device = "auto",
     progress: bool | None = None,
     model: str | None = None,
+    store: Store | str | Path | None = None,
+    about: dict[str, Any] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure what the 2^n paths of a network carry, by their length (docs/paths.md).
@@ -73,6 +78,9 @@ def paths(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         progress: Whether to show a bar; by default only on a terminal.
         model: Name of the network in the frame; by default its class.
+        store: A store of results, or its path (docs/store.md): an analysis that is in it is not
+            made again, another is added to it.
+        about: What else the provenance is to tell, such as the `checkpoint`.
         options: Fields of `PathOptions`.
 
     Returns:
@@ -91,13 +99,32 @@ def paths(
         PathError: If the network has no shortcuts, a part is not differentiable, or the sum over
             lengths misses autograd's gradient or the network's logits.
         DataError: If there are no images, or they do not fit the network.
+        StoreError: If the store cannot be read or written.
         UsageError: If an option has no meaning.
     """
     chosen = path_options(options, method=method, direction=direction)
+    chosen = replace(chosen, images=chosen.images or _IMAGES[direction])
     place = choose_device(device)
     _require_shortcuts(net)
+    named = {"model": model or net.model_name, **(about or {})}
+
+    def measured() -> pd.DataFrame:
+        return _measured(net, data, chosen, place, named, progress=progress)
+
+    return measured() if store is None else recalled(store, net, data, chosen, measured, **named)
+
+
+def _measured(
+    net: Decomposition,
+    data: Any,
+    chosen: PathOptions,
+    place: torch.device,
+    named: dict[str, Any],
+    *,
+    progress: bool | None,
+) -> pd.DataFrame:
     ready, parts = _ready(net, data, chosen, place)
-    name = model or net.model_name
+    direction, method, name = chosen.direction, chosen.method, named["model"]
     attrs: dict[str, object] = {"model": name, "direction": direction, "blocks": len(net)}
     with bar(f"paths of {name}", " images", shown=progress) as report:
         if direction == "gradient":
@@ -124,7 +151,7 @@ def paths(
     attrs = attrs | {
         "weight_layers": [[k, w, count] for (k, w), count in sorted(joint_lengths(net).items())],
         "sum_error": error,
-        "provenance": _provenance(net, data, chosen, name, parts),
+        "provenance": _provenance(net, data, chosen, named, parts),
     }
     return layout(rows, direction, attrs)
 
@@ -176,7 +203,7 @@ def path_ranges(
         "model": name,
         "blocks": len(net),
         "sum_error": error,
-        "provenance": _provenance(net, data, chosen, name, parts),
+        "provenance": _provenance(net, data, chosen, {"model": name}, parts),
     }
     return frame
 
@@ -264,10 +291,10 @@ def _provenance(
     net: Decomposition,
     data: Any,
     chosen: PathOptions,
-    name: str,
+    named: dict[str, Any],
     parts: list[Batch],
 ) -> dict[str, object]:
-    details: dict[str, object] = {"model": name, **asdict(chosen)}
+    details: dict[str, object] = {**named, **asdict(chosen)}
     details["images"] = sum(len(labels) for _, labels in parts)
     if chosen.engine == "fast":
         details["fast_branches"] = Linearizer(net).coverage

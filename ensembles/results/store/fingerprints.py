@@ -138,6 +138,15 @@ class Watched(Iterable[tuple[Tensor, Tensor]]):
         self.labels = torch.cat([labels for _, labels in self._read()])
         self.digest = self._found
 
+    def check(self) -> None:
+        """Read the data again, and compare.
+
+        Raises:
+            DataError: If they differ.
+        """
+        for _ in self:
+            pass
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield from self._read()
         if self._found != self.digest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def bare(lesion: Lesion) -> Lesion:
     """A lesion by itself, whatever draw it came from."""
     if lesion.trial is None and lesion.seed is None:
         return lesion
-    return Lesion(lesion.kind, lesion.blocks, lesion.swaps)
+    return replace(lesion, trial=None, seed=None)
 
 
 def outcome_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -59,7 +60,8 @@ def _asked(store: Store, context: Context) -> list[Lesion]:
 
 def _place(one: Lesion) -> tuple[object, ...]:
     draw = (-1, -1) if one.trial is None or one.seed is None else (one.seed, one.trial)
-    return one.kind != "none", one.kind, one.count, draw, one.blocks, one.swaps
+    numbers = tuple(map(int, re.findall("[0-9]+", one.text)))
+    return one.kind != "none", one.kind, one.count, draw, numbers
 
 
 def class_frame(store: Store, context: Context, lesions: Iterable[Lesion] | None) -> pd.DataFrame:

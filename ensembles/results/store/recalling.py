@@ -1,0 +1,75 @@
+"""A path analysis from a store, or into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ensembles.decomposition import Decomposition
+from ensembles.results.path_options import PathOptions
+from ensembles.results.store.core import Store
+from ensembles.results.store.describing import describe
+from ensembles.results.store.fingerprints import Watched
+
+__all__ = ["recalled"]
+
+_OF_GRADIENTS = ("method", "signs", "samples", "sampling", "seed", "at")
+_OF_SAMPLES = ("samples", "sampling")
+
+
+def recalled(
+    store: Store | str | Path,
+    net: Decomposition,
+    data: Any,
+    options: PathOptions,
+    measure: Callable[[], pd.DataFrame],
+    **about: Any,
+) -> pd.DataFrame:
+    """Take a path analysis from a store; measure it where it is not there, and keep it.
+
+    Args:
+        store: The store, or its path.
+        net: The network.
+        data: The images.
+        options: How it is measured, with the number of images.
+        measure: Measures it.
+        about: What is told of the network, its name as `model` at least.
+
+    Returns:
+        The table as `measure` makes it, with `attrs["store"]`.
+    """
+    with Store(store) if isinstance(store, (str, Path)) else nullcontext(store) as opened:
+        context, read = describe(
+            net, data, precision=options.precision, engine=options.engine, about=about
+        )
+        key = _determining(options)
+        frame = opened.path_frame(context, key)
+        known = frame is not None
+        if frame is None:
+            measured = measure()
+            if isinstance(read, Watched):
+                read.check()
+            run = opened.begin(measured.attrs["provenance"])
+            opened.keep_paths(context, key, measured, run)
+            frame = opened.path_frame(context, key)
+            assert frame is not None
+        place = {"path": str(opened.path), "context": context.key.digest, "known": known}
+    frame.attrs |= {"model": about["model"], "store": place}
+    return frame
+
+
+def _determining(options: PathOptions) -> dict[str, Any]:
+    """The options that make a difference, besides those that the context holds."""
+    values = asdict(options)
+    idle = ["memory", "precision", "engine"]
+    if options.direction == "logits":
+        idle += _OF_GRADIENTS
+    else:
+        idle += ["per_class"]
+        idle += {"exact": list(_OF_SAMPLES), "sampled": ["signs"]}.get(options.method, [])
+    return {name: value for name, value in values.items() if name not in idle}
