@@ -45,7 +45,9 @@ def inspect(
 
     No weights are needed: an architecture is enough. Shortcuts are the identity, fixed (no
     parameters), scaled, a projection, or none; a star says that both roads begin after what they
-    share (the first BatchNorm and ReLU of a pre-activation block).
+    share (the first BatchNorm and ReLU of a pre-activation block). Roads are those that meet at a
+    block's end; `ensembles lesion --kind drop` leaves them out one by one. A step is one use of
+    weights that several blocks share.
     """
     from ensembles.plots import FIGURES  # noqa: PLC0415
     from ensembles.results import check_writable  # noqa: PLC0415
@@ -88,11 +90,10 @@ def _lines(net: dict[str, Any]) -> Iterator[str]:
         f"{net['model']}: {len(net['blocks'])} blocks, {net['parameters']:,} parameters, images "
         f"{shape}, {net['classes']} classes"
     )
-    rows = [_cells(block) for block in net["blocks"]]
-    head = list(_HEAD)
-    if any(block["adapted"] for block in net["blocks"]):
-        head.append("when deleted")
-    yield from aligned(head, [row[: len(head)] for row in rows], ("block", "layers", "parameters"))
+    shown = {title for block in net["blocks"] for title, text in _more(block).items() if text}
+    extra = [title for title in _more(net["blocks"][0]) if title in shown]
+    rows = [_cells(block) + [_more(block)[title] for title in extra] for block in net["blocks"]]
+    yield from aligned([*_HEAD, *extra], rows, ("block", "layers", "parameters"))
     taken = {block["kind"] for block in net["blocks"]}
     others = [f"{n} {kind}" for kind, n in net["found"].items() if kind not in taken]
     if others:
@@ -113,8 +114,17 @@ def _cells(block: dict[str, Any]) -> list[str]:
         "x".join(map(str, block["out_shape"])),
         layers,
         f"{block['parameters']:,}",
-        block["adapted"],
     ]
+
+
+def _more(block: dict[str, Any]) -> dict[str, str]:
+    """What only some networks have, by the title of its column."""
+    names = (name.removeprefix(f"{block['name']}.") for name in block["roads"])
+    return {
+        "step": f"{block['step']} of {block['steps']}" if block["steps"] > 1 else "",
+        "roads": ", ".join(f"{number} {name}" for number, name in enumerate(names, 1)),
+        "when deleted": block["adapted"],
+    }
 
 
 def _paths(net: dict[str, Any]) -> Iterator[str]:

@@ -285,7 +285,7 @@ def test_plan(tmp_path: Path) -> None:
         (
             "lesion,blocks\nshuffle,5\n",
             "plan p.csv, line 2: lesion 'shuffle' is unknown: expected none, delete, reorder, "
-            "duplicate",
+            "duplicate, drop",
         ),
         (
             "lesion,blocks\ndelete\n",

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["draw_structure"]
 
 _WIDTH = 6.75
-_FILLS = {"residual": "#0072b2", "dense": "#56b4e9", "parallel": "#e69f00", "plain": GREY}
+_FILLS = {
+    "residual": "#0072b2", "gated": "#009e73", "two-stream": "#cc79a7", "dense": "#56b4e9",
+    "parallel": "#e69f00", "fractal": "#d55e00", "plain": GREY, "member": GREY,
+}  # fmt: skip
+_JOINS = {
+    "o": ("residual", "gated", "two-stream", "fractal"),
+    "s": ("dense", "parallel"),
+}
+_BESIDE = ("parallel", "fractal")
 _ROW = 2.5  # height of a row, in widths of a block
 _OUT, _IN, _HIGH = 0.14, 0.86, 0.72  # where a branch leaves the line, joins it, and how high it is
 
@@ -105,7 +113,7 @@ def _draw_block(ax: Axes, block: Block, x: float, y: float) -> None:
         top = y + _HIGH
         ax.plot([x + _OUT, x + _OUT, x + _IN, x + _IN], [y, top, top, y], **edge)
         ax.add_patch(_box(x + 0.5, top, (0.5, 0.4), face, fill))
-    elif block.kind == "parallel":
+    elif block.kind in _BESIDE:
         ax.plot([x, x + _OUT], [y, y], **edge)
         ax.plot([x + _IN, x + 1], [y, y], **edge)
         for step in (-0.4, 0, 0.4):
@@ -115,9 +123,9 @@ def _draw_block(ax: Axes, block: Block, x: float, y: float) -> None:
     else:
         ax.plot([x, x + 1], [y, y], **edge)
         ax.add_patch(_box(x + 0.5, y, (0.6, 0.5), face, fill))
-    if block.kind == "residual":
+    if block.kind in _JOINS["o"]:
         ax.add_patch(Circle((x + _IN, y), 0.12, fc="white", ec=INK, lw=0.7, zorder=3))
-    elif block.kind in ("dense", "parallel"):
+    elif block.kind in _JOINS["s"]:
         square = Rectangle((x + _IN - 0.1, y - 0.1), 0.2, 0.2, fc="white", ec=INK, lw=0.7, zorder=3)
         ax.add_patch(square)
 
@@ -138,7 +146,7 @@ def _label(ax: Axes, net: Decomposition, columns: int, cell: float, size: float)
     shape, free = None, 0
     for i, (block, x, y) in enumerate(_places(net, columns)):
         if block.index == 1 or block.index % every == 0:
-            low = y - (0.74 if block.kind == "parallel" else 0.42)
+            low = y - (0.74 if block.kind in _BESIDE else 0.42)
             ax.text(x + 0.5, low, str(block.index), ha="center", **style)
         text = "x".join(map(str, block.out_shape))
         if block.out_shape != shape and (i >= free or x == 0):
@@ -162,8 +170,7 @@ def _handles(net: Decomposition) -> Iterator[Patch | Line2D]:
             yield Patch(facecolor=fill, edgecolor=fill, label=kind)
     if net.transitions:
         yield Patch(facecolor="white", edgecolor=INK, label="transition")
-    joins = {"o": ("residual",), "s": ("dense", "parallel")}
-    for marker, kinds in joins.items():
+    for marker, kinds in _JOINS.items():
         if any(block.kind in kinds for block in net):
             label = "addition" if marker == "o" else "concatenation"
             yield Line2D([], [], ls="", marker=marker, mfc="white", mec=INK, ms=4, label=label)

@@ -57,7 +57,7 @@ def lesion_frame(
         transitions: Numbers of the blocks whose shortcut is not the identity.
 
     Returns:
-        Columns ``lesion``, ``count``, ``blocks`` ("3 17", for reorder "3-17 20-25", for drop "3.2"),
+        Columns ``lesion``, ``count``, ``blocks`` ("3 17", for reorder "3-17", for drop "3.2"),
         ``block_names``, ``kendall_tau``, ``trial``, ``seed``, ``correct``, ``total``,
         ``error`` (share of the images, NaN where logits were not finite), ``loss`` (mean
         cross-entropy in nats), ``nonfinite`` (images whose logits were not finite) and

@@ -64,7 +64,9 @@ def describe(net: Decomposition) -> dict[str, Any]:
         from the images to the logits, along every edge of the graph. A block has ``block`` (its
         number), ``name``, ``kind``, ``shortcut`` (`Block.road`), ``transition``, ``in_shape``,
         ``out_shape``, ``weight_layers`` and ``shortcut_layers`` (on the longest way of each road),
-        ``parameters``, and ``adapted`` (what deletion does to the shape, where there is no road).
+        ``parameters``, ``adapted`` (what deletion does to the shape, where there is no road),
+        ``roads`` (the modules of the roads that can be dropped, from road 1), and ``step`` of
+        ``steps`` (which use of weights that several blocks share).
     """
     lengths = block_lengths(net)
     return {
@@ -94,4 +96,7 @@ def _row(block: Block) -> dict[str, Any]:
         "shortcut_layers": block.shortcut_layers,
         "parameters": block.parameter_count,
         "adapted": block.adaptation,
+        "roads": [] if block.roads is None else list(block.roads.names),
+        "step": block.step,
+        "steps": block.steps,
     }
