@@ -48,7 +48,7 @@ def lesion(
     device: str | torch.device = "auto",
     precision: str = "fp32",
     engine: str = "shared",
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     model: str | None = None,
     store: Store | str | Path | None = None,
     predictions: bool = False,
@@ -69,7 +69,7 @@ def lesion(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "fp32", "tf32" (CUDA) or "bf16".
         engine: "shared" (fast) or "direct" (its oracle: each lesion run whole).
-        progress: Whether to show a bar; by default only on a terminal.
+        progress: Whether to show a bar, by default only on a terminal; or a function to tell.
         model: Name of the network in the frame; by default its class.
         store: A store of results, or its path (docs/store.md): lesions that are in it are not
             measured again, the others are added to it, unit by unit.

@@ -1,0 +1,154 @@
+"""`ensembles study`: everything that a paper measures, in one file and one store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ensembles.studies import Study
+
+__all__ = ["study"]
+
+_HEAD = ("model", "data", "task", "seed", "done", "total", "failed", "state")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group("study")
+def study() -> None:
+    """Measure what a small TOML file names, into one store: lost by nothing, repeated by nobody.
+
+    The file, the store and `ensembles study run` are all that it takes to go on with a study, or
+    to check it.
+    """
+
+
+def _common(command: Command) -> Command:
+    command = click.option(
+        "--store", metavar="DB", type=click.Path(dir_okay=False),
+        help="The store of the results. [default: FILE with the ending .db]",
+    )(command)  # fmt: skip
+    return click.argument("file", type=click.Path(dir_okay=False))(command)
+
+
+@study.command("run")
+@_common
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), metavar="N",
+    help="Images at a time; halved when memory runs out. [default: by the device]",
+)  # fmt: skip
+@click.option(
+    "--force", is_flag=True,
+    help="Go on without comparing the intact errors with the checkpoints' cards.",
+)  # fmt: skip
+def run(file: str, store: str | None, device: str, batch_size: int | None, force: bool) -> None:
+    """Measure what the store lacks of a study.
+
+    It may be stopped at any moment and continued by the same command, and several processes may
+    share the work. A unit that fails is told and left out; the others go on.
+    """
+    from ensembles.errors import EvaluationError  # noqa: PLC0415
+    from ensembles.studies import run as measure  # noqa: PLC0415
+
+    chosen, place = _opened(file, store)
+    found = measure(
+        chosen, place, device=device, batch_size=batch_size, check=not force, tell=_tell
+    )
+    _print(found)
+    failed = found[found["state"] == "failed"]
+    if len(failed):
+        first = failed.iloc[0]
+        raise EvaluationError(
+            f"{len(failed)} of {len(found)} units failed, the first of them {first['model']} on "
+            f"{first['data']}, {first['task']}: {first['reason']}"
+        )
+
+
+@study.command("status")
+@_common
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def status(file: str, store: str | None, as_json: bool) -> None:
+    """Show how much of a study is there."""
+    from ensembles.results import frame_to_json  # noqa: PLC0415
+    from ensembles.studies import status as look  # noqa: PLC0415
+
+    chosen, place = _opened(file, store)
+    found = look(chosen, place)
+    if as_json:
+        click.echo(frame_to_json(found))
+    else:
+        _print(found)
+
+
+@study.command("export")
+@_common
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False), metavar="FILE",
+    help="As .csv, .parquet or .json; written are NAME-lesions, NAME-gradient and NAME-logits.",
+)  # fmt: skip
+@click.option(
+    "--table", type=click.Choice(["lesions", "gradient", "logits"]),
+    help="Only this one, to FILE itself.",
+)  # fmt: skip
+def export(file: str, store: str | None, out: str, table: str | None) -> None:
+    """Write the results of a study as tidy tables."""
+    from ensembles.studies import export as write  # noqa: PLC0415
+
+    chosen, place = _opened(file, store)
+    for path in write(chosen, place, out, table):
+        click.echo(f"wrote {path}", err=True)
+
+
+@study.command("merge")
+@click.argument("target", type=click.Path(dir_okay=False))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option("--keep-first", is_flag=True, help="Where counts differ, keep those that came first.")
+def merge(target: str, sources: Sequence[str], keep_first: bool) -> None:
+    """Take over into TARGET what other stores hold, as those of several machines.
+
+    Stores that hold different counts of the same thing are refused.
+    """
+    from ensembles.studies import merge as take_over  # noqa: PLC0415
+
+    merged = take_over(target, sources, keep_first=keep_first)
+    apart = f", {merged.different} different and kept as they were" if merged.different else ""
+    click.echo(
+        f"{target}: {merged.added} results added, {merged.known} there already{apart}", err=True
+    )
+
+
+def _opened(file: str, store: str | None) -> tuple[Study, str]:
+    from ensembles.studies import read_study  # noqa: PLC0415
+
+    return read_study(file), store or str(Path(file).with_suffix(".db"))
+
+
+def _tell(line: str) -> None:
+    """Say something above the bar."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    tqdm.write(line, file=sys.stderr)
+
+
+def _print(found: pd.DataFrame) -> None:
+    """One line a unit, and what is left in all."""
+    from ensembles.cli.tables import aligned  # noqa: PLC0415
+
+    rows = [[_cell(row[name]) for name in _HEAD] for row in found.to_dict("records")]
+    for line in aligned(_HEAD, rows, ("seed", "done", "total", "failed")):
+        click.echo(line)
+    for reason in dict.fromkeys(found.loc[found["reason"] != "", "reason"]):
+        click.echo(f"failed: {reason}")
+
+
+def _cell(value: Any) -> str:
+    import pandas as pd  # noqa: PLC0415
+
+    return "" if pd.isna(value) else str(value)
