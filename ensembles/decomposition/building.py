@@ -15,6 +15,7 @@ from ensembles.decomposition.copying import private_copy
 from ensembles.decomposition.extraction import concatenation, contribution, part
 from ensembles.decomposition.grouping import Span, automatic, by_name
 from ensembles.decomposition.joining import Roads
+from ensembles.decomposition.members import assemble_members, members_of
 from ensembles.decomposition.rewriting import simplify
 from ensembles.decomposition.tracing import exact_attention, scope_of, trace
 from ensembles.decomposition.verification import (
@@ -50,7 +51,7 @@ def decompose(
             their names; by default they are found.
         kinds: Which kinds of block to take, of `grouping.KINDS`; by default those with a shortcut
             where there are any (residual, gated, two-stream, dense), then parallel and fractal
-            ones, then plain ones.
+            ones, then plain ones; the members of an average of networks.
 
     Returns:
         The decomposition, on the model's device, in evaluation mode, with copies of its weights.
@@ -76,12 +77,16 @@ def decompose(
         graph = Graph(traced, sizes)
         segments = graph.segments()
         names = [name for name, _ in model.named_modules() if name]
-        if blocks is None:
-            spans, found = automatic(graph, segments, kinds)
+        members = members_of(graph, segments) if blocks is None else ()
+        if members and (kinds is None or "member" in kinds):
+            net = assemble_members(graph, segments, members, type(model).__name__)
         else:
-            spans = by_name(graph, segments, blocks, names)
-            found = Counter(span.kind for span in spans)
-        net = _assemble(graph, segments, spans, found, type(model).__name__)
+            if blocks is None:
+                spans, found = automatic(graph, segments, kinds)
+            else:
+                spans = by_name(graph, segments, blocks, names)
+                found = Counter(span.kind for span in spans)
+            net = _assemble(graph, segments, spans, found, type(model).__name__)
         verify(twin, net, example, logits)
     return net
 
@@ -148,7 +153,7 @@ def _block(
             shapes=shapes,
             branch=part(graph, entry, exit_, "Branch"),
             adapter=_adapter(graph, entry, exit_, shapes),
-            layers=(_depth(graph, (exit_,), entry), 0),
+            layers=(graph.depth((exit_,), entry), 0),
             roads=None if core is None else _roads(graph, core, exit_),
         )
     shortcut, branch = _shortcut_and_branch(graph, core)
@@ -166,8 +171,8 @@ def _block(
         aligned=core.aligned,
         width=graph.sizes[core.exit.name].rest[0] if core.kind == "dense" else 0,
         layers=(
-            _depth(graph, core.branches, core.entry),
-            _depth(graph, core.shortcut, core.entry),
+            graph.depth(core.branches, core.entry),
+            graph.depth(core.shortcut, core.entry),
         ),
         gate=None if gating is None else part(graph, core.entry, gating.gate, "Gate"),
         gates_branch=gating is not None and gating.on_branch,
@@ -220,16 +225,6 @@ def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment) -> bool:
         return False
     probe = torch.arange(torch.Size(sizes.two).numel(), device=graph.device).reshape(sizes.two)
     return torch.equal(road(probe), probe)
-
-
-def _depth(graph: Graph, ends: Sequence[fx.Node], entry: fx.Node) -> int:
-    """Weight layers on the longest road between two activations."""
-    depth = {entry: 0}
-    inside = set[fx.Node]().union(*(graph.cone(end, entry) for end in ends))
-    for node in sorted(inside, key=graph.order.__getitem__):
-        below = max((depth.get(source, 0) for source in graph.inputs(node)), default=0)
-        depth[node] = below + graph.is_weight_layer(node)
-    return max(depth[end] for end in ends)
 
 
 def _adapter(

@@ -6,7 +6,7 @@ single-entry, single-exit segments (Lengauer and Tarjan 1979; networkx computes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -170,6 +170,15 @@ class Graph:
             found.add(node)
             open_nodes.extend(self.inputs(node))
         return found
+
+    def depth(self, ends: Sequence[fx.Node], entry: fx.Node) -> int:
+        """Weight layers on the longest road between two activations."""
+        depth = {entry: 0}
+        inside = set[fx.Node]().union(*(self.cone(end, entry) for end in ends))
+        for node in sorted(inside, key=self.order.__getitem__):
+            below = max((depth.get(source, 0) for source in self.inputs(node)), default=0)
+            depth[node] = below + self.is_weight_layer(node)
+        return max(depth[end] for end in ends)
 
     def segments(self) -> list[Segment]:
         """The chain, cut and classified, from the input to the logits."""

@@ -13,7 +13,7 @@ from ensembles.decomposition.roads import is_linear
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
 
-__all__ = ["concatenation", "contribution", "part"]
+__all__ = ["Cut", "concatenation", "contribution", "part"]
 
 
 def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphModule:
@@ -31,7 +31,7 @@ def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphMod
     Raises:
         DecompositionError: If the part needs another activation than its entry.
     """
-    cut = _Cut(graph, entry)
+    cut = Cut(graph, entry)
     return cut.module(cut.value(exit_), name)
 
 
@@ -39,7 +39,7 @@ def concatenation(
     graph: Graph, entry: fx.Node, parts: Sequence[fx.Node], name: str
 ) -> fx.GraphModule:
     """Cut out what leads from one activation to others that are joined along the channels."""
-    cut = _Cut(graph, entry)
+    cut = Cut(graph, entry)
     ends = [cut.value(node) for node in parts]
     joined = ends[0] if len(ends) == 1 else cut.graph.call_function(torch.cat, (ends, 1))
     return cut.module(joined, name)
@@ -57,13 +57,13 @@ def contribution(
         others: The ends of the roads that are left out, as if their values were nought.
         name: The class name of the module.
     """
-    cut = _Cut(graph, entry, others)
+    cut = Cut(graph, entry, others)
     end = cut.linear(exit_)
     assert end is not None
     return cut.module(end, name)
 
 
-class _Cut:
+class Cut:
     """A graph that grows backwards from what it is to compute."""
 
     def __init__(self, graph: Graph, entry: fx.Node, others: Collection[fx.Node] = ()) -> None:

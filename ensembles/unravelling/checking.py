@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ensembles.decomposition import Decomposition
+from ensembles.decomposition import Block, Decomposition
 from ensembles.errors import PathError
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import Logits
@@ -21,7 +21,7 @@ _OF_PARTS = {torch.float32: 1e-5, torch.float64: 1e-13}
 def reference_gradients(
     net: Decomposition, images: Tensor, cotangent: Tensor, places: Iterable[Place]
 ) -> dict[Place, Tensor]:
-    """Autograd's gradient at each place, for a given derivative at the logits.
+    """Autograd's gradient at each place, for a given derivative at the logits; gates are held.
 
     Args:
         net: The network.
@@ -44,9 +44,9 @@ def reference_gradients(
             if block.index in learned:
                 parameters = {k: v.detach().requires_grad_() for k, v in block.named_parameters()}
                 leaves[Place("parameters", block.index)] = list(parameters.values())
-                x = torch.func.functional_call(block, parameters, (x,))
+                x = torch.func.functional_call(_Held(block), _within(parameters), (x,))
             else:
-                x = block(x)
+                x = block.held(x)
         logits = net.head(x)
         flat = [leaf for place in wanted for leaf in leaves[place]]
         gradients = iter(torch.autograd.grad(logits, flat, cotangent, materialize_grads=True))
@@ -57,6 +57,21 @@ def reference_gradients(
             torch.cat([g.flatten() for g in parts]) if place.kind == "parameters" else parts[0]
         )
     return found
+
+
+class _Held(nn.Module):
+    """A block whose gate has no derivative."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block.held(x)
+
+
+def _within(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"block.{name}": value for name, value in parameters.items()}
 
 
 def total(data: Tensor, exponent: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ensembles.decomposition import Block, Decomposition
 from ensembles.errors import PathError
 from ensembles.unravelling.compiling import compile_part
 from ensembles.unravelling.maps import FunctionMap, LinearMap, chain
-from ensembles.unravelling.operations import UnknownOperationError, channels_last
+from ensembles.unravelling.operations import UnknownOperationError, channels_last, times
 from ensembles.unravelling.tapes import Tape
 
 __all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer"]
@@ -91,6 +91,24 @@ class _DenseRoad:
         return None if own is None else self._pad(own)
 
 
+class _GatedRoad:
+    """A road that a gate multiplies; the gate is held at the images' own value."""
+
+    def __init__(self, road: LinearMap | None, gate: Tensor) -> None:
+        self.road, self.gate = road, gate
+
+    def push(self, rows: Tensor) -> Tensor:
+        return times(rows if self.road is None else self.road.push(rows), self.gate, None, False)
+
+    def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
+        part = times(rows, self.gate, images, False)
+        return part if self.road is None else self.road.pull(part, images, True)
+
+    def constant(self) -> Tensor | None:
+        own = None if self.road is None else self.road.constant()
+        return None if own is None else own * self.gate
+
+
 class Linearizer:
     """Prepares a network once, to linearise it at one batch of images after the other.
 
@@ -106,6 +124,7 @@ class Linearizer:
     def __init__(self, net: Decomposition, engine: Engine = "fast") -> None:
         if not any(block.has_shortcut for block in net):
             kinds = " and ".join(sorted({block.kind for block in net}))
+            kinds = kinds.replace("member", "members of an average")
             only = "is one path" if kinds == "plain" else "has no paths by residual choice"
             raise PathError(
                 f"{net.model_name} {only} (its {len(net)} blocks are {kinds}): no block has a "
@@ -154,6 +173,11 @@ class Linearizer:
         x, pre = self._optional(block.pre, x, name)
         value, branch = self._map(block.branch, x, name)
         around, shortcut = self._optional(block.shortcut, x, f"the shortcut of {name}")
+        if block.gate is not None:
+            gate = block.gate(x)
+            if block.gates_branch:
+                value, branch = gate * value, _GatedRoad(branch, gate)
+            around, shortcut = (1 - gate) * around, _GatedRoad(shortcut, 1 - gate)
         if block.kind == "dense":
             shortcut = _DenseRoad(shortcut, 0, value.shape[1])
             branch = _DenseRoad(branch, around.shape[1], 0)
