@@ -21,7 +21,7 @@ from ensembles.models.resnet import CifarResNet
 from ensembles.plots.paths import plot_paths
 from ensembles.results import read_frame, write_frame
 from ensembles.results.effective_paths import effective_paths
-from ensembles.results.path_columns import bootstrap, mean_over_images, tail_share
+from ensembles.results.path_columns import Samples, mean_over_images
 from ensembles.results.paths import path_ranges, paths
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -81,6 +81,7 @@ def test_methods_leave_out_what_is_not_asked_for(subject: tuple[Decomposition, B
     assert exact["gradient_rms"].isna().all() and exact["gradient_mean"].isna().all()
     drawn = paths(*subject, method="sampled", samples=5)
     assert drawn["gradient_coherent"].isna().all() and drawn["gradient_mean"].notna().all()
+    assert drawn.attrs["sum_error"] is None  # nothing was summed, so nothing was compared
 
 
 def test_results_do_not_depend_on_memory(subject: tuple[Decomposition, Batches]) -> None:
@@ -220,16 +221,41 @@ def test_the_network_is_left_as_it_is(subject: tuple[Decomposition, Batches]) ->
     assert not torch.is_anomaly_enabled() and torch.is_grad_enabled()
 
 
-def test_tail_share_and_bootstrap() -> None:
-    flat = np.ones((1, 200, 2))
-    assert tail_share(flat)[0] == pytest.approx(0.01)
+def test_what_drawn_paths_say_of_themselves() -> None:
+    owners = np.repeat([[0, 1]], 200, 0).reshape(1, 400)
+    flat, even = np.zeros((1, 400)), np.zeros((1, 400))
+    samples = Samples(flat, even, owners)
+    assert samples.tail_share()[0] == pytest.approx(0.01)
+    assert samples.mean()[0] == samples.error()[0] == samples.rms()[0] == 0
+    assert [bound[0] for bound in samples.interval(0)] == pytest.approx([1, 1])
     heavy = flat.copy()
-    heavy[0, 0] = 1e4
-    assert tail_share(heavy)[0] > 0.9
-    low, high = bootstrap(flat, 0)
-    assert low[0] == high[0] == 1
+    heavy[0, :2] = 13
+    assert Samples(heavy, even, owners).tail_share()[0] > 0.9
     mean, _ = mean_over_images(np.array([[-2000.0, -2000.0]]))
     assert mean[0] == -2000
+
+
+def test_images_count_equally_however_many_draws_they_have() -> None:
+    random = np.random.default_rng(0)
+    owners = np.sort(random.choice(3, (1, 500), p=[0.7, 0.2, 0.1]))
+    values = np.array([1.0, 4.0, 16.0])[owners] * random.uniform(0.5, 1.5, owners.shape)
+    order = random.permutation(500)
+    samples = Samples(np.log2(values)[:, order], np.zeros((1, 500)), owners[:, order])
+    each = [values[owners == i] for i in range(3)]
+    assert 2 ** samples.mean()[0] == pytest.approx(np.mean([one.mean() for one in each]))
+    error = np.sqrt(sum(one.var(ddof=1) / len(one) for one in each)) / 3
+    assert samples.error()[0] == pytest.approx(error)
+    low, high = samples.interval(0)
+    assert high[0] - low[0] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    rms = np.mean([np.sqrt((one**2).mean()) for one in each])
+    assert 2 ** samples.rms()[0] == pytest.approx(rms)
+
+
+def test_one_draw_an_image_has_its_error_from_the_images() -> None:
+    samples = Samples(np.log2([[1.0, 3.0]]), np.zeros((1, 2)), np.array([[0, 1]]))
+    assert samples.error()[0] == pytest.approx(1)
+    alone = Samples(np.zeros((1, 1)), np.zeros((1, 1)), np.array([[0]]))
+    assert np.isnan(alone.error()[0])
 
 
 @pytest.mark.assets

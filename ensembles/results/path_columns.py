@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "bootstrap",
+    "Samples",
     "linear",
     "log2_count",
     "log10",
     "mean_over_images",
     "rms_over_draws",
-    "sample_means",
-    "tail_share",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -84,64 +82,89 @@ def _logs(counts: Sequence[int]) -> Array:
     return np.array([log2_count(count) if count else 0.0 for count in counts])
 
 
-def sample_means(log2: Array, log_weights: Array) -> tuple[Array, Array, Array]:
-    """The mean norm of single paths, by the draws.
+class Samples:
+    """Drawn single paths of every length: weighted means over the draws of each image.
 
     Args:
-        log2: Norms of the draws, (lengths, draws, images).
+        log2: Norms, base-2 logarithms (lengths, draws).
         log_weights: Natural logarithms of their weights, alike.
-
-    Returns:
-        The weighted draws over a power of two for each length, (lengths, draws, images), the
-        logarithm of that power, (lengths,), and the standard error of the mean over images, over
-        the same power, (lengths,).
+        owners: The image of each, alike; every image has draws of every length.
     """
-    joined = log2 + log_weights / math.log(2)
-    top = np.max(joined, axis=(1, 2))
-    top = np.where(np.isfinite(top), top, 0.0)
-    values = linear(joined - top[:, None, None])
-    _, draws, images = values.shape
-    if draws > 1:
-        error = np.sqrt((values.var(1, ddof=1) / draws).sum(-1)) / images
-    else:
-        error = values[:, 0].std(-1, ddof=1) / math.sqrt(images) if images > 1 else top * np.nan
-    return values, top, error
 
+    def __init__(self, log2: Array, log_weights: Array, owners: NDArray[np.int64]) -> None:
+        # Draws of one image stand together, so that its own can be drawn anew.
+        order = np.argsort(owners, axis=1, kind="stable")
+        joined = np.take_along_axis(log2 + log_weights / math.log(2), order, 1)
+        self.owners = np.take_along_axis(owners, order, 1)
+        self.images = int(owners.max()) + 1
+        self.counts = np.stack([np.bincount(row, minlength=self.images) for row in owners])
+        self._squares = np.take_along_axis(2 * log2 + log_weights / math.log(2), order, 1)
+        self.values, self.top = _scaled(joined, 1)
 
-def bootstrap(values: Array, seed: int, rounds: int = 1000) -> tuple[Array, Array]:
-    """The 95 % percentile interval of the mean, by drawing anew within each image.
+    def mean(self) -> Array:
+        """The mean over images of the mean norm, as base-2 logarithm (lengths,)."""
+        with np.errstate(divide="ignore"):
+            return np.log2(self._by_image(self.values).mean(1)) + self.top
 
-    Args:
-        values: (lengths, draws, images).
-        seed: Of the drawing.
-        rounds: How often all draws are drawn anew.
+    def error(self) -> Array:
+        """Its standard error over draws (over images where each has one draw), (lengths,)."""
+        means = self._by_image(self.values)
+        if self.counts.min() > 1:
+            gaps = (self.values - np.take_along_axis(means, self.owners, 1)) ** 2
+            variance = self._by_image(gaps) / (self.counts - 1)
+            error = np.sqrt(variance.sum(1)) / self.images
+        elif self.images > 1:
+            error = means.std(1, ddof=1) / math.sqrt(self.images)
+        else:
+            error = np.full(len(means), np.nan)
+        return linear(self.top) * error
 
-    Returns:
-        Lower and upper bound, (lengths,).
-    """
-    random = np.random.default_rng(seed)
-    lengths, draws, images = values.shape
-    low, high = np.empty(lengths), np.empty(lengths)
-    for length in range(lengths):
-        means = np.empty(rounds)
-        for i in range(rounds):
-            if draws > 1:
-                picked = random.integers(draws, size=(draws, images))
-                means[i] = np.take_along_axis(values[length], picked, 0).mean()
+    def rms(self) -> Array:
+        """The mean over images of the RMS norm of the drawn paths, as base-2 logarithm."""
+        squares, top = _scaled(self._squares, 1)
+        with np.errstate(divide="ignore"):
+            each = (np.log2(self._by_image(squares)) + top[:, None]) / 2
+        return mean_over_images(each)[0]
+
+    def interval(self, seed: int, rounds: int = 1000) -> tuple[Array, Array]:
+        """The 95 % percentile interval of the mean, by drawing anew within each image.
+
+        Args:
+            seed: Of the drawing.
+            rounds: How often all draws are drawn anew.
+        """
+        random = np.random.default_rng(seed)
+        bounds = np.empty((len(self.values), 2))
+        for length, (values, owners) in enumerate(zip(self.values, self.owners, strict=True)):
+            size = self.counts[length]
+            weight = 1 / (size * self.images)
+            first = np.cumsum(size) - size
+            if size.min() > 1:
+                places = random.random((rounds, len(values))) * size[owners]
+                means = (values * weight[owners])[first[owners] + places.astype(np.int64)].sum(1)
             else:
-                means[i] = values[length, 0, random.integers(images, size=images)].mean()
-        low[length], high[length] = np.quantile(means, (0.025, 0.975))
-    return low, high
+                each = np.bincount(owners, values * weight[owners], self.images)
+                means = each[random.integers(self.images, size=(rounds, self.images))].sum(1)
+            bounds[length] = np.quantile(means, (0.025, 0.975))
+        bounds *= linear(self.top)[:, None]
+        return bounds[:, 0], bounds[:, 1]
 
+    def tail_share(self) -> Array:
+        """The part of the sum that the greatest hundredth of the draws hold, (lengths,).
 
-def tail_share(values: Array) -> Array:
-    """The part of the sum that the greatest hundredth of the draws holds, (lengths,).
+        Each image's draws are divided by their mean, so that differences of images do not count.
+        """
+        means = np.take_along_axis(self._by_image(self.values), self.owners, 1)
+        over = np.where(means > 0, self.values / np.where(means > 0, means, 1), 0.0)
+        flat = np.sort(over, axis=1)
+        count = max(1, flat.shape[1] // 100)
+        total = flat.sum(1)
+        return np.where(total > 0, flat[:, -count:].sum(1) / np.where(total > 0, total, 1), np.nan)
 
-    Each image's draws are divided by their mean, so that differences of images do not count.
-    """
-    means = values.mean(1, keepdims=True)
-    over = np.where(means > 0, values / np.where(means > 0, means, 1), 0.0)
-    flat = np.sort(over.reshape(len(values), -1), axis=1)
-    count = max(1, flat.shape[1] // 100)
-    total = flat.sum(1)
-    return np.where(total > 0, flat[:, -count:].sum(1) / np.where(total > 0, total, 1), np.nan)
+    def _by_image(self, values: Array) -> Array:
+        """Means over the draws of each image, (lengths, images)."""
+        sums = [
+            np.bincount(owners, row, self.images)
+            for owners, row in zip(self.owners, values, strict=True)
+        ]
+        return np.stack(sums) / self.counts

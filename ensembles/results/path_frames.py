@@ -13,16 +13,15 @@ from torch import Tensor
 from ensembles.decomposition import Decomposition
 from ensembles.results.path_columns import (
     Array,
-    bootstrap,
+    Samples,
     linear,
     log2_count,
     log10,
     mean_over_images,
     rms_over_draws,
-    sample_means,
-    tail_share,
 )
 from ensembles.unravelling.counting import paths_to
+from ensembles.unravelling.drawing import Drawn
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.running import GradientMeasures, LogitMeasures
 
@@ -70,8 +69,8 @@ def gradient_rows(
         columns["gradient_coherent_sd"] = linear(spread)
     if found.signed is not None:
         columns |= _rms(found.signed, list(counts.values()))
-    if found.sampled is not None and found.weights is not None:
-        columns |= _means(found.sampled.numpy(), found.weights.numpy(), seed)
+    if found.drawn is not None:
+        columns |= _means(found.drawn, seed)
     return [
         {"at": place.text, "length": length, "paths": number}
         | {name: float(values[i]) for name, values in columns.items()}
@@ -96,25 +95,16 @@ def _rms(signed: Tensor, counts: Sequence[int]) -> dict[str, Array]:
     }
 
 
-def _means(log2: Array, log_weights: Array, seed: int) -> dict[str, Array]:
-    values, top, error = sample_means(log2, log_weights)
-    low, high = bootstrap(values, seed)
-    with np.errstate(divide="ignore"):
-        mean = np.log2(values.mean((1, 2))) + top
-    squares, _, _ = sample_means(2 * log2, log_weights)
-    square_top = np.max(2 * log2 + log_weights / np.log(2), axis=(1, 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        each = (
-            np.log2(squares.mean(1)) / 2
-            + np.where(np.isfinite(square_top), square_top / 2, 0.0)[:, None]
-        )
+def _means(drawn: Drawn, seed: int) -> dict[str, Array]:
+    samples = Samples(drawn.norms.numpy(), drawn.weights.numpy(), drawn.owners.numpy())
+    low, high = samples.interval(seed)
     return {
-        **_named("gradient_mean", mean),
-        "gradient_mean_se": linear(top) * error,
-        "gradient_mean_low": linear(top) * low,
-        "gradient_mean_high": linear(top) * high,
-        "gradient_mean_top": tail_share(values),
-        "sampled_rms": linear(mean_over_images(each)[0]),
+        **_named("gradient_mean", samples.mean()),
+        "gradient_mean_se": samples.error(),
+        "gradient_mean_low": low,
+        "gradient_mean_high": high,
+        "gradient_mean_top": samples.tail_share(),
+        "sampled_rms": linear(samples.rms()),
     }
 
 

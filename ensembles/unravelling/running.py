@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,11 @@ from torch import Tensor, nn
 from ensembles.decomposition import Decomposition
 from ensembles.errors import PathError
 from ensembles.unravelling.checking import check_logits
-from ensembles.unravelling.gradients import GradientSource, coherent, sampled, signed
-from ensembles.unravelling.guiding import branch_factors
+from ensembles.unravelling.drawing import Drawn, draw_norms, generator
+from ensembles.unravelling.gradients import GradientSource, coherent, signed
 from ensembles.unravelling.linearized import Engine, Linearizer
 from ensembles.unravelling.parallel import in_parallel, workers
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.sampling import draw_paths
 from ensembles.unravelling.spectra import forward
 
 __all__ = [
@@ -26,7 +26,8 @@ __all__ = [
 ]  # fmt: skip
 
 Batch = tuple[Tensor, Tensor]
-_PILOT = 64
+_Report = Callable[[int, int], None]
+_Sums = tuple[dict[Place, Tensor], dict[Place, Tensor], float]
 _DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
 
 
@@ -37,28 +38,12 @@ class GradientMeasures:
     Attributes:
         coherent: Of the sum over all paths of each length, (lengths, images).
         signed: Of sums with random signs, (lengths, draws, images).
-        sampled: Of single paths, by length (lengths, draws, images).
-        weights: Natural logarithm of each draw's uniform probability over its own, as `sampled`.
+        drawn: Of single paths.
     """
 
     coherent: Tensor | None = None
     signed: Tensor | None = None
-    sampled: Tensor | None = None
-    weights: Tensor | None = None
-
-    def joined(self, other: GradientMeasures) -> GradientMeasures:
-        """The measures of more images."""
-        return GradientMeasures(
-            *(
-                b if a is None else a if b is None else torch.cat([a, b], -1)
-                for a, b in (
-                    (self.coherent, other.coherent),
-                    (self.signed, other.signed),
-                    (self.sampled, other.sampled),
-                    (self.weights, other.weights),
-                )
-            )
-        )
+    drawn: Drawn | None = None
 
 
 @dataclass
@@ -156,7 +141,7 @@ def measure_gradients(
     engine: Engine = "fast",
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
-) -> tuple[dict[Place, GradientMeasures], float]:
+) -> tuple[dict[Place, GradientMeasures], float | None]:
     """Measure the gradient spectrum by up to three measures.
 
     Args:
@@ -166,64 +151,85 @@ def measure_gradients(
         exact: Whether to sum all paths of each length.
         signs: Draws of random signs; 0 for none.
         samples: Single paths of each length, over all images; 0 for none.
-        weighted: Draw single paths in proportion to what their branches are found to carry, and
-            correct for it, instead of uniformly as published.
+        weighted: Draw single paths in proportion to what their branches and images are found to
+            carry, and correct for it, instead of uniformly as published.
         memory: Bytes that may be used for rows.
         engine: See `Linearizer`.
         seed: Of the random draws.
         report: Told of progress in images.
 
     Returns:
-        The measures by place, and the greatest relative error of the sum over lengths.
+        The measures by place, and the greatest relative error of the sum over lengths; None where
+        nothing was summed.
 
     Raises:
         PathError: If the lengths do not add up to autograd's gradient.
     """
     linearizer = Linearizer(net, engine)
     count = sum(len(labels) for _, labels in batches)
-    draws = -(-samples // count)
+    for _, labels in batches:
+        _check_labels(labels, net.num_classes)
+    found = {place: GradientMeasures() for place in places}
+    stages = _stages(report, (exact or signs > 0) + (len(places) if samples else 0))
+    error = None
+    if exact or signs:
+        error = _sum_up(
+            linearizer, batches, found,
+            exact=exact, signs=signs, memory=memory, seed=seed, report=next(stages),
+        )  # fmt: skip
+    if samples:
+        for place in places:
+            found[place].drawn = draw_norms(
+                linearizer, batches, place, -(-samples // count),
+                weighted=weighted, seed=seed, report=next(stages),
+            )  # fmt: skip
+    return found, error
+
+
+def _sum_up(
+    linearizer: Linearizer,
+    batches: Sequence[Batch],
+    found: dict[Place, GradientMeasures],
+    *,
+    exact: bool,
+    signs: int,
+    memory: float,
+    seed: int,
+    report: _Report | None,
+) -> float | None:
+    """Measure the sums of all paths, as they are and with random signs; the error of the first."""
     share = memory / workers(batches)
 
-    def work(start: int, images: Tensor, labels: Tensor) -> _Measured:
-        _check_labels(labels, net.num_classes)
-        source = GradientSource.of(net, linearizer.at(images), labels)
-        found = {place: GradientMeasures() for place in places}
-        error = 0.0
+    def work(start: int, images: Tensor, labels: Tensor) -> _Sums:
+        source = GradientSource.of(linearizer.net, linearizer.at(images), labels)
+        sums, worst = coherent(source, found) if exact else ({}, 0.0)
+        drawn = _signs(source, signs, seed, start)
+        return sums, _signed(source, found, drawn, share) if signs else {}, worst
+
+    sums, squares, errors = zip(*in_parallel(work, batches, report), strict=True)
+    for place, measures in found.items():
         if exact:
-            norms, error = coherent(source, places)
-            for place in places:
-                found[place].coherent = norms[place].cpu()
+            measures.coherent = torch.cat([part[place].cpu() for part in sums], -1)
         if signs:
-            drawn = _signs(source, signs, seed, start)
-            for place, value in _signed(source, places, drawn, share).items():
-                found[place].signed = value.cpu()
-        if samples:
-            for place in places:
-                found[place].sampled, found[place].weights = _sampled(
-                    source, place, draws, weighted, (seed, start)
-                )
-        return found, error
-
-    done = in_parallel(work, batches, report)
-    found = {place: GradientMeasures() for place in places}
-    for part, _ in done:
-        found = {place: found[place].joined(part[place]) for place in places}
-    return found, max(error for _, error in done)
+            measures.signed = torch.cat([part[place].cpu() for part in squares], -1)
+    return max(errors) if exact else None
 
 
-_Measured = tuple[dict[Place, GradientMeasures], float]
+def _stages(report: _Report | None, count: int) -> Iterator[_Report | None]:
+    """One report of progress for each stage, as if all were one."""
+    for stage in range(count):
+        yield None if report is None else partial(_part, report, stage, count)
 
 
-def _generator(seed: int, stream: int, image: int) -> torch.Generator:
-    """A source of randomness for one image, whatever batch it is in."""
-    return torch.Generator().manual_seed((seed * 4 + stream) * 1_000_003 + image)
+def _part(report: _Report, stage: int, stages: int, done: int, total: int) -> None:
+    report((stage * total + done) // stages, total)
 
 
 def _signs(source: GradientSource, draws: int, seed: int, start: int) -> Tensor:
     """Random signs of the branches, (choices, draws, images)."""
     images, shape = source.linear.images, (source.linear.choices, draws)
     each = [
-        torch.randint(0, 2, shape, generator=_generator(seed, 1, start + image))
+        torch.randint(0, 2, shape, generator=generator(seed, 1, start + image))
         for image in range(len(images))
     ]
     return (torch.stack(each, -1) * 2 - 1).to(images.device, images.dtype)
@@ -251,47 +257,6 @@ def _draws_at_once(source: GradientSource, memory: float) -> int:
     precision = "fp64" if images.dtype == torch.float64 else "fp32"
     pairs = batch_size(net, memory, precision)
     return max(1, pairs // len(images))
-
-
-def _sampled(
-    source: GradientSource, place: Place, draws: int, weighted: bool, seed: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Single paths of every length: norms and weights (lengths, draws, images)."""
-    weights = None
-    if weighted:
-        images = len(source.linear.images)
-        pilot, _ = _drawn(source, place, -(-_PILOT // images), None, (seed[0], 3, seed[1]))
-        weights = branch_factors(pilot, _norms(source, place, pilot))
-    taken, chances = _drawn(source, place, draws, weights, (seed[0], 2, seed[1]))
-    return _norms(source, place, taken), chances
-
-
-def _drawn(
-    source: GradientSource,
-    place: Place,
-    draws: int,
-    weights: Tensor | None,
-    seed: tuple[int, int, int],
-) -> tuple[Tensor, Tensor]:
-    """Choices (lengths, draws, images, later blocks), and the logarithms of their weights."""
-    later = sum(b.branch is not None for b in source.linear.blocks if b.index >= place.block)
-    taken, logs = [], []
-    for image in range(len(source.linear.images)):
-        generator = _generator(seed[0], seed[1], seed[2] + image)
-        parts = [
-            draw_paths(later, length, weights, (draws,), generator) for length in range(later + 1)
-        ]
-        taken.append(torch.stack([choice for choice, _ in parts]))
-        logs.append(torch.stack([log for _, log in parts]))
-    return torch.stack(taken, 2), torch.stack(logs, 2)
-
-
-def _norms(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
-    """Base-2 logarithms of the norms of single paths, (lengths, draws, images)."""
-    flat = taken.flatten(0, 1)
-    earlier = source.linear.choices - flat.shape[-1]
-    flat = torch.cat([flat.new_zeros(*flat.shape[:2], earlier), flat], -1)
-    return torch.unflatten(sampled(source, place, flat).cpu(), 0, taken.shape[:2])
 
 
 def measure_logits(

@@ -7,8 +7,6 @@ many draws and images share one batch, and a draw costs only its own k branches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -25,47 +23,43 @@ _BATCH_BYTES = 16 * 2**20
 
 
 def draw_paths(
-    choices: int,
-    length: int,
-    weights: Tensor | None,
-    shape: Sequence[int],
-    generator: torch.Generator,
+    choices: int, lengths: Tensor, weights: Tensor | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw sets of `length` out of `choices` blocks.
+    """Draw sets of blocks, those whose branch a path takes.
 
     Args:
         choices: Number of blocks, n.
-        length: Number of branches, k.
+        lengths: Number of branches of each path, (draws,), int64.
         weights: Draw a set with probability proportional to the product of its blocks' weights,
             (choices,) float64; uniformly when None.
-        shape: How many draws, as (draws, images).
         generator: Source of randomness, on the CPU.
 
     Returns:
-        The choices (*shape, choices), bool, and the logarithm of each set's uniform probability
-        over the one it was drawn with, (*shape,) float64.
+        The choices (draws, choices), bool, and the natural logarithm of each set's uniform
+        probability over the one it was drawn with, (draws,) float64.
     """
+    chance = torch.rand(len(lengths), choices, generator=generator, dtype=torch.float64)
     if weights is None:
-        order = torch.rand(*shape, choices, generator=generator, dtype=torch.float64).argsort(-1)
-        return order.argsort(-1) < length, torch.zeros(*shape, dtype=torch.float64)
-    table = _elementary(weights, length)
-    left = torch.full(tuple(shape), length)
-    taken = torch.zeros(*shape, choices, dtype=torch.bool)
-    chance = torch.rand(*shape, choices, generator=generator, dtype=torch.float64)
+        taken = chance.argsort(1).argsort(1) < lengths[:, None]
+        return taken, torch.zeros(len(lengths), dtype=torch.float64)
+    table, logs = _elementary(weights), torch.log(weights)
+    left = lengths.clone()
+    taken = torch.zeros(len(lengths), choices, dtype=torch.bool)
     for i in reversed(range(choices)):
         # The sets of `left` among the first i + 1 blocks that hold block i, by weight.
-        lower = table[i, (left - 1).clamp(min=0)] + torch.log(weights[i])
+        lower = table[i, (left - 1).clamp(min=0)] + logs[i]
         share = torch.exp(lower - table[i + 1, left])
-        taken[..., i] = (left > 0) & (chance[..., i] < share)
-        left = left - taken[..., i].long()
-    uniform = _elementary(torch.ones_like(weights), length)[choices, length]
-    drawn = (taken * torch.log(weights)).sum(-1) - table[choices, length]
+        taken[:, i] = (left > 0) & (chance[:, i] < share)
+        left = left - taken[:, i].long()
+    uniform = _elementary(torch.ones_like(weights))[choices, lengths]
+    drawn = (taken * logs).sum(1) - table[choices, lengths]
     return taken, -uniform - drawn
 
 
-def _elementary(weights: Tensor, length: int) -> Tensor:
+def _elementary(weights: Tensor) -> Tensor:
     """Logarithms of the elementary symmetric polynomials e_k of the first i weights: [i, k]."""
-    table = torch.full((len(weights) + 1, length + 1), -torch.inf, dtype=torch.float64)
+    count = len(weights) + 1
+    table = torch.full((count, count), -torch.inf, dtype=torch.float64)
     table[:, 0] = 0
     for i, weight in enumerate(weights):
         table[i + 1, 1:] = torch.logaddexp(table[i, 1:], table[i, :-1] + torch.log(weight))
@@ -132,7 +126,8 @@ def _step(rows: Tensor, block: LinearBlock, on_branch: Tensor, count: int) -> Te
     for road, places in roads:
         for start, stop in chunks(len(places), rows[0].numel() * rows.element_size()):
             some = places[start:stop]
-            pulled = road.pull(_take(rows, some), some % count, True)
+            owners = None if count == 1 else some % count
+            pulled = road.pull(_take(rows, some), owners, True)
             if out is None:
                 out = channels_last(rows.new_empty(len(rows), *pulled.shape[1:]))
             _flat(out).index_copy_(0, some, _flat(channels_last(pulled)))
