@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,7 +16,7 @@ from ensembles.data import ImageDataset, batches
 from ensembles.decomposition import Decomposition
 from ensembles.errors import DataError, UsageError, nearest
 from ensembles.evaluation import choose_device
-from ensembles.progress import bar
+from ensembles.progress import Progress, bar
 from ensembles.results.path_frames import (
     class_rows,
     gradient_rows,
@@ -24,7 +24,7 @@ from ensembles.results.path_frames import (
     logit_rows,
     range_rows,
 )
-from ensembles.results.path_options import PathOptions, path_options
+from ensembles.results.path_options import IMAGES, PathOptions, path_options
 from ensembles.results.provenance import provenance
 from ensembles.results.store import Store
 from ensembles.results.store.recalling import recalled
@@ -48,8 +48,6 @@ from ensembles.unravelling.running import (
 
 __all__ = ["PathOptions", "count_paths", "path_ranges", "paths"]
 
-_IMAGES = {"gradient": 8, "logits": 128}
-
 
 def paths(
     net: Decomposition,
@@ -58,7 +56,7 @@ def paths(
     direction: Literal["gradient", "logits"] = "gradient",
     *,
     device: str | torch.device = "auto",
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     model: str | None = None,
     store: Store | str | Path | None = None,
     about: dict[str, Any] | None = None,
@@ -76,7 +74,7 @@ def paths(
         method: "exact", "sampled" or "all"; for gradients.
         direction: "gradient", from the loss to `at`; or "logits".
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        progress: Whether to show a bar; by default only on a terminal.
+        progress: Whether to show a bar, by default only on a terminal; or a function to tell.
         model: Name of the network in the frame; by default its class.
         store: A store of results, or its path (docs/store.md): an analysis that is in it is not
             made again, another is added to it.
@@ -103,7 +101,6 @@ def paths(
         UsageError: If an option has no meaning.
     """
     chosen = path_options(options, method=method, direction=direction)
-    chosen = replace(chosen, images=chosen.images or _IMAGES[direction])
     place = choose_device(device)
     _require_shortcuts(net)
     named = {"model": model or net.model_name, **(about or {})}
@@ -121,7 +118,7 @@ def _measured(
     place: torch.device,
     named: dict[str, Any],
     *,
-    progress: bool | None,
+    progress: bool | Progress | None,
 ) -> pd.DataFrame:
     ready, parts = _ready(net, data, chosen, place)
     direction, method, name = chosen.direction, chosen.method, named["model"]
@@ -162,7 +159,7 @@ def path_ranges(
     ranges: Sequence[tuple[int, int]] | None = None,
     *,
     device: str | torch.device = "auto",
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     model: str | None = None,
     **options: Any,
 ) -> pd.DataFrame:
@@ -248,7 +245,7 @@ def _ready(
     size = min(64, batch_size(net, chosen.memory / at_once, chosen.precision))
     parts = [
         (images.to(device, dtype), labels.to(device))
-        for images, labels in _read(data, chosen.images or _IMAGES[chosen.direction], size)
+        for images, labels in _read(data, chosen.images or IMAGES[chosen.direction], size)
     ]
     shape = tuple(parts[0][0].shape[1:])
     if shape != tuple(net.input_shape):

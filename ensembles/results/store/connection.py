@@ -86,6 +86,8 @@ class Connection:
 def _check_place(path: Path, write: bool) -> None:
     if path.is_dir():
         raise StoreError(f"store {path}: is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise StoreError(f"store {path}: is no plain file; name one")
     if not write and not path.exists():
         raise StoreError(f"store {path}: there is no such file")
     if not path.parent.is_dir():

@@ -56,7 +56,7 @@ class Pace:
 
     def size(self) -> int:
         """How many lesions the next unit should hold: a few, until it is known what they cost."""
-        if not self.times or self.times[-1][0] == 1:
+        if not self.times:
             return min(8, self.most)
         (first, before), (last, after) = self.times[0], self.times[-1]
         each = (after - before) / (last - first) if first != last else after / last
@@ -110,7 +110,7 @@ def fill(
                     waiting, taken = taken, []
                     time.sleep(_PAUSE)
                 share = max(len(waiting) // 4, 1) if taken else len(waiting)
-                size = 1 if waiting[0].kind == "none" else min(pace.size(), share)
+                size = min(pace.size(), share)
                 unit, waiting = waiting[:size], waiting[size:]
                 claimed = store.claim(context, unit, predictions=predictions)
                 taken += claimed.taken

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,6 @@ from ensembles.results.store.describing import describe
 from ensembles.results.store.fingerprints import Watched
 
 __all__ = ["recalled"]
-
-_OF_GRADIENTS = ("method", "signs", "samples", "sampling", "seed", "at")
-_OF_SAMPLES = ("samples", "sampling")
 
 
 def recalled(
@@ -36,7 +32,7 @@ def recalled(
         store: The store, or its path.
         net: The network.
         data: The images.
-        options: How it is measured, with the number of images.
+        options: How it is measured.
         measure: Measures it.
         about: What is told of the network, its name as `model` at least.
 
@@ -47,7 +43,7 @@ def recalled(
         context, read = describe(
             net, data, precision=options.precision, engine=options.engine, about=about
         )
-        key = _determining(options)
+        key = options.determining
         frame = opened.path_frame(context, key)
         known = frame is not None
         if frame is None:
@@ -61,15 +57,3 @@ def recalled(
         place = {"path": str(opened.path), "context": context.key.digest, "known": known}
     frame.attrs |= {"model": about["model"], "store": place}
     return frame
-
-
-def _determining(options: PathOptions) -> dict[str, Any]:
-    """The options that make a difference, besides those that the context holds."""
-    values = asdict(options)
-    idle = ["memory", "precision", "engine"]
-    if options.direction == "logits":
-        idle += _OF_GRADIENTS
-    else:
-        idle += ["per_class"]
-        idle += {"exact": list(_OF_SAMPLES), "sampled": ["signs"]}.get(options.method, [])
-    return {name: value for name, value in values.items() if name not in idle}

@@ -1,0 +1,240 @@
+"""Sweeps that are killed, and sweeps that share a store: nothing is lost, nothing is done twice.
+
+    python benchmarks/store_faults.py                            # 500 kills, 200 starts
+    python benchmarks/store_faults.py --kills 20 --starts 3
+
+A small network, some 30 lesions, units of at most four. *Kills*: a process that sweeps into a store is
+killed (SIGKILL) at a random moment, also while it makes the store, and started again until it gets
+to the end; every lesion that it had said to be stored must be there afterwards, and the finished
+table must equal that of a sweep that nobody disturbed. *Starts*: two processes, then eight, are
+started at once on a store that is not there yet; together they must measure every lesion once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from machine import describe, parser
+from torch import Tensor, nn
+
+import ensembles
+from ensembles.decomposition import Decomposition
+from ensembles.evaluation import Outcome
+from ensembles.lesions import Lesion, intact, random_deletions, single_deletions
+from ensembles.results.store import Context, Store, filling
+
+Subject = tuple[Decomposition, list[tuple[Tensor, Tensor]], list[Lesion]]
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm(self.conv(x)).relu()
+
+
+def subject(blocks: int = 5, width: int = 4) -> Subject:
+    """A network of random weights, images of noise, and lesions."""
+    torch.manual_seed(0)
+    body = [Block(width) for _ in range(blocks)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5)]
+    model = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), *body, *head).eval()
+    images, labels = torch.randn(24, 3, 8, 8) * 3, torch.randint(0, 5, (24,))
+    drawn = random_deletions(blocks, range(2, blocks), 15, seed=0)
+    lesions = [intact(), *single_deletions(blocks), *drawn]
+    return ensembles.decompose(model, images), [(images, labels)], lesions
+
+
+class Telling(Store):
+    """A store that says which lesions it has stored, on a pipe."""
+
+    pipe = -1
+
+    def add(self, context: Context, outcomes: Sequence[Outcome], run: int) -> int:
+        outcomes = list(outcomes)
+        added = super().add(context, outcomes, run)
+        for outcome in outcomes:
+            os.write(self.pipe, f"{outcome.lesion.kind}:{outcome.lesion.text}\n".encode())
+        return added
+
+
+def sweep(subject: Subject, path: Path, pipe: int) -> pd.DataFrame:
+    net, data, lesions = subject
+    Telling.pipe = pipe
+    with Telling(path) as store:
+        return ensembles.lesion(
+            net, data, lesions, store=store, device="cpu", engine="direct", progress=False
+        )
+
+
+def forked(work: Callable[[int], object]) -> tuple[int, int]:
+    """Do work in a process of its own; returns its number and the end of a pipe from it."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(theirs)
+        return child, ours
+    try:
+        os.close(ours)
+        work(theirs)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        os._exit(1)
+    os._exit(0)
+
+
+def said(pipe: int) -> list[str]:
+    """All lines that came through a pipe."""
+    with os.fdopen(pipe) as opened:
+        return opened.read().split("\n")[:-1]
+
+
+def table(path: Path) -> pd.DataFrame:
+    with Store(path, mode="r") as store:
+        [context] = store.contexts()
+        return store.frame(context)
+
+
+def held(path: Path) -> set[str]:
+    """The lesions that a store holds."""
+    if not path.exists():
+        return set()
+    with Store(path) as store:
+        return {f"{x.kind}:{x.text}" for c in store.contexts() for x in store.lesions(c)}
+
+
+def kills(subject: Subject, folder: Path, number: int, seed: int) -> str:
+    """Kill sweeps at random moments."""
+    draw, done, stores, while_made, lost = random.Random(seed), 0, 0, 0, 0
+    began = time.perf_counter()
+    child, pipe = forked(lambda pipe: sweep(subject, folder / "whole.db", pipe))
+    expected_lines = said(pipe)
+    assert os.waitpid(child, 0)[1] == 0, "the undisturbed sweep failed"
+    took = time.perf_counter() - began
+    expected = table(folder / "whole.db")
+    while done < number:
+        path, told, ended = folder / f"{stores}.db", set[str](), False
+        stores += 1
+        while not ended:
+            child, pipe = forked(lambda pipe, path=path: sweep(subject, path, pipe))
+            early = draw.random() < 0.3
+            moment = draw.uniform(0, 0.1 if early else 0.8) * took
+            ended = done >= number or waited(child, moment)
+            if not ended:
+                while_made += not path.exists() or path.stat().st_size == 0
+                os.kill(child, signal.SIGKILL)
+                done += 1
+            elif done >= number:
+                wait_for(child)
+            told.update(said(pipe))
+            if draw.random() < 0.5:
+                missing = told - held(path)
+                lost += len(missing)
+                assert not missing, f"{path}: lost {sorted(missing)}"
+        assert told <= held(path), f"{path}: lost {sorted(told - held(path))}"
+        pd.testing.assert_frame_equal(table(path), expected)
+        left = sorted(x.name for x in folder.glob(f"{path.name}*"))
+        assert left == [path.name], f"left behind: {left}"
+    return (
+        f"{done} kills over {stores} stores of {len(expected_lines)} lesions ({while_made} before "
+        f"the file had a byte): {lost} stored lesions lost, every finished table equal to the "
+        "undisturbed one"
+    )
+
+
+def waited(child: int, seconds: float) -> bool:
+    """Whether a process ends in time; it must then have ended well."""
+    number = os.pidfd_open(child)
+    try:
+        ended = bool(select.select([number], [], [], seconds)[0])
+    finally:
+        os.close(number)
+    if ended:
+        wait_for(child)
+    return ended
+
+
+def wait_for(child: int) -> None:
+    _, status = os.waitpid(child, 0)
+    assert status == 0, f"a sweep ended with {os.waitstatus_to_exitcode(status)}"
+
+
+def starts(subject: Subject, folder: Path, processes: int, number: int) -> str:
+    """Start several sweeps at once on a new store."""
+    _, _, lesions = subject
+    distinct = {f"{one.kind}:{one.text}" for one in lesions}
+    expected = None
+    shared = 0
+    for turn in range(number):
+        path = folder / f"{processes}-{turn}.db"
+        at = time.time() + 0.02 * processes
+        running = list(at_once(subject, path, processes, at))
+        each = []
+        for child, pipe in running:
+            each.append(said(pipe))
+            wait_for(child)
+        lines = [line for some in each for line in some]
+        assert sorted(lines) == sorted(distinct), f"{path}: {len(lines)} of {len(distinct)} points"
+        found = table(path)
+        expected = found if expected is None else expected
+        pd.testing.assert_frame_equal(found, expected)
+        shared += sum(bool(some) for some in each) > 1
+        path.unlink()
+    return (
+        f"{processes} processes started at once, {number} times: each of {len(distinct)} points "
+        f"measured once, in {shared} of them by more than one process, no error"
+    )
+
+
+def at_once(subject: Subject, path: Path, processes: int, at: float) -> Iterator[tuple[int, int]]:
+    def work(pipe: int) -> None:
+        time.sleep(max(0.0, at - time.time()))
+        sweep(subject, path, pipe)
+
+    for _ in range(processes):
+        yield forked(work)
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--kills", type=int, default=500)
+    options.add_argument("--starts", type=int, default=200)
+    options.add_argument("--processes", type=int, nargs="*", default=[2, 8])
+    options.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    options.add_argument("--folder", type=Path, help="where to make stores; by default /tmp")
+    chosen = options.parse_args()
+    torch.set_num_threads(1)
+    filling.Pace = Small
+    made = subject()
+    print(describe())
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        if chosen.kills:
+            print(kills(made, Path(name), chosen.kills, chosen.seed), flush=True)
+        for processes in chosen.processes if chosen.starts else ():
+            print(starts(made, Path(name), processes, chosen.starts), flush=True)
+
+
+class Small(filling.Pace):
+    """Units of at most four lesions."""
+
+    def size(self) -> int:
+        return 4
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AssertionError as error:
+        sys.exit(f"failed: {error}")
