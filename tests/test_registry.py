@@ -38,6 +38,32 @@ def test_parameters(name: str, count: int) -> None:
     assert sum(p.numel() for p in create_model(name).parameters()) == count
 
 
+def test_other_names_lead_to_the_same_network() -> None:
+    assert architecture("inception_v1").name == "googlenet"
+    assert architecture("inception_v2").name == "bn_inception"
+
+
+def test_public_weights_are_those_that_the_library_states() -> None:
+    weights = architecture("resnet50").public_weights
+    assert [one.name for one in weights] == ["IMAGENET1K_V1", "IMAGENET1K_V2"]
+    assert [one.error for one in weights] == [23.87, 19.142]
+    assert architecture("resnet110").public_weights == ()
+
+
+def test_public_weights_of_timm_have_a_name_and_no_stated_error() -> None:
+    pytest.importorskip("timm")
+    (weights,) = architecture("inception_v4").public_weights
+    assert weights == ("inception_v4.tf_in1k", None)
+    assert architecture("resnet200").public_weights == ()
+
+
+def test_families() -> None:
+    assert architecture("resnet50").family == architecture("resnet110").family == "resnet"
+    assert architecture("vit_b_16").family == "vision_transformer"
+    assert architecture("resnet20-bn-after-add").family == "identity-mappings"
+    assert architecture("highway19").family == "highway"
+
+
 def test_own_names_win_over_torchvision() -> None:
     assert architecture("resnet110").library == "ensembles"
     assert architecture("resnet50").library == "torchvision"
@@ -94,8 +120,13 @@ def test_a_misspelt_name_gets_the_nearest() -> None:
 
 
 def test_another_depth_says_which_there_are() -> None:
-    assert "preresnet has 20, 32, 44, 56, 110, 164 or 1001 layers" in refusal("preresnet111")
-    assert "resnet has 20, 32, 44, 56, 110 or 1202 layers" in refusal("resnet999")
+    assert "; preresnet has 20, 32, 44, 56, 110, 164, 200 or 1001 layers" in refusal("preresnet111")
+    assert "; resnet has 20, 32, 44, 56, 110, 164 or 1202 layers" in refusal("resnet999")
+    message = refusal("resnet111-conv-shortcut")
+    assert "; resnetN-conv-shortcut has 20, 32, 44, 56, 110 or 164 layers" in message
+    assert "did you mean resnet110-conv-shortcut" in message
+    assert "; there are wrn-28-10, wrn-16-8 and wrn-40-4; did" in refusal("wrn-28-11")
+    assert "layers" not in refusal("lenet6")
 
 
 def test_unknown_library() -> None:

@@ -1,6 +1,13 @@
 """Architectures that torchvision and timm lack, and one registry over all three."""
 
-from .parts import Architecture
-from .registry import architecture, create_model, list_models
+from .parts import Architecture, PublicWeights
+from .registry import architecture, create_model, field_models, list_models
 
-__all__ = ["Architecture", "architecture", "create_model", "list_models"]
+__all__ = [
+    "Architecture",
+    "PublicWeights",
+    "architecture",
+    "create_model",
+    "field_models",
+    "list_models",
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,29 @@ from torch import Tensor, nn
 
 __all__ = [
     "Architecture",
+    "PublicWeights",
     "ResidualBlock",
+    "SideBySide",
     "ZeroPadShortcut",
+    "conv_unit",
     "he_initialize",
+    "pooled_classifier",
     "require_depth",
     "residual_blocks",
+    "stages",
 ]
+
+
+class PublicWeights(NamedTuple):
+    """Trained weights that a library offers.
+
+    Attributes:
+        name: As the library calls them.
+        error: Top-1 error on ImageNet in % as the library states it, or None where it states none.
+    """
+
+    name: str
+    error: float | None
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,11 @@ class Architecture:
         input_size: Channels, height and width of the images that it is meant for.
         num_classes: The default number of classes.
         paper: The publication that describes it.
-        published_error: Error in % in that publication, or ``None`` when it gives none.
+        published_error: Error in % in that publication, or ``None`` when it gives none, or only
+            some that could not be checked.
+        published_on: What that error was measured on.
+        family: Networks of one family differ in size or in one part.
+        public_weights: What torchvision or timm offer for it.
     """
 
     name: str
@@ -40,6 +62,9 @@ class Architecture:
     num_classes: int
     paper: str
     published_error: float | None = None
+    published_on: str = "CIFAR-10"
+    family: str = ""
+    public_weights: tuple[PublicWeights, ...] = ()
 
 
 class ZeroPadShortcut(nn.Module):
@@ -107,6 +132,61 @@ class ResidualBlock(nn.Module):
         if self.branch_active:
             out = out + self.branch(x)
         return self.post(out)
+
+
+class SideBySide(nn.Sequential):
+    """Branches that all read the input and are concatenated along the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, sum of the branches' channels, H', W')."""
+        return torch.cat([branch(x) for branch in self], 1)
+
+
+def conv_unit(
+    in_channels: int,
+    channels: int,
+    kernel: int | tuple[int, int],
+    *,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
+    bias: bool = False,
+) -> nn.Sequential:
+    """A convolution with BatchNorm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, kernel, stride, padding, bias=bias),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    )
+
+
+def stages(
+    block: Callable[[int, int, int], nn.Module], in_channels: int, channels: Sequence[Sequence[int]]
+) -> dict[str, nn.Module]:
+    """Stages of blocks, named ``layer1``, ``layer2`` and so on.
+
+    Args:
+        block: Makes a block from its channels in and out and its stride, which is 2 in the first
+            block of every stage but the first.
+        in_channels: Channels that come in.
+        channels: Channels that go out of each block of each stage.
+    """
+    made: dict[str, nn.Module] = {}
+    for number, widths in enumerate(channels, 1):
+        blocks = []
+        for place, wide in enumerate(widths):
+            blocks.append(block(in_channels, wide, 2 if number > 1 and place == 0 else 1))
+            in_channels = wide
+        made[f"layer{number}"] = nn.Sequential(*blocks)
+    return made
+
+
+def pooled_classifier(channels: int, num_classes: int) -> dict[str, nn.Module]:
+    """The mean over all positions, and a linear layer."""
+    return {
+        "avgpool": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(),
+        "linear": nn.Linear(channels, num_classes),
+    }
 
 
 def residual_blocks(model: nn.Module) -> list[ResidualBlock]:

@@ -128,13 +128,19 @@ class CifarPreResNet(nn.Module):
         bottleneck: Whether the blocks are bottlenecks.
         num_classes: Width of the classifier.
         in_channels: Channels of the images.
+        width: Channels of the first convolution; the second and third stage double them.
 
     Raises:
         ValueError: When ``depth`` does not fit the kind of block.
     """
 
     def __init__(
-        self, depth: int, bottleneck: bool = False, num_classes: int = 10, in_channels: int = 3
+        self,
+        depth: int,
+        bottleneck: bool = False,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        width: int = 16,
     ) -> None:
         super().__init__()
         make: Callable[[int, int, int, bool], ResidualBlock]
@@ -147,14 +153,14 @@ class CifarPreResNet(nn.Module):
             rest = (make(expansion * channels, channels, 1, False) for _ in range(blocks - 1))
             return nn.Sequential(first, *rest)
 
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
-        self.layer1 = stage(16, 16, 1)
-        self.layer2 = stage(16 * expansion, 32, 2)
-        self.layer3 = stage(32 * expansion, 64, 2)
-        self.bn = nn.BatchNorm2d(64 * expansion)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
+        self.layer1 = stage(width, width, 1)
+        self.layer2 = stage(width * expansion, 2 * width, 2)
+        self.layer3 = stage(2 * width * expansion, 4 * width, 2)
+        self.bn = nn.BatchNorm2d(4 * width * expansion)
         self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.linear = nn.Linear(64 * expansion, num_classes)
+        self.linear = nn.Linear(4 * width * expansion, num_classes)
         he_initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -179,11 +185,12 @@ FAMILY: tuple[Architecture, ...] = tuple(
     Architecture(
         name=f"preresnet{depth}",
         library="ensembles",
-        build=partial(CifarPreResNet, depth, depth in _BOTTLENECKS),
+        build=partial(CifarPreResNet, depth=depth, bottleneck=depth in _BOTTLENECKS),
         input_size=(3, 32, 32),
         num_classes=10,
         paper="He et al. 2016, arXiv 1603.05027",
         published_error=error,
+        family="preresnet",
     )
     for depth, error in _PUBLISHED.items()
 )

@@ -19,13 +19,16 @@ class CifarProjectionResNet(CifarResNet):
         depth: Number of weight layers on the main road, 6n + 2.
         num_classes: Width of the classifier.
         in_channels: Channels of the images.
+        width: Channels of the first stage; the others have twice and four times as many.
 
     Raises:
         ValueError: When ``depth`` is not 6n + 2.
     """
 
-    def __init__(self, depth: int, num_classes: int = 10, in_channels: int = 3) -> None:
-        super().__init__(depth, num_classes, in_channels)
+    def __init__(
+        self, depth: int, num_classes: int = 10, in_channels: int = 3, width: int = 16
+    ) -> None:
+        super().__init__(depth, num_classes, in_channels, width)
         for block in residual_blocks(self):
             if isinstance(block.shortcut, ZeroPadShortcut):
                 block.shortcut = _projection(block.get_submodule("conv1"))
@@ -47,10 +50,11 @@ FAMILY: tuple[Architecture, ...] = tuple(
     Architecture(
         name=f"resnet{depth}_b",
         library="ensembles",
-        build=partial(CifarProjectionResNet, depth),
+        build=partial(CifarProjectionResNet, depth=depth),
         input_size=(3, 32, 32),
         num_classes=10,
         paper="He et al. 2015, arXiv 1512.03385; chenyaofo/pytorch-cifar-models",
+        family="resnet",
     )
     for depth in (20, 32, 44, 56, 110)
 )

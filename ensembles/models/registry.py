@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,16 +14,41 @@ from torch import nn
 
 from ensembles.errors import ModelError, nearest
 
-from . import fractal, highway, preresnet, projection, resnet, rir, shared, vgg
-from .parts import Architecture
+from . import (
+    dense,
+    fractal,
+    highway,
+    identity_mappings,
+    inception,
+    inception_resnet,
+    lenet,
+    nin,
+    preresnet,
+    preresnet_imagenet,
+    projection,
+    pyramid,
+    resnet,
+    resnext,
+    rir,
+    shared,
+    vgg,
+    wide,
+)
+from .field import ALIASES, LIBRARY_ROWS
+from .parts import Architecture, PublicWeights
 
-__all__ = ["architecture", "create_model", "list_models"]
+__all__ = ["architecture", "create_model", "field_models", "list_models"]
 
 LIBRARIES = ("ensembles", "torchvision", "timm")
 
+_FAMILIES = (
+    *(lenet, nin, vgg, inception, inception_resnet, highway),
+    *(resnet, projection, preresnet, preresnet_imagenet, identity_mappings, shared),
+    *(wide, rir, pyramid, dense, resnext, fractal),
+)
 _OWN: dict[str, Architecture] = {
-    entry.name: entry
-    for family in (resnet, projection, preresnet, vgg, highway, shared, rir, fractal)
+    entry.name: entry if entry.family else replace(entry, family=family.__name__.split(".")[-1])
+    for family in _FAMILIES
     for entry in family.FAMILY
 }
 
@@ -59,6 +85,11 @@ def list_models(library: str | None = None) -> list[str]:
     raise ModelError(_unknown_library(library))
 
 
+def field_models() -> list[str]:
+    """Name the architectures of the field, from LeNet to FractalNet, wherever they come from."""
+    return [*_OWN, *LIBRARY_ROWS]
+
+
 def architecture(name: str) -> Architecture:
     """Look an architecture up.
 
@@ -76,6 +107,7 @@ def architecture(name: str) -> Architecture:
     (3, 32, 32)
     """
     libraries: tuple[str, ...]
+    name = ALIASES.get(name, name)
     library, colon, bare = name.partition(":")
     if not colon:
         bare, libraries = name, LIBRARIES
@@ -134,16 +166,33 @@ def _own(name: str) -> Architecture | None:
 def _torchvision(name: str) -> Architecture | None:
     if name not in _torchvision_names():
         return None
-    weights = import_module("torchvision.models").get_model_weights(name)
+    models = import_module("torchvision.models")
+    weights = models.get_model_weights(name)
     size = min(entry.transforms().crop_size[0] for entry in weights)
-    return Architecture(
+    entry = Architecture(
         name=f"torchvision:{name}" if name in _OWN else name,
         library="torchvision",
         build=partial(_build_torchvision, name),
         input_size=(3, size, size),
         num_classes=1000,
         paper=f"torchvision.models.{name}",
+        published_on="",
+        family=models.get_model_builder(name).__module__.rpartition(".")[2],
+        public_weights=tuple(PublicWeights(one.name, _stated_error(one.meta)) for one in weights),
     )
+    return _with_row(entry, name)
+
+
+def _stated_error(meta: dict[str, Any]) -> float | None:
+    """Top-1 error on ImageNet in %, from the metadata of torchvision's weights."""
+    accuracy = meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+    return None if accuracy is None else round(100 - accuracy, 3)
+
+
+def _with_row(entry: Architecture, name: str) -> Architecture:
+    """Add what is known of an architecture of the field beyond its library."""
+    row = LIBRARY_ROWS.get(name)
+    return entry if row is None else replace(entry, **vars(row))
 
 
 def _build_torchvision(name: str, **arguments: Any) -> nn.Module:
@@ -167,14 +216,21 @@ def _timm(name: str) -> Architecture | None:
         return None
     size: tuple[int, int, int] = config.input_size if config else (3, 224, 224)
     bare = name.partition(".")[0]
-    return Architecture(
+    found = timm.models.get_arch_pretrained_cfgs(bare)
+    entry = Architecture(
         name=f"timm:{name}" if bare in _OWN or bare in _torchvision_names() else name,
         library="timm",
         build=partial(_build_timm, name),
         input_size=size,
         num_classes=(config.num_classes if config else 0) or 1000,
         paper=f"timm {name}",
+        published_on="",
+        family=timm.models.model_entrypoint(bare).__module__.rpartition(".")[2],
+        public_weights=tuple(
+            PublicWeights(tagged, None) for tagged, one in found.items() if one.has_weights
+        ),
     )
+    return _with_row(entry, name)
 
 
 def _build_timm(name: str, **arguments: Any) -> nn.Module:
@@ -213,21 +269,27 @@ def _unknown_library(library: str) -> str:
 def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:
     names = {"ensembles": _OWN, "torchvision": _torchvision_names(), "timm": _timm_names()}
     message = f"unknown model {name!r}"
-    depths = _depths(bare) if "ensembles" in libraries else []
-    if depths:
-        family = bare.rstrip("0123456789")
-        message += f"; {family} has {', '.join(depths[:-1])} or {depths[-1]} layers"
+    if "ensembles" in libraries:
+        message += _other_sizes(bare)
     message += nearest(bare, {known: None for source in libraries for known in names[source]})
     if "timm" in libraries and not _timm_installed():
         message += f"; if it is one of timm's, {_TIMM_MISSING}"
     return message
 
 
-def _depths(name: str) -> list[str]:
-    """Depths of our own family that a name with another depth belongs to."""
-    family = re.escape(name.rstrip("0123456789"))
-    if not name[-1:].isdigit():
-        return []
-    found = (re.fullmatch(rf"{family}(\d+)", known) for known in _OWN)
-    depths = [match[1] for match in found if match]
-    return depths if len(depths) > 1 else []
+def _other_sizes(name: str) -> str:
+    """Depths, or sizes, of our own family that a name with other numbers belongs to."""
+    pattern = re.escape(re.sub(r"\d+", "#", name)).replace(re.escape("#"), r"(\d+)")
+    found = [match for match in (re.fullmatch(pattern, known) for known in _OWN) if match]
+    if len(found) < 2 or not re.search(r"\d", name):
+        return ""
+    if found[0].re.groups > 1:
+        return f"; there are {_listed((match[0] for match in found), 'and')}"
+    depths = sorted(int(match[1]) for match in found)
+    family = re.sub(r"\d+$", "", name)
+    return f"; {re.sub(r'[0-9]+', 'N', family)} has {_listed(map(str, depths), 'or')} layers"
+
+
+def _listed(items: Iterable[str], joint: str) -> str:
+    *first, last = items
+    return f"{', '.join(first)} {joint} {last}"

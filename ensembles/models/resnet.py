@@ -56,22 +56,25 @@ class CifarResNet(nn.Module):
         depth: Number of weight layers, 6n + 2.
         num_classes: Width of the classifier.
         in_channels: Channels of the images.
+        width: Channels of the first stage; the others have twice and four times as many.
 
     Raises:
         ValueError: When ``depth`` is not 6n + 2.
     """
 
-    def __init__(self, depth: int, num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(
+        self, depth: int, num_classes: int = 10, in_channels: int = 3, width: int = 16
+    ) -> None:
         super().__init__()
         blocks = require_depth(depth, 2, 2)
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(16, 16, blocks, 1)
-        self.layer2 = _stage(16, 32, blocks, 2)
-        self.layer3 = _stage(32, 64, blocks, 2)
+        self.layer1 = _stage(width, width, blocks, 1)
+        self.layer2 = _stage(width, 2 * width, blocks, 2)
+        self.layer3 = _stage(2 * width, 4 * width, blocks, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.linear = nn.Linear(64, num_classes)
+        self.linear = nn.Linear(4 * width, num_classes)
         he_initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,16 +91,31 @@ def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequ
 
 
 _PUBLISHED = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43, 1202: 7.93}
+_STOCHASTIC_DEPTH = {110: 5.25, 1202: 4.91}
 
-FAMILY: tuple[Architecture, ...] = tuple(
-    Architecture(
-        name=f"resnet{depth}",
+
+def _architecture(depth: int, name: str, paper: str, error: float) -> Architecture:
+    return Architecture(
+        name=name,
         library="ensembles",
-        build=partial(CifarResNet, depth),
+        build=partial(CifarResNet, depth=depth),
         input_size=(3, 32, 32),
         num_classes=10,
-        paper="He et al. 2015, arXiv 1512.03385",
+        paper=paper,
         published_error=error,
+        family="resnet",
     )
-    for depth, error in _PUBLISHED.items()
+
+
+_HUANG = "Huang et al. 2016, arXiv 1603.09382 (the same network, trained with --stochastic-depth)"
+
+FAMILY: tuple[Architecture, ...] = (
+    *(
+        _architecture(depth, f"resnet{depth}", "He et al. 2015, arXiv 1512.03385", error)
+        for depth, error in _PUBLISHED.items()
+    ),
+    *(
+        _architecture(depth, f"resnet{depth}-stochastic-depth", _HUANG, error)
+        for depth, error in _STOCHASTIC_DEPTH.items()
+    ),
 )

@@ -94,7 +94,16 @@ _PUBLISHED: dict[str, float | None] = {
 def _cifar_vgg(name: str) -> Architecture:
     build = partial(CifarVGG, layout=_LAYOUTS[name], hidden=(512, 512), dropout=0.5, conv_bias=True)
     source = "Simonyan and Zisserman 2014, arXiv 1409.1556; chenyaofo/pytorch-cifar-models"
-    return Architecture(name, "ensembles", build, (3, 32, 32), 10, source, _PUBLISHED[name])
+    return Architecture(
+        name=name,
+        library="ensembles",
+        build=build,
+        input_size=(3, 32, 32),
+        num_classes=10,
+        paper=source,
+        published_error=_PUBLISHED[name],
+        family="vgg",
+    )
 
 
 FAMILY: tuple[Architecture, ...] = (
@@ -105,6 +114,7 @@ FAMILY: tuple[Architecture, ...] = (
         input_size=(3, 32, 32),
         num_classes=10,
         paper="Veit et al. 2016, arXiv 1605.06431, section 4.1",
+        family="vgg",
     ),
     *(_cifar_vgg(name) for name in _PUBLISHED),
 )
