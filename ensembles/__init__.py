@@ -22,30 +22,42 @@ if TYPE_CHECKING:
     from ensembles.decomposition import decompose
     from ensembles.errors import EnsemblesError
     from ensembles.models import create_model, list_models
-    from ensembles.results.paths import paths
+    from ensembles.plots.paths import plot_paths
+    from ensembles.results.effective_paths import effective_paths
+    from ensembles.results.paths import PathOptions, count_paths, path_ranges, paths
     from ensembles.results.sweep import lesion
 
 __all__ = [
     "EnsemblesError",
+    "PathOptions",
+    "count_paths",
     "create_model",
     "dataset",
     "decompose",
+    "effective_paths",
     "lesion",
     "list_models",
     "load",
+    "path_ranges",
     "paths",
+    "plot_paths",
 ]
 __version__ = "0.1.0"
 
 _HOMES = {
     "EnsemblesError": "ensembles.errors",
+    "PathOptions": "ensembles.results.paths",
+    "count_paths": "ensembles.results.paths",
     "create_model": "ensembles.models",
     "dataset": "ensembles.data",
     "decompose": "ensembles.decomposition",
+    "effective_paths": "ensembles.results.effective_paths",
     "lesion": "ensembles.results.sweep",
     "list_models": "ensembles.models",
     "load": "ensembles.checkpoints",
+    "path_ranges": "ensembles.results.paths",
     "paths": "ensembles.results.paths",
+    "plot_paths": "ensembles.plots.paths",
 }
 
 
