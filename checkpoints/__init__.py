@@ -3,6 +3,7 @@
 from ensembles.cards import Card, Measured, card_text, parse_card, read_card, write_card
 
 from .adding import Verdict, add, verify
+from .averaging import open_average
 from .comparing import check_error
 from .files import check_sha256, file_sha256, read_state_dict
 from .fitting import build_with_weights
@@ -37,6 +38,7 @@ __all__ = [
     "list_checkpoints",
     "load",
     "load_file",
+    "open_average",
     "open_subject",
     "parse_card",
     "read_card",

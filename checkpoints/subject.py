@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
@@ -89,8 +91,41 @@ def open_subject(
     Raises:
         EnsemblesError: As ``load``, ``dataset``, ``decompose`` and ``check_error`` raise it.
     """
-    place = choose_device(device)
     network, card = load(model, checkpoint)
+    subject = take_apart(
+        model,
+        network,
+        card,
+        dataset=dataset,
+        split=split,
+        limit=limit,
+        normalize=normalize,
+        image_size=image_size,
+        device=device,
+        block_names=block_names,
+        block_kinds=block_kinds,
+    )
+    if check:
+        check_error(network, card, subject.data, device=choose_device(device))
+    return subject
+
+
+def take_apart(
+    name: str,
+    network: nn.Module,
+    card: Card,
+    *,
+    dataset: str | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    normalize: str | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    block_names: str | None = None,
+    block_kinds: str | None = None,
+) -> Subject:
+    """Open the images that suit a trained network, and take it apart; see :func:`open_subject`."""
+    place = choose_device(device)
     data = open_dataset(
         dataset or card.dataset or _DATASET,
         split,
@@ -105,9 +140,7 @@ def open_subject(
         blocks=block_names,
         kinds=block_kinds.split(",") if block_kinds else None,
     )
-    if check:
-        check_error(network, card, data, device=place)
-    return Subject(model, card, net, data)
+    return Subject(name, card, net, data)
 
 
 def _preprocessed(card: Card, dataset: str | None) -> tuple[int, int] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ensembles.cli.options import (
     data_options,
     model_options,
+    open_average,
     open_subject,
     output_options,
     run_options,
@@ -25,22 +26,30 @@ __all__ = ["lesion"]
 
 @click.command("lesion")
 @model_options(several=True)
+@click.option(
+    "--average", is_flag=True,
+    help="Take the average of all these networks for one, whose blocks are its members.",
+)  # fmt: skip
 @data_options()
 @click.option(
-    "--kind", type=click.Choice(["delete", "reorder", "duplicate"]), default="delete",
-    show_default=True, help="What is done to the blocks.",
+    "--kind", type=click.Choice(["delete", "reorder", "duplicate", "drop"]), default="delete",
+    show_default=True,
+    help="What is done to the blocks; drop leaves out one of the roads that meet in a block.",
 )  # fmt: skip
 @click.option(
     "--count", default="1", show_default=True, metavar="K|A-B",
-    help="How many blocks at once (for reorder, how many exchanges). Deleting or duplicating 1 "
-    "goes through every block; more are drawn at random.",
+    help="How many blocks at once (for reorder exchanges, for drop roads). Deleting or duplicating "
+    "1 goes through every block, dropping 1 through every road; more are drawn at random.",
 )  # fmt: skip
 @click.option(
     "--trials", type=click.IntRange(min=1), metavar="N",
     help="Random draws for each count. [default: 10]",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random draws.")
-@click.option("--blocks", metavar="LIST", help="Only these, such as 3,17 or 20-25. [default: all]")
+@click.option(
+    "--blocks", metavar="LIST",
+    help="Only these, such as 3,17 or 20-25; for drop also roads, as 3.2. [default: all]",
+)  # fmt: skip
 @click.option("--skip-transitions", is_flag=True, help="Leave blocks that change the shape alone.")
 @click.option(
     "--plan", type=click.Path(dir_okay=False), metavar="FILE.csv",
@@ -58,6 +67,7 @@ def lesion(
     *,
     models: Sequence[str],
     checkpoints: Sequence[str],
+    average: bool,
     block_names: str | None,
     block_kinds: str | None,
     dataset: str | None,
@@ -102,21 +112,21 @@ def lesion(
     if store is not None:
         Store(store).close()
     choice = Choice(kind, count, trials, seed, blocks, skip_transitions, plan)
-    subjects = [
-        open_subject(
-            model,
-            checkpoint,
-            dataset=dataset,
-            split=split,
-            limit=limit,
-            normalize=normalize,
-            image_size=image_size,
-            device=device,
-            block_names=block_names,
-            block_kinds=block_kinds,
-        )
-        for model, checkpoint in _pairs(models, checkpoints)
-    ]
+    options: dict[str, Any] = {
+        "dataset": dataset,
+        "split": split,
+        "limit": limit,
+        "normalize": normalize,
+        "image_size": image_size,
+        "device": device,
+        "block_names": block_names,
+        "block_kinds": block_kinds,
+    }
+    pairs = _pairs(models, checkpoints)
+    if average:
+        subjects = [open_average(pairs, **options)]
+    else:
+        subjects = [open_subject(model, file, **options) for model, file in pairs]
     names = [subject.name for subject in subjects]
     frames = [
         run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "data_options",
     "model_options",
+    "open_average",
     "open_subject",
     "output_options",
     "run_options",
@@ -59,8 +60,8 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
         ),
         click.option(
             "--block-kinds", metavar="KIND,...",
-            help="Take blocks of these kinds: residual, dense, parallel, plain. "
-            "[default: the first that the network has]",
+            help="Take blocks of these kinds: residual, gated, two-stream, dense; or parallel, "
+            "fractal; or plain. [default: the first of these groups that the network has]",
         ),
     )  # fmt: skip
 
@@ -138,6 +139,16 @@ def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
+    return opened(model, checkpoint, check=_checks(), **options)
+
+
+def open_average(members: Sequence[tuple[str, str | None]], **options: Any) -> Subject:
+    """Load several networks as :func:`open_subject` does, and take their average apart."""
+    from ensembles.checkpoints import open_average as opened  # noqa: PLC0415 (torch)
+
+    return opened(members, check=_checks(), **options)
+
+
+def _checks() -> bool:
     context = click.get_current_context(silent=True)
-    check = context is not None and not context.meta.get(_FORCE, True)
-    return opened(model, checkpoint, check=check, **options)
+    return context is not None and not context.meta.get(_FORCE, True)
