@@ -23,6 +23,7 @@ _COMMANDS = {
     "models": "ensembles.cli.models:models",
     "paths": "ensembles.cli.paths:paths",
     "report": "ensembles.cli.report:report",
+    "reproduce": "ensembles.cli.reproduce:reproduce",
     "study": "ensembles.cli.study:study",
     "train": "ensembles.cli.train:train",
 }
@@ -71,6 +72,7 @@ _SUMMARIES = {
     "models": "List the architectures.",
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",
+    "reproduce": "Run the paper's findings again, beside what was published.",
     "study": "Run, continue and export all measurements that a small file names.",
     "train": "Train a network.",
 }

@@ -24,9 +24,9 @@ __all__ = ["report"]
 def report(*, results: Sequence[str], out: str, title: str) -> None:
     """Write results as one HTML page that needs no network and no other file.
 
-    A result is a table that --out of another command wrote (.csv, .parquet, .json), or a folder of
-    such tables. The page has their figures, their numbers in tables that sort, where they come
-    from, and the commands that make them again.
+    A result is a store (.db), a table that --out of another command wrote (.csv, .parquet, .json),
+    or a folder of such tables. The page has their figures, their numbers in tables that sort, where
+    they come from, and the commands that make them again.
     """
     from ensembles.report import Page, section_of, write_page  # noqa: PLC0415
     from ensembles.report.pages import ENDINGS  # noqa: PLC0415
@@ -43,10 +43,13 @@ def report(*, results: Sequence[str], out: str, title: str) -> None:
 
 
 def _frames(path: Path) -> list[tuple[str, pd.DataFrame]]:
-    """The tables of a file or a folder, with their names."""
+    """The tables of a store, a file or a folder, with their names."""
+    from ensembles.report.stores import is_store, store_frames  # noqa: PLC0415
     from ensembles.results import read_frame  # noqa: PLC0415
     from ensembles.results.files import TABLES  # noqa: PLC0415
 
+    if is_store(path):
+        return store_frames(path)
     if not path.is_dir():
         return [(path.name, read_frame(path))]
     files = sorted(

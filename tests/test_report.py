@@ -206,3 +206,27 @@ def test_the_templates_are_package_data():
     setup.read(Path(__file__).parent.parent / "setup.cfg")
     patterns = setup["options.package_data"]["ensembles.report"]
     assert all(ending in patterns for ending in ("*.jinja", "*.css", "*.js"))
+
+
+def test_the_command_makes_a_page_of_a_store(tmp_path):
+    import torch
+    from networks import build
+
+    import ensembles
+
+    data = [(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))]
+    net = ensembles.decompose(build([("post", 6, 1), ("post", 6, 1)]), torch.zeros(2, 3, 8, 8))
+    ensembles.lesion(net, data, store=tmp_path / "study.db", model="tiny", device="cpu")
+    assert run("report", tmp_path / "study.db", "--out", tmp_path / "page.html") == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "tiny, lesions" in text
+    assert text.count("<tr>") > len(net)
+
+
+def test_an_empty_store_is_a_line(tmp_path, capsys):
+    from ensembles.results.store import Store
+
+    with Store(tmp_path / "study.db"):
+        pass
+    assert run("report", tmp_path / "study.db", "--out", tmp_path / "x.html") == 2
+    assert "holds no results yet" in capsys.readouterr().err

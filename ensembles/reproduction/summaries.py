@@ -7,7 +7,7 @@ import pandas as pd
 
 from ensembles.statistics import summary_by_count
 
-__all__ = ["TAU_STEP", "by_count", "by_tau", "largest_step"]
+__all__ = ["TAU_STEP", "by_count", "by_tau", "largest_step", "tau_bins"]
 
 TAU_STEP = 0.025
 
@@ -38,14 +38,18 @@ def by_tau(frame: pd.DataFrame, step: float = TAU_STEP) -> pd.DataFrame:
         ``n``, ``q1``, ``median``, ``q3``.
     """
     reorders = frame[frame["lesion"] == "reorder"]
-    place = np.floor(np.round((1 - reorders["kendall_tau"].to_numpy(float)) / step, 9))
-    errors = reorders.assign(place=place).groupby("place")["error"]
+    errors = reorders.groupby(tau_bins(reorders, step))["error"]
     table = pd.DataFrame({"n": errors.count()})
     for name, level in {"q1": 0.25, "median": 0.5, "q3": 0.75}.items():
         table[name] = errors.quantile(level)
     middle = 1 - (table.index.to_numpy(float) + 0.5) * step
     table.insert(0, "tau", np.round(middle, 9))
     return table.reset_index(drop=True)
+
+
+def tau_bins(frame: pd.DataFrame, step: float = TAU_STEP) -> pd.Series[float]:
+    """Number of the bin of Kendall tau that each reordering falls into, from 0 at tau 1."""
+    return np.floor(np.round((1 - frame["kendall_tau"].astype(float)) / step, 9))
 
 
 def largest_step(medians: pd.Series[float]) -> float:

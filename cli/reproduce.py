@@ -1,0 +1,106 @@
+"""`ensembles reproduce`: the paper's findings again, beside what was published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+__all__ = ["reproduce"]
+
+
+@click.command("reproduce")
+@click.option(
+    "--figure", metavar="LIST",
+    help="Such as 3,5a,5b,6; also 4, 7, effective-paths, stochastic-depth, depth, duplicate, "
+    "replay. [default: all]",
+)  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option(
+    "--dataset", default="digits", show_default=True, metavar="NAME|FOLDER",
+    help="Images to measure on; networks whose cards say that they were trained on them are used.",
+)  # fmt: skip
+@click.option("--split", default="test", show_default=True, help="The part of the data.")
+@click.option(
+    "--model", default="preresnet110", show_default=True, metavar="NAME",
+    help="The residual network.",
+)  # fmt: skip
+@click.option("--checkpoint", metavar="NAME|FILE", help="Its weights. [default: by their cards]")
+@click.option(
+    "--plain", default="vgg15", show_default=True, metavar="NAME",
+    help="The network without shortcuts.",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="Few images and draws: minutes on two cores.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N images.")
+@click.option(
+    "--published-lesions", type=click.Path(dir_okay=False), metavar="FILE",
+    help="The authors' own lesions, with the columns lesion, blocks and top1_error, to replay.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random draws.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
+@click.option(
+    "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32",
+    show_default=True, help="Of the lesions.",
+)  # fmt: skip
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False), metavar="FOLDER",
+    help="For report.html, figures, tables, and the store that a run goes on from.",
+)  # fmt: skip
+@click.pass_context
+def reproduce(
+    context: click.Context,
+    *,
+    figure: str | None,
+    everything: bool,
+    dataset: str,
+    split: str,
+    model: str,
+    checkpoint: str | None,
+    plain: str,
+    quick: bool,
+    limit: int | None,
+    published_lesions: str | None,
+    seed: int,
+    device: str,
+    precision: str,
+    out: str,
+) -> None:
+    """Run the experiments of Veit, Wilber and Belongie (2016), and hold them against theirs.
+
+    Writes report.html: figures with our results over the published ones, and a row for each claim
+    that says whether it holds here, by a stated criterion. Interrupted, the same command goes on.
+    """
+    from ensembles.reproduction.bench import Setting  # noqa: PLC0415 (imports torch)
+    from ensembles.reproduction.replay import read_published  # noqa: PLC0415
+    from ensembles.reproduction.running import choose  # noqa: PLC0415
+    from ensembles.reproduction.running import reproduce as run  # noqa: PLC0415
+    from ensembles.reproduction.scale import FULL, QUICK  # noqa: PLC0415
+
+    if figure and everything:
+        raise click.UsageError("--figure and --all exclude each other")
+    experiments = choose(figure or "all")
+    if published_lesions is not None:
+        read_published(published_lesions)
+    scale = QUICK if quick else FULL
+    setting = Setting(
+        dataset=dataset,
+        split=split,
+        model=model,
+        checkpoint=checkpoint,
+        plain=plain,
+        scale=replace(scale, images=limit) if limit else scale,
+        seed=seed,
+        device=device,
+        precision=precision,
+        published_lesions=None if published_lesions is None else Path(published_lesions),
+    )
+    try:
+        claims = run(setting, experiments, out, lambda line: click.echo(line, err=True))
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; the same command goes on from {out}", err=True)
+        context.exit(130)
+    for row in claims.to_dict("records"):
+        ours = f" {row['ours']}" if row["ours"] else f" {row['note']}"
+        click.echo(f"{row['experiment']:16} {row['verdict']:13} {row['claim']}:{ours}")
+    click.echo(f"wrote {Path(out) / 'report.html'}", err=True)

@@ -1,0 +1,52 @@
+"""The tables of a store of results, named for a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ensembles.errors import UsageError
+from ensembles.results.store import Store
+
+__all__ = ["is_store", "store_frames"]
+
+_MAGIC = b"SQLite format 3\0"
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a file is a store, by its first bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def store_frames(path: str | Path) -> list[tuple[str, pd.DataFrame]]:
+    """Everything in a store: for each network and data set its lesions and its path analyses.
+
+    Args:
+        path: The store.
+
+    Returns:
+        Tables with names for a reader.
+
+    Raises:
+        UsageError: The store holds no results.
+        StoreError: It cannot be read.
+    """
+    found: list[tuple[str, pd.DataFrame]] = []
+    with Store(path, mode="r") as store:
+        for context in store.contexts():
+            dataset = context.about.get("dataset")
+            name = str(context.about.get("model", "network")) + (
+                f" on {dataset}" if dataset else ""
+            )
+            lesions = store.frame(context)
+            if len(lesions):
+                found.append((f"{name}, lesions", lesions))
+            found += [(f"{name}, paths", frame) for frame in store.path_frames(context)]
+    if not found:
+        raise UsageError(f"store {path}: holds no results yet")
+    return found

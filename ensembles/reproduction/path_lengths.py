@@ -1,0 +1,235 @@
+"""Figures 6a to 6c: how long paths are, and how much gradient each length carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from string import ascii_lowercase
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ensembles.plots.paths import gradient_by_length, path_lengths, shares_by_length
+from ensembles.plots.style import INK, legend_above, new_figure, paper_style
+from ensembles.reproduction.bench import Bench
+from ensembles.reproduction.experiment import (
+    Claim,
+    Comparison,
+    Experiment,
+    Finding,
+    Frames,
+    NotMeasured,
+    Picture,
+)
+from ensembles.reproduction.published import facts
+from ensembles.reproduction.spectra import decay, effective_intervals, pooled
+
+__all__ = ["EXPERIMENT", "add_effective"]
+
+_MANY = 0.05
+_STRAIGHT = 0.9
+
+
+def _measure(bench: Bench) -> Frames:
+    frames = Frames()
+    with frames.part("paths"):
+        frames["paths"] = bench.spectra(bench.residual())
+    add_effective(frames)
+    return frames
+
+
+def add_effective(frames: Frames) -> None:
+    """Add the table ``effective``: the effective paths by each measure, with their intervals."""
+    with frames.part("effective"):
+        whole = frames["paths"]
+        frames["effective"] = effective_intervals(whole)
+        frames["effective"].attrs = dict(whole.attrs)
+
+
+def _lengths(frames: Frames) -> Finding:
+    whole = frames["paths"]
+    known = facts()["text"]["lengths"]
+    counts = _counts(whole)
+    if len(counts) != 55:
+        raise NotMeasured(f"published for 54 blocks, this network has {len(counts) - 1}")
+    inside = sum(counts[length] for length in range(known["first"], known["last"] + 1))
+    share = inside / sum(counts)
+    return Finding(f"{100 * share:.2f} % of {sum(counts):.3g} paths", "", share > known["share"])
+
+
+def _counts(whole: pd.DataFrame) -> list[int]:
+    return [int(count) for count in whole.loc[whole["image"] == 0, "paths"]]
+
+
+def _exponential(frames: Frames) -> Finding:
+    slope, low, high, explained = decay(frames["paths"])
+    return Finding(
+        f"a factor of {10**-slope:.2f} a block; a line explains {explained:.1%} of the logarithm",
+        f"factor {10**-high:.2f} to {10**-low:.2f}",
+        high < 0 and explained >= _STRAIGHT,
+    )
+
+
+def _shallow(measure: str) -> Callable[[Frames], Finding]:
+    def judge(frames: Frames) -> Finding:
+        row = _effective(frames, measure)
+        typical = (len(_counts(frames["paths"])) - 1) / 2
+        return Finding(
+            f"lengths {row['first']:.0f} to {row['last']:.0f}",
+            f"first {row['first_low']:.0f} to {row['first_high']:.0f}, "
+            f"last {row['last_low']:.0f} to {row['last_high']:.0f}",
+            bool(row["last_high"] < typical),
+        )
+
+    return judge
+
+
+def _few(frames: Frames) -> Finding:
+    row = _effective(frames, "gradient_mean")
+    return Finding(
+        f"{100 * row['share']:.3g} %",
+        f"{100 * row['share_low']:.3g} to {100 * row['share_high']:.3g} %",
+        bool(row["share_high"] < _MANY),
+    )
+
+
+def _effective(frames: Frames, measure: str) -> pd.Series[float]:
+    found = frames["effective"].set_index("measure").loc[measure]
+    if pd.isna(found["last_high"]):
+        raise NotMeasured("the gradients are not finite")
+    return found
+
+
+def _draw(frames: Frames) -> list[Picture]:
+    if not frames:
+        return []
+    whole = frames["paths"]
+    mean = pooled(whole)
+    figure, (first, second, third) = new_figure(3, height=2.0)
+    path_lengths(mean, ax=first)
+    gradient_by_length(mean, ax=second)
+    shares_by_length(mean, ax=third)
+    known = facts()["text"]
+    _mark(first, known["lengths"], "95 % of paths, published")
+    _mark(third, known["effective_paths"], "95% interval, published", below=4)
+    with paper_style():
+        for letter, ax in zip(ascii_lowercase, (first, second, third), strict=False):
+            ax.annotate(
+                f"({letter})", (0, 1), (-30, 6), xycoords="axes fraction",
+                textcoords="offset points", fontweight="bold",
+            )  # fmt: skip
+    figure.align_ylabels([first, second, third])
+    caption = (
+        f"Paths of {whole.attrs['model']} by length, {whole.attrs['images']} images of this run: "
+        "(a) their number, (b) the gradient of a single path at the input, (c) the product. Black "
+        "bars: what was published for 54 blocks on CIFAR-10 (Veit et al. 2016, section 4.3)."
+    )
+    return [Picture(figure, caption)]
+
+
+def _compare(frames: Frames) -> list[Comparison]:
+    if not frames:
+        return []
+    found = frames["effective"].copy()
+    for name in ("share", "share_low", "share_high"):
+        found[name.replace("share", "share of all paths").replace("_", " ") + " %"] = (
+            100 * found.pop(name)
+        )
+    known = facts()["text"]["effective_paths"]
+    published = {
+        "measure": "published",
+        "what": "mean norm of drawn paths x their number, 54 blocks, CIFAR-10",
+        "first": known["first"],
+        "last": known["last"],
+        "share of all paths %": 100 * known["share"],
+    }
+    table = pd.concat([found, pd.DataFrame([published])], ignore_index=True)
+    return [
+        Comparison(
+            table,
+            "Effective paths: the shortest interval of lengths that holds 95 % of each measure; "
+            "low and high are the ends of 95 % bootstrap intervals over images",
+        )
+    ]
+
+
+def _mark(ax: Axes, known: dict[str, int], label: str, below: int = 0) -> None:
+    """Add the published interval of lengths, below the axis or at the top, and to the legend."""
+    height = -0.035 * below if below else 0.97
+    with paper_style():
+        ax.plot(
+            [known["first"], known["last"]], [height, height], lw=2.5, color=INK,
+            solid_capstyle="butt", transform=ax.get_xaxis_transform(), clip_on=False,
+        )  # fmt: skip
+        legend = ax.get_legend()
+        handles = list(legend.legend_handles) if legend is not None else []
+        bar = Line2D([], [], color=INK, lw=2.5, label=label)
+        legend_above(ax, [*(handle for handle in handles if handle is not None), bar])
+        if below:
+            ax.tick_params(axis="x", pad=3 + 3 * below)
+
+
+_TEXT = facts()["text"]
+_SHALLOW = (
+    "the upper end of the last length's bootstrap interval over images lies below half the number "
+    "of blocks, the length of the typical path"
+)
+_EFFECTIVE = f"lengths {_TEXT['effective_paths']['first']} to {_TEXT['effective_paths']['last']}"
+
+EXPERIMENT = Experiment(
+    "6",
+    "Figures 6a to 6c: the lengths of paths, and their gradient",
+    (
+        "The gradient of the loss at the input is taken apart by the number of blocks that it "
+        "passes: single paths drawn at random, as published, and all 2^n paths at once, exactly.",
+    ),
+    (
+        Claim(
+            "More than 95 % of all paths go through 19 to 35 of 54 blocks",
+            "the exact share of these lengths is more than 95 %",
+            "more than 95 %",
+            ("paths",),
+            _lengths,
+        ),
+        Claim(
+            "The gradient of a single path falls off exponentially with its length",
+            "a line through the logarithm of the mean norm falls, by its bootstrap interval over "
+            "images, and explains nine tenths of the variance or more",
+            "roughly exponentially (figure 6b)",
+            ("paths",),
+            _exponential,
+        ),
+        Claim(
+            "The effective paths are shallow: 95 % of the gradient, as published (mean of drawn "
+            "paths)",
+            _SHALLOW,
+            _EFFECTIVE,
+            ("paths", "effective"),
+            _shallow("gradient_mean"),
+        ),
+        Claim(
+            "The same by the RMS norm over all paths, exact but for random signs",
+            _SHALLOW,
+            f"{_EFFECTIVE} by the mean of drawn paths",
+            ("paths", "effective"),
+            _shallow("gradient_rms"),
+        ),
+        Claim(
+            "The same by the sum of all paths of a length, exact",
+            _SHALLOW,
+            f"{_EFFECTIVE} by the mean of drawn paths",
+            ("paths", "effective"),
+            _shallow("gradient_coherent"),
+        ),
+        Claim(
+            "The effective paths are few of all paths",
+            "their share, to the upper end of its bootstrap interval, is less than 5 %",
+            f"{100 * _TEXT['effective_paths']['share']:.2f} %",
+            ("paths", "effective"),
+            _few,
+        ),
+    ),
+    _measure,
+    _draw,
+    _compare,
+)

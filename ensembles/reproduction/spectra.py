@@ -1,0 +1,146 @@
+"""Path analyses image by image: their mean, and what the choice of images leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ensembles.reproduction.intervals import bootstrap
+from ensembles.results.path_columns import log2_count
+from ensembles.results.path_frames import relative
+from ensembles.unravelling.effective import effective
+
+__all__ = ["MEASURES", "decay", "effective_intervals", "pooled", "stacked"]
+
+MEASURES = {
+    "gradient_mean": ("mean norm of drawn paths x their number, as published", True),
+    "gradient_rms": ("RMS norm of the single path x their number", True),
+    "gradient_coherent": ("norm of the sum of all paths of a length, exact", False),
+}
+_RESAMPLES = 400
+Array = NDArray[np.float64]
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put the analyses of single images into one table, with the column ``image`` first.
+
+    Args:
+        frames: What :func:`ensembles.paths` returned for one image each.
+    """
+    parts = [frame.assign(image=place) for place, frame in enumerate(frames)]
+    attrs = dict(frames[0].attrs)
+    for part in parts:
+        part.attrs = {}
+    whole = pd.concat(parts, ignore_index=True)
+    whole.insert(0, "image", whole.pop("image"))
+    whole.attrs = attrs | {"images": len(frames)}
+    return whole
+
+
+def pooled(whole: pd.DataFrame) -> pd.DataFrame:
+    """The mean over images, laid out as :func:`ensembles.paths` returns it.
+
+    ``gradient_mean_low`` and ``_high`` are the bootstrap interval over images here;
+    ``gradient_rms_se`` is the standard error over draws of signs.
+
+    Args:
+        whole: A table of :func:`stacked`.
+    """
+    first = whole[whole["image"] == 0]
+    found = first[["length", "paths"]].reset_index(drop=True)
+    for name in MEASURES:
+        logs = _logs(whole, name)
+        found[f"{name}_log10"] = _mean_log10(logs)
+        found[name] = 10.0 ** found[f"{name}_log10"]
+    images = int(whole["image"].nunique())
+    errors = _per_image(whole, "gradient_rms_se")
+    found["gradient_rms_se"] = np.sqrt((errors**2).sum(axis=0)) / images
+    drawn = _logs(whole, "gradient_mean")
+    ends = bootstrap(images, lambda chosen: _mean_log10(drawn[chosen]), _RESAMPLES)
+    found["gradient_mean_low"], found["gradient_mean_high"] = 10.0**ends
+    found.attrs = dict(whole.attrs)
+    return found
+
+
+def effective_intervals(whole: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
+    """The shortest interval of lengths that holds a share of each measure, and its own interval.
+
+    Args:
+        whole: A table of :func:`stacked`.
+        share: The part of the measure to hold.
+
+    Returns:
+        One row for each of :data:`MEASURES`: ``measure``, ``what``, ``first``, ``last``, ``share``
+        (of all paths), each with ``_low`` and ``_high``, the bootstrap interval over images; NaN
+        where a measure is not finite.
+    """
+    lengths = whole.loc[whole["image"] == 0, "length"].astype(int).tolist()
+    numbers = [int(count) for count in whole.loc[whole["image"] == 0, "paths"]]
+    counts = dict(zip(lengths, numbers, strict=True))
+    amounts = np.array([log2_count(number) for number in numbers]) * np.log10(2)
+    rows = []
+    for name, (what, multiplied) in MEASURES.items():
+        logs = _logs(whole, name)
+
+        if multiplied:
+            logs = logs + amounts
+
+        def found(chosen: NDArray[np.int64], logs: Array = logs) -> Array:
+            values = relative(_mean_log10(logs[chosen]))
+            best = effective(dict(zip(lengths, values.tolist(), strict=True)), counts, share)
+            return np.array([np.nan] * 3 if best is None else [best.first, best.last, best.share])
+
+        centre = found(np.arange(len(logs)))
+        low, high = bootstrap(len(logs), found, _RESAMPLES)
+        row: dict[str, object] = {"measure": name, "what": what}
+        for place, part in enumerate(("first", "last", "share")):
+            row |= {part: centre[place], f"{part}_low": low[place], f"{part}_high": high[place]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def decay(whole: pd.DataFrame, name: str = "gradient_mean") -> tuple[float, float, float, float]:
+    """Fit a straight line to the logarithm of the single path's norm by length.
+
+    Args:
+        whole: A table of :func:`stacked`.
+        name: The measure.
+
+    Returns:
+        Slope in decades a block with its bootstrap interval over images, and the share of the
+        logarithm's variance that the line explains (R squared). Length 0 is left out.
+    """
+    lengths = whole.loc[whole["image"] == 0, "length"].to_numpy(float)
+    logs = _logs(whole, name)
+
+    def line(chosen: NDArray[np.int64]) -> tuple[float, float]:
+        y = _mean_log10(logs[chosen])
+        kept = (lengths > 0) & np.isfinite(y)
+        slope, start = np.polyfit(lengths[kept], y[kept], 1)
+        rest = y[kept] - slope * lengths[kept] - start
+        return float(slope), float(1 - rest.var() / y[kept].var())
+
+    slope, explained = line(np.arange(len(logs)))
+    low, high = bootstrap(len(logs), lambda chosen: line(chosen)[0], _RESAMPLES)
+    return slope, float(low), float(high), explained
+
+
+def _per_image(whole: pd.DataFrame, name: str) -> Array:
+    """A column as (images, lengths)."""
+    images = int(whole["image"].nunique())
+    return whole[name].to_numpy(float).reshape(images, -1)
+
+
+def _logs(whole: pd.DataFrame, name: str) -> Array:
+    return _per_image(whole, f"{name}_log10")
+
+
+def _mean_log10(logs: Array) -> Array:
+    """Logarithm of the mean over the first axis of numbers given by their logarithms."""
+    top = logs.max(axis=0)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(safe + np.log10((10.0 ** (logs - safe)).mean(axis=0)))
