@@ -44,7 +44,7 @@ _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
     show_default=True, help="What the paths carry.",
 )  # fmt: skip
 @click.option(
-    "--signs", type=int, default=64, show_default=True, metavar="R",
+    "--signs", type=int, default=16, show_default=True, metavar="R",
     help="Draws of random signs, for the RMS norm of a single path; 0 for none.",
 )  # fmt: skip
 @click.option(

@@ -51,7 +51,7 @@ class PathOptions:
 
     method: str = "exact"
     direction: str = "gradient"
-    signs: int = 64
+    signs: int = 16
     samples: int = 1000
     images: int | None = None
     at: str = "input"
