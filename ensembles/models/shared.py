@@ -116,7 +116,7 @@ FAMILY: tuple[Architecture, ...] = tuple(
     Architecture(
         name=f"shared_resnet{depth}",
         library="ensembles",
-        build=partial(CifarSharedResNet, depth),
+        build=partial(CifarSharedResNet, depth=depth),
         input_size=(3, 32, 32),
         num_classes=10,
         paper="Liao and Poggio 2016, arXiv 1604.03640",

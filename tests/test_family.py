@@ -1,0 +1,201 @@
+"""Every architecture of our own, and a few of the libraries', through every analysis.
+
+Each is built small, with statistics that are not those of the identity. Names that differ in depth
+or width alone are one small network, which is examined once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ensembles
+from ensembles.decomposition import Decomposition
+from ensembles.errors import LesionError, PathError
+from ensembles.evaluation import check_lesions, evaluate
+from ensembles.lesions import Lesion, exchangeable, intact, single_deletions
+from ensembles.models import architecture, list_models
+from ensembles.unravelling.checking import check_gradient, check_logits, reference_gradients
+from ensembles.unravelling.counting import graph_lengths
+from ensembles.unravelling.linearized import Linearizer
+from ensembles.unravelling.oracle import path_gradients, path_logits
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.spectra import Logits, backward, forward, head_cotangent
+
+_LAYOUT = (4, "M", 4, 4, "M")
+# How each class is built small, the side of its images, and the kinds of block that it must have.
+SMALL: dict[str, tuple[dict[str, object], int, set[str]]] = {
+    "LeNet5": ({}, 32, {"plain"}),
+    "NetworkInNetwork": ({"channels": ((4, 4, 4), (4, 4, 4), (4, 4))}, 16, {"plain"}),
+    "CifarVGG": ({"layout": _LAYOUT, "hidden": (4,)}, 8, {"plain"}),
+    "BNInception": ({"width": 0.0625}, 64, {"parallel"}),
+    "InceptionResNetV1": ({"blocks": (1, 1, 1), "width": 0.0625, "hidden": 8}, 96, {"residual"}),
+    "HighwayNetwork": ({"channels": (4, 6), "layers": (3, 2), "hidden": 4}, 8, {"gated"}),
+    "CifarResNet": ({"depth": 8, "width": 4}, 8, {"residual"}),
+    "CifarProjectionResNet": ({"depth": 8, "width": 4}, 8, {"residual"}),
+    "CifarPreResNet": ({"depth": 8, "width": 4}, 8, {"residual"}),
+    "PreResNet": ({"blocks": (1, 1, 1, 1), "width": 4}, 32, {"residual"}),
+    "CifarResNetVariant": ({"depth": 8, "width": 4}, 8, {"residual"}),
+    "CifarSharedResNet": ({"depth": 20, "width": 4}, 8, {"residual"}),
+    "CifarWideResNet": ({"depth": 10, "widening": 1, "width": 4}, 8, {"residual"}),
+    "CifarRiR": ({"channels": (4, 6), "units": (2, 2)}, 8, {"two-stream"}),
+    "CifarPyramidNet": ({"depth": 8, "widening": 6, "width": 4}, 8, {"residual"}),
+    "CifarDenseNet": ({"depth": 10, "growth": 2}, 8, {"dense"}),
+    "CifarResNeXt": ({"depth": 11, "groups": 2, "group_width": 2, "width": 4}, 8, {"residual"}),
+    "CifarFractalNet": ({"channels": (4, 6)}, 8, {"fractal"}),
+}
+GATED = ("exclusive-gating", "shortcut-gating", "shortcut-gating-0")
+LIBRARIES = {
+    "torchvision:squeezenet1_1": (32, {"parallel"}),
+    "torchvision:shufflenet_v2_x0_5": (32, {"parallel"}),
+    "torchvision:mnasnet0_5": (32, {"residual"}),
+    "timm:test_resnet": (64, {"residual"}),
+    "timm:test_convnext": (64, {"residual"}),
+}
+
+
+def small(name: str) -> tuple[Callable[[], nn.Module], int, set[str]]:
+    """How to build an architecture small, the side of its images, and its kinds of block."""
+    if name in LIBRARIES:
+        return partial(ensembles.create_model, name, 5), *LIBRARIES[name]
+    build = architecture(name).build
+    assert isinstance(build, partial)
+    assert not build.args
+    given = build.keywords
+    arguments, side, kinds = SMALL[build.func.__name__]
+    arguments = {**given, **arguments, "num_classes": 5}
+    if given.get("bottleneck"):
+        arguments["depth"] = 11
+    kinds = {"gated"} if given.get("variant") in GATED else kinds
+    return partial(build.func, **arguments), side, kinds
+
+
+def key(name: str) -> str:
+    """The same for names whose small networks are the same."""
+    build, side, _ = small(name)
+    assert isinstance(build, partial)
+    return f"{build.func.__module__}.{build.func.__name__} {build.args} {build.keywords} {side}"
+
+
+NAMES = [*list_models("ensembles"), *LIBRARIES]
+FIRST = {key(name): name for name in reversed(NAMES)}
+
+
+@cache
+def taken_apart(name: str) -> tuple[nn.Module, Decomposition, Tensor]:
+    build, side, _ = small(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = build().double().eval()
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                nn.init.uniform_(module.running_mean, -0.3, 0.3)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.uniform_(module.bias, -0.3, 0.3)
+            elif isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.uniform_(module.bias, -0.5, 0.5)
+        images = torch.randn(2, 3, side, side, dtype=torch.float64)
+    return model, ensembles.decompose(model, images), images
+
+
+def once(name: str) -> str:
+    """The name under which the same small network is examined."""
+    return FIRST[key(name)]
+
+
+def every_kind(net: Decomposition) -> Iterator[Lesion]:
+    """Lesions of each kind, those without meaning for a network among them."""
+    n = len(net)
+    yield from single_deletions(n)
+    if n > 2:
+        yield Lesion("delete", (1, n))
+    yield from (Lesion("duplicate", (block,)) for block in range(1, n + 1))
+    shapes = [(block.in_shape, block.out_shape) for block in net]
+    pairs = [group[:2] for group in exchangeable(shapes, net.transitions)] or [(1, 2)]
+    yield from (Lesion("reorder", swaps=((a, b),)) for a, b in pairs if n > 1)
+    for block, count in enumerate(net.road_counts, 1):
+        yield from (Lesion("drop", roads=((block, road),)) for road in range(1, count + 2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_blocks_are_found_and_compute_what_the_model_computes(name: str) -> None:
+    model, net, images = taken_apart(once(name))
+    with torch.no_grad():
+        assert torch.allclose(net(images), model(images), rtol=1e-9, atol=1e-12)
+    assert {block.kind for block in net} == small(name)[2]
+    assert sum(graph_lengths(net).values()) >= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_kind_of_lesion_runs_or_is_refused(name: str) -> None:
+    if once(name) != name:
+        assert key(name) == key(once(name))
+        return
+    _, net, images = taken_apart(name)
+    lesions, kinds = [intact()], set()
+    for lesion in every_kind(net):
+        try:
+            check_lesions(net, [lesion])
+        except LesionError as error:
+            assert str(error)
+            assert "\n" not in str(error)
+        else:
+            lesions.append(lesion)
+            kinds.add(lesion.kind)
+    assert "delete" in kinds
+    data = [(images.float(), torch.tensor([0, 1]))]
+    single = net.float()
+    try:
+        shared = evaluate(single, data, lesions, device="cpu")
+        direct = evaluate(single, data, lesions, device="cpu", engine="direct")
+    finally:
+        net.double()
+    for one, other in zip(shared, direct, strict=True):
+        assert (one.correct, one.total, one.nonfinite) == (other.correct, 2, other.nonfinite)
+        assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_paths_add_up_or_are_refused(name: str) -> None:
+    if once(name) != name:
+        assert key(name) == key(once(name))
+        return
+    _, net, images = taken_apart(name)
+    choices = sum(block.has_shortcut for block in net)
+    if not choices:
+        with pytest.raises(PathError, match="no block has a shortcut; expected residual"):
+            Linearizer(net)
+        return
+    linear = Linearizer(net).at(images)
+    spectrum = forward(linear)
+    with torch.no_grad():
+        assert check_logits(spectrum, net(images)) < 1e-9
+    cotangent, _ = head_cotangent(linear.logits, torch.tensor([0, 1]))
+    place = Place("input")
+    expected = reference_gradients(net, images, cotangent, [place])[place]
+    *_, (last, rows) = backward(linear, cotangent)
+    assert last == place
+    data, powers = rows.data[: rows.count], rows.exponent[: rows.count]
+    assert check_gradient(data, powers, rows.log2_norms(), expected, place) < 1e-9
+    if choices == len(net) <= (10 if images.shape[-1] < 32 else 5):
+        compare_with_single_paths(net, images, cotangent, data * torch.exp2(powers).view(
+            *powers.shape, 1, 1, 1), spectrum)  # fmt: skip
+
+
+def compare_with_single_paths(
+    net: Decomposition, images: Tensor, cotangent: Tensor, by_length: Tensor, spectrum: Logits
+) -> None:
+    """Hold the spectra against every path by itself."""
+    summed = torch.zeros_like(by_length)
+    for choice, gradient in path_gradients(net, images, cotangent).items():
+        summed[sum(choice)] += gradient
+    assert torch.allclose(summed, by_length, rtol=1e-8, atol=1e-9 * float(by_length.abs().max()))
+    parts, constant = path_logits(net, images)
+    scale = float(parts.abs().max())
+    assert torch.allclose(parts, spectrum.parts, rtol=1e-8, atol=1e-9 * scale)
+    assert torch.allclose(constant, spectrum.constant, rtol=1e-8, atol=1e-9 * scale)
