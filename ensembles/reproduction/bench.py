@@ -68,7 +68,12 @@ class Bench:
         self.setting = setting
         self.networks: dict[str, Subject] = {}
         self._store = store
-        self._say = say
+        self.say = say
+
+    @property
+    def folder(self) -> Path:
+        """Where the results are kept."""
+        return self._store.path.parent
 
     @cached_property
     def data(self) -> ImageDataset:
@@ -113,7 +118,7 @@ class Bench:
             shape.
         """
         chosen = self.setting
-        self._say(f"{what}: {len(lesions)} of {subject.card.name} on {len(subject.data):,} images")
+        self.say(f"{what}: {len(lesions)} of {subject.card.name} on {len(subject.data):,} images")
         frame = ensembles.lesion(
             subject.net,
             subject.data,
@@ -141,7 +146,7 @@ class Bench:
         scale, chosen = self.setting.scale, self.setting
         total = len(subject.data)
         images = min(scale.path_images, total)
-        self._say(f"path lengths: {subject.card.name}, {images} images one by one")
+        self.say(f"path lengths: {subject.card.name}, {images} images one by one")
         frames = []
         for place in range(images):
             image, label = subject.data[place * total // images]

@@ -13,7 +13,15 @@ from ensembles.plots.style import save_figure
 from ensembles.report import Page, Section, Table, drawing, table, write_page
 from ensembles.report.parts import number
 from ensembles.report.sections import lesion_tables
-from ensembles.reproduction import imagenet, path_lengths, replay, single_deletion, sweeps, training
+from ensembles.reproduction import (
+    identity_mappings,
+    imagenet,
+    path_lengths,
+    replay,
+    single_deletion,
+    sweeps,
+    training,
+)
 from ensembles.reproduction.bench import Bench, Setting
 from ensembles.reproduction.experiment import VERDICTS, Comparison, Experiment, Frames, claim_rows
 from ensembles.reproduction.published import facts
@@ -36,8 +44,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         training.DEPTH,
         sweeps.DUPLICATIONS,
         replay.EXPERIMENT,
+        identity_mappings.EXPERIMENT,
     )
 }
+_TRAINS = (identity_mappings.EXPERIMENT.key,)
 _ALIASES = {
     "5": ("5a", "5b"), "6a": ("6",), "6b": ("6",), "6c": ("6",), "7": ("stochastic-depth",),
 }  # fmt: skip
@@ -50,13 +60,14 @@ def choose(text: str) -> list[Experiment]:
     """Read a list of experiments such as ``"3,5a,5b,6"``.
 
     Args:
-        text: Keys of :data:`EXPERIMENTS`, or numbers of figures; ``all`` for all.
+        text: Keys of :data:`EXPERIMENTS`, or numbers of figures; ``all`` for all but those that
+            train networks.
 
     Raises:
         UsageError: A key is unknown.
     """
     if text.strip() == "all":
-        return list(EXPERIMENTS.values())
+        return [found for key, found in EXPERIMENTS.items() if key not in _TRAINS]
     keys: list[str] = []
     for word in text.replace(",", " ").split():
         found = _ALIASES.get(word, (word,))
