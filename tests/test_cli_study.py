@@ -118,7 +118,7 @@ def test_a_failed_unit_gives_status_1_and_the_others_are_measured(call, file):
     [
         (["run", "none.toml"], 2, "study none.toml: cannot be read (No such file or directory)"),
         (["rum", "small.toml"], 2, "rum"),
-        (["status", "{file}"], 1, "small.db: there is no such file"),
+        (["export", "{file}", "--out", "x.csv"], 1, "small.db: there is no such file"),
         (["run", "{file}", "--device", "gpu"], 2, "device 'gpu'; expected auto, cpu"),
         (["run", "{file}", "--store", "/no/such/folder/x.db"], 1, "/no/such/folder"),
         (["export", "{file}", "--out", "x.xlsx"], 2, ".xlsx"),
@@ -176,6 +176,6 @@ def test_processes_share_a_study(file):
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    ended = [(*process.communicate(timeout=120), process.returncode) for process in several]
+    ended = [(*process.communicate(timeout=280), process.returncode) for process in several]
     assert [code for *_, code in ended] == [0, 0], ended
     assert ended[0][0] == ended[1][0]

@@ -283,7 +283,9 @@ def test_what_cannot_be_exported(make: Callable[..., Study], tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"^table 'lesion'; expected lesions, gradient, logits$"):
         export(make(), tmp_path / "x.db", tmp_path / "x.csv", "lesion")
     with pytest.raises(StoreError, match=r"none\.db: there is no such file"):
-        status(make(), tmp_path / "none.db")
+        tables(make(), tmp_path / "none.db")
+    assert status(make(), tmp_path / "none.db")["state"].tolist() == ["new", "new"]
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_stores_of_two_machines_become_one(make: Callable[..., Study], tmp_path: Path) -> None:

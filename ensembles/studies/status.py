@@ -21,7 +21,7 @@ def status(study: Study, store: Store | str | Path) -> pd.DataFrame:
 
     Args:
         study: The study.
-        store: Its store, or the path; it is only read.
+        store: Its store, or the path; it is only read, and need not be there yet.
 
     Returns:
         One row for each unit, in the study's order: ``model``, ``data``, ``task``, ``seed``,
@@ -32,13 +32,17 @@ def status(study: Study, store: Store | str | Path) -> pd.DataFrame:
     Raises:
         StoreError: If the store cannot be read.
     """
-    units = study.units()
-    with opened(store, "r") as db:
-        known = _Known(db, {context.key.digest: context for context in db.contexts()})
-        rows = [_row(unit, read_record(db, study, unit), known) for unit in units]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(_rows(study, store))
     types = {"seed": "Int64", "total": "Int64", "missing": "Int64"}
     return frame.astype({**types, **dict.fromkeys(("model", "data", "task", "state"), "str")})
+
+
+def _rows(study: Study, store: Store | str | Path) -> list[dict[str, object]]:
+    if not isinstance(store, Store) and not Path(store).exists():
+        return [_row(unit, None, None) for unit in study.units()]
+    with opened(store, "r") as db:
+        known = _Known(db, {context.key.digest: context for context in db.contexts()})
+        return [_row(unit, read_record(db, study, unit), known) for unit in study.units()]
 
 
 @dataclass
@@ -72,14 +76,14 @@ class _Known:
         )
 
 
-def _row(unit: Unit, record: Record | None, known: _Known) -> dict[str, object]:
+def _row(unit: Unit, record: Record | None, known: _Known | None) -> dict[str, object]:
     about = {
         "model": unit.model.title,
         "data": unit.data.title,
         "task": unit.task.title,
         "seed": unit.seed,
     }
-    if record is None or not record.context:
+    if known is None or record is None or not record.context:
         reason = record.failed if record else ""
         counts = {"total": None, "done": 0, "failed": 0, "missing": None}
         return {**about, **counts, "state": "failed" if reason else "new", "reason": reason}

@@ -187,12 +187,15 @@ class Unit:
     @cached_property
     def digest(self) -> str:
         """sha256 of what the study says of this unit, but for labels."""
-        task = asdict(self.choice if isinstance(self.task, Sweep) else self.options)
-        about = [asdict(self.model), asdict(self.data), task, self.precision, self.predictions]
-        for value in about[:2]:
-            assert isinstance(value, dict)
-            del value["label"]
-        about[0].pop("data")  # type: ignore[union-attr]
+        model, data = asdict(self.model), asdict(self.data)
+        for name in ("label", "data"):
+            del model[name]
+        del data["label"]
+        if isinstance(self.task, Sweep):
+            task = asdict(self.choice)
+        else:
+            task = {**self.options.determining, "engine": self.options.engine}
+        about = [model, data, task, self.precision, self.predictions]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
