@@ -20,6 +20,11 @@ __all__ = ["Connection"]
 PATIENCE = 120.0
 """Seconds to wait for another process before giving up."""
 
+_BUSY = 1.0
+_PROTECTED = (
+    "cannot be opened (the folder or the file is protected); name another file, or change the "
+    "permissions"
+)
 _PAUSE = 0.02
 _CHECKPOINT_PAGES = 64
 _T = TypeVar("_T")
@@ -42,10 +47,10 @@ class Connection:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path, self._write = path, write
-        _check_place(path, write)
-        if write and not path.exists():
-            check_room(path, 0)
         with translated(path):
+            _check_place(path, write)
+            if write:
+                check_room(path, 0)
             self._raw = _opened_to_write(path) if write else _opened_to_read(path)
 
     def close(self) -> None:
@@ -97,7 +102,7 @@ def _check_place(path: Path, write: bool) -> None:
 def connect(path: Path, options: str) -> sqlite3.Connection:
     """Open a file through its address, with SQLite's options; never wait long inside SQLite."""
     address = f"file:{quote(str(path.resolve()))}?{options}"
-    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=1.0)
+    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY)
 
 
 def _opened_to_write(path: Path) -> sqlite3.Connection:
@@ -199,8 +204,8 @@ def _reason(error: Exception) -> str:
         "is full": f"cannot be written (the disk is full); free space, {kept}",
         "readonly": f"cannot be written (file or folder is read-only); name another file, {kept}",
         "read-only": f"cannot be written (file or folder is read-only); name another file, {kept}",
-        "unable to open": "cannot be opened (the folder or the file is protected); name another "
-        "file, or change the permissions",
+        "Permission denied": _PROTECTED,
+        "unable to open": _PROTECTED,
         "is locked": f"another process has held it for {PATIENCE:.0f} s, or its file system has no "
         "locks; end that process, or put the store on a local disk",
         "locking protocol": "its file system has no working locks; put the store on a local disk",

@@ -45,7 +45,7 @@ class Key:
     normalization: str
     precision: str
     engine: str
-    engine_version: int = ENGINE_VERSION
+    engine_version: int
 
     @cached_property
     def text(self) -> str:

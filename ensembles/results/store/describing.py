@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ensembles.data import ImageDataset
 from ensembles.decomposition import Decomposition
-from ensembles.results.store.context import Context, Key
+from ensembles.results.store.context import ENGINE_VERSION, Context, Key
 from ensembles.results.store.fingerprints import Watched, architecture_digest, weights_digest
 from ensembles.results.store.rows import encode_labels
 
@@ -51,6 +51,7 @@ def describe(
         blocks=tuple((block.name, block.kind) for block in net),
         precision=precision,
         engine=engine,
+        engine_version=ENGINE_VERSION,
         image_shape=read.shape,
         images=len(read.labels),
         **_of_data(read),

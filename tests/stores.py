@@ -1,0 +1,126 @@
+"""A small trained-looking network with its images, and processes that work on a store of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from networks import CLASSES, build
+
+import ensembles
+from ensembles.data import ImageDataset
+from ensembles.data.normalization import Normalization
+from ensembles.data.sources import MemorySource
+from ensembles.lesions import intact, random_deletions, single_deletions
+from ensembles.results.store import Store, filling
+
+PLAN = [("post", 6, 1), ("pre", 6, 1), ("post", 8, 2), ("post", 8, 1), ("post", 8, 1)]
+
+
+class Small(filling.Pace):
+    """Units of at most three lesions."""
+
+    def size(self) -> int:
+        return 3
+
+
+def model(seed: int = 1) -> torch.nn.Module:
+    """A network whose logits are centred, so that it finds every class in noise."""
+    network = build(PLAN, seed=seed)
+    pixels = torch.randint(
+        0, 256, (40, 3, 8, 8), generator=torch.Generator().manual_seed(9), dtype=torch.uint8
+    )
+    with torch.no_grad():
+        network.classifier.bias -= network(Normalization.parse("0.4/0.2")(pixels)).mean(0)
+    return network
+
+
+def images(number: int = 30, normalization: str = "0.4/0.2", seed: int = 0) -> ImageDataset:
+    """Images whose labels the intact network mostly finds."""
+    draw = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (number, 3, 8, 8), generator=draw, dtype=torch.uint8)
+    chosen = Normalization.parse(normalization)
+    with torch.no_grad():
+        labels = model()(Normalization.parse("0.4/0.2")(pixels)).argmax(1)
+    labels[::4] = torch.randint(0, CLASSES, (len(labels[::4]),), generator=draw)
+    classes = tuple(f"class {number}" for number in range(CLASSES))
+    return ImageDataset("noise", "test", classes, MemorySource(pixels, labels.clone()), chosen)
+
+
+def decomposed(network: torch.nn.Module | None = None, **options: object):
+    example = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    return ensembles.decompose(network or model(), example, **options)
+
+
+def lesions(trials: int = 2) -> list:
+    n = len(PLAN)
+    return [intact(), *single_deletions(n), *random_deletions(n, [2, 3], trials)]
+
+
+def sweep(path: Path | Store, wanted: list | None = None, **options: object):
+    """A sweep of the network into a store; few operations are compiled."""
+    given = {"net": decomposed(), "data": images(), "device": "cpu", "engine": "direct", **options}
+    return ensembles.lesion(lesions=wanted or lesions(), store=path, progress=False, **given)
+
+
+def table(path: Path):
+    with Store(path, mode="r") as store:
+        [context] = store.contexts()
+        return store.frame(context)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def in_a_process(work: Callable[[], object], errors: Path | None = None) -> int:
+    """Do work in a forked process.
+
+    Args:
+        work: Its SystemExit becomes the exit status; other errors are written and give 9.
+        errors: Where standard error goes.
+
+    Returns:
+        The number of the process.
+    """
+    child = os.fork()
+    if child:
+        return child
+    code = 0
+    with contextlib.suppress(BaseException):
+        if errors is not None:
+            os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
+            sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        try:
+            work()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        except BaseException as error:
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            code = 9
+    os._exit(code)
+
+
+def status_of(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def command_line(path: Path, **options: object) -> None:
+    """`ensembles lesion --store PATH` on the small network, in units of three lesions."""
+    from ensembles.cli import lesion as command
+    from ensembles.cli import main
+
+    net, data = decomposed(), images(**options)
+    subject = SimpleNamespace(
+        name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={},
+        lesions=lambda _: lesions(),
+    )  # fmt: skip
+    command.open_subject = lambda *_, **__: subject
+    filling.Pace = Small
+    sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    main(["lesion", "--store", str(path), "--predictions", "--engine", "direct"])

@@ -1,0 +1,426 @@
+"""What happens to a store when memory, the disk, the process or the file system fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import stores
+import torch
+from stores import command_line, decomposed, files, in_a_process, lesions, status_of, sweep, table
+
+from ensembles.errors import OutOfMemoryError, StoreError
+from ensembles.evaluation.engines import Direct
+from ensembles.lesions import Lesion, intact
+from ensembles.results.store import Store, claims, connection, room
+
+ROOT = Path(__file__).parent.parent
+FAULTS = ROOT / "benchmarks" / "store_faults.py"
+unix = pytest.mark.skipif(os.name != "posix", reason="needs the signals and limits of Unix")
+
+
+@pytest.fixture
+def path(tmp_path):
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    return folder / "study.db"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The table of a sweep that nothing disturbed."""
+    path = tmp_path_factory.mktemp("whole") / "study.db"
+    sweep(path, predictions=True)
+    return table(path)
+
+
+# Memory
+
+
+class Failing(Direct):
+    """An engine that runs out of memory at its k-th lesion, once; or at one lesion, always."""
+
+    left = -1
+    always: Lesion | None = None
+
+    def __init__(self, net, sweep, *rest):
+        super().__init__(net, sweep, *rest)
+        self.sweep = sweep
+
+    def run(self, images):
+        for number, logits in super().run(images):
+            Failing.left -= 1
+            if Failing.left == -1 or self.sweep[number] == Failing.always:
+                raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+            yield number, logits
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    monkeypatch.setattr("ensembles.evaluation.running.Direct", Failing)
+    monkeypatch.setattr(Failing, "left", -1)
+    monkeypatch.setattr(Failing, "always", None)
+    return Failing
+
+
+def test_memory_running_out_at_any_call_changes_no_count(path, failing, whole):
+    net, data = decomposed(), stores.images()
+    for call in range(2 * len(whole)):
+        failing.left = call
+        place = path.with_name(f"{call}.db")
+        sweep(place, net=net, data=data, batch_size=16)
+        found = table(place)
+        pd.testing.assert_frame_equal(found, whole, check_exact=False, rtol=1e-6)
+        assert found["correct"].tolist() == whole["correct"].tolist()
+        if failing.left >= 0:
+            break
+    assert call > len(whole)
+
+
+def test_a_lesion_that_memory_does_not_suffice_for_fails_alone(path, failing, whole, capsys):
+    failing.always = Lesion("delete", (2,))
+    frame = sweep(path)
+    [failed] = frame.attrs["failed"]
+    assert (failed["lesion"], failed["blocks"]) == ("delete", "2")
+    assert failed["reason"].startswith("memory ran out on cpu for a single image")
+    kept = whole[(whole["lesion"] == "none") | (whole["blocks"] != "2")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table(path), kept, check_exact=False, rtol=1e-6)
+    with Store(path) as store:
+        [context] = store.contexts()
+        assert list(store.failures(context)) == [failing.always]
+        assert [store.summary()[0][name] for name in ("failed", "claimed")] == [1, 0]
+    failing.always = None
+    again = sweep(path)
+    assert again.attrs["store"]["measured"] == 1 and "failed" not in again.attrs
+    with Store(path) as store:
+        assert store.failures(context) == {} and store.summary()[0]["failed"] == 0
+    pd.testing.assert_frame_equal(table(path), whole)
+
+
+def test_a_lesion_fails_alone_without_a_store_too(failing):
+    failing.always = Lesion("delete", (2,))
+    frame = sweep(None)
+    assert [one["blocks"] for one in frame.attrs["failed"]] == ["2"]
+    assert len(frame) == len(lesions()) - 1
+
+
+def test_the_command_line_says_which_lesions_failed(path, tmp_path):
+    def work():
+        Failing.always = Lesion("delete", (2,))
+        from ensembles.evaluation import running
+
+        running.Direct = Failing
+        command_line(path)
+
+    errors = tmp_path / "errors"
+    assert status_of(in_a_process(work, errors)) == 1
+    last = errors.read_text().splitlines()[-1]
+    assert last.startswith("ensembles: 1 lesions could not be measured, the first of them delete 2")
+
+
+def test_memory_that_does_not_suffice_for_the_intact_network_ends_the_sweep(path, failing):
+    failing.always = intact()
+    with pytest.raises(OutOfMemoryError, match="memory ran out on cpu for a single image"):
+        sweep(path, [intact()])
+    with Store(path) as store:
+        assert store.summary()[0]["claimed"] == 0
+
+
+# Processes
+
+
+def unless_failed(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@unix
+def test_kills_lose_nothing_and_processes_that_start_at_once_share_the_work():
+    if not hasattr(os, "pidfd_open"):
+        pytest.skip("needs Linux, to wait for a process with a limit")
+    command = [sys.executable, str(FAULTS), "--kills", "8", "--starts", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    _, killed, two, eight = unless_failed(done)
+    assert killed.startswith("8 kills over")
+    assert "0 stored lesions lost, every finished table equal to the undisturbed one" in killed
+    assert two.startswith("2 processes started at once, 1 times")
+    assert eight.startswith("8 processes started at once, 1 times")
+
+
+@unix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_sweep_keeps_its_units_and_exits_with_130(number, path, tmp_path, whole):
+    def work():
+        from ensembles.results import sweep as module
+
+        real = module.evaluate_each
+
+        def slowly(*args, **options):
+            found = real(*args, **options)
+            time.sleep(0.2)
+            return found
+
+        module.evaluate_each = slowly
+        command_line(path)
+
+    errors = tmp_path / "errors"
+    child = in_a_process(work, errors)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and held(path) < 3:
+        time.sleep(0.02)
+    os.kill(child, number)
+    assert status_of(child) == 130
+    assert errors.read_text().splitlines()[-1] == "ensembles: interrupted"
+    assert files(path.parent) == ["study.db"]
+    with Store(path) as store:
+        [entry] = store.summary()
+        assert 3 <= entry["measured"] < entry["asked"] and entry["claimed"] == 0
+    sweep(path, predictions=True)
+    pd.testing.assert_frame_equal(table(path), whole)
+
+
+def held(path):
+    with contextlib.suppress(StoreError), Store(path, mode="r") as store:
+        return sum(entry["measured"] for entry in store.summary())
+    return 0
+
+
+def claimed_by_a_process(path, *, ended):
+    """Claim a lesion in another process, which then ends or waits."""
+    sweep(path, [intact()])
+    ours, theirs = os.pipe()
+
+    def work():
+        store = Store(path)
+        [context] = store.contexts()
+        store.ask(context, [Lesion("delete", (1,))])
+        assert store.claim(context, [Lesion("delete", (1,))]).mine
+        os.write(theirs, b".")
+        if not ended:
+            time.sleep(60)
+
+    child = in_a_process(work)
+    os.read(ours, 1)
+    if ended:
+        assert status_of(child) == 0
+    return child
+
+
+@unix
+@pytest.mark.parametrize("ended", [True, False])
+def test_claims_end_with_their_process_or_when_they_run_out(ended, path, monkeypatch):
+    child = claimed_by_a_process(path, ended=ended)
+    with Store(path) as store:
+        [context] = store.contexts()
+        wanted = [Lesion("delete", (1,))]
+        store.ask(context, wanted)
+        assert store.summary()[0]["claimed"] == (0 if ended else 1)
+        found = store.claim(context, wanted)
+        assert (found.mine, found.taken) == ((tuple(wanted), ()) if ended else ((), tuple(wanted)))
+        now = time.time() + claims.LEASE + 1
+        monkeypatch.setattr("ensembles.results.store.claims.time.time", lambda: now)
+        assert store.claim(context, wanted).mine == tuple(wanted)
+        store.release()
+        assert store.summary()[0]["claimed"] == 0
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        assert status_of(child) == -signal.SIGKILL
+
+
+def test_claims_are_renewed_while_they_are_held(path, monkeypatch):
+    monkeypatch.setattr("ensembles.results.store.claims.LEASE", 0.2)
+    sweep(path, [intact()])
+    with Store(path) as store:
+        [context] = store.contexts()
+        store.ask(context, [Lesion("delete", (1,))])
+        store.claim(context, [Lesion("delete", (1,))])
+        sql = "SELECT expires FROM claims"
+        before = store.connection.rows(sql)[0][0]
+        with store.holding():
+            until = time.monotonic() + 10
+            while store.connection.rows(sql)[0][0] == before and time.monotonic() < until:
+                time.sleep(0.02)
+        assert store.connection.rows(sql)[0][0] != before
+
+
+# The disk
+
+
+def half_a_sweep(path):
+    sweep(path, lesions()[:3], predictions=True)
+    return table(path)
+
+
+def refused(path, errors, work, message):
+    """The command line fails in a line that names the store, and leaves it as it was."""
+    assert status_of(in_a_process(work, errors)) == 1
+    [*_, last] = errors.read_text().splitlines()
+    assert last.startswith(f"ensembles: store {path}: ") and message in last, last
+    assert "what it held before is intact" in last
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 8 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(disk):
+    """Write a file until nothing more can be written."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return ballast
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["asked before", "found while writing"])
+def test_a_full_disk_costs_nothing_that_was_there(checked, small_disk, tmp_path, whole):
+    path, errors = small_disk / "study.db", tmp_path / "errors"
+    before = half_a_sweep(path)
+    ballast = fill(small_disk)
+    if not checked:
+        os.truncate(ballast, ballast.stat().st_size - 48 * 1024)
+
+    def work():
+        if not checked:
+            connection.check_room = lambda *_: None
+        command_line(path)
+
+    refused(path, errors, work, "the disk is full")
+    assert files(small_disk) == ["ballast", "study.db"]
+    pd.testing.assert_frame_equal(table(path), before)
+    ballast.unlink()
+    sweep(path, predictions=True)
+    pd.testing.assert_frame_equal(table(path), whole)
+
+
+def test_no_store_is_begun_on_a_full_disk(small_disk, tmp_path):
+    ballast = fill(small_disk)
+    path, errors = small_disk / "study.db", tmp_path / "errors"
+    assert status_of(in_a_process(lambda: command_line(path), errors)) == 1
+    assert f"ensembles: store {path}: cannot be written (the disk is full)" in errors.read_text()
+    assert files(small_disk) == [ballast.name]
+
+
+@unix
+@pytest.mark.parametrize("checked", [True, False], ids=["asked before", "found while writing"])
+def test_a_limit_on_the_size_of_files_costs_nothing_that_was_there(checked, path, tmp_path, whole):
+    before = half_a_sweep(path)
+
+    def work():
+        if not checked:
+            connection.check_room = lambda *_: None
+        limit = path.stat().st_size - (0 if checked else 8192)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        command_line(path)
+
+    message = "the file-size limit is reached" if checked else "the disk or a limit is full"
+    child = in_a_process(work, tmp_path / "errors")
+    status = status_of(child)
+    text = (tmp_path / "errors").read_text()
+    assert status == 1 and message in text and str(path) in text, text
+    found = table(path)
+    assert len(found) == len(before) if checked else len(before) < len(found) < len(whole)
+    pd.testing.assert_frame_equal(found.merge(before), before, check_dtype=False)
+    assert files(path.parent) == ["study.db"]
+    sweep(path, predictions=True)
+    pd.testing.assert_frame_equal(table(path), whole)
+
+
+@unix
+def test_a_folder_that_is_read_only_is_refused_and_read(tmp_path):
+    path = Path(tempfile.mkdtemp()) / "study.db"  # not below a folder of root's alone
+    before = half_a_sweep(path)
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+
+    def as_nobody(work):
+        def lowered():
+            with contextlib.suppress(SystemExit):  # everything is imported, as root may
+                command_line(tmp_path / f"{os.getpid()}.db")
+            if os.getuid() == 0:
+                os.setgid(65534)
+                os.setuid(65534)
+            work()
+
+        return lowered
+
+    def read():
+        pd.testing.assert_frame_equal(table(path), before)
+
+    errors = tmp_path / "errors"
+    try:
+        refused(path, errors, as_nobody(lambda: command_line(path)), "cannot be written")
+        assert status_of(in_a_process(as_nobody(read), errors)) == 0, errors.read_text()
+        new = path.with_name("new.db")
+        assert status_of(in_a_process(as_nobody(lambda: command_line(new)), errors)) == 1
+        assert f"store {new}: cannot be opened" in errors.read_text()
+        assert files(path.parent) == ["study.db"]
+    finally:
+        path.parent.chmod(0o755)
+        shutil.rmtree(path.parent)
+
+
+# File systems
+
+
+def test_without_shared_memory_a_store_keeps_a_rollback_journal(path, monkeypatch, whole):
+    monkeypatch.setattr(connection, "is_network_folder", lambda _: True)
+    sweep(path, predictions=True)
+    pd.testing.assert_frame_equal(table(path), whole)
+    with Store(path) as store:
+        assert store.connection.rows("PRAGMA journal_mode") == [("delete",)]
+    monkeypatch.undo()
+    with Store(path) as store:
+        assert store.connection.rows("PRAGMA journal_mode") == [("wal",)]
+        assert store.connection.rows("PRAGMA synchronous") == [(2,)]
+
+
+@unix
+def test_where_sqlite_has_no_log_a_rollback_journal_does(path, monkeypatch, whole):
+    real = connection.connect
+    monkeypatch.setattr(
+        connection, "connect", lambda path, options: real(path, f"{options}&vfs=unix-dotfile")
+    )
+    sweep(path, predictions=True)
+    pd.testing.assert_frame_equal(table(path), whole)
+    assert files(path.parent) == ["study.db"]
+
+
+def test_network_file_systems_are_known_by_their_mounts(monkeypatch):
+    mounts = "tmpfs / tmpfs rw 0 0\nhost:/x /data nfs4 rw 0 0\nd /data/local\\040disk ext4 rw 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: mounts)
+    assert room.is_network_folder(Path("/data/study"))
+    assert not room.is_network_folder(Path("/data/local disk/study"))
+    assert not room.is_network_folder(Path("/home"))
+
+
+def test_a_store_that_another_process_does_not_let_go_is_named(path, monkeypatch):
+    monkeypatch.setattr(connection, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "_BUSY", 0.1)
+    with (
+        Store(path) as one,
+        Store(path) as two,
+        one.connection.transaction(),
+        pytest.raises(StoreError, match=r"another process has held it for 0 s"),
+    ):
+        two.keep_note("a", 1)
