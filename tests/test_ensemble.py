@@ -1,0 +1,176 @@
+"""Ensembles proper: the average of networks, whose blocks are its members."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ensembles
+from ensembles.checkpoints import open_average
+from ensembles.cli import main
+from ensembles.decomposition import Decomposition, decompose
+from ensembles.errors import CheckpointError, LesionError, PathError
+from ensembles.lesions import Choice, Lesion, intact, single_deletions
+from ensembles.models.ensemble import Average, AverageOf
+from ensembles.unravelling.linearized import Linearizer
+from tests.networks import build
+
+IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
+PLANS = ("post", "inception", "plain")
+
+
+def members() -> list[nn.Module]:
+    return [build([(kind, 6, 1)], seed=seed) for seed, kind in enumerate(PLANS)]
+
+
+def taken_apart(of: AverageOf = "probabilities") -> tuple[list[nn.Module], Decomposition]:
+    parts = members()
+    return parts, decompose(Average(parts, of).eval(), IMAGES)
+
+
+def loss_of(parts: list[nn.Module], of: AverageOf) -> float:
+    """The loss of the average, written out."""
+    with torch.no_grad():
+        answers: list[Tensor] = [part(IMAGES) for part in parts]
+        if of == "probabilities":
+            logits = (sum(answer.softmax(1) for answer in answers) / len(answers)).log()
+        else:
+            logits = sum(answers) / len(answers)
+        return float(nn.functional.cross_entropy(logits, LABELS))
+
+
+@pytest.mark.parametrize("of", ["probabilities", "logits"])
+@pytest.mark.parametrize("engine", ["shared", "direct"])
+def test_a_deleted_member_leaves_the_average_to_the_others(of: AverageOf, engine: str) -> None:
+    parts, net = taken_apart(of)
+    assert [block.kind for block in net] == ["member"] * 3
+    assert net.names == ("members.0", "members.1", "members.2")
+    sweep = [*single_deletions(3), Lesion("delete", (1, 3)), Lesion("duplicate", (2,))]
+    frame = ensembles.lesion(net, [(IMAGES, LABELS)], sweep, engine=engine)
+    one, two, three = parts
+    averages = [parts, [two, three], [one, three], [one, two], [two], [one, two, two, three]]
+    expected = [loss_of(average, of) for average in averages]
+    assert frame["loss"].to_list() == pytest.approx(expected, rel=1e-4)
+    assert frame["lesion"].to_list() == ["none", *["delete"] * 4, "duplicate"]
+
+
+def test_members_give_the_same_counts_in_both_engines() -> None:
+    _, net = taken_apart()
+    shared = ensembles.lesion(net, [(IMAGES, LABELS)])
+    direct = ensembles.lesion(net, [(IMAGES, LABELS)], engine="direct")
+    assert shared["correct"].to_list() == direct["correct"].to_list()
+    assert len(shared) == 1 + len(net)
+
+
+@pytest.mark.parametrize(
+    ("lesion", "message"),
+    [
+        (Lesion("reorder", swaps=((1, 2),)), "members of an average, whose order means nothing"),
+        (Lesion("delete", (1, 2, 3)), "delete of all 3 members leaves nothing to average"),
+        (Lesion("drop", roads=((1, 1),)), "block 1 (members.0) is member and has no roads"),
+    ],
+)
+def test_what_means_nothing_for_members_is_refused(lesion: Lesion, message: str) -> None:
+    _, net = taken_apart()
+    with pytest.raises(LesionError) as caught:
+        ensembles.lesion(net, [(IMAGES, LABELS)], [lesion])
+    assert message in str(caught.value)
+
+
+def test_members_are_no_paths() -> None:
+    _, net = taken_apart()
+    with pytest.raises(PathError, match="its 3 blocks are members of an average"):
+        Linearizer(net)
+
+
+def test_an_average_can_be_taken_as_one_block_of_roads() -> None:
+    net = decompose(Average(members()).eval(), IMAGES, kinds=["fractal"])
+    assert [block.kind for block in net] == ["fractal"]
+    assert net.road_counts == (3,)
+    data = [(IMAGES, LABELS)]
+    dropped = ensembles.lesion(net, data, [Lesion("drop", roads=((1, 2),))])
+    deleted = ensembles.lesion(taken_apart()[1], data, [Lesion("delete", (2,))])
+    assert dropped["loss"].to_list() == pytest.approx(deleted["loss"].to_list(), rel=1e-5)
+
+
+def test_a_mean_within_a_network_is_no_average_of_networks() -> None:
+    class Within(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.roads = nn.ModuleList(nn.Conv2d(3, 4, 3, padding=1) for _ in range(2))
+            self.head = nn.Linear(4, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            mean = torch.stack([road(x) for road in self.roads]).mean(dim=0)
+            return self.head(mean.mean((2, 3)))
+
+    net = decompose(Within().eval(), IMAGES)
+    assert [block.kind for block in net] == ["fractal"]
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "message"),
+    [(1, "logits", "an average of 1 networks"), (2, "votes", "an average of 'votes'; expected")],
+)
+def test_averages_that_cannot_be_meant(count: int, of: AverageOf, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Average(members()[:count], of)
+
+
+def test_certain_members_keep_the_logits_finite() -> None:
+    parts = members()
+    for part in parts:
+        nn.init.constant_(part.classifier.bias, 0.0)
+        part.classifier.bias.data[0] = 1e4
+    assert Average(parts).eval()(IMAGES).isfinite().all()
+
+
+def saved(folder: Path, seed: int) -> str:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ensembles.create_model("lenet5")
+    path = folder / f"lenet5-{seed}.pt"
+    torch.save(model.state_dict(), path)
+    return str(path)
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_files_are_averaged_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [saved(tmp_path, seed) for seed in range(3)]
+    chosen = [word for file in files for word in ("--checkpoint", file)]
+    shared = ["--model", "lenet5", "--limit", "8", "--normalize", "none"]
+    assert run("lesion", "--average", *shared, *chosen) == 0
+    assert "members.2" in capsys.readouterr().out
+    assert run("lesion", "--average", *shared, *chosen[:2]) == 1
+    assert "an average needs two networks or more, got 1" in capsys.readouterr().err
+    assert run("lesion", "--kind", "drop", *shared, *chosen[:2]) == 2
+    assert "no block has several roads" in capsys.readouterr().err
+
+
+def test_networks_for_other_images_are_not_averaged() -> None:
+    with pytest.raises(CheckpointError, match="an average needs two networks or more, got 1"):
+        open_average([("resnet110", None)])
+
+
+def test_the_lesions_of_a_choice_name_roads() -> None:
+    shapes = [((4, 8, 8), (4, 8, 8))] * 3
+    choice = Choice("drop", blocks="1,3.2")
+    found = choice.lesions(shapes, (), (2, 0, 3))
+    assert [lesion.text for lesion in found] == ["", "1.1", "1.2", "3.2"]
+    assert [one.text for one in Choice("drop").lesions(shapes, (), (2, 0, 0))] == ["", "1.1", "1.2"]
+    drawn = Choice("drop", count="2-3", trials=2, seed=1).lesions(shapes, (), (2, 0, 3))
+    assert [lesion.count for lesion in drawn] == [0, 2, 2, 3, 3]
+    assert drawn[0] == intact()
+    skipped = Choice("drop", skip_transitions=True).lesions(shapes, (1,), (2, 0, 2))
+    assert [lesion.text for lesion in skipped] == ["", "3.1", "3.2"]

@@ -1,0 +1,85 @@
+"""Lesions of single roads: as values, from text, drawn at random."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ensembles.errors import LesionError
+from ensembles.lesions import (
+    Lesion,
+    Visit,
+    parse_lesion,
+    parse_roads,
+    random_drops,
+    read_plan,
+    single_drops,
+)
+
+ROADS = st.lists(st.sampled_from([0, 2, 3, 4]), min_size=1, max_size=6).filter(any)
+
+
+def test_a_lesion_of_roads() -> None:
+    lesion = Lesion("drop", roads=((3, 2), (1, 1), (3, 4)))
+    assert (lesion.text, lesion.count) == ("1.1 3.2 3.4", 3)
+    assert lesion.dropped == {1: (1,), 3: (2, 4)}
+    assert lesion.program(3) == (
+        (Visit(1, True, (1,)),), (Visit(2),), (Visit(3, True, (2, 4)),),
+    )  # fmt: skip
+    assert parse_lesion("drop", lesion.text) == lesion
+
+
+def test_a_plan_of_roads() -> None:
+    plan = io.StringIO("lesion,blocks\ndrop,3.2 5.1\ndelete,4\n")
+    assert read_plan(plan, 5) == [Lesion("drop", roads=((3, 2), (5, 1))), Lesion("delete", (4,))]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Lesion("drop", (3,)), "lesion 'drop' needs one road or more, such as 3.2"),
+        (lambda: Lesion("delete", (3,), roads=((3, 2),)), "lesion 'delete' needs one block or"),
+        (lambda: Lesion("drop", roads=((3, 2), (3, 2))), "road 3.2 is named twice; name it once"),
+        (lambda: Lesion("drop", roads=((0, 2),)), "block 0: blocks are numbered from 1"),
+        (lambda: parse_lesion("drop", "3"), "blocks '3': drop expects roads such as 3.2 5.1"),
+        (lambda: Lesion("drop", roads=((7, 1),)).program(5), "block 7: the network has blocks 1"),
+        (lambda: parse_roads("2.1", [2, 0]), "block 2 has no roads to drop one of"),
+        (lambda: parse_roads("2", [2, 0]), "block 2 has no roads to drop one of"),
+        (lambda: parse_roads("1.3", [2, 0]), "road 1.3: block 1 has roads 1 to 2"),
+        (lambda: parse_roads("1.1,1", [2, 0]), "roads '1.1,1': 1.1 is named twice"),
+        (lambda: parse_roads(",", [2]), "roads ',': names none; expected 3.2 or 3.2,5.1"),
+        (lambda: parse_roads("1.x", [2]), "'1.x' is no number or range"),
+        (lambda: parse_roads("9.1", [2]), "block 9: the network has blocks 1 to 1"),
+        (lambda: single_drops([0, 0]), "no block has several roads: drop takes blocks where"),
+        (lambda: random_drops([2, 3], [4], 1), "count 4: at most 3 of 5 roads can be dropped"),
+    ],
+)
+def test_what_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(LesionError, match=re.escape(message)):
+        make()
+
+
+@given(ROADS)
+def test_every_road_is_dropped_once(roads: list[int]) -> None:
+    found = [lesion.roads for lesion in single_drops(roads)]
+    assert found == [((b, r),) for b, n in enumerate(roads, 1) for r in range(1, n + 1)]
+
+
+@given(ROADS, st.integers(0, 9), st.data())
+def test_random_drops_leave_each_block_a_road(
+    roads: list[int], seed: int, data: st.DataObject
+) -> None:
+    most = sum(count - 1 for count in roads if count)
+    count = data.draw(st.integers(1, most))
+    drawn = random_drops(roads, [count], 3, seed)
+    assert [lesion.count for lesion in drawn] == [count] * 3
+    assert drawn == random_drops(roads, [count], 3, seed)
+    for lesion in drawn:
+        lost = Counter(block for block, _ in lesion.roads)
+        assert all(lost[block] < roads[block - 1] for block in lost)
