@@ -295,6 +295,8 @@ def _provenance(
     details["images"] = sum(len(labels) for _, labels in parts)
     if chosen.engine == "fast":
         details["fast_branches"] = Linearizer(net).coverage
+    if any(block.kind == "gated" for block in net):
+        details["gates"] = "held at their value for each image"
     if isinstance(data, ImageDataset):
         details |= {
             "dataset": data.name,
