@@ -104,7 +104,8 @@ class Samples:
     def mean(self) -> Array:
         """The mean over images of the mean norm, as base-2 logarithm (lengths,)."""
         with np.errstate(divide="ignore"):
-            return np.log2(self._by_image(self.values).mean(1)) + self.top
+            found: Array = np.log2(self._by_image(self.values).mean(1)) + self.top
+        return found
 
     def error(self) -> Array:
         """Its standard error over draws (over images where each has one draw), (lengths,)."""
@@ -117,7 +118,8 @@ class Samples:
             error = means.std(1, ddof=1) / math.sqrt(self.images)
         else:
             error = np.full(len(means), np.nan)
-        return linear(self.top) * error
+        found: Array = linear(self.top) * error
+        return found
 
     def rms(self) -> Array:
         """The mean over images of the RMS norm of the drawn paths, as base-2 logarithm."""

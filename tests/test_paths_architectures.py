@@ -1,0 +1,67 @@
+"""The spectra of published architectures at their full width, with random weights.
+
+Every path by itself is out of reach here, so the parts are held against each other: the sum over
+lengths against autograd and the logits, and the shortest and the longest path, of which there is
+one, by recursion, by random signs, and followed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from ensembles.decomposition import decompose
+from ensembles.models import create_model
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.running import measure_gradients, measure_logits
+
+pytestmark = pytest.mark.slow
+INPUT = Place("input")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "options"),
+    [
+        ("resnet50", 16, {}),
+        ("wide_resnet50_2", 16, {}),
+        ("resnext50_32x4d", 16, {}),
+        ("convnext_tiny", 18, {}),
+        ("vit_b_16", 24, {"image_size": 64}),
+        ("swin_t", 24, {}),
+        ("timm:mixer_s32_224", 16, {"img_size": 64}),
+    ],
+)
+def test_the_sums_are_autograds_and_the_networks(
+    name: str, blocks: int, options: dict[str, int]
+) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = create_model(name, num_classes=10, **options).eval()
+        image = torch.randn(1, 3, 64, 64)
+    net = decompose(model, image)
+    assert len(net) == blocks
+    batch = [(image, torch.tensor([3]))]
+    measured, error = measure_gradients(net, batch, [INPUT], exact=True, signs=2, samples=1)
+    assert error is not None and error < 1e-4
+    found = measured[INPUT]
+    assert found.coherent is not None and found.signed is not None and found.drawn is not None
+    assert torch.isfinite(found.coherent).all()
+    for length in (0, -1):
+        alone = found.drawn.norms[length, 0]
+        assert torch.allclose(found.coherent[length, 0], alone, atol=1e-3)
+        assert torch.allclose(found.signed[length, :, 0], alone, atol=1e-3)
+    logits, error = measure_logits(net, batch)
+    assert error < 1e-4
+    assert torch.isfinite(logits.log2_norms).all()
