@@ -231,9 +231,8 @@ class Block(nn.Module):
         if self.kind == "dense":
             zeros = x.new_zeros(len(x), self.width - x.shape[1], *x.shape[2:])
             return torch.cat([x, zeros], 1)
-        if self.gate is not None:
-            return (1 - self.gate(x).detach()) * self.carried(x)
-        return self.carried(x)
+        out: Tensor = self.carried(x)
+        return out if self.gate is None else (1 - self._held_gate(x)) * out
 
     def on_branch(self, x: Tensor) -> Tensor:
         """What the branch adds to the block's sum, from the value after `pre`.
@@ -244,8 +243,13 @@ class Block(nn.Module):
         if self.kind == "dense":
             return torch.cat([x.new_zeros(len(x), x.shape[1], *out.shape[2:]), out], 1)
         if self.gate is not None and self.gates_branch:
-            return self.gate(x).detach() * out
+            return self._held_gate(x) * out
         return out
+
+    def _held_gate(self, x: Tensor) -> Tensor:
+        assert self.gate is not None
+        out: Tensor = self.gate(x)
+        return out.detach()
 
     def extra_repr(self) -> str:
         """The block in a line."""

@@ -33,7 +33,8 @@ class HighwayLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels, H, W) to the same shape."""
         t = torch.sigmoid(self.gate(x))
-        return t * self.relu(self.conv(x)) + (1 - t) * x
+        out: Tensor = t * self.relu(self.conv(x)) + (1 - t) * x
+        return out
 
 
 class HighwayNetwork(nn.Module):

@@ -85,7 +85,8 @@ class CifarRiR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_channels, 32, 32) to logits (N, num_classes)."""
         x = self.stages(self.relu(self.bn1(self.conv1(x))))
-        return self.avgpool(self.bn2(self.classifier(x))).flatten(1)
+        out: Tensor = self.avgpool(self.bn2(self.classifier(x))).flatten(1)
+        return out
 
 
 FAMILY: tuple[Architecture, ...] = (
