@@ -92,7 +92,7 @@ def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
     }  # fmt: skip
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: Any) -> float:
     return float(np.round(value, _DIGITS))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from string import ascii_lowercase
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ __all__ = ["EXPERIMENT", "add_effective"]
 
 _MANY = 0.05
 _STRAIGHT = 0.9
+_BROKEN = (0, (1, 0.5))
 
 
 def _measure(bench: Bench) -> Frames:
@@ -93,11 +95,12 @@ def _few(frames: Frames) -> Finding:
     )
 
 
-def _effective(frames: Frames, measure: str) -> pd.Series[float]:
-    found = frames["effective"].set_index("measure").loc[measure]
+def _effective(frames: Frames, measure: str) -> dict[str, Any]:
+    rows = frames["effective"].to_dict("records")
+    found = next(row for row in rows if row["measure"] == measure)
     if pd.isna(found["last_high"]):
         raise NotMeasured("the gradients are not finite")
-    return found
+    return {str(name): value for name, value in found.items()}
 
 
 def _draw(frames: Frames) -> list[Picture]:
@@ -121,7 +124,7 @@ def _draw(frames: Frames) -> list[Picture]:
     figure.align_ylabels([first, second, third])
     caption = (
         f"Paths of {whole.attrs['model']} by length, {whole.attrs['images']} images of this run: "
-        "(a) their number, (b) the gradient of a single path at the input, (c) the product. Black "
+        "(a) their number, (b) the gradient of a single path at the input, (c) the product. Broken "
         "bars: what was published for 54 blocks on CIFAR-10 (Veit et al. 2016, section 4.3)."
     )
     return [Picture(figure, caption)]
@@ -159,11 +162,11 @@ def _mark(ax: Axes, known: dict[str, int], label: str, below: int = 0) -> None:
     with paper_style():
         ax.plot(
             [known["first"], known["last"]], [height, height], lw=2.5, color=INK,
-            solid_capstyle="butt", transform=ax.get_xaxis_transform(), clip_on=False,
+            linestyle=_BROKEN, dash_capstyle="butt", transform=ax.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
         legend = ax.get_legend()
         handles = list(legend.legend_handles) if legend is not None else []
-        bar = Line2D([], [], color=INK, lw=2.5, label=label)
+        bar = Line2D([], [], color=INK, lw=2.5, linestyle=_BROKEN, label=label)
         legend_above(ax, [*(handle for handle in handles if handle is not None), bar])
         if below:
             ax.tick_params(axis="x", pad=3 + 3 * below)

@@ -17,7 +17,7 @@ else:
 __all__ = ["facts", "published_depths", "published_quartiles", "published_singles"]
 
 RESIDUAL, VGG = "preact_resnet110_cifar10", "vgg_cifar10"
-_NAMES = {RESIDUAL: "published preact. ResNet-110", VGG: "published VGG"}
+_NAMES = {RESIDUAL: "published ResNet-110", VGG: "published VGG"}
 _TRANSITIONS = {RESIDUAL: [19, 37], VGG: []}
 
 

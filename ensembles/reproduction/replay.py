@@ -62,7 +62,8 @@ def read_published(path: str | Path) -> pd.DataFrame:
     frame["published_error"] = pd.to_numeric(frame["published_error"], errors="coerce")
     if not frame["published_error"].between(0, 1).all():
         raise UsageError(f"published lesions {path}: top1_error holds something else than shares")
-    return frame.groupby(["lesion", "blocks"], sort=False, as_index=False)["published_error"].mean()
+    means = frame.groupby(["lesion", "blocks"], sort=False)["published_error"].mean()
+    return means.reset_index()
 
 
 def sampled(published: pd.DataFrame, kind: str, count: int, seed: int) -> pd.DataFrame:

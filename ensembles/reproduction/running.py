@@ -52,7 +52,7 @@ _ALIASES = {
     "5": ("5a", "5b"), "6a": ("6",), "6b": ("6",), "6c": ("6",), "7": ("stochastic-depth",),
 }  # fmt: skip
 _TONES = {"holds": "good", "does not hold": "bad", "not measured": "open"}
-_SUMMARY = ("experiment", "claim", "published", "ours", "interval", "verdict", "note")
+_SUMMARY = ("experiment", "claim", "verdict", "published", "ours", "interval", "note")
 _DETAIL = ("claim", "verdict", "criterion", "published", "ours", "interval", "note", "network")
 
 
@@ -108,8 +108,8 @@ def reproduce(
     rows, sections = [], []
     with Store(folder / "results.db") as store:
         bench = Bench(setting, store, say)
-        for place, experiment in enumerate(experiments, start=1):
-            say(f"[{place}/{len(experiments)}] {experiment.title}")
+        for number_of, experiment in enumerate(experiments, start=1):
+            say(f"[{number_of}/{len(experiments)}] {experiment.title}")
             frames = experiment.measure(bench)
             decided = claim_rows(experiment, frames)
             rows.append(decided)
@@ -171,24 +171,26 @@ def _page(
     setting: Setting, bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: Path
 ) -> Page:
     counts = claims["verdict"].value_counts()
-    told = ", ".join(f"{counts.get(word, 0)} {word}" for word in VERDICTS.values())
+    held, failed, left = (int(counts.get(word, 0)) for word in VERDICTS.values())
     data = bench.data
     lead = (
         f"The findings of {facts()['sources']['paper']}, measured again with {setting.model} and "
         f"{setting.plain} on {data.name}, {len(data):,} images for each lesion"
         + (", a quick look at small samples." if setting.scale.quick else "."),
-        f"Of {len(claims)} claims: {told}. Each is decided from results of this run by the "
+        f"Of {len(claims)} claims, {held} hold, {failed} do not hold and {left} were not measured. "
+        "Each is decided from results of this run by the "
         "criterion that its part states. Published numbers are labelled as such; they were "
         "measured on other networks, and where the note says so on other data.",
     )
     shown = claims[list(_SUMMARY)].rename(columns={"experiment": "part"})
+    shown["note"] = shown["note"].str.partition("; ")[0]
     first = Section(
         "claims",
         "Claims",
         (),
         (),
         (table(shown, "What holds on these networks and images", tones=_TONES, stacked=True),),
-        _command(setting, "all", folder),
+        _command(setting, ",".join(claims["experiment"].unique()), folder),
     )
     return Page(
         "Residual networks behave like ensembles: reproduced",
@@ -224,7 +226,8 @@ def _networks(bench: Bench) -> Section:
 def _command(setting: Setting, key: str, folder: Path) -> str:
     """What makes a part again."""
     plain = Setting()
-    words = ["ensembles", "reproduce", *(["--all"] if key == "all" else ["--figure", key])]
+    chosen = ["--all"] if key == ",".join(EXPERIMENTS) else ["--figure", key]
+    words = ["ensembles", "reproduce", *chosen]
     for name in ("dataset", "split", "model", "checkpoint", "plain", "seed", "device", "precision"):
         value = getattr(setting, name)
         if value != getattr(plain, name):

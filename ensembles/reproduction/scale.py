@@ -35,7 +35,7 @@ class Scale:
 
 
 QUICK = Scale(
-    quick=True, images=120, deletions=3, reorderings=5, duplications=3, replayed=25,
+    quick=True, images=120, deletions=6, reorderings=8, duplications=5, replayed=25,
     path_images=4, signs=16, samples=20,
 )  # fmt: skip
 FULL = Scale(

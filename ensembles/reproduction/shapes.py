@@ -11,6 +11,7 @@ from ensembles.reproduction.intervals import median_interval, spearman
 from ensembles.reproduction.summaries import by_count, by_tau, largest_step
 
 __all__ = [
+    "FILLED",
     "LITTLE",
     "SMOOTH",
     "chance_of",
@@ -26,7 +27,7 @@ __all__ = [
 
 LITTLE = 0.1
 SMOOTH = 1 / 3
-_FILLED = 3
+FILLED = 5
 
 
 def points(share: float) -> str:
@@ -129,9 +130,9 @@ def smoothness(frame: pd.DataFrame, kind: str, by: str = "count") -> Finding:
     Holds where they rise, and no step from one to the next is more than a third of the whole rise.
     """
     table = by_tau(frame) if by == "tau" else by_count(frame[frame["lesion"] == kind])
-    table = table[table["n"] >= _FILLED]
+    table = table[table["n"] >= FILLED]
     if len(table) < 5:
-        raise NotMeasured(f"fewer than five sizes with {_FILLED} lesions or more")
+        raise NotMeasured(f"fewer than five sizes with {FILLED} lesions or more")
     step = largest_step(table["median"])
     rise = f"{100 * table['median'].iloc[0]:.2f} % to {100 * table['median'].iloc[-1]:.2f} %"
     if np.isnan(step):

@@ -49,7 +49,8 @@ def by_tau(frame: pd.DataFrame, step: float = TAU_STEP) -> pd.DataFrame:
 
 def tau_bins(frame: pd.DataFrame, step: float = TAU_STEP) -> pd.Series[float]:
     """Number of the bin of Kendall tau that each reordering falls into, from 0 at tau 1."""
-    return np.floor(np.round((1 - frame["kendall_tau"].astype(float)) / step, 9))
+    places = np.floor(np.round((1 - frame["kendall_tau"].to_numpy(float)) / step, 9))
+    return pd.Series(places, index=frame.index)
 
 
 def largest_step(medians: pd.Series[float]) -> float:

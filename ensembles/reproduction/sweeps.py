@@ -23,6 +23,7 @@ from ensembles.reproduction.experiment import (
 from ensembles.reproduction.intervals import Array, median_interval, middle, resampled_medians
 from ensembles.reproduction.published import facts, published_quartiles
 from ensembles.reproduction.shapes import (
+    FILLED,
     chance_of,
     correlation,
     intact_error,
@@ -118,6 +119,8 @@ def less_than_deleting(frames: Frames) -> Finding:
     count = max(both)
     a = _errors(copied, "duplicate", count)
     b = _errors(cut, "delete", count)
+    if min(len(a), len(b)) < FILLED:
+        raise NotMeasured(f"fewer than {FILLED} lesions of {count} blocks")
 
     low, high = middle(np.diff(resampled_medians([b, a]), axis=1)[:, 0])
     text = (
@@ -163,7 +166,7 @@ def _comparing(kind: str, by: str) -> Callable[[Frames], list[Comparison]]:
 
 def _rise(kind: str, by: str = "count") -> str:
     known = published_quartiles(kind, by)
-    known = known[known["n"] >= 3]
+    known = known[known["n"] >= FILLED]
     first, last = known["median"].iloc[0], known["median"].iloc[-1]
     step = largest_step(known["median"])
     return f"medians {100 * first:.2f} % to {100 * last:.2f} %, largest step {step:.0%} of the rise"
