@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kendalltau
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
@@ -60,6 +61,15 @@ def test_programs_by_hand() -> None:
     assert repeated.order(3) == (2, 3, 1)
     assert repeated.kendall_tau(3) == pytest.approx(-1 / 3)
     assert Lesion("reorder", swaps=((1, 2), (2, 1))).kendall_tau(3) == pytest.approx(1)
+
+
+@given(lesions())
+def test_tau_against_scipy(lesion: Lesion) -> None:
+    if lesion.kind in ("none", "reorder"):
+        expected = kendalltau(range(N), lesion.order(N)).statistic
+        assert lesion.kendall_tau(N) == pytest.approx(expected, abs=1e-12)
+    else:
+        assert math.isnan(lesion.kendall_tau(N))
 
 
 def test_text_count_and_tau() -> None:

@@ -72,8 +72,14 @@ def parse_counts(text: str) -> range:
     return range(first, last + 1)
 
 
-def parse_lesion(kind: str, text: str) -> Lesion:
+def parse_lesion(kind: str, text: str, trial: int | None = None, seed: int | None = None) -> Lesion:
     """Read a lesion from its kind and its :attr:`Lesion.text`.
+
+    Args:
+        kind: Its kind.
+        text: Its blocks, swaps or roads.
+        trial: Number of the random draw.
+        seed: Seed of the random draw.
 
     Raises:
         LesionError: An unknown kind, or a text that does not name blocks (for ``reorder``
@@ -85,17 +91,20 @@ def parse_lesion(kind: str, text: str) -> Lesion:
     if kind not in KINDS:
         raise unknown_kind(kind)
     pattern, form = _FORMS.get(kind, (_NUMBER, "block numbers such as 3 17"))
-    items = []
-    for word in text.split():
-        if (match := pattern.fullmatch(word)) is None:
+    words = text.split()
+    for word in words:
+        if pattern.fullmatch(word) is None:
             raise LesionError(f"blocks {word!r}: {kind} expects {form}")
-        items.append(tuple(map(int, match.groups())))
-    pairs = cast("tuple[tuple[int, int], ...]", tuple(items))
     if kind == "reorder":
-        return Lesion("reorder", swaps=pairs)
+        return Lesion("reorder", swaps=_pairs(words, "-"), trial=trial, seed=seed)
     if kind == "drop":
-        return Lesion("drop", roads=pairs)
-    return Lesion(cast(Kind, kind), tuple(block for (block,) in items))
+        return Lesion("drop", roads=_pairs(words, "."), trial=trial, seed=seed)
+    return Lesion(cast(Kind, kind), tuple(map(int, words)), trial=trial, seed=seed)
+
+
+def _pairs(words: Sequence[str], mark: str) -> tuple[tuple[int, int], ...]:
+    parts = (word.partition(mark) for word in words)
+    return tuple((int(first), int(second)) for first, _, second in parts)
 
 
 def parse_roads(text: str, roads: Sequence[int]) -> tuple[tuple[int, int], ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
-
-from scipy.stats import kendalltau
 
 from ensembles.errors import LesionError, nearest
 
@@ -83,9 +82,9 @@ class Lesion:
         for one, following in pairwise(self.roads):
             if one == following:
                 raise LesionError(f"drop: road {one[0]}.{one[1]} is named twice; name it once")
-        for block in self._named():
-            if block < 1:
-                raise LesionError(f"block {block}: blocks are numbered from 1")
+        lowest = min(self._named(), default=1)
+        if lowest < 1:
+            raise LesionError(f"block {lowest}: blocks are numbered from 1")
 
     def _named(self) -> Iterator[int]:
         yield from self.blocks
@@ -119,7 +118,7 @@ class Lesion:
         Raises:
             LesionError: The lesion names a block that the network does not have.
         """
-        for block in self._named():
+        for block in (min(self._named(), default=1), max(self._named(), default=1)):
             require_block(block, n)
 
     def order(self, n: int) -> tuple[int, ...]:
@@ -146,12 +145,10 @@ class Lesion:
         Raises:
             LesionError: The lesion names a block that the network does not have.
         """
-        order = self.order(n)
-        if self.kind == "none":
-            return 1.0
         if self.kind != "reorder":
-            return float("nan")
-        return float(kendalltau(range(n), order).statistic)
+            self.require(n)
+            return 1.0 if self.kind == "none" else float("nan")
+        return 1 - 4 * _inversions(self.order(n)) / (n * (n - 1))
 
     def program(self, n: int) -> Program:
         """What runs at each of the ``n`` positions, in order.
@@ -174,6 +171,16 @@ class Lesion:
             * (2 if block in doubled else 1)
             for block in order
         )
+
+
+def _inversions(order: Sequence[int]) -> int:
+    """How many pairs stand the wrong way round."""
+    later: list[int] = []
+    found = 0
+    for block in reversed(order):
+        found += bisect(later, block)
+        insort(later, block)
+    return found
 
 
 def require_block(block: int, n: int) -> None:

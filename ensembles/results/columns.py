@@ -50,10 +50,11 @@ def _describe(column: pd.Series[Any]) -> str:
 
 def plain(column: pd.Series[Any], dtype: str) -> list[Value]:
     """Values of a column as Python's own, None where one is missing."""
+    pairs = zip(cast("list[str]", column.tolist()), column.isna(), strict=True)
     if dtype == "text":
-        return ["" if pd.isna(value) else str(value) for value in cast("list[str]", list(column))]
+        return ["" if missing else str(value) for value, missing in pairs]
     convert = _CONVERT[dtype]
-    return [None if pd.isna(value) else convert(value) for value in cast("list[str]", list(column))]
+    return [None if missing else convert(value) for value, missing in pairs]
 
 
 def restore(values: Sequence[Value], dtype: str) -> pd.Series[Any]:

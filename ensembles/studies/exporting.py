@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +105,8 @@ def _swept(study: Study, store: Store, contexts: dict[str, Context]) -> Iterable
         if record is not None and record.context in contexts:
             _, lesions = groups.setdefault(record.context, (unit, {}))
             for kind, blocks, trial in record.lesions:
-                one = parse_lesion(kind, blocks)
-                seed = unit.seed if trial is not None else None
-                lesions[one if trial is None else replace(one, trial=trial, seed=seed)] = None
+                seed = None if trial is None else unit.seed
+                lesions[parse_lesion(kind, blocks, trial, seed)] = None
     for digest, (unit, lesions) in groups.items():
         frame = store.frame(contexts[digest], lesions)
         if not frame.empty:

@@ -14,7 +14,6 @@ from ensembles.evaluation.outcome import Outcome
 from ensembles.lesions import Lesion, parse_lesion
 from ensembles.results.frames import lesion_frame
 from ensembles.results.store.context import Context
-from ensembles.results.store.rows import bare
 
 if TYPE_CHECKING:
     from ensembles.results.store.core import Store
@@ -43,19 +42,15 @@ def frame(store: Store, context: Context, lesions: Iterable[Lesion] | None) -> p
 
 
 def _outcomes(store: Store, context: Context, lesions: Iterable[Lesion] | None) -> list[Outcome]:
-    known = store.lesions(context)
+    known = {(one.kind, one.text): outcome for one, outcome in store.lesions(context).items()}
     wanted = _asked(store, context) if lesions is None else list(lesions)
-    pairs = ((one, known.get(bare(one))) for one in wanted)
+    pairs = ((one, known.get((one.kind, one.text))) for one in wanted)
     return [replace(outcome, lesion=one) for one, outcome in pairs if outcome is not None]
 
 
 def _asked(store: Store, context: Context) -> list[Lesion]:
     """Every lesion under every draw that it was asked for by, in a fixed order."""
-    found = []
-    for kind, blocks, trial, seed in store.drawn(context):
-        one = parse_lesion(kind, blocks)
-        found.append(replace(one, trial=trial, seed=seed) if trial is not None else one)
-    return sorted(found, key=_place)
+    return sorted((parse_lesion(*drawn) for drawn in store.drawn(context)), key=_place)
 
 
 def _place(one: Lesion) -> tuple[object, ...]:
