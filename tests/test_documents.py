@@ -13,6 +13,7 @@ from PIL import Image
 
 import ensembles
 from ensembles.cli import main
+from ensembles.studies import read_study, run
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,7 +78,24 @@ def desk(tmp_path_factory):
         Image.fromarray(picture.numpy()).save(place / f"{i}.png")
     for name in ("published.csv", "lesions.csv"):
         (folder / name).write_text("lesion,blocks\ndelete,3 17\nreorder,5-6\n")
+    write_study(folder)
     return folder
+
+
+def write_study(folder):
+    """The study of docs/studies.md, made to run in seconds, and stores of its results."""
+    page = examples(ROOT / "docs" / "studies.md")
+    text = next(block for block in page if block.startswith("description"))
+    small = 'name = "resnet20"\ncheckpoint = "weights.th"\nlabel = "resnet110"'
+    for whole, short in (('name = "resnet110"', small), ("limit = 100", "limit = 4"),
+                         ("trials = 5", "trials = 1"), ("images = 8", "images = 2"),
+                         ("signs = 8", "signs = 2")):  # fmt: skip
+        assert whole in text
+        text = text.replace(whole, short)
+    (folder / "figures.toml").write_text(text, encoding="utf-8")
+    run(read_study(folder / "figures.toml"), folder / "figures.db")
+    for name in ("machine1.db", "machine2.db"):
+        shutil.copy(folder / "figures.db", folder / name)
 
 
 @pytest.fixture
