@@ -232,7 +232,7 @@ def accuracy_by_length(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         handles.append(
             ax.axhline(whole, color=GREY, ls=(0, (3, 2)), lw=0.8, label="all paths", zorder=1)
         )
-        ax.set_ylim(0, 1.02)
+        ax.set_ylim(0, 1.04)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.set_ylabel("Accuracy")
         _lengths(ax, frame)
@@ -269,7 +269,7 @@ def logits_by_length(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 ax.axhline(norm, color=GREY, ls=(0, (3, 2)), lw=0.8, label="bias", zorder=1)
             )
         ax.set_yscale("log")
-        ax.set_ylabel("Norm of the logits")
+        ax.set_ylabel("Norm added to logits")
         _lengths(ax, frame)
         legend_above(ax, handles)
     return ax
