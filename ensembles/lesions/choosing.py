@@ -61,6 +61,14 @@ class Choice:
         if self.trials is not None and self.trials < 1:
             raise LesionError(f"trials {self.trials}: expected 1 or more")
 
+    @property
+    def random(self) -> bool:
+        """Whether lesions are drawn at random, rather than each one made once."""
+        if self.plan is not None:
+            return False
+        several = self.trials is not None or list(parse_counts(self.count)) != [1]
+        return self.kind == "reorder" or several
+
     def lesions(
         self,
         shapes: Sequence[tuple[Shape, Shape]],
@@ -94,13 +102,13 @@ class Choice:
     def _drops(self, roads: Sequence[int], transitions: Collection[int]) -> list[Lesion]:
         skip = transitions if self.skip_transitions else ()
         counts = parse_counts(self.count)
-        if self.blocks is not None and list(counts) == [1] and self.trials is None:
+        if self.blocks is not None and not self.random:
             chosen = parse_roads(self.blocks, roads)
             return [Lesion("drop", roads=(one,)) for one in chosen if one[0] not in skip]
         if self.blocks is not None:
             wanted = parse_blocks(self.blocks, len(roads))
             skip = {*skip, *range(1, len(roads) + 1)}.difference(wanted)
-        if list(counts) == [1] and self.trials is None:
+        if not self.random:
             return single_drops(roads, skip)
         return random_drops(roads, counts, self.trials or _TRIALS, self.seed, skip)
 
@@ -118,12 +126,11 @@ class Choice:
             ]
             return random_swaps(groups, counts, trials, self.seed)
         skip = set(range(1, n + 1)) - wanted
-        every = list(counts) == [1] and self.trials is None
         if self.kind == "duplicate":
             skip |= {i for i, (before, after) in enumerate(shapes, start=1) if before != after}
-            if every:
+            if not self.random:
                 return [Lesion("duplicate", (b,)) for b in range(1, n + 1) if b not in skip]
             return random_duplications(n, counts, trials, self.seed, skip)
-        if every:
+        if not self.random:
             return single_deletions(n, skip)
         return random_deletions(n, counts, trials, self.seed, skip)

@@ -119,8 +119,8 @@ def _sweep(entry: Mapping[str, Any], where: str) -> Sweep:
     entry, seeds = _seeds(entry, where)
     given = _checked(entry, where, Choice, Sweep, apart=("choice", "seed"))
     inner = {key: given.pop(key) for key in _names(Choice) if key in given}
-    with_task = _said(where, Choice, inner)
-    return Sweep(**{"choice": with_task, **seeds, **given})
+    choice = _said(where, Choice, inner)
+    return Sweep(**{"choice": choice, **seeds, **given})
 
 
 def _analysis(entry: Mapping[str, Any], where: str) -> Analysis:

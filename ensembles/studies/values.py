@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ensembles.errors import UsageError, nearest
-from ensembles.lesions import Choice, parse_counts
+from ensembles.lesions import Choice
 from ensembles.results.path_options import PathOptions
 
 __all__ = ["Analysis", "Images", "Network", "Study", "Sweep", "Unit"]
@@ -93,11 +93,7 @@ class Sweep:
     @property
     def random(self) -> bool:
         """Whether anything is drawn at random."""
-        chosen = self.choice
-        if chosen.plan is not None:
-            return False
-        each = chosen.trials is None and list(parse_counts(chosen.count)) == [1]
-        return chosen.kind == "reorder" or not each
+        return self.choice.random
 
     @property
     def title(self) -> str:
