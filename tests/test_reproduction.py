@@ -12,8 +12,7 @@ from ensembles.reproduction.beside import singles_beside, sizes_beside
 from ensembles.reproduction.experiment import COLUMNS, Frames, NotMeasured, claim_rows
 from ensembles.reproduction.intervals import (
     difference_of_shares,
-    middle,
-    resampled_medians,
+    median_interval,
     spearman,
 )
 from ensembles.reproduction.published import published_quartiles, published_singles
@@ -426,8 +425,10 @@ def test_correlations_and_differences_have_intervals():
     assert spearman([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6])[0] == 1
     difference, low, high = difference_of_shares((5, 5), (100, 100))
     assert difference == 0 and low == pytest.approx(-high)
-    assert resampled_medians([np.array([1.0]), np.array([2.0, 2.0])]).tolist() == [[1, 2]] * 1000
-    assert middle(np.array([1.0, np.inf])) == (1, np.inf)
+    assert median_interval([3.0]) == (3, 3, 3)
+    assert median_interval([1.0, np.nan, 1.0]) == (1, 1, 1)
+    middle, low, high = median_interval(range(1, 100))
+    assert middle == 50 and 30 < low < 50 < high < 70
 
 
 def test_experiments_are_chosen_by_figure():

@@ -1,6 +1,7 @@
 """Figures from tables of results."""
 
 from ensembles.plots.choosing import plot_lesions
+from ensembles.plots.comparing import error_quartiles
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
 from ensembles.plots.style import FIGURES, paper_style, save_figure
 
@@ -9,6 +10,7 @@ __all__ = [
     "error_by_block",
     "error_by_count",
     "error_by_tau",
+    "error_quartiles",
     "paper_style",
     "plot_lesions",
     "save_figure",

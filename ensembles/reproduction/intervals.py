@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ensembles.statistics import rank_correlations, wilson_interval
+from ensembles.statistics.resampling import percentile_interval
 
 __all__ = [
     "bootstrap",
     "difference_of_shares",
+    "interval_of",
     "median_interval",
-    "middle",
-    "resampled_medians",
     "spearman",
 ]
 
@@ -41,36 +42,27 @@ def bootstrap(
     return np.asarray(np.nanquantile(np.asarray(found, float), [0.025, 0.975], axis=0))
 
 
-def resampled_medians(groups: Sequence[Array], resamples: int = 1000) -> Array:
-    """Medians of several groups, each drawn with replacement by itself.
+def interval_of(statistic: Callable[..., Any], *groups: Array) -> tuple[float, float]:
+    """Bootstrap interval of a statistic of several groups, each drawn with replacement by itself.
 
     Args:
-        groups: The values of each group.
-        resamples: Number of draws; they are the same in every run.
-
-    Returns:
-        (resamples, groups).
+        statistic: Of the groups, along ``axis``.
+        groups: Two values or more in each.
     """
-    draw = np.random.default_rng(0)
-    drawn = [draw.choice(group, (resamples, len(group))) for group in groups]
-    return np.stack([np.median(values, axis=1) for values in drawn], axis=1)
-
-
-def middle(values: Array) -> tuple[float, float]:
-    """The values that 2.5 % lie below and above; those given may be infinite."""
-    low, high = np.quantile(values, [0.025, 0.975], method="closest_observation")
+    low, high = percentile_interval(groups, statistic, confidence=0.95, resamples=1000, seed=0)
     return float(low), float(high)
 
 
 def median_interval(values: ArrayLike) -> tuple[float, float, float]:
-    """Median of some values, with its bootstrap interval.
+    """Median of some values, with its bootstrap interval; of one value, that value.
 
     >>> median_interval([1, 1, 1])
     (1.0, 1.0, 1.0)
     """
     known = np.asarray(values, float)
     known = known[~np.isnan(known)]
-    return float(np.median(known)), *middle(resampled_medians([known])[:, 0])
+    middle = float(np.median(known))
+    return (middle, *interval_of(np.median, known)) if len(known) > 1 else (middle, middle, middle)
 
 
 def difference_of_shares(

@@ -162,7 +162,8 @@ def _mark(ax: Axes, known: dict[str, int], label: str, below: int = 0) -> None:
     with paper_style():
         ax.plot(
             [known["first"], known["last"]], [height, height], lw=2.5, color=INK,
-            linestyle=_BROKEN, dash_capstyle="butt", transform=ax.get_xaxis_transform(), clip_on=False,
+            linestyle=_BROKEN, dash_capstyle="butt", transform=ax.get_xaxis_transform(),
+            clip_on=False,
         )  # fmt: skip
         legend = ax.get_legend()
         handles = list(legend.legend_handles) if legend is not None else []

@@ -18,7 +18,6 @@ from ensembles.reproduction.experiment import (
     NotMeasured,
     Picture,
 )
-from ensembles.reproduction.intervals import spearman
 from ensembles.reproduction.published import RESIDUAL, VGG, facts, published_singles
 from ensembles.reproduction.shapes import (
     chance_of,
@@ -29,7 +28,7 @@ from ensembles.reproduction.shapes import (
     singles,
     spread,
 )
-from ensembles.statistics import error_intervals, wilson_interval
+from ensembles.statistics import curve_correlations, error_intervals, wilson_interval
 
 __all__ = ["EXPERIMENT"]
 
@@ -87,10 +86,10 @@ def _eleventh_block(frames: Frames) -> Finding:
 
 
 def _same_blocks(frames: Frames) -> Finding:
-    ours = singles(frames["residual"])["error"]
-    _require_54(len(ours))
-    theirs = singles(published_singles())["error"]
-    value, low, high = spearman(ours, theirs)
+    ours = frames["residual"]
+    _require_54(len(singles(ours)))
+    table = curve_correlations(ours, published_singles()).set_index("coefficient")
+    value, low, high = (float(table[name]["spearman"]) for name in ("value", "low", "high"))
     return Finding(f"rho = {value:.3f} over 54 blocks", f"{low:.3f} to {high:.3f}", low > 0)
 
 
@@ -182,8 +181,8 @@ def _claims() -> tuple[Claim, ...]:
         ),
         Claim(
             "The same blocks matter in our network as in theirs",
-            "the interval of Spearman's rank correlation of our errors with theirs, block by "
-            "block, lies above 0",
+            "the bootstrap interval over blocks of Spearman's rank correlation of our errors with "
+            "theirs lies above 0",
             "1 by definition",
             ("residual",),
             _same_blocks,

@@ -20,7 +20,7 @@ from ensembles.reproduction.experiment import (
     NotMeasured,
     Picture,
 )
-from ensembles.reproduction.intervals import Array, median_interval, middle, resampled_medians
+from ensembles.reproduction.intervals import Array, interval_of, median_interval
 from ensembles.reproduction.published import facts, published_quartiles
 from ensembles.reproduction.shapes import (
     FILLED,
@@ -79,15 +79,17 @@ def half_way(frame: pd.DataFrame, published: int) -> Finding:
     level = (intact_error(frame) + chance_of(frame)) / 2
     cut = frame[(frame["lesion"] == "delete") & frame["error"].notna()]
     groups = [group["error"].to_numpy(float) for _, group in cut.groupby("count")]
-    counts = np.array(sorted(set(cut["count"])), float)
+    if min(map(len, groups), default=0) < FILLED:
+        raise NotMeasured(f"fewer than {FILLED} lesions of a size")
+    last = int(cut["count"].max())
+    counts = np.array([*sorted(set(cut["count"])), last + 1], float)
 
-    def passing(medians: Array) -> Array:
-        above = medians >= level
-        return np.where(above.any(axis=-1), counts[above.argmax(axis=-1)], np.inf)
+    def passing(*drawn: Array, axis: int = -1) -> Array:
+        above = np.stack([np.median(group, axis=axis) >= level for group in drawn], axis=-1)
+        return counts[np.where(above.any(axis=-1), above.argmax(axis=-1), len(counts) - 1)]
 
-    ours = float(passing(np.array([np.median(group) for group in groups])))
-    low, high = middle(passing(resampled_medians(groups)))
-    last = int(counts[-1])
+    ours = float(passing(*groups))
+    low, high = interval_of(passing, *groups)
     return Finding(
         _number(ours, last),
         f"{_number(low, last)} to {_number(high, last)}",
@@ -96,7 +98,7 @@ def half_way(frame: pd.DataFrame, published: int) -> Finding:
 
 
 def _number(count: float, last: int) -> str:
-    return f"{int(count)}" if np.isfinite(count) else f"more than {last}"
+    return f"{round(count)}" if count <= last else f"more than {last}"
 
 
 def _published_half_way() -> int:
@@ -122,7 +124,10 @@ def less_than_deleting(frames: Frames) -> Finding:
     if min(len(a), len(b)) < FILLED:
         raise NotMeasured(f"fewer than {FILLED} lesions of {count} blocks")
 
-    low, high = middle(np.diff(resampled_medians([b, a]), axis=1)[:, 0])
+    def difference(copies: Array, cuts: Array, axis: int = -1) -> Array:
+        return np.asarray(np.median(copies, axis=axis) - np.median(cuts, axis=axis))
+
+    low, high = interval_of(difference, a, b)
     text = (
         f"{count} blocks: duplicated {100 * median_interval(a)[0]:.2f} %, "
         f"deleted {100 * median_interval(b)[0]:.2f} %"
