@@ -141,6 +141,30 @@ def test_gradients_take_gates_as_they_are() -> None:
     assert close(found, expected)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: HighwayNetwork((4,), (4,), hidden=4, gate_bias=0.0),
+        lambda: CifarSharedResNet(20, width=4),
+        lambda: CifarRiR((4, 6), (2, 1)),
+    ],
+)
+def test_every_measure_of_the_gradient_takes_these_blocks(make: Callable[[], nn.Module]) -> None:
+    _, net = taken_apart(make)
+    data = [(IMAGES, torch.tensor([0, 1, 2]))]
+    frame = ensembles.paths(net, data, "all", samples=30, signs=8).set_index("length")
+    for only in (0, len(net)):  # there is one path of these lengths
+        row = frame.loc[only]
+        assert row["paths"] == 1
+        assert row["gradient_mean"] == pytest.approx(row["gradient_coherent"], rel=1e-4)
+        assert row["gradient_rms"] == pytest.approx(row["gradient_coherent"], rel=1e-4)
+    gates = frame.attrs["provenance"].get("gates")
+    assert (gates is not None) == any(block.kind == "gated" for block in net)
+    for place in ("blocks", "parameters 2"):  # held against autograd within
+        found = ensembles.paths(net, data, at=place, signs=0)
+        assert found["gradient_coherent"].notna().all()
+
+
 class Detach(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.detach()

@@ -112,6 +112,27 @@ def test_a_mean_within_a_network_is_no_average_of_networks() -> None:
     assert [block.kind for block in net] == ["fractal"]
 
 
+def test_classifiers_on_one_body_are_no_average_of_networks() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.streams = nn.ModuleList(nn.Conv2d(3, 4, 3, padding=1) for _ in range(2))
+            self.mixed = nn.Conv2d(4, 4, 1)
+            self.heads = nn.ModuleList(nn.Linear(4, 5) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, two = (stream(x) for stream in self.streams)
+            two = two + self.mixed(one)
+            answers = [head(y.mean((2, 3))) for head, y in zip(self.heads, (one, two), strict=True)]
+            return torch.mean(torch.stack(answers, dim=0), dim=0)
+
+    net = decompose(Heads().eval(), IMAGES)
+    assert [(block.kind, block.deletable) for block in net] == [("fractal", False)]
+    assert net.road_counts == (2,)
+    with pytest.raises(LesionError, match=r"no map without parameters does; leave it out"):
+        ensembles.lesion(net, [(IMAGES, LABELS)])
+
+
 @pytest.mark.parametrize(
     ("count", "of", "message"),
     [(1, "logits", "an average of 1 networks"), (2, "votes", "an average of 'votes'; expected")],

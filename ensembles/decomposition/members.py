@@ -28,14 +28,18 @@ __all__ = ["assemble_members", "members_of"]
 def members_of(graph: Graph, segments: Sequence[Segment]) -> tuple[fx.Node, ...]:
     """The ends of an average's members; empty where a network is no average of networks.
 
-    It is one when a mean of roads begins at the images, and nothing after it has weights.
+    It is one when a mean of roads begins at the images, the roads share no weights' operations, and
+    nothing after the mean has weights.
     """
     first = segments[0]
     if first.kind != "fractal" or first.entry is not graph.input:
         return ()
     later = (node for segment in segments[1:] for node in graph.cone(segment.exit, segment.entry))
+    cones = [graph.cone(end, graph.input) for end in first.branches]
+    used = Counter(node for cone in cones for node in cone if graph.weights(node))
     flat = all(len(graph.sizes[end.name].shape) == 1 for end in first.branches)
-    return first.branches if flat and not any(graph.weights(node) for node in later) else ()
+    apart = flat and max(used.values()) == 1 and not any(graph.weights(node) for node in later)
+    return first.branches if apart else ()
 
 
 def assemble_members(

@@ -164,6 +164,11 @@ def _title(net: Decomposition) -> str:
     return f"{text}, 2^{choices} paths" if choices else text
 
 
+def _joint(net: Decomposition) -> str:
+    joined = [block.kind for block in net if block.kind in _JOINS["o"]]
+    return " or ".join(sorted({"mean" if kind == "fractal" else "addition" for kind in joined}))
+
+
 def _handles(net: Decomposition) -> Iterator[Patch | Line2D]:
     for kind, fill in _FILLS.items():
         if any(block.kind == kind for block in net):
@@ -172,7 +177,7 @@ def _handles(net: Decomposition) -> Iterator[Patch | Line2D]:
         yield Patch(facecolor="white", edgecolor=INK, label="transition")
     for marker, kinds in _JOINS.items():
         if any(block.kind in kinds for block in net):
-            label = "addition" if marker == "o" else "concatenation"
+            label = _joint(net) if marker == "o" else "concatenation"
             yield Line2D([], [], ls="", marker=marker, mfc="white", mec=INK, ms=4, label=label)
     if any(b.before is not None and any(True for _ in b.before.parameters()) for b in net):
         yield Line2D([], [], ls="", marker="D", color=INK, ms=2.2, label="weights between blocks")
