@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import shutil
@@ -404,6 +405,19 @@ def test_where_sqlite_has_no_log_a_rollback_journal_does(path, monkeypatch, whol
     sweep(path, predictions=True)
     pd.testing.assert_frame_equal(table(path), whole)
     assert files(path.parent) == ["study.db"]
+
+
+@unix
+def test_a_file_system_without_locks_is_said_at_once(path, monkeypatch):
+    import fcntl
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", none)
+    with pytest.raises(StoreError, match=r"study\.db: its file system has no file locks; put the"):
+        Store(path)
+    assert files(path.parent) == []
 
 
 def test_network_file_systems_are_known_by_their_mounts(monkeypatch):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ensembles.errors import StoreError
-from ensembles.results.store.room import check_room, is_network_folder
+from ensembles.results.store.room import check_room, has_locks, is_network_folder
 from ensembles.results.store.schema import VERSION, make_tables, stored_version
 
 __all__ = ["Connection"]
@@ -21,6 +21,7 @@ PATIENCE = 120.0
 """Seconds to wait for another process before giving up."""
 
 _BUSY = 1.0
+_LOCKLESS = "its file system has no file locks; put the store on a local disk"
 _PROTECTED = (
     "cannot be opened (the folder or the file is protected); name another file, or change the "
     "permissions"
@@ -51,6 +52,8 @@ class Connection:
             _check_place(path, write)
             if write:
                 check_room(path, 0)
+                if not has_locks(path.resolve().parent):
+                    raise StoreError(f"store {path}: {_LOCKLESS}")
             self._raw = _opened_to_write(path) if write else _opened_to_read(path)
 
     def close(self) -> None:
@@ -208,7 +211,7 @@ def _reason(error: Exception) -> str:
         "unable to open": _PROTECTED,
         "is locked": f"another process has held it for {PATIENCE:.0f} s, or its file system has no "
         "locks; end that process, or put the store on a local disk",
-        "locking protocol": "its file system has no working locks; put the store on a local disk",
+        "locking protocol": _LOCKLESS,
         "disk I/O error": "cannot be read or written (input/output error: the disk or a limit is "
         f"full, or the file system has no locks); put it on a local disk with space, {kept}",
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from ensembles.errors import StoreError
 
-__all__ = ["check_room", "is_network_folder"]
+__all__ = ["check_room", "has_locks", "is_network_folder"]
 
 _RESERVE = 1 << 18
 _NETWORK = ("nfs", "cifs", "smb", "9p", "sshfs", "afs", "ncpfs", "glusterfs", "beegfs", "lustre")
@@ -54,6 +56,24 @@ def _limit(size: int) -> int | None:
         return None
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     return None if limit == resource.RLIM_INFINITY else limit - size
+
+
+def has_locks(folder: Path) -> bool:
+    """Whether the file system locks files, without which processes cannot share a store.
+
+    SQLite cannot tell a lock that there is not from one that another process holds. A file without
+    a name is locked, since closing a second handle of the store would end its locks.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 (not on Windows, whose locks always work)
+    except ImportError:
+        return True
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True
 
 
 def is_network_folder(folder: Path) -> bool:
