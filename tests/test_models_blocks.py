@@ -1,4 +1,4 @@
-"""The blocks of the field: their formulas, and that small networks of them are taken apart."""
+"""The blocks of the identity-mapping study against their formulas, and sizes that are refused."""
 
 from __future__ import annotations
 
@@ -10,35 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ensembles import decompose
 from ensembles.errors import ModelError
 from ensembles.models import architecture, create_model, identity_mappings, list_models
-from ensembles.models.identity_mappings import VARIANTS, CifarResNetVariant
+from ensembles.models.identity_mappings import VARIANTS
 from ensembles.models.parts import ResidualBlock, residual_blocks
 
-# Small versions: arguments, image size, the kind of the blocks and their number.
-SMALL: dict[str, tuple[dict[str, Any], int, str, int]] = {
-    "lenet5": ({"channels": (2, 3), "hidden": (6, 5)}, 32, "plain", 5),
-    "nin": ({"channels": ((4, 4, 4), (4, 4, 4), (4, 4))}, 8, "plain", 9),
-    "nin_bn": ({"channels": ((4, 4, 4), (4, 4, 4), (4, 4))}, 8, "plain", 9),
-    "vgg15": ({"layout": (4, "M", 4), "hidden": (4,)}, 8, "plain", 4),
-    "bn_inception": ({"width": 0.05}, 64, "parallel", 10),
-    "inception_resnet_v1": (
-        {"blocks": (1, 1, 1), "width": 0.05, "hidden": 4}, 107, "residual", 4,
-    ),
-    "preresnet200": ({"blocks": (1, 2, 1, 1), "width": 4}, 32, "residual", 5),
-    "wrn-28-10": ({"depth": 10, "widening": 2, "width": 4}, 8, "residual", 3),
-    "pyramidnet110-48": ({"depth": 8, "widening": 6, "width": 4}, 8, "residual", 3),
-    "densenet40-12": ({"depth": 7, "growth": 2}, 8, "dense", 3),
-    "densenet-bc-100-12": ({"depth": 16, "growth": 2}, 8, "dense", 6),
-    "resnext29-8x64": (
-        {"depth": 11, "groups": 2, "group_width": 2, "width": 4}, 8, "residual", 3,
-    ),
-    "resnet110": ({"depth": 8, "width": 4}, 8, "residual", 3),
-    "resnet110_b": ({"depth": 8, "width": 4}, 8, "residual", 3),
-    "preresnet110": ({"depth": 14, "width": 4}, 8, "residual", 6),
-    "preresnet164": ({"depth": 11, "width": 4}, 8, "residual", 3),
-}  # fmt: skip
 GATED = ("exclusive-gating", "shortcut-gating", "shortcut-gating-0")
 
 
@@ -57,31 +33,6 @@ def small(name: str, **arguments: Any) -> nn.Module:
 def variant(name: str, depth: int = 8, **arguments: Any) -> nn.Module:
     return small(f"resnet110-{name}" if name != "original" else "resnet164", depth=depth, width=4,
                  bottleneck=False, **arguments)  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_small_networks_are_taken_apart(name: str, generator: torch.Generator) -> None:
-    arguments, size, kind, blocks = SMALL[name]
-    model = small(name, **arguments)
-    images = torch.randn(2, 3, size, size, generator=generator)
-    net = decompose(model, images)
-    assert [block.kind for block in net] == [kind] * blocks
-    torch.testing.assert_close(net(images), model(images))
-
-
-@pytest.mark.parametrize("bottleneck", [False, True])
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_of_the_block_is_found(
-    name: str, bottleneck: bool, generator: torch.Generator
-) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = CifarResNetVariant(11 if bottleneck else 8, name, bottleneck, 4).eval()
-    images = torch.randn(2, 3, 8, 8, generator=generator)
-    net = decompose(model, images)
-    assert [block.kind for block in net] == ["gated" if name in GATED else "residual"] * 3
-    torch.testing.assert_close(net(images), model(images))
-    assert [block.name for block in net] == ["layer1.0", "layer2.0", "layer3.0"]
 
 
 def formula(name: str, block: ResidualBlock, x: Tensor) -> Tensor:

@@ -14,26 +14,6 @@ from torch import nn
 
 from ensembles.errors import ModelError, nearest
 
-from . import (
-    dense,
-    fractal,
-    highway,
-    identity_mappings,
-    inception,
-    inception_resnet,
-    lenet,
-    nin,
-    preresnet,
-    preresnet_imagenet,
-    projection,
-    pyramid,
-    resnet,
-    resnext,
-    rir,
-    shared,
-    vgg,
-    wide,
-)
 from .field import ALIASES, LIBRARY_ROWS
 from .parts import Architecture, PublicWeights
 
@@ -41,15 +21,22 @@ __all__ = ["architecture", "create_model", "field_models", "list_models"]
 
 LIBRARIES = ("ensembles", "torchvision", "timm")
 
+# One file of this package each; its FAMILY lists the architectures.
 _FAMILIES = (
-    *(lenet, nin, vgg, inception, inception_resnet, highway),
-    *(resnet, projection, preresnet, preresnet_imagenet, identity_mappings, shared),
-    *(wide, rir, pyramid, dense, resnext, fractal),
+    *("lenet", "nin", "vgg", "inception", "inception_resnet", "highway"),
+    *("resnet", "projection", "preresnet", "preresnet_imagenet", "identity_mappings", "shared"),
+    *("wide", "rir", "pyramid", "dense", "resnext", "fractal"),
 )
+
+
+def _members(family: str) -> tuple[Architecture, ...]:
+    """The architectures of a file, of its family where they name no other."""
+    members: tuple[Architecture, ...] = import_module(f"{__package__}.{family}").FAMILY
+    return tuple(entry if entry.family else replace(entry, family=family) for entry in members)
+
+
 _OWN: dict[str, Architecture] = {
-    entry.name: entry if entry.family else replace(entry, family=family.__name__.split(".")[-1])
-    for family in _FAMILIES
-    for entry in family.FAMILY
+    entry.name: entry for family in _FAMILIES for entry in _members(family)
 }
 
 # Arguments of torchvision and timm that read or download weights.

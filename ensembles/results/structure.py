@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ensembles.decomposition import Block, Decomposition, decompose
-from ensembles.errors import ModelError, UsageError
+from ensembles.errors import DecompositionError, ModelError, UsageError
 from ensembles.models import architecture, create_model
 from ensembles.unravelling.counting import block_lengths, graph_lengths, weight_lengths
 
@@ -47,7 +47,8 @@ def inspected(
             model = create_model(name)
     try:
         net = decompose(model, images, blocks=blocks, kinds=kinds)
-    except ModelError:  # untrained BatchNorm lets a thousand layers overflow in single precision
+    except (DecompositionError, ModelError):
+        # Untrained BatchNorm lets many layers overflow, or round too much, in single precision.
         net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds)
     net.model_name = name
     return net

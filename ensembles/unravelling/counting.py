@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from torch import fx
+from torch import fx, nn
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.chain import Graph
+from ensembles.decomposition.rewriting import operation
 from ensembles.errors import PathError
 from ensembles.unravelling.places import Place
 
@@ -81,27 +82,58 @@ def graph_lengths(net: Decomposition) -> Polynomial:
 
     Every way from the images to the logits along the edges of the traced graph is a path; its
     length counts all convolutions, linear layers and attention layers on it, those of shortcuts and
-    of the classifier included. This convention gives the published figures: ResNet-152 has 2^50
-    paths of 6 to 152 layers, GoogLeNet 262,144 paths of 13 to 22 layers, a VGG one path.
+    of the classifier included. The gate of a gated block is held at its value: no way leads through
+    it. This convention gives the published figures: ResNet-152 has 2^50 paths of 6 to 152 layers,
+    GoogLeNet 262,144 paths of 13 to 22 layers, a VGG one path.
 
     Raises:
         PathError: If the network has no traced graph.
     """
-    traced = net.traced
-    if not isinstance(traced, fx.GraphModule):
+    if not isinstance(net.traced, fx.GraphModule):
         raise PathError(
             f"{net.model_name} has no traced graph to count paths in; expected a network from "
             "decompose()"
         )
-    graph = Graph(traced, {})
+    if any(block.gate is not None for block in net):
+        ways = _with_held_gates(net)
+    else:
+        ways = _ways(net.traced)
+    return {length: number for length, number in enumerate(ways) if number}
+
+
+def _ways(module: nn.Module | None) -> list[int]:
+    """Number of ways through a graph by the weight layers on them; nothing leads through a size."""
+    if not isinstance(module, fx.GraphModule):
+        return [1]
+    graph = Graph(module, {})
     counts: dict[fx.Node, list[int]] = {graph.input: [1]}
     for node in graph.order:
-        if node is graph.input or node not in graph.active:
+        if node is graph.input or node not in graph.active or operation(node) == "size_affine":
             continue
-        ways = _sum(counts[source] for source in graph.inputs(node))
+        ways = _sum(counts[source] for source in graph.inputs(node) if source in counts)
         counts[node] = [0, *ways] if graph.is_weight_layer(node) else ways
     assert isinstance(graph.output, fx.Node)
-    return {length: number for length, number in enumerate(counts[graph.output]) if number}
+    return counts[graph.output]
+
+
+def _with_held_gates(net: Decomposition) -> list[int]:
+    """The ways through a network part by part, those through gates left out."""
+    total = _ways(net.stem)
+    for block in net:
+        through = _ways(block.branch)
+        if block.has_shortcut:
+            through = _sum([through, _ways(block.shortcut)])
+        for part in (_ways(block.before), _ways(block.pre), through, _ways(block.post)):
+            total = _product(total, part)
+    return _product(total, _ways(net.head))
+
+
+def _product(one: list[int], other: list[int]) -> list[int]:
+    total = [0] * (len(one) + len(other) - 1)
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            total[i + j] += a * b
+    return total
 
 
 def _sum(polynomials: Iterable[list[int]]) -> list[int]:
