@@ -134,4 +134,5 @@ def _curve(frame: pd.DataFrame, which: str) -> pd.Series[Any]:
 def _coefficient(x: NDArray[np.float64], y: NDArray[np.float64], kind: str) -> float:
     if len(x) < 2 or (x == x[0]).all() or (y == y[0]).all():
         return np.nan
-    return float((spearmanr if kind == "spearman" else kendalltau)(x, y).statistic)
+    result = spearmanr(x, y) if kind == "spearman" else kendalltau(x, y)
+    return float(result.statistic)

@@ -85,7 +85,7 @@ def paired_tests(correct: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
     """
     require_intact(correct)
     intact = correct[INTACT].to_numpy(bool)[:, None]
-    others = [name for name in correct.columns if name != INTACT]
+    others = [name for name in names_of(correct) if name != INTACT]
     lesioned = correct[others].to_numpy(bool)
     b, c = (intact & ~lesioned).sum(0), (~intact & lesioned).sum(0)
     both, neither = (intact & lesioned).sum(0), (~intact & ~lesioned).sum(0)
@@ -105,6 +105,11 @@ def paired_tests(correct: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
             "test": pd.Series(np.where(exact, "exact", "chi-squared"), dtype="str"),
         }
     )
+
+
+def names_of(correct: pd.DataFrame) -> list[tuple[str, str]]:
+    """Kind and blocks of the lesion of each column."""
+    return [(str(one[0]), str(one[1])) for one in correct.columns]
 
 
 def require_intact(correct: pd.DataFrame) -> None:

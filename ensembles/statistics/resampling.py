@@ -16,7 +16,7 @@ from scipy.stats import bootstrap
 
 from ensembles.errors import UsageError, nearest
 from ensembles.statistics.intervals import normal_quantile
-from ensembles.statistics.paired import INTACT, require_intact
+from ensembles.statistics.paired import INTACT, names_of, require_intact
 from ensembles.statistics.tables import require_columns
 
 __all__ = ["bootstrap_by_count", "bootstrap_images", "percentile_interval"]
@@ -139,8 +139,9 @@ def bootstrap_images(
     """
     require_intact(correct)
     function = _statistic(statistic)
-    groups: dict[tuple[str, int], list[int]] = {("none", 0): [correct.columns.get_loc(INTACT)]}
-    for place, (kind, blocks) in enumerate(correct.columns):
+    names = names_of(correct)
+    groups: dict[tuple[str, int], list[int]] = {("none", 0): [names.index(INTACT)]}
+    for place, (kind, blocks) in enumerate(names):
         if kind != "none":
             groups.setdefault((kind, len(blocks.split())), []).append(place)
     wrong = 1.0 - correct.to_numpy(float)

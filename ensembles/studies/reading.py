@@ -128,7 +128,8 @@ def _analysis(entry: Mapping[str, Any], where: str) -> Analysis:
     given = _checked(entry, where, PathOptions, Analysis, apart=("options", "seed", "memory"))
     inner = {key: given.pop(key) for key in _names(PathOptions) if key in given}
     options = _said(where, PathOptions, inner)
-    return _said(where, Analysis, {"options": options, **seeds, **given})
+    analysis: Analysis = _said(where, Analysis, {"options": options, **seeds, **given})
+    return analysis
 
 
 _READERS: dict[str, Any] = {

@@ -240,13 +240,18 @@ class Study:
                 raise UsageError(
                     f"precision '{precision}'; expected {known}{nearest(precision, _PRECISIONS)}"
                 )
-        for task in (*self.lesions, *self.paths):
+        for task in self.tasks:
             _known("models", task.models, models)
             _known("data", task.data, data)
         for model in self.models:
             _known("data", model.data, data)
         _labels("seeds", list(map(str, self.seeds)))
         self.units()
+
+    @property
+    def tasks(self) -> tuple[Sweep | Analysis, ...]:
+        """All sweeps, then all path analyses."""
+        return (*self.lesions, *self.paths)
 
     def units(self) -> tuple[Unit, ...]:
         """What is measured, one network on one set of images after the other.
@@ -257,7 +262,7 @@ class Study:
         units = []
         for model in self.models:
             for data in self.data:
-                for task in (*self.lesions, *self.paths):
+                for task in self.tasks:
                     if _meant(model, data, task):
                         units += self._seeded(model, data, task)
         for digest, number in Counter(unit.digest for unit in units).items():
