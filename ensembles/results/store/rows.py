@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensembles.evaluation.outcome import Outcome
-from ensembles.lesions import Lesion, parse_lesion
+from ensembles.lesions import Lesion
+from ensembles.results.store.connection import Connection
 
 __all__ = [
     "bare",
@@ -22,8 +23,10 @@ __all__ = [
     "encode_labels",
     "encode_predictions",
     "outcome_of",
+    "read_counts",
 ]
 
+Counts = tuple[Any, ...]
 Integers = NDArray[np.int32]
 
 
@@ -34,21 +37,22 @@ def bare(lesion: Lesion) -> Lesion:
     return replace(lesion, trial=None, seed=None)
 
 
-def outcome_of(
-    kind: str, blocks: str, counts: Sequence[Any], class_correct: bytes | None, classes: int
-) -> Outcome:
-    """One row as an outcome.
+def read_counts(connection: Connection, context: int) -> dict[tuple[str, str], Counts]:
+    """The counts of every lesion of a context, by its kind and blocks."""
+    rows = connection.rows(
+        "SELECT kind, blocks, correct, total, loss_sum, nonfinite, class_correct FROM lesions "
+        "JOIN outcomes ON outcomes.lesion = lesions.id "
+        "LEFT JOIN details ON details.lesion = lesions.id WHERE context = ?",
+        (context,),
+    )
+    return {(kind, blocks): tuple(counts) for kind, blocks, *counts in rows}
 
-    Args:
-        kind: Of the lesion.
-        blocks: Of the lesion, as text.
-        counts: `correct`, `total`, `loss_sum`, `nonfinite`.
-        class_correct: As `encode_counts` made it.
-        classes: How many classes there are.
-    """
-    correct, total, loss, nonfinite = counts
+
+def outcome_of(lesion: Lesion, counts: Counts, classes: int) -> Outcome:
+    """Counts as the outcome of a lesion, on data of so many classes."""
+    correct, total, loss, nonfinite, class_correct = counts
     return Outcome(
-        parse_lesion(kind, blocks),
+        lesion,
         correct,
         total,
         float("nan") if loss is None else loss,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,16 +12,17 @@ from ensembles.evaluation.outcome import Outcome
 from ensembles.lesions import Lesion, parse_lesion
 from ensembles.results.frames import lesion_frame
 from ensembles.results.store.context import Context
+from ensembles.results.store.rows import outcome_of
 
 if TYPE_CHECKING:
-    from ensembles.results.store.core import Store
+    from ensembles.results.store.reading import Reader
 
 __all__ = ["class_frame", "frame"]
 
 _NAMES = ["lesion", "count", "blocks", "trial", "seed"]
 
 
-def frame(store: Store, context: Context, lesions: Iterable[Lesion] | None) -> pd.DataFrame:
+def frame(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> pd.DataFrame:
     """The rows of a context as `lesion_frame` lays them out; `attrs["runs"]` tells of each run."""
     about, runs = context.about, store.provenance(context)
     table = lesion_frame(
@@ -41,25 +40,24 @@ def frame(store: Store, context: Context, lesions: Iterable[Lesion] | None) -> p
     return table
 
 
-def _outcomes(store: Store, context: Context, lesions: Iterable[Lesion] | None) -> list[Outcome]:
-    known = {(one.kind, one.text): outcome for one, outcome in store.lesions(context).items()}
-    wanted = _asked(store, context) if lesions is None else list(lesions)
-    pairs = ((one, known.get((one.kind, one.text))) for one in wanted)
-    return [replace(outcome, lesion=one) for one, outcome in pairs if outcome is not None]
+def _outcomes(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> list[Outcome]:
+    counts, classes = store.counts(context), int(context.about["num_classes"])
+    wanted = _asked(store, context) if lesions is None else lesions
+    found = ((one, counts.get((one.kind, one.text))) for one in wanted)
+    return [outcome_of(one, row, classes) for one, row in found if row is not None]
 
 
-def _asked(store: Store, context: Context) -> list[Lesion]:
+def _asked(store: Reader, context: Context) -> list[Lesion]:
     """Every lesion under every draw that it was asked for by, in a fixed order."""
     return sorted((parse_lesion(*drawn) for drawn in store.drawn(context)), key=_place)
 
 
 def _place(one: Lesion) -> tuple[object, ...]:
     draw = (-1, -1) if one.trial is None or one.seed is None else (one.seed, one.trial)
-    numbers = tuple(map(int, re.findall("[0-9]+", one.text)))
-    return one.kind != "none", one.kind, one.count, draw, numbers
+    return one.kind != "none", one.kind, one.count, draw, one.blocks, one.swaps, one.roads
 
 
-def class_frame(store: Store, context: Context, lesions: Iterable[Lesion] | None) -> pd.DataFrame:
+def class_frame(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> pd.DataFrame:
     """One row for each lesion and class."""
     outcomes = [o for o in _outcomes(store, context, lesions) if o.class_correct is not None]
     classes = int(context.about["num_classes"])
