@@ -14,7 +14,8 @@ from ensembles.cli import main
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import CheckpointError, LesionError, PathError
 from ensembles.lesions import Choice, Lesion, intact, single_deletions
-from ensembles.models.ensemble import Average, AverageOf
+from ensembles.models import Average
+from ensembles.models.ensemble import AverageOf
 from ensembles.unravelling.linearized import Linearizer
 from tests.networks import build
 
