@@ -101,7 +101,7 @@ def test_a_network_that_fails_is_left_open(tmp_path: Path, monkeypatch: pytest.M
 def test_what_a_setting_asks_for() -> None:
     assert study.study_for(Setting()) == study.Study(20, None, "digits")
     asked = study.study_for(Setting(dataset="cifar10", model="resnet56", scale=QUICK))
-    assert asked == study.Study(56, 3, "short")
+    assert asked == study.Study(56, 3, "short", 256)
     assert study.study_for(Setting(model="resnet999", scale=FULL)).depth == 20
     assert len(study.BLOCKS) == 11
 

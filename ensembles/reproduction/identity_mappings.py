@@ -80,12 +80,14 @@ def study_for(setting: Setting) -> Study:
     """The study that a setting asks for.
 
     The depth is that of the setting's model where it is ``resnet20`` and the like, else 20; a quick
-    look trains for three epochs.
+    look trains for three epochs on 256 images.
     """
     named = re.fullmatch(r"resnet(\d+)", setting.model)
     depth = int(named[1]) if named and int(named[1]) in DEPTHS else 20
     recipe = "digits" if setting.dataset == "digits" else "short"
-    return Study(depth, 3 if setting.scale.quick else None, recipe)
+    if setting.scale.quick:
+        return Study(depth, 3, recipe, 256)
+    return Study(depth, None, recipe)
 
 
 def network_name(block: str, depth: int) -> str:
@@ -215,10 +217,10 @@ def _lowest(best: str, blocks: Sequence[str], frames: Frames) -> Finding:
         raise NotMeasured(f"not trained: {', '.join(missing)}")
     errors = table.loc[list(blocks), "error"]
     listed = ", ".join(f"{block} {100 * error:.2f} %" for block, error in errors.items())
-    ours = table.loc[best]
+    low, high = (table[end].astype(float)[best] for end in ("low", "high"))
     return Finding(
         listed,
-        f"{best} {spread(float(ours['low']), float(ours['high']))}",
+        f"{best} {spread(low, high)}",
         bool(errors[best] < errors.drop(best).min()),
     )
 
