@@ -212,14 +212,14 @@ EXPERIMENT = Experiment(
             _shallow("gradient_mean"),
         ),
         Claim(
-            "The same by the RMS norm over all paths, exact but for random signs",
+            "The effective paths are shallow by the RMS norm over all paths, exact but for signs",
             _SHALLOW,
             f"{_EFFECTIVE} by the mean of drawn paths",
             ("paths", "effective"),
             _shallow("gradient_rms"),
         ),
         Claim(
-            "The same by the sum of all paths of a length, exact",
+            "The effective paths are shallow by the sum of all paths of a length, exact",
             _SHALLOW,
             f"{_EFFECTIVE} by the mean of drawn paths",
             ("paths", "effective"),

@@ -80,13 +80,16 @@ def cost_of_one(frame: pd.DataFrame) -> Finding:
     Holds where the upper end of the interval over blocks lies below a tenth of the way.
     """
     intact, chance = intact_error(frame), chance_of(frame)
-    middle, low, high = median_interval(singles(frame)["error"])
-    way = (high - intact) / (chance - intact)
+    errors = singles(frame)["error"].dropna()
+    middle, low, high = median_interval(errors)
+    bound = intact + LITTLE * (chance - intact)
+    dear = int((errors >= bound).sum())
     text = (
         f"median error {100 * middle:.2f} %, intact {100 * intact:.2f} % "
-        f"({points(middle - intact)} points)"
+        f"({points(middle - intact)} points); {dear} of {len(errors)} blocks cost a tenth of the way "
+        "or more"
     )
-    return Finding(text, spread(low, high), way < LITTLE)
+    return Finding(text, spread(low, high), high < bound)
 
 
 def dearer(frame: pd.DataFrame) -> Finding:

@@ -198,14 +198,14 @@ DELETIONS = Experiment(
             lambda frames: correlation(frames["delete"], "delete"),
         ),
         Claim(
-            "It grows smoothly",
+            "The error grows smoothly with the number of deleted blocks",
             _SMOOTH,
             _rise("delete"),
             ("delete",),
             lambda frames: smoothness(frames["delete"], "delete"),
         ),
         Claim(
-            "So many deleted blocks bring the median error half of the way to chance",
+            "Number of deleted blocks that bring the median error half of the way to chance",
             "the bootstrap interval of our number holds the published one",
             str(_published_half_way()),
             ("delete",),
@@ -233,7 +233,7 @@ REORDERINGS = Experiment(
             lambda frames: correlation(frames["reorder"], "reorder", "kendall_tau"),
         ),
         Claim(
-            "It grows smoothly",
+            "The error grows smoothly as the order is lost",
             _SMOOTH + " (bins of Kendall tau of width 0.025)",
             _rise("reorder", "tau"),
             ("reorder",),
