@@ -21,6 +21,7 @@ ELSEWHERE = re.compile(r"imagenet\b(?!/)|--device cuda|\bfetch\b|cifar100?\b|pat
 SHORT = {
     "lesion": ["--limit", "8"],
     "paths": ["--limit", "4", "--signs", "2", "--samples", "8"],
+    "reproduce": ["--figure", "3", "--limit", "4"],
     "train": ["--limit", "128", "--epochs", "1"],
 }
 

@@ -86,8 +86,8 @@ def cost_of_one(frame: pd.DataFrame) -> Finding:
     dear = int((errors >= bound).sum())
     text = (
         f"median error {100 * middle:.2f} %, intact {100 * intact:.2f} % "
-        f"({points(middle - intact)} points); {dear} of {len(errors)} blocks cost a tenth of the way "
-        "or more"
+        f"({points(middle - intact)} points); {dear} of {len(errors)} blocks cost a tenth of the "
+        "way or more"
     )
     return Finding(text, spread(low, high), high < bound)
 

@@ -141,7 +141,7 @@ def _claims() -> tuple[Claim, ...]:
     intact = intact_error(theirs["residual"])
     return (
         Claim(
-            "Deleting any one block of a residual network hardly changes its error",
+            "Deleting one block of a residual network, the median one, hardly changes its error",
             "the median error after one deletion, to the upper end of its interval over blocks, is "
             "less than a tenth of the way from intact to chance",
             cost_of_one(theirs["residual"]).ours,
