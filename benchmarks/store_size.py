@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from machine import describe, parser, seconds
+from store_faults import subject
 
 import ensembles
 from ensembles.evaluation import Outcome, evaluate
@@ -122,8 +123,6 @@ def resident() -> float:
 
 
 def long(lesions: int, folder: Path) -> None:
-    from store_faults import subject
-
     net, data, _ = subject(blocks=20, width=4)
     sweep = [intact(), *random_deletions(20, range(2, 12), lesions // 10)]
     seen: list[tuple[int, float]] = []
