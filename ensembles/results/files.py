@@ -145,12 +145,15 @@ def frame_to_json(frame: pd.DataFrame) -> str:
 
     One row a line; null where a number is missing.
     """
-    columns = {name: _tree(values) for name, values in _plain_columns(frame).items()}
+    dtypes = describe(frame)
+    columns = {
+        name: _tree(values) if dtypes[name] == "number" else values
+        for name, values in _plain_columns(frame).items()
+    }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
     attrs = json.dumps(_tree(frame.attrs), allow_nan=False)
-    dtypes = json.dumps(describe(frame))
-    return f'{{"attrs": {attrs},\n"dtypes": {dtypes},\n"rows": [\n{lines}\n]}}\n'
+    return f'{{"attrs": {attrs},\n"dtypes": {json.dumps(dtypes)},\n"rows": [\n{lines}\n]}}\n'
 
 
 def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Value]]:
