@@ -222,8 +222,12 @@ def test_a_plain_network_has_one_path(call: Call) -> None:
 class Rounded(nn.Module):
     """A residual block whose branch has no derivative."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
     def forward(self, x: Tensor) -> Tensor:
-        return x + (x > 0).to(x.dtype)
+        return x + (self.conv(x) > 0).to(x.dtype)
 
 
 def test_a_block_that_is_not_differentiable_is_named(
@@ -231,7 +235,7 @@ def test_a_block_that_is_not_differentiable_is_named(
 ) -> None:
     _, card = checkpoints.load("resnet110")
     net = nn.Sequential(Rounded(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
-    monkeypatch.setattr(checkpoints, "load", lambda *_: (net.eval(), card))
+    monkeypatch.setattr("ensembles.checkpoints.subject.load", lambda *_: (net.eval(), card))
     code, out, err = call("--images", 1, "--force")
     assert (code, out) == (1, "") and err.count("\n") == 1
     assert "block 1" in err and "is not differentiable" in err
