@@ -3,11 +3,12 @@
     python benchmarks/store_faults.py                            # 500 kills, 200 starts
     python benchmarks/store_faults.py --kills 20 --starts 3
 
-A small network, some 30 lesions, units of at most four. *Kills*: a process that sweeps into a store is
-killed (SIGKILL) at a random moment, also while it makes the store, and started again until it gets
-to the end; every lesion that it had said to be stored must be there afterwards, and the finished
-table must equal that of a sweep that nobody disturbed. *Starts*: two processes, then eight, are
-started at once on a store that is not there yet; together they must measure every lesion once.
+A small network, some 30 lesions, units of at most four. *Kills*: a process that sweeps into a store
+is killed (SIGKILL) at a random moment, also while it makes the store, and started again until it
+gets to the end; every lesion that it had said to be stored must be there afterwards, and the
+finished table must equal that of a sweep that nobody disturbed. *Starts*: two processes, then
+eight, are started at once on a store that is not there yet; together they must measure every lesion
+once.
 """
 
 from __future__ import annotations

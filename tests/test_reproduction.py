@@ -9,7 +9,7 @@ import pytest
 from ensembles.errors import UsageError
 from ensembles.reproduction import imagenet, path_lengths, replay, single_deletion, sweeps, training
 from ensembles.reproduction.beside import singles_beside, sizes_beside
-from ensembles.reproduction.experiment import COLUMNS, Frames, NotMeasured, claim_rows
+from ensembles.reproduction.experiment import COLUMNS, Frames, claim_rows
 from ensembles.reproduction.intervals import (
     difference_of_shares,
     median_interval,
@@ -28,6 +28,7 @@ from ensembles.reproduction.shapes import (
 )
 from ensembles.reproduction.spectra import decay, effective_intervals, pooled, stacked
 from ensembles.reproduction.training import add_depths
+from ensembles.reproduction.unmeasured import NotMeasured
 
 
 def lesions(errors, *, kind="delete", intact=0.05, counts=None, taus=None, total=1000, **attrs):

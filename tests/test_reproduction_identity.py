@@ -9,9 +9,10 @@ import pytest
 
 from ensembles.reproduction import identity_mappings as study
 from ensembles.reproduction.bench import Bench, Setting
-from ensembles.reproduction.experiment import Frames, NotMeasured, claim_rows
+from ensembles.reproduction.experiment import Frames, claim_rows
 from ensembles.reproduction.running import EXPERIMENTS, choose
 from ensembles.reproduction.scale import FULL, QUICK
+from ensembles.reproduction.unmeasured import NotMeasured
 from ensembles.results.store import Store
 
 pytest.importorskip("lightning")

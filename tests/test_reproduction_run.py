@@ -11,10 +11,10 @@ from ensembles.cards import Card
 from ensembles.checkpoints import save_checkpoint
 from ensembles.cli import main
 from ensembles.reproduction.bench import Setting
-from ensembles.reproduction.experiment import NotMeasured
 from ensembles.reproduction.networks import find_network
 from ensembles.reproduction.running import choose, reproduce
 from ensembles.reproduction.scale import Scale
+from ensembles.reproduction.unmeasured import NotMeasured
 from ensembles.results import read_frame
 
 TINY = Scale(

@@ -10,9 +10,10 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.adapters import Adapter
 from ensembles.decomposition.blocks import Block, Decomposition
-from ensembles.decomposition.chain import Graph, Segment, common_scope
+from ensembles.decomposition.chain import Segment, cut
 from ensembles.decomposition.copying import private_copy
 from ensembles.decomposition.extraction import concatenation, contribution, part
+from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.grouping import Span, automatic, by_name
 from ensembles.decomposition.joining import Roads
 from ensembles.decomposition.members import assemble_members, members_of
@@ -75,7 +76,7 @@ def decompose(
         traced, sizes = trace(twin, example)
         simplify(traced)
         graph = Graph(traced, sizes)
-        segments = graph.segments()
+        segments = cut(graph)
         names = [name for name, _ in model.named_modules() if name]
         members = members_of(graph, segments) if blocks is None else ()
         if members and (kinds is None or "member" in kinds):

@@ -1,43 +1,18 @@
-"""The dominator chain: the tensors that every path of a network passes through.
-
-The immediate dominators of the output, followed back to the input, cut the graph into
-single-entry, single-exit segments (Lengauer and Tarjan 1979; networkx computes them).
-"""
+"""The dominator chain of a network, cut into single-entry, single-exit segments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
-import networkx as nx
-import torch
-from torch import Tensor, fx, nn
+from torch import fx
 
 from ensembles.decomposition.gating import Gating, find_gating
-from ensembles.decomposition.rewriting import (
-    average,
-    concat_parts,
-    is_add,
-    is_concat,
-    operation,
-)
+from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.rewriting import average, concat_parts, is_add, is_concat
 from ensembles.decomposition.roads import Meeting, Road, meeting
-from ensembles.decomposition.sizes import Sizes
-from ensembles.decomposition.tracing import scope_of
-from ensembles.errors import DecompositionError
 
-__all__ = ["Graph", "Segment", "common_scope"]
-
-_NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
-_POINTWISE = (
-    "relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "leaky_relu", "sigmoid",
-    "tanh", "hardswish", "hardtanh", "hardsigmoid", "softplus", "logsigmoid", "prelu", "clamp",
-)  # fmt: skip
-_ARITHMETIC = (
-    "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "where", "masked_fill",
-    "cat", "stack", "average", "maximum", "minimum",
-)  # fmt: skip
+__all__ = ["Segment", "cut"]
 
 
 @dataclass(frozen=True)
@@ -67,205 +42,71 @@ class Segment:
     gating: Gating | None = None
 
 
-class Graph:
-    """A functional graph with the questions that the decomposition asks of it."""
+def cut(graph: Graph) -> list[Segment]:
+    """Cut a graph's chain into segments and classify them, from the input to the logits."""
+    pairs = zip(graph.chain, graph.chain[1:], strict=False)
+    return [_classify(graph, entry, exit_) for entry, exit_ in pairs]
 
-    def __init__(self, traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
-        self.traced = traced
-        self.sizes = sizes
-        nodes = list(traced.graph.nodes)
-        self.order = {node: i for i, node in enumerate(nodes)}
-        self.input = next(node for node in nodes if node.op == "placeholder")
-        ends = [node for node in nodes if node.op == "output"]
-        self.output = ends[0].args[0]
-        self._weights: dict[fx.Node, list[Tensor]] = {}
-        if not isinstance(self.output, fx.Node):
-            raise DecompositionError("the model returns a constant; expected logits")
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next((weight.device for weight in self.traced.parameters()), torch.device("cpu"))
-
-    @cached_property
-    def active(self) -> set[fx.Node]:
-        """The nodes whose value depends on the images."""
-        found = {self.input}
-        for node in self.order:
-            if node.op == "output" or node.meta.get("anchored"):
-                continue
-            if any(source in found for source in node.all_input_nodes):
-                found.add(node)
+def _classify(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment:
+    inside = graph.cone(exit_, entry)
+    joins = is_add(exit_) or is_concat(exit_) or exit_.target is average
+    if len(inside) == 1 and not joins:
+        return Segment(entry, exit_, graph.kind(exit_))
+    found = _joined(graph, entry, exit_) if joins else None
+    if found is not None:
         return found
+    has_weights = any(graph.is_weight_layer(node) for node in inside)
+    return Segment(entry, exit_, "composite" if has_weights else "other")
 
-    def inputs(self, node: fx.Node) -> list[fx.Node]:
-        """The nodes that bring activations into a node, each once."""
-        return [source for source in node.all_input_nodes if source in self.active]
 
-    def weights(self, node: fx.Node) -> list[Tensor]:
-        """The parameters that a node uses, as they are or computed with."""
-        if node not in self._weights:
-            self._weights[node] = list(self._used(node))
-        return self._weights[node]
-
-    def _used(self, node: fx.Node) -> Iterator[Tensor]:
-        if node.op == "call_module":
-            yield from self.traced.get_submodule(str(node.target)).parameters()
-        elif node.op == "get_attr":
-            value = _attribute(self.traced, str(node.target))
-            if isinstance(value, nn.Parameter):
-                yield value
-        for source in node.all_input_nodes:
-            if source not in self.active:
-                yield from self.weights(source)
-
-    def is_weight_layer(self, node: fx.Node) -> bool:
-        """Whether a node is a convolution, a linear layer or attention: a weight with a matrix."""
-        if self._operation(node) in _ARITHMETIC:
-            return False
-        return any(sum(size > 1 for size in weight.shape) >= 2 for weight in self.weights(node))
-
-    def kind(self, node: fx.Node) -> str:
-        """What a single operation is: "weight", "norm", "activation" or "other"."""
-        if self.is_weight_layer(node):
-            return "weight"
-        name = self._operation(node)
-        if any(part in name for part in _NORMS):
-            return "norm"
-        return "activation" if name in _POINTWISE else "other"
-
-    def _operation(self, node: fx.Node) -> str:
-        if node.op == "call_module":
-            module = self.traced.get_submodule(str(node.target))
-            name = type(module).__name__.lower()
-            if "norm" in name:
-                return "batch_norm"
-            return {"leakyrelu": "leaky_relu"}.get(name, name)
-        return operation(node)
-
-    @cached_property
-    def chain(self) -> list[fx.Node]:
-        """The tensors that every path passes through, from the input to the logits."""
-        graph: nx.DiGraph = nx.DiGraph()
-        graph.add_node(self.input)
-        for node in self.order:
-            if node in self.active:
-                graph.add_edges_from((source, node) for source in self.inputs(node))
-        if self.output not in graph:
-            raise DecompositionError("the logits do not depend on the images")
-        dominators = nx.immediate_dominators(graph, self.input)
-        found = [self.output]
-        while found[-1] is not self.input:
-            found.append(dominators[found[-1]])
-        return [node for node in reversed(found) if self.sizes[node.name].batch is not None]
-
-    def cone(self, end: fx.Node, entry: fx.Node) -> set[fx.Node]:
-        """The activations between an entry and an end: the end, not the entry."""
-        found: set[fx.Node] = set()
-        open_nodes = [end]
-        while open_nodes:
-            node = open_nodes.pop()
-            if node is entry or node in found:
-                continue
-            found.add(node)
-            open_nodes.extend(self.inputs(node))
-        return found
-
-    def depth(self, ends: Sequence[fx.Node], entry: fx.Node) -> int:
-        """Weight layers on the longest road between two activations."""
-        depth = {entry: 0}
-        inside = set[fx.Node]().union(*(self.cone(end, entry) for end in ends))
-        for node in sorted(inside, key=self.order.__getitem__):
-            below = max((depth.get(source, 0) for source in self.inputs(node)), default=0)
-            depth[node] = below + self.is_weight_layer(node)
-        return max(depth[end] for end in ends)
-
-    def segments(self) -> list[Segment]:
-        """The chain, cut and classified, from the input to the logits."""
-        pairs = zip(self.chain, self.chain[1:], strict=False)
-        return [self._classify(entry, exit_) for entry, exit_ in pairs]
-
-    def _classify(self, entry: fx.Node, exit_: fx.Node) -> Segment:
-        inside = self.cone(exit_, entry)
-        joins = is_add(exit_) or is_concat(exit_) or exit_.target is average
-        if len(inside) == 1 and not joins:
-            return Segment(entry, exit_, self.kind(exit_))
-        found = self._joined(entry, exit_) if joins else None
-        if found is not None:
-            return found
-        has_weights = any(self.is_weight_layer(node) for node in inside)
-        return Segment(entry, exit_, "composite" if has_weights else "other")
-
-    def _joined(self, entry: fx.Node, exit_: fx.Node) -> Segment | None:
-        if exit_.target is average:
-            return self._averaged(entry, exit_)
-        gating = find_gating(self, entry, exit_)
-        if gating is not None:
-            ends = (gating.carried,), (gating.branch,)
-            return Segment(entry, exit_, "gated", *ends, gating=gating)
-        found = meeting(self, entry, exit_)
-        if len(found.roads) < 2 or not any(road.weighted for road in found.roads):
-            return None
-        return self._around(entry, exit_, found) or self._beside(entry, exit_, found)
-
-    def _around(self, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
-        """A segment whose cheapest road is a shortcut."""
-        first, second = found.roads[:2]
-        in_part = second.whole and not first.whole
-        shorter = first.layers < second.layers or not first.layers or in_part
-        if found.added and shorter and first.cost < second.cost:
-            kind = "two-stream" if in_part else "residual"
-            rest = tuple(end for road in found.roads[1:] for end in road.ends)
-            roads = _in_place(found.roads[1:])
-            return Segment(entry, exit_, kind, first.ends, rest, found.aligned, roads)
-        if is_concat(exit_):
-            parts, dim = concat_parts(exit_)
-            if dim == 1 and parts[0] is entry and entry not in parts[1:]:
-                return Segment(entry, exit_, "dense", (entry,), tuple(parts[1:]))
+def _joined(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment | None:
+    if exit_.target is average:
+        return _averaged(graph, entry, exit_)
+    gating = find_gating(graph, entry, exit_)
+    if gating is not None:
+        ends = (gating.carried,), (gating.branch,)
+        return Segment(entry, exit_, "gated", *ends, gating=gating)
+    found = meeting(graph, entry, exit_)
+    if len(found.roads) < 2 or not any(road.weighted for road in found.roads):
         return None
+    return _around(entry, exit_, found) or _beside(entry, exit_, found)
 
-    def _beside(self, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
-        """A segment of roads with weights, none of which is a shortcut."""
-        if not any(road.layers for road in found.roads):
-            return None
-        ends = tuple(end for road in found.roads for end in road.ends)
-        return Segment(entry, exit_, "parallel", branches=ends, roads=_in_place(found.roads))
 
-    def _averaged(self, entry: fx.Node, exit_: fx.Node) -> Segment | None:
-        roads = tuple(self.inputs(exit_))
-        weighted = any(self.weights(node) for node in self.cone(exit_, entry))
-        if not weighted or len(roads) < 2 or len(roads) < len(exit_.args):
-            return None
-        each = tuple((road,) for road in roads)
-        return Segment(entry, exit_, "fractal", branches=roads, roads=each)
+def _around(entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
+    """A segment whose cheapest road is a shortcut."""
+    first, second = found.roads[:2]
+    in_part = second.whole and not first.whole
+    shorter = first.layers < second.layers or not first.layers or in_part
+    if found.added and shorter and first.cost < second.cost:
+        kind = "two-stream" if in_part else "residual"
+        rest = tuple(end for road in found.roads[1:] for end in road.ends)
+        roads = _in_place(found.roads[1:])
+        return Segment(entry, exit_, kind, first.ends, rest, found.aligned, roads)
+    if is_concat(exit_):
+        parts, dim = concat_parts(exit_)
+        if dim == 1 and parts[0] is entry and entry not in parts[1:]:
+            return Segment(entry, exit_, "dense", (entry,), tuple(parts[1:]))
+    return None
 
-    def scope(self, nodes: Iterable[fx.Node]) -> str:
-        """The innermost module in which all these nodes lie ("" for the root)."""
-        return common_scope(scope_of(node) for node in nodes)
+
+def _beside(entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
+    """A segment of roads with weights, none of which is a shortcut."""
+    if not any(road.layers for road in found.roads):
+        return None
+    ends = tuple(end for road in found.roads for end in road.ends)
+    return Segment(entry, exit_, "parallel", branches=ends, roads=_in_place(found.roads))
+
+
+def _averaged(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment | None:
+    roads = tuple(graph.inputs(exit_))
+    weighted = any(graph.weights(node) for node in graph.cone(exit_, entry))
+    if not weighted or len(roads) < 2 or len(roads) < len(exit_.args):
+        return None
+    each = tuple((road,) for road in roads)
+    return Segment(entry, exit_, "fractal", branches=roads, roads=each)
 
 
 def _in_place(roads: Iterable[Road]) -> tuple[tuple[fx.Node, ...], ...]:
     """The ends of roads, from left to right."""
     return tuple(road.ends for road in sorted(roads, key=lambda road: road.place))
-
-
-def common_scope(scopes: Iterable[str]) -> str:
-    """The longest common prefix of dotted names.
-
-    >>> common_scope(["layer1.0.conv1", "layer1.0.bn1"])
-    'layer1.0'
-    """
-    split = [scope.split(".") if scope else [] for scope in scopes]
-    common: list[str] = []
-    for level in zip(*split, strict=False):
-        if any(part != level[0] for part in level):
-            break
-        common.append(level[0])
-    return ".".join(common)
-
-
-def _attribute(root: nn.Module, path: str) -> object:
-    value: object = root
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import fx
 
-from ensembles.decomposition.chain import Graph
+from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.rewriting import concat_parts, is_add, is_concat
 from ensembles.decomposition.roads import is_linear
 from ensembles.decomposition.sizes import blank, made_beside, size_affine

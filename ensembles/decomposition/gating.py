@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import fx
 
+from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.rewriting import is_add, operation
-
-if TYPE_CHECKING:
-    from ensembles.decomposition.chain import Graph
 
 __all__ = ["Gating", "find_gating"]
 

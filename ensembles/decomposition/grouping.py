@@ -11,7 +11,8 @@ from itertools import pairwise
 from torch import fx
 
 from ensembles.decomposition.blocks import BlockKind
-from ensembles.decomposition.chain import Graph, Segment, common_scope
+from ensembles.decomposition.chain import Segment
+from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.tracing import call_of, scope_of
 from ensembles.errors import DecompositionError, UsageError, nearest
 

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from ensembles.decomposition.blocks import Block, Decomposition
-from ensembles.decomposition.chain import Graph, Segment, common_scope
+from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.extraction import Cut
+from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.tracing import scope_of
 
 __all__ = ["assemble_members", "members_of"]

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import fx, nn
 
+from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.rewriting import concat_parts, is_add, is_concat, operation
-
-if TYPE_CHECKING:
-    from ensembles.decomposition.chain import Graph
 
 __all__ = ["Meeting", "Road", "is_linear", "meeting"]
 

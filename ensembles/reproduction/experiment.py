@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ensembles.reproduction.unmeasured import NotMeasured
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -22,7 +24,6 @@ __all__ = [
     "Experiment",
     "Finding",
     "Frames",
-    "NotMeasured",
     "Picture",
     "claim_rows",
 ]
@@ -33,20 +34,6 @@ COLUMNS = (
     "network", "dataset",
 )  # fmt: skip
 _PUBLISHED_DATA = "cifar10"
-
-
-class NotMeasured(Exception):  # noqa: N818 - no error: a claim that stays open
-    """Something cannot be measured here.
-
-    Args:
-        why: In a few words.
-        command: What would make it measurable.
-    """
-
-    def __init__(self, why: str, command: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-        self.command = command
 
 
 class Frames(dict[str, pd.DataFrame]):

@@ -32,11 +32,11 @@ from ensembles.reproduction.experiment import (
     Experiment,
     Finding,
     Frames,
-    NotMeasured,
     Picture,
 )
 from ensembles.reproduction.shapes import intact_error, singles, spread
 from ensembles.reproduction.spectra import effective_intervals, pooled
+from ensembles.reproduction.unmeasured import NotMeasured
 from ensembles.results.path_frames import relative
 from ensembles.statistics import wilson_interval
 from ensembles.training import train

@@ -13,11 +13,11 @@ from ensembles.reproduction.experiment import (
     Experiment,
     Finding,
     Frames,
-    NotMeasured,
     Picture,
 )
 from ensembles.reproduction.published import facts
 from ensembles.reproduction.shapes import cost_of_one, dearer, points
+from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["EXPERIMENT"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ensembles.cards import Card, card_name
 from ensembles.checkpoints import list_checkpoints
 from ensembles.data import known_datasets
-from ensembles.reproduction.experiment import NotMeasured
+from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["find_network", "training_command"]
 

@@ -19,11 +19,11 @@ from ensembles.reproduction.experiment import (
     Experiment,
     Finding,
     Frames,
-    NotMeasured,
     Picture,
 )
 from ensembles.reproduction.published import facts
 from ensembles.reproduction.spectra import decay, effective_intervals, pooled
+from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["EXPERIMENT", "add_effective"]
 

@@ -20,12 +20,12 @@ from ensembles.reproduction.experiment import (
     Experiment,
     Finding,
     Frames,
-    NotMeasured,
     Picture,
 )
 from ensembles.reproduction.intervals import spearman
 from ensembles.reproduction.published import facts
 from ensembles.reproduction.summaries import by_count, by_tau
+from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["EXPERIMENT", "read_published", "sampled"]
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu
 
-from ensembles.reproduction.experiment import Finding, NotMeasured
+from ensembles.reproduction.experiment import Finding
 from ensembles.reproduction.intervals import median_interval, spearman
 from ensembles.reproduction.summaries import by_count, by_tau, largest_step
+from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = [
     "FILLED",

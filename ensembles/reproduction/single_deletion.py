@@ -15,7 +15,6 @@ from ensembles.reproduction.experiment import (
     Experiment,
     Finding,
     Frames,
-    NotMeasured,
     Picture,
 )
 from ensembles.reproduction.published import RESIDUAL, VGG, facts, published_singles
@@ -28,6 +27,7 @@ from ensembles.reproduction.shapes import (
     singles,
     spread,
 )
+from ensembles.reproduction.unmeasured import NotMeasured
 from ensembles.statistics import curve_correlations, error_intervals, wilson_interval
 
 __all__ = ["EXPERIMENT"]

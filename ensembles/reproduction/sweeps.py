@@ -17,7 +17,6 @@ from ensembles.reproduction.experiment import (
     Experiment,
     Finding,
     Frames,
-    NotMeasured,
     Picture,
 )
 from ensembles.reproduction.intervals import Array, interval_of, median_interval
@@ -31,6 +30,7 @@ from ensembles.reproduction.shapes import (
     spread,
 )
 from ensembles.reproduction.summaries import by_count, by_tau, largest_step
+from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["DELETIONS", "DUPLICATIONS", "REORDERINGS", "half_way", "less_than_deleting"]
 

@@ -19,12 +19,12 @@ from ensembles.reproduction.experiment import (
     Experiment,
     Finding,
     Frames,
-    NotMeasured,
     Picture,
 )
 from ensembles.reproduction.intervals import difference_of_shares, median_interval
 from ensembles.reproduction.published import RESIDUAL, facts, published_depths
 from ensembles.reproduction.shapes import intact_error, points, singles, spread
+from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["DEPTH", "EFFECTIVE_ONLY", "STOCHASTIC_DEPTH", "add_depths"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.chain import Graph
+from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.rewriting import operation
 from ensembles.errors import PathError
 from ensembles.unravelling.places import Place

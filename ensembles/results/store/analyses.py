@@ -74,7 +74,7 @@ def _frame(connection: Connection, number: int, attrs: dict[str, Any]) -> pd.Dat
             for name in attrs.pop("columns")
         }
     )
-    frame.attrs = attrs
+    frame.attrs.update(attrs)
     return frame
 
 

@@ -117,9 +117,7 @@ def fill(
                 if claimed.mine:
                     done = total - (len(claimed.mine) + len(waiting) + len(taken)) * images
                     started = time.monotonic()
-                    outcomes, failed = measure(
-                        claimed.mine, lambda now, _, done=done: report(done + now, total)
-                    )
+                    outcomes, failed = measure(claimed.mine, _after(report, done, total))
                     pace.note(len(claimed.mine), time.monotonic() - started)
                     store.add(context, outcomes, run)
                     store.fail(context, failed, run)
@@ -129,6 +127,11 @@ def fill(
             with suppress(StoreError):
                 store.release()
     return filled
+
+
+def _after(report: Progress, done: int, total: int) -> Progress:
+    """Report a unit's progress as that of the whole, of which some is done before it."""
+    return lambda now, _: report(done + now, total)
 
 
 def _ordered(lesions: Iterable[Lesion], context: Context) -> list[Lesion]:

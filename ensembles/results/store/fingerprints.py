@@ -48,7 +48,7 @@ def _tensors(net: Decomposition) -> Iterator[tuple[str, Tensor]]:
 
 def _bytes(value: Tensor) -> memoryview:
     flat = value.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 def architecture_digest(net: Decomposition) -> str:

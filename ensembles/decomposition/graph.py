@@ -1,0 +1,171 @@
+"""The functional graph of a network, and the questions that the decomposition asks of it.
+
+The tensors that every path passes through are the immediate dominators of the output, followed back
+to the input (Lengauer and Tarjan 1979; networkx computes them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+import networkx as nx
+import torch
+from torch import Tensor, fx, nn
+
+from ensembles.decomposition.rewriting import operation
+from ensembles.decomposition.sizes import Sizes
+from ensembles.decomposition.tracing import scope_of
+from ensembles.errors import DecompositionError
+
+__all__ = ["Graph", "common_scope"]
+
+_NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
+_POINTWISE = (
+    "relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "leaky_relu", "sigmoid",
+    "tanh", "hardswish", "hardtanh", "hardsigmoid", "softplus", "logsigmoid", "prelu", "clamp",
+)  # fmt: skip
+_ARITHMETIC = (
+    "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "where", "masked_fill",
+    "cat", "stack", "average", "maximum", "minimum",
+)  # fmt: skip
+
+
+class Graph:
+    """A functional graph with the questions that the decomposition asks of it."""
+
+    def __init__(self, traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
+        self.traced = traced
+        self.sizes = sizes
+        nodes = list(traced.graph.nodes)
+        self.order = {node: i for i, node in enumerate(nodes)}
+        self.input = next(node for node in nodes if node.op == "placeholder")
+        ends = [node for node in nodes if node.op == "output"]
+        self.output = ends[0].args[0]
+        self._weights: dict[fx.Node, list[Tensor]] = {}
+        if not isinstance(self.output, fx.Node):
+            raise DecompositionError("the model returns a constant; expected logits")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((weight.device for weight in self.traced.parameters()), torch.device("cpu"))
+
+    @cached_property
+    def active(self) -> set[fx.Node]:
+        """The nodes whose value depends on the images."""
+        found = {self.input}
+        for node in self.order:
+            if node.op == "output" or node.meta.get("anchored"):
+                continue
+            if any(source in found for source in node.all_input_nodes):
+                found.add(node)
+        return found
+
+    def inputs(self, node: fx.Node) -> list[fx.Node]:
+        """The nodes that bring activations into a node, each once."""
+        return [source for source in node.all_input_nodes if source in self.active]
+
+    def weights(self, node: fx.Node) -> list[Tensor]:
+        """The parameters that a node uses, as they are or computed with."""
+        if node not in self._weights:
+            self._weights[node] = list(self._used(node))
+        return self._weights[node]
+
+    def _used(self, node: fx.Node) -> Iterator[Tensor]:
+        if node.op == "call_module":
+            yield from self.traced.get_submodule(str(node.target)).parameters()
+        elif node.op == "get_attr":
+            value = _attribute(self.traced, str(node.target))
+            if isinstance(value, nn.Parameter):
+                yield value
+        for source in node.all_input_nodes:
+            if source not in self.active:
+                yield from self.weights(source)
+
+    def is_weight_layer(self, node: fx.Node) -> bool:
+        """Whether a node is a convolution, a linear layer or attention: a weight with a matrix."""
+        if self._operation(node) in _ARITHMETIC:
+            return False
+        return any(sum(size > 1 for size in weight.shape) >= 2 for weight in self.weights(node))
+
+    def kind(self, node: fx.Node) -> str:
+        """What a single operation is: "weight", "norm", "activation" or "other"."""
+        if self.is_weight_layer(node):
+            return "weight"
+        name = self._operation(node)
+        if any(part in name for part in _NORMS):
+            return "norm"
+        return "activation" if name in _POINTWISE else "other"
+
+    def _operation(self, node: fx.Node) -> str:
+        if node.op == "call_module":
+            module = self.traced.get_submodule(str(node.target))
+            name = type(module).__name__.lower()
+            if "norm" in name:
+                return "batch_norm"
+            return {"leakyrelu": "leaky_relu"}.get(name, name)
+        return operation(node)
+
+    @cached_property
+    def chain(self) -> list[fx.Node]:
+        """The tensors that every path passes through, from the input to the logits."""
+        graph: nx.DiGraph = nx.DiGraph()
+        graph.add_node(self.input)
+        for node in self.order:
+            if node in self.active:
+                graph.add_edges_from((source, node) for source in self.inputs(node))
+        if self.output not in graph:
+            raise DecompositionError("the logits do not depend on the images")
+        dominators = nx.immediate_dominators(graph, self.input)
+        found = [self.output]
+        while found[-1] is not self.input:
+            found.append(dominators[found[-1]])
+        return [node for node in reversed(found) if self.sizes[node.name].batch is not None]
+
+    def cone(self, end: fx.Node, entry: fx.Node) -> set[fx.Node]:
+        """The activations between an entry and an end: the end, not the entry."""
+        found: set[fx.Node] = set()
+        open_nodes = [end]
+        while open_nodes:
+            node = open_nodes.pop()
+            if node is entry or node in found:
+                continue
+            found.add(node)
+            open_nodes.extend(self.inputs(node))
+        return found
+
+    def depth(self, ends: Sequence[fx.Node], entry: fx.Node) -> int:
+        """Weight layers on the longest road between two activations."""
+        depth = {entry: 0}
+        inside = set[fx.Node]().union(*(self.cone(end, entry) for end in ends))
+        for node in sorted(inside, key=self.order.__getitem__):
+            below = max((depth.get(source, 0) for source in self.inputs(node)), default=0)
+            depth[node] = below + self.is_weight_layer(node)
+        return max(depth[end] for end in ends)
+
+    def scope(self, nodes: Iterable[fx.Node]) -> str:
+        """The innermost module in which all these nodes lie ("" for the root)."""
+        return common_scope(scope_of(node) for node in nodes)
+
+
+def common_scope(scopes: Iterable[str]) -> str:
+    """The longest common prefix of dotted names.
+
+    >>> common_scope(["layer1.0.conv1", "layer1.0.bn1"])
+    'layer1.0'
+    """
+    split = [scope.split(".") if scope else [] for scope in scopes]
+    common: list[str] = []
+    for level in zip(*split, strict=False):
+        if any(part != level[0] for part in level):
+            break
+        common.append(level[0])
+    return ".".join(common)
+
+
+def _attribute(root: nn.Module, path: str) -> object:
+    value: object = root
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
