@@ -24,7 +24,7 @@ __all__ = ["train"]
     default="short",
     show_default=True,
     metavar="NAME|FILE",
-    help="paper, short, digits, or a TOML file with every hyper-parameter.",
+    help="paper, short, progressive, digits, or a TOML file with every hyper-parameter.",
 )
 @click.option("--epochs", type=int, metavar="N", help="[default: the recipe's]")
 @click.option(
@@ -41,6 +41,11 @@ __all__ = ["train"]
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch in --out.")
 @click.option("--init", is_flag=True, help="Keep the initial weights beside the trained ones.")
 @click.option("--limit", type=int, metavar="N", help="At most N training images.")
+@click.option(
+    "--checkpoint",
+    metavar="NAME|FILE",
+    help="Trained weights to start from.  [default: drawn at random]",
+)
 @click.option(
     "--normalize",
     metavar="NAME|MEAN/STD",
@@ -74,6 +79,7 @@ def train(
     resume: bool,
     init: bool,
     limit: int | None,
+    checkpoint: str | None,
     normalize: str | None,
     device: str,
     devices: int,
@@ -83,7 +89,8 @@ def train(
 
     Interrupted at any moment, the same command with --resume goes on from the last whole epoch.
     """
-    from ensembles.training import train as run  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
+    from ensembles.training import train as run  # noqa: PLC0415
 
     def report(line: str) -> None:
         click.echo(line, err=True)
@@ -101,6 +108,7 @@ def train(
             resume=resume,
             init=init,
             limit=limit,
+            start=None if checkpoint is None else load(model_name, checkpoint),
             normalize=normalize,
             device=device,
             devices=devices,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ensembles.data import Normalization
 from ensembles.training.recipes import Recipe
 
-__all__ = ["padding_colour", "shift_and_flip"]
+__all__ = ["padding_colour", "shift_and_flip", "shrink", "shrunk_side"]
 
 
 def padding_colour(recipe: Recipe, normalization: Normalization, channels: int) -> Tensor:
@@ -55,3 +56,25 @@ def shift_and_flip(
     index = (torch.arange(count).view(-1, 1, 1), rows.unsqueeze(2), columns.unsqueeze(1))
     image, row, column = (part.to(images.device) for part in index)
     return padded[image, :, row, column].permute(0, 3, 1, 2)
+
+
+def shrunk_side(side: int, factor: float) -> int:
+    """The side of a shrunk image in pixels: a multiple of four, at least four.
+
+    >>> [shrunk_side(32, factor) for factor in (0.5, 0.7, 1.0)]
+    [16, 24, 32]
+    """
+    return side if factor == 1 else max(4, round(side * factor / 4) * 4)
+
+
+def shrink(images: Tensor, factor: float) -> Tensor:
+    """Make images smaller, with the pixels that are left out averaged in.
+
+    Args:
+        images: float, (N, C, H, W).
+        factor: On each side; 1 leaves them as they are.
+    """
+    if factor == 1:
+        return images
+    height, width = (shrunk_side(side, factor) for side in images.shape[-2:])
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)

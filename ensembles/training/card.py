@@ -47,6 +47,8 @@ def card_of(plan: Plan, measured: Measured | None, precision: str) -> Card:
                 "seed": plan.seed,
                 "stochastic_depth": plan.stochastic_depth,
                 "paths_only": plan.paths_only,
+                "started_from": None if plan.start is None else plan.start[1].name,
+                "started_from_sha256": None if plan.start is None else plan.start[1].sha256,
                 "precision": precision,
                 "torch": str(torch.__version__),
             }
@@ -58,11 +60,11 @@ def card_of(plan: Plan, measured: Measured | None, precision: str) -> Card:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """What TOML can say: no ``None``, and lists for tuples."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in values.items()
-        if value is not None
-    }
+    return {key: _listed(value) for key, value in values.items() if value is not None}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def history_text(history: Sequence[Mapping[str, float]]) -> str:

@@ -19,7 +19,7 @@ from ensembles.errors import EvaluationError
 from ensembles.evaluation import count_correct
 from ensembles.files import atomic, refusals
 from ensembles.models.parts import residual_blocks
-from ensembles.training.augmentation import padding_colour, shift_and_flip
+from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
 from ensembles.training.dropping import BlockDropping, drop_branches, fold_survival
 from ensembles.training.loader import EpochBatches
 from ensembles.training.randomness import generator, stream_seed
@@ -150,6 +150,7 @@ class TrainingModule(LightningModule):
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.seen = 0
         self.started = time.monotonic()
+        self.resolution = self.recipe.resolution(epoch, self.epochs)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of one batch.
@@ -170,14 +171,15 @@ class TrainingModule(LightningModule):
         return loss
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """Augment and normalise: uint8 to float32, channels last."""
+        """Augment, normalise and shrink: uint8 to float32, channels last."""
         recipe = self.recipe
         images = shift_and_flip(
             images, recipe.crop_padding, recipe.flip, self.colour, self.augmentation
         )
         if self.shift.device != images.device:
             self.shift, self.scale = self.shift.to(images.device), self.scale.to(images.device)
-        return images.to(torch.float32).sub_(self.shift).mul_(self.scale)
+        images = images.to(torch.float32).sub_(self.shift).mul_(self.scale)
+        return shrink(images, self.resolution)
 
     def _counting_device(self) -> torch.device:
         # MPS has no float64; its losses are summed on the CPU.

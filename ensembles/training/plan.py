@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,11 +11,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from ensembles.cards import Card
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data import dataset as open_dataset
 from ensembles.errors import ModelError, UsageError
 from ensembles.evaluation import choose_device
 from ensembles.models import architecture, create_model
+from ensembles.training.augmentation import shrink
 from ensembles.training.dropping import BlockDropping, dropping_for
 from ensembles.training.randomness import stream_seed
 from ensembles.training.recipes import Recipe
@@ -42,6 +45,7 @@ class Plan:
         paths_only: Number of blocks in each step; ``None`` for all.
         seed: Seed of everything that is random.
         out: Folder of all files.
+        start: The network whose weights are the initial ones, and its card; ``None`` draws them.
     """
 
     model_name: str
@@ -54,6 +58,7 @@ class Plan:
     paths_only: int | None
     seed: int
     out: Path
+    start: tuple[nn.Module, Card] | None = None
 
     @property
     def stem(self) -> str:
@@ -91,6 +96,7 @@ class Plan:
             "stochastic depth": self.stochastic_depth,
             "paths-only": self.paths_only,
             "seed": self.seed,
+            **({} if self.start is None else {"initial weights": self.start[1].sha256}),
         }
 
     def build(self) -> tuple[nn.Module, BlockDropping | None]:
@@ -100,19 +106,45 @@ class Plan:
 
         Raises:
             ModelError: When there is no such network, or it does not take the images.
-            UsageError: When its blocks cannot be dropped as asked.
+            UsageError: When its blocks cannot be dropped as asked, or the weights to start from
+                are of another network.
         """
         torch.manual_seed(stream_seed(self.seed, "initial weights"))
         model = create_model(self.model_name, **self.arguments)
+        if self.start is not None:
+            _take_over(model, *self.start, self.model_name)
         dropping = dropping_for(model, self.model_name, self.stochastic_depth, self.paths_only)
         _check_fit(model, self)
         return model, dropping
 
 
+def _take_over(model: nn.Module, trained: nn.Module, card: Card, name: str) -> None:
+    """Give a network the weights of a trained one."""
+    state, expected = trained.state_dict(), model.state_dict()
+    wrong = [key for key in {**expected, **state} if _shape(state, key) != _shape(expected, key)]
+    if wrong:
+        raise UsageError(
+            f"{card.name} is no {name} for these images: {len(wrong)} of its tensors are of "
+            f"another name or shape ({wrong[0]}); start from weights of the same network and "
+            "number of classes"
+        )
+    model.load_state_dict(state)
+
+
+def _shape(state: Mapping[str, torch.Tensor], key: str) -> torch.Size | None:
+    return state[key].shape if key in state else None
+
+
 @torch.no_grad()
 def _check_fit(model: nn.Module, plan: Plan) -> None:
-    images, _ = next(plan.train.batches(2))
-    size = "x".join(map(str, plan.train.shape))
+    full, _ = next(plan.train.batches(2))
+    factors = {factor for _, factor in plan.recipe.resolutions}
+    for images in (full, *(shrink(full, factor) for factor in sorted(factors))):
+        _check_images(model, images, plan)
+
+
+def _check_images(model: nn.Module, images: torch.Tensor, plan: Plan) -> None:
+    size = "x".join(map(str, images.shape[1:]))
     classes = len(plan.train.classes)
     try:
         logits = model.eval()(images)

@@ -42,6 +42,9 @@ class Recipe:
         crop_padding: Images are padded by so many pixels and cut to their size at random.
         padding: ``"mean"`` pads with the mean colour of the normalisation, ``"black"`` with 0.
         label_smoothing: Share of the target that is spread over all classes.
+        resolutions: Pairs ``(until, factor)``: in the epochs up to the share ``until`` of all, the
+            images are shrunk to ``factor`` times their side; after the last pair they have their
+            own size. Small images cost less, and early epochs need no more.
 
     Raises:
         UsageError: When a value is outside its range.
@@ -63,6 +66,7 @@ class Recipe:
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
     warmup: float = 0.3
+    resolutions: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         ranges = {
@@ -83,12 +87,32 @@ class Recipe:
             "crop_padding": (0 <= self.crop_padding <= 64, "from 0 to 64"),
             "padding": (self.padding in ("mean", "black"), '"mean" or "black"'),
             "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            "resolutions": (
+                [until for until, _ in self.resolutions]
+                == sorted({until for until, _ in self.resolutions})
+                and all(0 < until < 1 and 0 < factor < 1 for until, factor in self.resolutions),
+                "pairs of a rising share of the epochs and a factor, each between 0 and 1",
+            ),
         }
         for key, (holds, expected) in ranges.items():
             if not holds:
                 raise UsageError(
                     f"recipe {self.name}: {key} is {getattr(self, key)!r}; expected {expected}"
                 )
+
+    def resolution(self, epoch: int, epochs: int) -> float:
+        """The factor on the side of the images in an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            epochs: How many there are.
+
+        >>> [load_recipe("progressive").resolution(epoch, 10) for epoch in (0, 2, 3, 5, 6, 9)]
+        [0.5, 0.5, 0.75, 0.75, 1.0, 1.0]
+        """
+        return next(
+            (factor for until, factor in self.resolutions if epoch < round(until * epochs)), 1.0
+        )
 
     def hyperparameters(self) -> dict[str, Any]:
         """All values but name and description, as the card of a checkpoint keeps them."""
@@ -171,6 +195,9 @@ def _typed(name: str, key: str, value: Any, annotation: str) -> Any:
     elif annotation == "float":
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         value = float(value) if fits else value
+    elif annotation == "tuple[tuple[float, float], ...]":
+        fits = isinstance(value, list) and all(map(_is_pair, value))
+        value = tuple((float(first), float(second)) for first, second in value) if fits else value
     elif annotation.startswith("tuple"):
         fits = isinstance(value, list) and all(type(entry) is int for entry in value)
         value = tuple(value) if fits else value
@@ -179,7 +206,16 @@ def _typed(name: str, key: str, value: Any, annotation: str) -> Any:
     if not fits:
         kind = {"tuple[int, ...]": "a list of whole numbers", "int": "a whole number"}
         kind |= {"float": "a number", "bool": "true or false"}
+        kind |= {"tuple[tuple[float, float], ...]": "a list of pairs of numbers"}
         raise UsageError(
             f"recipe {name}: {key} is {value!r}; expected {kind.get(annotation, 'a text')}"
         )
     return value
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for entry in value)
+    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ensembles.cards import Measured, read_card, write_card
+from ensembles.cards import Card, Measured, read_card, write_card
 from ensembles.data import ImageDataset, Normalization
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
 from ensembles.evaluation import count_correct
@@ -69,6 +69,7 @@ def train(
     resume: bool = False,
     init: bool = False,
     limit: int | None = None,
+    start: tuple[torch.nn.Module, Card] | None = None,
     normalize: Normalization | str | None = None,
     device: str = "auto",
     devices: int = 1,
@@ -93,6 +94,8 @@ def train(
         resume: Whether to go on from the state in ``out``, or start where there is none.
         init: Whether to keep the initial weights as ``MODEL.init.safetensors``.
         limit: At most so many training images, evenly spread.
+        start: A trained network and its card, as ``ensembles.load`` gives them: its weights are
+            the initial ones. The card of the result names it.
         normalize: A normalisation or its name; otherwise the data set's own, and for a folder mean
             and deviation of its training images.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -130,6 +133,7 @@ def train(
         paths_only=paths_only,
         seed=seed,
         out=Path(out).expanduser(),
+        start=start,
     )
     with torch.random.fork_rng():
         return _run(plan, options, resume, init, report)
