@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def add(
     name: str,
     architecture: str,
     *,
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     split: str = "test",
     normalize: str | None = None,
     root: str | Path | None = None,
@@ -87,8 +87,8 @@ def add(
         path: Of the file; a card beside it is taken over.
         name: For the checkpoint.
         architecture: As for :func:`ensembles.create_model`.
-        data: Name of a data set, or a folder, to measure the error on.
-        split: Part of it.
+        data: Name of a data set, or a folder, to measure the error on; or several.
+        split: The part of each.
         normalize: As ``Normalization.parse`` takes it; by default the card's.
         root: Where named data sets lie.
         limit: At most so many images.
@@ -124,30 +124,35 @@ def add(
             "imagenet or cifar10"
         )
     pixels = str(Normalization.parse(pixels))
-    images = dataset(data, split, limit=limit, normalize=pixels, root=root)
-    if len(images.classes) != known.num_classes:
-        raise CheckpointError(
-            f"{path} has {known.num_classes} classes, {images.name} has {len(images.classes)}"
-        )
+    several = [data] if isinstance(data, (str, Path)) else data
+    sets = [dataset(one, split, limit=limit, normalize=pixels, root=root) for one in several]
+    for images in sets:
+        if len(images.classes) != known.num_classes:
+            raise CheckpointError(
+                f"{path} has {known.num_classes} classes, {images.name} has {len(images.classes)}"
+            )
     given = {"source": source, "licence": licence, "notes": notes}
     card = replace(
         known,
         name=name,
         normalization=pixels,
-        classes=known.classes or tuple(images.classes),
+        classes=known.classes or tuple(sets[0].classes),
         **{key: value for key, value in given.items() if value},  # type: ignore[arg-type]
     )
-    measured = _measured(model, images, batch_size)
     if not half:
-        return store.save_checkpoint(model, card.with_measured(measured), place)
+        return store.save_checkpoint(model, _measured(card, model, sets, batch_size), place)
     # What was measured before is no measurement of these weights.
     card = store.save_checkpoint(model, replace(card, measured=()), place, half=True)
     rounded, _ = build(card, place / "weights" / card.file)
-    card = card.with_measured(_measured(rounded, images, batch_size))
+    card = _measured(card, rounded, sets, batch_size)
     write_card(card, place / "cards" / f"{name}.toml")
     return card
 
 
-def _measured(model: nn.Module, images: ImageDataset, batch_size: int) -> Measured:
-    correct, total = count_correct(model, images, batch_size)
-    return Measured(images.name, images.split, correct, total, content_hash=images.content_hash)
+def _measured(card: Card, model: nn.Module, sets: Sequence[ImageDataset], batch_size: int) -> Card:
+    """The card with the error on each of the data sets."""
+    for images in sets:
+        correct, total = count_correct(model, images, batch_size)
+        name, key = Path(images.name).name, images.content_hash
+        card = card.with_measured(Measured(name, images.split, correct, total, content_hash=key))
+    return card

@@ -50,7 +50,8 @@ def check_error(
 
 def _is_same(stated: Measured, data: ImageDataset) -> bool:
     """Whether a measurement was made on these images, all of them."""
-    names = (data.name, Path(data.name).name)
-    if stated.dataset not in names or stated.split != data.split or stated.total != len(data):
+    if stated.total != len(data):
         return False
-    return stated.content_hash in ("", data.content_hash)
+    if stated.content_hash:
+        return stated.content_hash == data.content_hash
+    return stated.dataset in (data.name, Path(data.name).name) and stated.split == data.split

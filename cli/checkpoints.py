@@ -99,7 +99,10 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--name", required=True, help="For the checkpoint.")
 @click.option("--model", required=True, metavar="NAME", help="Its architecture.")
-@click.option("--dataset", required=True, metavar="NAME|FOLDER", help="To measure the error on.")
+@click.option(
+    "--dataset", "datasets", required=True, multiple=True, metavar="NAME|FOLDER",
+    help="To measure the error on; may be given several times.",
+)  # fmt: skip
 @click.option("--split", default="test", show_default=True, help="The part of the data.")
 @click.option(
     "--normalize", metavar="NAME|MEAN/STD", help="imagenet, cifar10, ... [default: the file's card]"
@@ -119,7 +122,7 @@ def add(
     file: str,
     name: str,
     model: str,
-    dataset: str,
+    datasets: tuple[str, ...],
     split: str,
     normalize: str | None,
     limit: int | None,
@@ -138,7 +141,7 @@ def add(
         file,
         name,
         model,
-        data=dataset,
+        data=datasets,
         split=split,
         normalize=normalize,
         limit=limit,

@@ -9,11 +9,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor, nn
 
 from ensembles import checkpoints
@@ -448,6 +450,15 @@ def test_add_measures_and_keeps(file: Path, model: nn.Module) -> None:
     )
     assert len(remove("mine")) == 2
     assert "is called 'mine'" in refusal(remove, "mine")
+
+
+def test_add_measures_on_each_data_set(file: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(dataset("digits").classes):
+        image = Image.fromarray(np.full((32, 32, 3), 20 * number, np.uint8))
+        (tmp_path / "mine" / "test" / name).mkdir(parents=True)
+        image.save(tmp_path / "mine" / "test" / name / "0.png")
+    card = add(file, "x", "resnet20", data=["digits", tmp_path / "mine"], normalize="digits")
+    assert [(one.dataset, one.total) for one in card.measured] == [("digits", 359), ("mine", 10)]
 
 
 def test_add_asks_for_what_it_cannot_know(file: Path, state: State, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from ensembles.training import (
     load_recipe,
     train,
 )
-from ensembles.training.augmentation import padding_colour, shift_and_flip
+from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
 from ensembles.training.dropping import drop_branches, dropping_for
 from ensembles.training.loader import EpochBatches
 from ensembles.training.plan import open_data
@@ -41,11 +41,11 @@ from ensembles.training.plan import open_data
 QUICK = replace(load_recipe("digits"), name="quick", batch_size=16, epochs=2, crop_padding=1)
 
 
-def squares(count: int, split: str, classes: int = 3) -> ImageDataset:
-    """Images of 8x8 whose brightness tells the class."""
+def squares(count: int, split: str, classes: int = 3, side: int = 8) -> ImageDataset:
+    """Images whose brightness tells the class."""
     generator = torch.Generator().manual_seed(len(split))
     labels = torch.arange(count) % classes
-    noise = torch.randint(0, 40, (count, 3, 8, 8), generator=generator)
+    noise = torch.randint(0, 40, (count, 3, side, side), generator=generator)
     images = (noise + 80 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
     names = tuple("abcdefgh"[:classes])
     return ImageDataset(
@@ -74,7 +74,7 @@ def quick(out: Path, **options: object) -> TrainingResult:
 
 
 def test_the_recipes_of_the_issue_are_there() -> None:
-    assert list_recipes() == ["digits", "paper", "short"]
+    assert list_recipes() == ["digits", "paper", "progressive", "short"]
     paper = load_recipe("paper")
     assert (paper.epochs, paper.milestones, paper.decay) == (164, (81, 122), 0.1)
     assert (paper.learning_rate, paper.momentum, paper.nesterov) == (0.1, 0.9, True)
@@ -93,6 +93,9 @@ def test_the_recipes_of_the_issue_are_there() -> None:
         ("flip = 1", "flip is 1; expected true or false"),
         ("learning_rat = 1", "unknown key 'learning_rat'; known are "),
         ("milestones = [20, 10]", "milestones is (20, 10); expected rising epochs"),
+        ("resolutions = [[0.5, 0.5], [0.2, 0.7]]", "a rising share of the epochs and a factor"),
+        ("resolutions = [[0.5, 2.0]]", "a rising share of the epochs and a factor"),
+        ("resolutions = [0.5]", "resolutions is [0.5]; expected a list of pairs of numbers"),
         ("learning_rate = nan", "learning_rate is nan; expected above 0"),
         ("learning_rate = ", "is not valid TOML"),
     ],
@@ -175,6 +178,35 @@ def test_padding_is_the_mean_colour_or_black() -> None:
     cifar = Normalization.parse("cifar10")
     assert padding_colour(load_recipe("short"), cifar, 3).tolist() == [125, 123, 114]
     assert padding_colour(load_recipe("digits"), cifar, 3).tolist() == [0, 0, 0]
+
+
+def test_images_grow_as_the_recipe_says(tmp_path: Path) -> None:
+    recipe = replace(QUICK, epochs=4, resolutions=((0.5, 0.5), (0.75, 0.75)))
+    assert [recipe.resolution(epoch, 8) for epoch in range(8)] == [0.5] * 4 + [0.75] * 2 + [1] * 2
+    constant = torch.full((2, 3, 12, 8), 0.7)
+    for factor, size in ((0.5, (8, 4)), (1.0, (12, 8)), (0.1, (4, 4))):
+        small = shrink(constant, factor)
+        assert small.shape == (2, 3, *size)
+        torch.testing.assert_close(small, torch.full_like(small, 0.7))
+    sizes = []
+    from ensembles.training import module
+
+    def watched(images: Tensor, factor: float) -> Tensor:
+        sizes.append(factor)
+        return shrink(images, factor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "shrink", watched)
+        result = quick(tmp_path, recipe=recipe)
+    assert sorted(set(sizes)) == [0.5, 0.75, 1.0]
+    assert sizes == sorted(sizes)
+    assert read_card(result.card).recipe["resolutions"] == [[0.5, 0.5], [0.75, 0.75]]
+
+
+def test_a_size_that_the_network_does_not_take_is_found_before_the_training(tmp_path: Path) -> None:
+    recipe = replace(QUICK, resolutions=((0.5, 0.5),))
+    with pytest.raises(ModelError, match="vgg15 does not take images of 3x16x16: "):
+        train("vgg15", (squares(20, "train", side=32), None), out=tmp_path, recipe=recipe)
 
 
 @settings(max_examples=50, deadline=None)
@@ -393,6 +425,24 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     done = quick(tmp_path / "cut", recipe=recipe, resume=True, report=lines.append, **options)
     assert lines[-1].startswith("already trained: ")
     assert done.measured == whole.measured
+
+
+def test_a_training_starts_from_trained_weights(tmp_path: Path) -> None:
+    first = quick(tmp_path / "first", init=True)
+    trained = load("preresnet20", first.weights)
+    second = quick(tmp_path / "second", start=trained, init=True)
+    assert second.initial is not None
+    initial, end = load_file(second.initial), load_file(first.weights)
+    assert initial.keys() == end.keys()
+    assert all(torch.equal(initial[name], end[name]) for name in end)
+    card = read_card(second.card)
+    assert card.training["started_from"] == trained[1].name
+    assert card.training["started_from_sha256"] == file_sha256(first.weights)
+    with pytest.raises(UsageError, match=r"with initial weights .* but None is asked for"):
+        quick(tmp_path / "second", resume=True)
+    wider = (squares(49, "train", 4), squares(30, "test", 4))
+    with pytest.raises(UsageError, match=r"no preresnet20 for these images: 2 of its tensors"):
+        train("preresnet20", wider, out=tmp_path / "third", recipe=QUICK, start=trained)
 
 
 def test_resume_refuses_another_training_and_a_damaged_state(tmp_path: Path) -> None:
