@@ -3,11 +3,12 @@
     python benchmarks/lesion_speed.py
     python benchmarks/lesion_speed.py --keep-memory
 
-The plain loop is what one would write by hand: copy the model, replace one block by its shortcut,
-run it over the images, count. Contestants take turns within each round, on the same weights and
-images, each in a process of its own as a user would run it: glibc gives large freed tensors back to
-the system, and paying for fresh pages at every layer costs the plain loop about half of its time,
-unless earlier work of the process (a training, say) has taught the allocator to keep them. With
+The network is trained on the digits first, in 20 epochs. The plain loop is what one would write by
+hand: copy the model, replace one block by its shortcut, run it over the images, count. Contestants
+take turns within each round, on the same weights and images, each in a process of its own as a user
+would run it: glibc gives large freed tensors back to the system, and paying for fresh pages at every
+layer costs the plain loop about half of its time, unless earlier work of the process (a training,
+say) has taught the allocator to keep them. With
 --keep-memory every contestant runs with an allocator that keeps them.
 """
 
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 import ensembles
 from ensembles.evaluation import evaluate
 from ensembles.lesions import intact, single_deletions
+from ensembles.training import train
 
 
 class ShortcutOnly(nn.Module):
@@ -45,17 +47,11 @@ class ShortcutOnly(nn.Module):
         return F.relu(self.shortcut(x))
 
 
-def briefly_trained(images: Tensor, labels: Tensor, epochs: int = 6) -> nn.Module:
+def trained(folder: Path) -> nn.Module:
     """A ResNet-56 whose decisions have margins, so that counts mean something."""
-    torch.manual_seed(0)
-    model = ensembles.create_model("resnet56")
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    for _ in range(epochs):
-        for part in torch.randperm(len(images)).split(64):
-            optimiser.zero_grad()
-            F.cross_entropy(model(images[part]), labels[part]).backward()
-            optimiser.step()
-    return model.eval()
+    result = train("resnet56", "digits", recipe="digits", epochs=20, out=folder, device="cpu")
+    model, _ = ensembles.load("resnet56", result.weights)
+    return model
 
 
 @torch.no_grad()
@@ -123,14 +119,14 @@ def main() -> None:
     if chosen.contestant:
         run_one(chosen.contestant[0], Path(chosen.contestant[1]), chosen.batch)
         return
-    train = ensembles.dataset("digits", split="train")
-    images, labels = next(train.batches(len(train)))
+    data = ensembles.dataset("digits", split="train")
+    images, labels = next(data.batches(1000))
     times: dict[str, list[float]] = {"plain": [], "fp32": [], "bf16": []}
     counts: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        torch.save(briefly_trained(images, labels).state_dict(), folder / "weights.pt")
-        torch.save([images[:1000].clone(), labels[:1000].clone()], folder / "images.pt")
+        torch.save(trained(folder / "training").state_dict(), folder / "weights.pt")
+        torch.save([images, labels], folder / "images.pt")
         for _ in range(chosen.rounds):
             for contestant, taken in times.items():
                 found = start(contestant, folder, chosen)
