@@ -5,10 +5,10 @@
 
 The network is trained on the digits first, in 20 epochs. The plain loop is what one would write by
 hand: copy the model, replace one block by its shortcut, run it over the images, count. Contestants
-take turns within each round, on the same weights and images, each in a process of its own as a user
-would run it: glibc gives large freed tensors back to the system, and paying for fresh pages at every
-layer costs the plain loop about half of its time, unless earlier work of the process (a training,
-say) has taught the allocator to keep them. With
+take turns within each round, on the same weights and images, each in a process of its own as a
+user would run it: glibc gives large freed tensors back to the system, and paying for fresh pages at
+every layer costs the plain loop about half of its time, unless earlier work of the process (a
+training, say) has taught the allocator to keep them. With
 --keep-memory every contestant runs with an allocator that keeps them.
 """
 
