@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
@@ -106,7 +107,7 @@ class Lesion:
             for block, _ in self.roads
         }
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The blocks as in result tables: ``"3 17"``, ``"3-17 20-25"``, ``"3.2"``, or ``""``."""
         swaps, roads = (f"{a}-{b}" for a, b in self.swaps), (f"{a}.{b}" for a, b in self.roads)

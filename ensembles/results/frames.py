@@ -154,6 +154,6 @@ def _row(
 
 
 def _adapted(lesion: Lesion, stand_ins: Mapping[int, str]) -> list[int]:
-    if lesion.kind != "delete":
+    if lesion.kind != "delete" or not stand_ins:
         return []
     return [block for block in lesion.blocks if block in stand_ins]

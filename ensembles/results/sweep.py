@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from ensembles.results.provenance import provenance
 from ensembles.results.store import Store
 from ensembles.results.store.describing import describe
 from ensembles.results.store.filling import fill
-from ensembles.results.store.rows import bare
+from ensembles.results.store.tables import stored_outcomes
 
 __all__ = ["lesion"]
 
@@ -185,23 +185,23 @@ def _from_store(
         store,
         context,
         sweep.wanted,
+        missing,
         lambda unit, progress: sweep.measured(unit, kept, progress, data),
         provenance=made,
         report=report,
         predictions=predictions,
     )
-    known = store.lesions(context, sweep.wanted)
-    found = [(one, known.get(bare(one))) for one in sweep.wanted]
+    outcomes = stored_outcomes(store, context, sweep.wanted)
+    distinct = {(outcome.lesion.kind, outcome.lesion.text) for outcome in outcomes}
     extra: dict[str, object] = {
         "store": {
             "path": str(store.path),
             "context": context.key.digest,
             "measured": filled.measured,
-            "known": len(known) - filled.measured,
+            "known": len(distinct) - filled.measured,
         },
         "runs": store.provenance(context),
     }
-    outcomes = [replace(outcome, lesion=one) for one, outcome in found if outcome is not None]
     return outcomes, filled.failed, extra
 
 

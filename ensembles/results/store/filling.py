@@ -70,6 +70,7 @@ def fill(
     store: Store,
     context: Context,
     wanted: Iterable[Lesion],
+    missing: Iterable[Lesion],
     measure: Measure,
     *,
     provenance: Mapping[str, Any],
@@ -87,6 +88,7 @@ def fill(
         store: The store.
         context: The network and the data.
         wanted: The lesions.
+        missing: Those of them that the store lacks, as `Store.missing` tells.
         measure: Measures a unit.
         provenance: How it is done.
         report: Called with the work done and all of it, in lesions times images.
@@ -96,9 +98,9 @@ def fill(
     Returns:
         What was measured and what could not be.
     """
-    lesions, filled = list(wanted), Filled()
-    store.ask(context, lesions)
-    waiting = _ordered(store.missing(context, lesions, predictions=predictions), context)
+    filled = Filled()
+    store.ask(context, wanted)
+    waiting = _ordered(missing, context)
     if not waiting:
         return filled
     run, pace, images = store.begin(provenance), pace or Pace(), context.key.images

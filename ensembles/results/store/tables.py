@@ -17,7 +17,7 @@ from ensembles.results.store.rows import outcome_of
 if TYPE_CHECKING:
     from ensembles.results.store.reading import Reader
 
-__all__ = ["class_frame", "frame"]
+__all__ = ["class_frame", "frame", "stored_outcomes"]
 
 _NAMES = ["lesion", "count", "blocks", "trial", "seed"]
 
@@ -26,7 +26,7 @@ def frame(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> 
     """The rows of a context as `lesion_frame` lays them out; `attrs["runs"]` tells of each run."""
     about, runs = context.about, store.provenance(context)
     table = lesion_frame(
-        _outcomes(store, context, lesions),
+        stored_outcomes(store, context, lesions),
         [name for name, _ in context.key.blocks],
         len(context.key.blocks),
         {int(block): text for block, text in about["adapted"].items()},
@@ -40,7 +40,10 @@ def frame(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> 
     return table
 
 
-def _outcomes(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> list[Outcome]:
+def stored_outcomes(
+    store: Reader, context: Context, lesions: Iterable[Lesion] | None
+) -> list[Outcome]:
+    """What is known of lesions, each under its own trial and seed, in their order."""
     counts, classes = store.counts(context), int(context.about["num_classes"])
     wanted = _asked(store, context) if lesions is None else lesions
     found = ((one, counts.get((one.kind, one.text))) for one in wanted)
@@ -59,7 +62,7 @@ def _place(one: Lesion) -> tuple[object, ...]:
 
 def class_frame(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> pd.DataFrame:
     """One row for each lesion and class."""
-    outcomes = [o for o in _outcomes(store, context, lesions) if o.class_correct is not None]
+    outcomes = [o for o in stored_outcomes(store, context, lesions) if o.class_correct is not None]
     classes = int(context.about["num_classes"])
     names = context.about["classes"] or [str(number) for number in range(classes)]
     totals = np.bincount(store.labels(context), minlength=classes)
