@@ -216,6 +216,10 @@ def test_what_is_drawn_is_drawn_for_each_seed(table: str, random: bool) -> None:
             START + '[[paths]]\ndirection = "logit"',
             r"s.toml, \[\[paths\]\]: direction 'logit'; .*did you mean logits\?",
         ),
+        (
+            START + '[data]\nname = "digits"\nlimit = 0\n[[lesions]]',
+            r"s.toml, \[\[data\]\]: limit 0: expected 1 or more",
+        ),
         (START + "[[paths]]\nimages = 0", r"s.toml, \[\[paths\]\]: 0 images; expected at least 1"),
         (START + "[[paths]]\nmemory = 3", r"s.toml, \[\[paths\]\]: unknown key 'memory'"),
         (

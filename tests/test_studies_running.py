@@ -323,3 +323,58 @@ def test_conflicting_counts_are_refused(make: Callable[..., Study], tmp_path: Pa
     assert (merged.added, merged.known, merged.different) == (4, 3, 1)
     table = tables(study, tmp_path / "all.db")["lesions"]
     assert table["correct"][2] == found
+
+
+def test_a_unit_that_failed_on_one_machine_is_done_where_another_measured_it(
+    make: Callable[..., Study], folder: Path, tmp_path: Path
+) -> None:
+    usual: dict[str, Any] = {"models": (Network("resnet20", "w.pt"),), "lesions": (DELETE,)}
+    without, complete = tmp_path / "without", tmp_path / "with"
+    for place in (without, complete):
+        place.mkdir()
+    (complete / "w.pt").write_bytes((folder / "a.pt").read_bytes())
+    studies = [make(**usual, folder=place) for place in (without, complete)]
+    for study, name in zip(studies, ("one.db", "two.db"), strict=True):
+        run(study, tmp_path / name)
+    assert status(studies[0], tmp_path / "one.db")["state"].tolist() == ["failed"]
+    merge(tmp_path / "all.db", [tmp_path / "one.db", tmp_path / "two.db"])
+    found = status(studies[0], tmp_path / "all.db")
+    assert (found["state"].tolist(), found["reason"].tolist()) == (["done"], [""])
+    assert len(tables(studies[0], tmp_path / "all.db")["lesions"]) == 4
+
+
+@pytest.mark.parametrize("keep_first", [False, True])
+def test_nothing_is_made_for_a_source_that_is_not_there(tmp_path: Path, keep_first: bool) -> None:
+    with pytest.raises(StoreError, match=r"none\.db: there is no such file"):
+        merge(tmp_path / "all.db", [tmp_path / "none.db"], keep_first=keep_first)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "memory ran out; take fewer images"),
+        (NotImplementedError("no such\noperation"), "NotImplementedError: no such operation"),
+    ],
+)
+def test_what_torch_refuses_fails_one_unit_and_the_others_go_on(
+    make: Callable[..., Study],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+) -> None:
+    def refuses(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    study = make(
+        models=(Network("resnet20", "a.pt"), Network("resnet20", "b.pt", label="b")),
+        lesions=(DELETE,),
+        paths=(Analysis(PathOptions(images=2, signs=0), models=("resnet20",)),),
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("ensembles.results.paths.paths", refuses)
+        found = run(study, tmp_path / "x.db")
+    assert found["state"].tolist() == ["done", "failed", "done"]
+    assert found["reason"][1].startswith(reason)
+    assert (run(study, tmp_path / "x.db")["state"] == "done").all()

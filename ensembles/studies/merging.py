@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ensembles.errors import StoreError
 from ensembles.results.store import Merged, Store
+from ensembles.studies.registry import mend_records
 
 __all__ = ["merge"]
 
@@ -33,15 +34,24 @@ def merge(target: str | Path, sources: Sequence[str | Path], *, keep_first: bool
         StoreError: If counts differ, or a store cannot be read or written.
     """
     there = [target] if Path(target).exists() else []
+    for source in sources:
+        Store(source, mode="r").close()
     if not keep_first:
         _refuse_conflicts([*there, *sources])
     with Store(target) as store:
-        merged = [store.merge(source) for source in sources]
+        merged = [_take_over(store, source) for source in sources]
     return Merged(
         added=sum(one.added for one in merged),
         known=sum(one.known for one in merged),
         different=sum(one.different for one in merged),
     )
+
+
+def _take_over(store: Store, source: str | Path) -> Merged:
+    merged = store.merge(source)
+    with Store(source, mode="r") as other:
+        mend_records(store, other)
+    return merged
 
 
 def _refuse_conflicts(paths: Sequence[str | Path]) -> None:

@@ -112,7 +112,8 @@ def _network(entry: Mapping[str, Any], where: str) -> Network:
 
 
 def _images(entry: Mapping[str, Any], where: str) -> Images:
-    return Images(**_checked(entry, where, Images))
+    images: Images = _said(where, Images, _checked(entry, where, Images))
+    return images
 
 
 def _sweep(entry: Mapping[str, Any], where: str) -> Sweep:

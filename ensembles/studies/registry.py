@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ensembles.lesions import Lesion
 from ensembles.results.store import Store
 from ensembles.studies.values import Study, Unit
 
-__all__ = ["Record", "keep_study", "opened", "read_record", "write_record"]
+__all__ = ["Record", "keep_study", "mend_records", "opened", "read_record", "write_record"]
+
+_UNIT = "unit "
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,22 @@ def opened(store: Store | str | Path, mode: Literal["a", "r"]) -> AbstractContex
 
 def read_record(store: Store, study: Study, unit: Unit) -> Record | None:
     """What a store remembers of a unit; None where it was never opened."""
-    value = store.note(_name(study, unit))
-    if value is None:
-        return None
-    lesions = tuple((kind, blocks, trial) for kind, blocks, trial in value["lesions"])
-    return Record(value["context"], lesions, value["failed"])
+    return _parsed(store.note(_name(study, unit)))
 
 
 def write_record(store: Store, study: Study, unit: Unit, record: Record) -> None:
     """Remember something of a unit, in place of what was remembered before."""
     if read_record(store, study, unit) != record:
         store.keep_note(_name(study, unit), vars(record))
+
+
+def mend_records(store: Store, other: Store) -> None:
+    """Where a unit failed here and not in another store, remember what the other one does."""
+    for name, value in other.notes():
+        if name.startswith(_UNIT) and not value["failed"]:
+            known = _parsed(store.note(name))
+            if known is None or known.failed:
+                store.keep_note(name, value)
 
 
 def keep_study(store: Store, study: Study) -> None:
@@ -65,4 +72,11 @@ def keep_study(store: Store, study: Study) -> None:
 
 
 def _name(study: Study, unit: Unit) -> str:
-    return f"unit {study.name} {unit.digest}"
+    return f"{_UNIT}{study.name} {unit.digest}"
+
+
+def _parsed(value: Any) -> Record | None:
+    if value is None:
+        return None
+    lesions = tuple((kind, blocks, trial) for kind, blocks, trial in value["lesions"])
+    return Record(value["context"], lesions, value["failed"])

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_OF_A_UNIT = (EnsemblesError, RuntimeError, MemoryError)
+"""What fails one unit and says nothing against the next."""
+
 
 def run(
     study: Study,
@@ -215,10 +218,21 @@ class _Failing:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         """Note what went wrong."""
-        if not isinstance(error, EnsemblesError) or isinstance(error, OutputError):
+        if not isinstance(error, _OF_A_UNIT) or isinstance(error, OutputError):
             return False
-        work, unit = self._work, self._unit
+        work, unit, reason = self._work, self._unit, _reason(error)
         known = read_record(work.store, work.study, unit) or Record()
-        write_record(work.store, work.study, unit, replace(known, failed=str(error)))
-        work.tell(f"{unit.title}: failed: {error}")
+        write_record(work.store, work.study, unit, replace(known, failed=reason))
+        work.tell(f"{unit.title}: failed: {reason}")
         return True
+
+
+def _reason(error: BaseException) -> str:
+    """A failure in a line; PyTorch tells memory that ran out, and much else, as RuntimeError."""
+    from ensembles.evaluation.devices import is_oom  # noqa: PLC0415 (imports torch)
+
+    if isinstance(error, EnsemblesError):
+        return str(error)
+    if is_oom(error):
+        return "memory ran out; take fewer images, or another device"
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}"

@@ -57,6 +57,9 @@ class Images:
         limit: At most so many images, spread evenly.
         normalize: A normalisation; by default the checkpoint's.
         image_size: Side of the square that a folder's images are brought to.
+
+    Raises:
+        UsageError: If the limit or the size is below 1.
     """
 
     name: str | None = None
@@ -65,6 +68,11 @@ class Images:
     limit: int | None = None
     normalize: str | None = None
     image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, number in (("limit", self.limit), ("image_size", self.image_size)):
+            if number is not None and number < 1:
+                raise UsageError(f"{what} {number}: expected 1 or more")
 
     @property
     def title(self) -> str:
