@@ -45,7 +45,8 @@ _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 )  # fmt: skip
 @click.option(
     "--signs", type=int, default=16, show_default=True, metavar="R",
-    help="Draws of random signs, for the RMS norm of a single path; 0 for none.",
+    help="Draws of random signs for each image on average, for the RMS norm of a single path; "
+    "0 for none.",
 )  # fmt: skip
 @click.option(
     "--samples", type=int, default=1000, show_default=True, metavar="N",

@@ -66,7 +66,7 @@ def test_the_sums_are_autograds_and_the_networks(
     for length in (0, -1):
         alone = found.drawn.norms[length, 0]
         assert torch.allclose(found.coherent[length, 0], alone, atol=1e-3)
-        assert torch.allclose(found.signed[length, :, 0], alone, atol=1e-3)
+        assert torch.allclose(found.signed.norms[length], alone, atol=1e-3)
     logits, error = measure_logits(net, batch)
     assert error < 1e-4
     assert torch.isfinite(logits.log2_norms).all()

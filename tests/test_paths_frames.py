@@ -72,6 +72,7 @@ def test_the_provenance_says_how(gradients: pd.DataFrame) -> None:
     about = gradients.attrs["provenance"]
     assert about["signs"] == 8 and about["samples"] == 50 and about["images"] == 5
     assert about["fast_branches"] == 1.0
+    assert 2 <= about["signs_fewest"] <= 8 <= about["signs_most"] <= 8 * 5
     json.dumps(about)
 
 

@@ -17,6 +17,7 @@ from ensembles.models.resnet import CifarResNet
 from ensembles.results.path_frames import gradient_rows
 from ensembles.unravelling.checking import check_gradient
 from ensembles.unravelling.guiding import allocate, fit_guide
+from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.oracle import path_gradients
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.running import (
@@ -27,6 +28,7 @@ from ensembles.unravelling.running import (
     with_batch_statistics,
 )
 from ensembles.unravelling.sampling import draw_paths
+from ensembles.unravelling.signing import Signed, draws_of_images, sign_norms
 from ensembles.unravelling.spectra import head_cotangent
 
 INPUT = Place("input")
@@ -58,7 +60,7 @@ def subject(
 
 
 def logarithms(found: GradientMeasures) -> tuple[Tensor, Tensor, Tensor]:
-    return found.coherent, found.signed, found.drawn.norms
+    return found.coherent, found.signed.norms, found.drawn.norms
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +79,69 @@ def test_random_signs_find_the_sum_of_squares(brute) -> None:  # type: ignore[no
     measured, _ = measure_gradients(
         net, [(images, labels)], [INPUT], exact=False, signs=100, samples=0
     )
-    squares = torch.exp2(2 * measured[INPUT].signed)
+    signed = measured[INPUT].signed
+    assert len(signed.owners) == 300
+    squares = torch.exp2(2 * signed.norms)
     for k in range(10):
-        expected = norms[lengths == k].square().sum(0)
-        error = squares[k].std(0) / math.sqrt(100) + 1e-9 * expected
-        assert bool(((squares[k].mean(0) - expected).abs() <= 4 * error).all()), k
+        for image, expected in enumerate(norms[lengths == k].square().sum(0)):
+            values = squares[k, signed.owners == image]
+            error = values.std() / math.sqrt(len(values)) + 1e-9 * expected
+            assert abs(float(values.mean() - expected)) <= 4 * float(error), (k, image)
+
+
+@pytest.fixture(scope="module")
+def uneven() -> tuple[tuple[Decomposition, Batch], Tensor, Tensor]:
+    """As `brute`, but the network is sure of two of the three images, and wrong on the other."""
+    net, images, _ = subject()
+    with torch.no_grad():
+        for value in net.head.parameters():
+            value.mul_(60)
+    labels = net(images).argmax(1)
+    labels[1] = (labels[1] + 1) % 10
+    cotangent, exponent = head_cotangent(net(images), labels)
+    each = path_gradients(net, images, cotangent * torch.exp2(exponent)[:, None])
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in each.values()])
+    return (net, (images, labels)), norms, torch.tensor([sum(choice) for choice in each])
+
+
+def test_signs_go_to_the_images_that_carry_most_and_stay_unbiased(uneven) -> None:  # type: ignore[no-untyped-def]
+    """Of 64 lengths and seeds, the standard errors tell the truth; they are smaller than even."""
+    (net, batch), norms, lengths = uneven
+    expected = np.array([norms[lengths == k].square().mean(0).sqrt().mean() for k in range(1, 9)])
+    linearizer = Linearizer(net)
+
+    def measured(signed: Signed) -> tuple[np.ndarray, np.ndarray]:
+        rows = gradient_rows(net, INPUT, GradientMeasures(signed=signed), 0)[1:9]
+        return tuple(np.array([r[n] for r in rows]) for n in ("gradient_rms", "gradient_rms_se"))
+
+    gaps, gain = [], []
+    for seed in range(8):
+        found, _ = measure_gradients(
+            net, [batch], [INPUT], exact=False, signs=40, samples=0, seed=seed
+        )
+        signed = found[INPUT].signed
+        draws = torch.bincount(signed.owners)
+        assert draws[1] > 70 and draws.min() >= 8 and draws.sum() == 120
+        rms, error = measured(signed)
+        gaps.append((rms - expected) / error)
+        if seed < 3:
+            even = sign_norms(
+                linearizer, [batch], [INPUT], torch.full((3,), 40), at_once=99, seed=seed
+            )
+            gain.append((measured(even[INPUT])[1] / error) ** 2)
+    assert np.abs(gaps).max() < 4
+    assert 0.6 < np.std(gaps) < 1.5
+    assert abs(np.mean(gaps)) < 0.5
+    assert np.median(gain) > 1.5
+
+
+def test_draws_of_signs_are_divided_by_the_sum_of_all_paths() -> None:
+    logs = torch.tensor([[4.0, 1.0, 1.0], [-torch.inf] * 3, [7.0, 4.0, 4.0]])
+    assert draws_of_images([logs], 20).tolist() == [42, 9, 9]  # a fifth of 20, and of 48 left 0.8
+    assert draws_of_images([logs - 1e6, logs], 20).tolist() == [42, 9, 9]
+    assert draws_of_images([torch.zeros(2, 3)], 5).tolist() == [5, 5, 5]
+    assert draws_of_images([torch.full((2, 3), -torch.inf)], 5).tolist() == [5, 5, 5]
+    assert draws_of_images([logs], 2).tolist() == [2, 2, 2]
 
 
 def by_image(net: Decomposition, batch: Batch, samples: int, weighted: bool) -> list[list[Tensor]]:
@@ -195,7 +255,7 @@ def test_gradients_at_blocks_and_parameters_agree_between_engines() -> None:
     for place in places:
         fast, general = found["fast"][place], found["general"][place]
         assert torch.allclose(fast.coherent, general.coherent, atol=1e-9)
-        assert torch.allclose(fast.signed, general.signed, atol=1e-9)
+        assert torch.allclose(fast.signed.norms, general.signed.norms, atol=1e-9)
 
 
 def test_parameters_by_length_against_switched_branches() -> None:

@@ -58,24 +58,33 @@ def mean_over_images(log2: Array) -> tuple[Array, Array]:
     return mean, spread
 
 
-def rms_over_draws(log2: Array, counts: Sequence[int]) -> tuple[Array, Array]:
+def rms_over_draws(
+    log2: Array, owners: NDArray[np.int64], counts: Sequence[int]
+) -> tuple[Array, Array]:
     """The RMS norm of a single path from sums with random signs.
 
     Args:
-        log2: (lengths, draws, images).
+        log2: (lengths, draws).
+        owners: The image of each draw, (draws,); every image has some.
         counts: Number of paths of each length.
 
     Returns:
         Base-2 logarithms (lengths, images) of the RMS norm, and its standard error over draws as
         a share of it (delta method).
     """
+    each = [_mean_square(log2[:, owners == image]) for image in range(int(owners.max()) + 1)]
+    found, share = (np.stack(column, 1) for column in zip(*each, strict=True))
+    return (found - _logs(counts)[:, None]) / 2, share
+
+
+def _mean_square(log2: Array) -> tuple[Array, Array]:
+    """Base-2 logarithm of the mean square, and the relative error of its root, (lengths,)."""
     squares, top = _scaled(2 * log2, 1)
     mean = squares.mean(1)
     draws = squares.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = squares.std(1, ddof=1) / mean / math.sqrt(draws) / 2 if draws > 1 else mean * np.nan
-        found = (np.log2(mean) + top - _logs(counts)[:, None]) / 2
-    return found, np.where(mean > 0, share, 0.0)
+        return np.log2(mean) + top, np.where(mean > 0, share, 0.0)
 
 
 def _logs(counts: Sequence[int]) -> Array:

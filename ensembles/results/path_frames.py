@@ -24,6 +24,7 @@ from ensembles.unravelling.counting import paths_to
 from ensembles.unravelling.drawing import Drawn
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.running import GradientMeasures, LogitMeasures
+from ensembles.unravelling.signing import Signed
 
 __all__ = ["class_rows", "gradient_rows", "layout", "logit_rows", "range_rows"]
 
@@ -82,8 +83,8 @@ def _named(name: str, log2: Array) -> dict[str, Array]:
     return {name: linear(log2), f"{name}_log10": log10(log2)}
 
 
-def _rms(signed: Tensor, counts: Sequence[int]) -> dict[str, Array]:
-    each, share = rms_over_draws(signed.numpy(), counts)
+def _rms(signed: Signed, counts: Sequence[int]) -> dict[str, Array]:
+    each, share = rms_over_draws(signed.norms.numpy(), signed.owners.numpy(), counts)
     mean, spread = mean_over_images(each)
     with np.errstate(invalid="ignore"):
         part = linear(each - mean[:, None])

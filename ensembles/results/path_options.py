@@ -33,7 +33,8 @@ class PathOptions:
         method: "exact" (`gradient_coherent` and `gradient_rms`), "sampled" (`gradient_mean`) or
             "all".
         direction: "gradient" or "logits".
-        signs: Draws of random signs for each image; 0 leaves `gradient_rms` out.
+        signs: Draws of random signs for each image on average (images get them in proportion to
+            what they carry); 0 leaves `gradient_rms` out.
         samples: Single paths of each length, over all images together (at least one an image).
         images: At most so many images, spread evenly over the data; by default 8 for gradients
             and 128 for logits.

@@ -123,6 +123,7 @@ def _measured(
     ready, parts = _ready(net, data, chosen, place)
     direction, method, name = chosen.direction, chosen.method, named["model"]
     attrs: dict[str, object] = {"model": name, "direction": direction, "blocks": len(net)}
+    drawn: dict[str, Any] = {}
     with bar(f"paths of {name}", " images", shown=progress) as report:
         if direction == "gradient":
             places = parse_places(chosen.at, net)
@@ -136,6 +137,10 @@ def _measured(
                 seed=chosen.seed, report=report,
             )  # fmt: skip
             rows = [row for p in places for row in gradient_rows(net, p, found[p], chosen.seed)]
+            signed = found[places[0]].signed
+            if signed is not None:
+                draws = signed.owners.bincount()
+                drawn = {"signs_fewest": int(draws.min()), "signs_most": int(draws.max())}
         else:
             logits, error = measure_logits(
                 ready, parts, engine=cast(Engine, chosen.engine), report=report
@@ -148,7 +153,7 @@ def _measured(
     attrs = attrs | {
         "weight_layers": [[k, w, count] for (k, w), count in sorted(joint_lengths(net).items())],
         "sum_error": error,
-        "provenance": _provenance(net, data, chosen, named, parts),
+        "provenance": _provenance(net, data, chosen, named | drawn, parts),
     }
     return layout(rows, direction, attrs)
 

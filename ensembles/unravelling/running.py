@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from ensembles.decomposition import Decomposition
 from ensembles.errors import PathError
 from ensembles.unravelling.checking import check_logits
-from ensembles.unravelling.drawing import Drawn, draw_norms, generator
-from ensembles.unravelling.gradients import GradientSource, coherent, signed
+from ensembles.unravelling.drawing import Drawn, draw_norms
+from ensembles.unravelling.gradients import GradientSource, coherent
 from ensembles.unravelling.linearized import Engine, Linearizer
 from ensembles.unravelling.parallel import in_parallel, workers
 from ensembles.unravelling.places import Place
+from ensembles.unravelling.signing import Signed, draws_of_images, sign_norms
 from ensembles.unravelling.spectra import forward
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
 
 Batch = tuple[Tensor, Tensor]
 _Report = Callable[[int, int], None]
-_Sums = tuple[dict[Place, Tensor], dict[Place, Tensor], float]
 _DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
 
 
@@ -37,12 +37,12 @@ class GradientMeasures:
 
     Attributes:
         coherent: Of the sum over all paths of each length, (lengths, images).
-        signed: Of sums with random signs, (lengths, draws, images).
+        signed: Of sums with random signs.
         drawn: Of single paths.
     """
 
     coherent: Tensor | None = None
-    signed: Tensor | None = None
+    signed: Signed | None = None
     drawn: Drawn | None = None
 
 
@@ -148,8 +148,9 @@ def measure_gradients(
         net: The network, on the device and in the type of the images.
         batches: Images and labels.
         places: Where the gradient is taken.
-        exact: Whether to sum all paths of each length.
-        signs: Draws of random signs; 0 for none.
+        exact: Whether to tell the sum of all paths of each length.
+        signs: Draws of random signs, for each image on average: images get them in proportion to
+            the sum of their paths; 0 for none.
         samples: Single paths of each length, over all images; 0 for none.
         weighted: Draw single paths in proportion to what their branches and images are found to
             carry, and correct for it, instead of uniformly as published.
@@ -170,69 +171,56 @@ def measure_gradients(
     for _, labels in batches:
         _check_labels(labels, net.num_classes)
     found = {place: GradientMeasures() for place in places}
-    stages = _stages(report, (exact or signs > 0) + (len(places) if samples else 0))
+    each = -(-samples // count)
+    stages = _stages(report, [1, signs, *[each] * len(places)])
     error = None
     if exact or signs:
-        error = _sum_up(
-            linearizer, batches, found,
-            exact=exact, signs=signs, memory=memory, seed=seed, report=next(stages),
+        sums, error = _sum_up(linearizer, batches, places, next(stages))
+        for place, measures in found.items():
+            measures.coherent = sums[place] if exact else None
+    if signs:
+        drawn = sign_norms(
+            linearizer, batches, places, draws_of_images(sums.values(), signs),
+            at_once=_draws_at_once(net, batches, memory), seed=seed, report=next(stages),
         )  # fmt: skip
+        for place, measures in found.items():
+            measures.signed = drawn[place]
     if samples:
         for place in places:
             found[place].drawn = draw_norms(
-                linearizer, batches, place, -(-samples // count),
+                linearizer, batches, place, each,
                 weighted=weighted, seed=seed, report=next(stages),
             )  # fmt: skip
-    return found, error
+    return found, error if exact else None
 
 
 def _sum_up(
     linearizer: Linearizer,
     batches: Sequence[Batch],
-    found: dict[Place, GradientMeasures],
-    *,
-    exact: bool,
-    signs: int,
-    memory: float,
-    seed: int,
+    places: Collection[Place],
     report: _Report | None,
-) -> float | None:
-    """Measure the sums of all paths, as they are and with random signs; the error of the first."""
-    share = memory / workers(batches)
+) -> tuple[dict[Place, Tensor], float]:
+    """The sums of all paths of each length at each place, and their greatest error."""
 
-    def work(start: int, images: Tensor, labels: Tensor) -> _Sums:
-        source = GradientSource.of(linearizer.net, linearizer.at(images), labels)
-        sums, worst = coherent(source, found) if exact else ({}, 0.0)
-        drawn = _signs(source, signs, seed, start)
-        return sums, _signed(source, found, drawn, share) if signs else {}, worst
+    def work(_start: int, images: Tensor, labels: Tensor) -> tuple[dict[Place, Tensor], float]:
+        return coherent(GradientSource.of(linearizer.net, linearizer.at(images), labels), places)
 
-    sums, squares, errors = zip(*in_parallel(work, batches, report), strict=True)
-    for place, measures in found.items():
-        if exact:
-            measures.coherent = torch.cat([part[place].cpu() for part in sums], -1)
-        if signs:
-            measures.signed = torch.cat([part[place].cpu() for part in squares], -1)
-    return max(errors) if exact else None
+    sums, errors = zip(*in_parallel(work, batches, report), strict=True)
+    joined = {place: torch.cat([part[place].cpu() for part in sums], -1) for place in places}
+    return joined, max(errors)
 
 
-def _stages(report: _Report | None, count: int) -> Iterator[_Report | None]:
-    """One report of progress for each stage, as if all were one."""
-    for stage in range(count):
-        yield None if report is None else partial(_part, report, stage, count)
+def _stages(report: _Report | None, costs: Sequence[float]) -> Iterator[_Report | None]:
+    """One report of progress for each stage that costs something, as if all were one."""
+    whole, before = sum(costs), 0.0
+    for cost in costs:
+        if cost:
+            yield None if report is None else partial(_part, report, before / whole, cost / whole)
+        before += cost
 
 
-def _part(report: _Report, stage: int, stages: int, done: int, total: int) -> None:
-    report((stage * total + done) // stages, total)
-
-
-def _signs(source: GradientSource, draws: int, seed: int, start: int) -> Tensor:
-    """Random signs of the branches, (choices, draws, images)."""
-    images, shape = source.linear.images, (source.linear.choices, draws)
-    each = [
-        torch.randint(0, 2, shape, generator=generator(seed, 1, start + image))
-        for image in range(len(images))
-    ]
-    return (torch.stack(each, -1) * 2 - 1).to(images.device, images.dtype)
+def _part(report: _Report, before: float, share: float, done: int, total: int) -> None:
+    report(int((before + share * done / total) * total + 1e-9), total)
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
@@ -243,20 +231,9 @@ def _check_labels(labels: Tensor, classes: int) -> None:
         )
 
 
-def _signed(
-    source: GradientSource, places: Collection[Place], signs: Tensor, memory: float
-) -> dict[Place, Tensor]:
-    """Random signs, as many draws at once as memory allows."""
-    at_once = _draws_at_once(source, memory)
-    parts = [signed(source, places, part) for part in torch.split(signs, at_once, 1)]
-    return {place: torch.cat([part[place] for part in parts], 1) for place in places}
-
-
-def _draws_at_once(source: GradientSource, memory: float) -> int:
-    net, images = source.net, source.linear.images
-    precision = "fp64" if images.dtype == torch.float64 else "fp32"
-    pairs = batch_size(net, memory, precision)
-    return max(1, pairs // len(images))
+def _draws_at_once(net: Decomposition, batches: Sequence[Batch], memory: float) -> int:
+    precision = "fp64" if batches[0][0].dtype == torch.float64 else "fp32"
+    return batch_size(net, memory / workers(batches), precision)
 
 
 def measure_logits(
