@@ -25,7 +25,7 @@ __all__ = ["paths"]
 
 _SHOWN = {
     "gradient": ("at", "length", "paths", "gradient_coherent", "gradient_rms", "gradient_rms_se",
-                 "gradient_mean", "gradient_mean_se"),
+                 "gradient_mean", "gradient_mean_low", "gradient_mean_high"),
     "logits": ("class", "length", "paths", "logit_norm", "accuracy_up_to", "accuracy_from",
                "accuracy_alone"),
 }  # fmt: skip
@@ -119,8 +119,9 @@ def paths(
     from ensembles.results.paths import paths as run  # noqa: PLC0415
     from ensembles.results.store import Store  # noqa: PLC0415
 
-    PathOptions(direction=direction, **options).check()
     wanted = [_range(text) for text in ranges]
+    direction = "logits" if wanted else direction
+    PathOptions(direction=direction, **options).check()
     if wanted and plot is not None:
         raise click.UsageError("--between gives a table without a figure; expected no --plot")
     if wanted and store is not None:
@@ -164,7 +165,7 @@ def _draw(
     plot_paths(frame, plot)
     click.echo(f"wrote {plot}", err=True)
     if direction == "gradient":
-        logits = run(subject.net, subject.data, **{**common, "direction": "logits"})
+        logits = run(subject.net, subject.data, **{**common, "direction": "logits", "at": "input"})
         beside = Path(plot).with_stem(f"{Path(plot).stem}-logits")
         plot_paths(logits, beside)
         click.echo(f"wrote {beside}", err=True)
@@ -175,6 +176,7 @@ def _deliver(
 ) -> None:
     from ensembles.results import frame_to_json, write_frame  # noqa: PLC0415
     from ensembles.results.effective_paths import effective_paths  # noqa: PLC0415
+    from ensembles.results.path_notes import path_notes  # noqa: PLC0415
 
     if out is not None:
         write_frame(frame, out)
@@ -188,16 +190,32 @@ def _deliver(
     if shown is None:
         return
     for row in effective_paths(frame).to_dict("records"):
-        middle = f", median {row['median']}" if row["measure"] != "published" else ""
-        click.echo(
-            f"effective paths, {row['measure']}: {100 * row['held']:.1f} % in lengths "
-            f"{row['first']} to {row['last']}{middle}, {100 * row['share']:.3g} % of all paths "
-            f"({row['what']})",
-            err=True,
-        )
+        click.echo(f"effective paths{_place(frame)}, {_effective(row)}", err=True)
+    for note in path_notes(frame):
+        click.echo(note, err=True)
     if frame.attrs["sum_error"] is not None:
         click.echo(
             f"the sum over all lengths differs by {frame.attrs['sum_error']:.1e} (relative) from "
             "the network's own",
             err=True,
         )
+
+
+def _place(frame: pd.DataFrame) -> str:
+    """Which of a table's places or classes is told of, where there are several."""
+    column = "at" if "at" in frame.columns else "class"
+    several = frame[column].nunique() > 1
+    return f" ({frame[column].iloc[0]})" if several else ""
+
+
+def _effective(row: dict[Any, Any]) -> str:
+    """One measure's effective paths in words."""
+    text = f"{row['measure']}: {100 * row['held']:.1f} % in lengths {row['first']} to {row['last']}"
+    if row["measure"] != "published":
+        text += f", median {row['median']}"
+        if isinstance(row.get("layers_first"), int):
+            text += (
+                f" (weight layers {row['layers_first']} to {row['layers_last']}, median "
+                f"{row['layers_median']})"
+            )
+    return text + f", {100 * row['share']:.3g} % of all paths ({row['what']})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,16 +71,21 @@ def test_the_table_has_a_line_for_each_length(call: Call, small: list[str]) -> N
         ["input", str(k), str(math.comb(9, k))] for k in range(10)
     ]
     assert "effective paths, coherent: 9" in err and "effective paths, rms: 9" in err
+    assert re.search(r"lengths (\d) to (\d), median \d \(weight layers \d+ to \d+, median", err)
+    assert "heavy tails" not in err and "drawn paths" not in err
     assert "effective paths, published: 95.0 % in lengths 5 to 17, 0.45 % of all paths" in err
     assert "the sum over all lengths differs by" in err
 
 
 def test_the_drawn_paths_alone_and_beside_the_exact_ones(call: Call, small: list[str]) -> None:
     _, out, err = call(*small, "--method", "sampled", "--samples", 4)
-    assert out.split("\n")[0].split()[3:] == ["gradient_mean", "gradient_mean_se"]
+    assert out.split("\n")[0].split()[3:] == [
+        "gradient_mean", "gradient_mean_low", "gradient_mean_high",
+    ]  # fmt: skip
     assert "effective paths, mean:" in err and "differs by" not in err
-    _, out, _ = call(*small, "--method", "all", "--samples", 4, "--sampling", "weighted")
+    _, out, err = call(*small, "--method", "all", "--samples", 4, "--sampling", "weighted")
     assert {"gradient_coherent", "gradient_rms", "gradient_mean"} < set(out.split("\n")[0].split())
+    assert re.search(r"the RMS of the drawn paths is \d+ % .* of that of all paths", err)
 
 
 def test_the_seed_decides_the_draws_and_nothing_else(call: Call, small: list[str]) -> None:
@@ -108,6 +114,22 @@ def test_ranges_of_lengths(call: Call, small: list[str]) -> None:
     code, out, _ = call(*small, "--between", "0-3", "--between", "4-4", "--json")
     assert code == 0
     assert [(r["first"], r["last"], r["paths"]) for r in rows(out)] == [(0, 3, 130), (4, 4, 126)]
+    code, out, _ = call(*small, "--between", "0-3", "--per-class")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0 and lines[0] == ["class", "first", "last", "paths", "accuracy"]
+    assert lines[1][:4] == ["all", "0", "3", "130"] and len(lines) == 4
+
+
+def test_of_several_places_the_first_is_told_of(call: Call, small: list[str]) -> None:
+    _, _, err = call(*small, "--at", "blocks", "--signs", 0)
+    assert "effective paths (block 1), coherent" in err
+
+
+def test_the_logits_are_drawn_beside_a_gradient_at_a_block(
+    call: Call, small: list[str], tmp_path: Path
+) -> None:
+    assert call(*small, "--at", "block 8", "--plot", tmp_path / "a.svg")[0] == 0
+    assert (tmp_path / "a-logits.svg").exists()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +212,12 @@ def test_plot_without_a_file_has_a_name_of_its_own(
             ["--at", "parameters 3", "--method", "all"],
             2,
             "use method exact for the gradient of parameters",
+        ),
+        (["--per-class"], 2, "rows for each class are of logits; expected direction logits"),
+        (
+            ["--direction", "logits", "--at", "block 3"],
+            2,
+            "the place 'block 3' is one of gradients; expected direction gradient",
         ),
         (["--between", "3"], 2, "--between 3: expected two lengths, such as 2-8"),
         (["--between", "3-10"], 2, "lengths 3 to 10; expected a range within 0 to 9"),

@@ -22,6 +22,7 @@ from ensembles.plots.paths import plot_paths
 from ensembles.results import read_frame, write_frame
 from ensembles.results.effective_paths import effective_paths
 from ensembles.results.path_columns import Samples, mean_over_images
+from ensembles.results.path_notes import path_notes
 from ensembles.results.paths import path_ranges, paths
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -121,6 +122,10 @@ def test_ranges(subject: tuple[Decomposition, Batches], logits: pd.DataFrame) ->
     assert frame["accuracy"][1] == logits["accuracy_from"][2]
     assert frame["accuracy"][2] == logits["accuracy_alone"][4]
     assert len(path_ranges(*subject)) == 55
+    each = path_ranges(*subject, [(0, 3), (4, 4)], per_class=True)
+    assert list(each["class"]) == [c for c in ("all", *"01234") for _ in range(2)]
+    for place, accuracy in enumerate((frame["accuracy"][0], frame["accuracy"][2])):
+        assert each["accuracy"][2 + place :: 2].mean() == pytest.approx(accuracy)
     with pytest.raises(UsageError, match="lengths 3 to 10; expected a range within 0 to 9"):
         path_ranges(*subject, [(3, 10)])
 
@@ -171,6 +176,8 @@ def test_options_without_meaning(subject: tuple[Decomposition, Batches]) -> None
         ({"samples": 0}, "0 samples of each length"),
         ({"at": "block 12"}, "the network has blocks 1 to 9"),
         ({"sign": 3}, "option 'sign' of paths is unknown; did you mean signs"),
+        ({"per_class": True}, "rows for each class are of logits; expected direction logits"),
+        ({"at": "first", "direction": "logits"}, "the place 'first' is one of gradients"),
         ({"at": "parameters 2", "method": "all"}, "single paths are sampled to activations only"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -234,6 +241,20 @@ def test_what_drawn_paths_say_of_themselves() -> None:
     assert Samples(heavy, even, owners).tail_share()[0] > 0.9
     mean, _ = mean_over_images(np.array([[-2000.0, -2000.0]]))
     assert mean[0] == -2000
+
+
+def test_a_table_says_where_drawn_paths_miss_the_tail(gradients: pd.DataFrame) -> None:
+    heavy = gradients.copy()
+    heavy["gradient_mean_top"] = [0.01, 0.3, 0.4, 0.01, 0.25, *[0.02] * 5]
+    heavy["sampled_rms"] = heavy["gradient_rms"] * [1, 0.5, 1, 1, 2, *[1] * 5]
+    assert path_notes(heavy) == [
+        "heavy tails: at 3 lengths (1 to 2, 4) the greatest 2 % of the drawn paths hold up to 40 % "
+        "of the sum, so the interval there is too short",
+        "the RMS of the drawn paths is 50 % (length 1) to 200 % (length 4) of that of all paths",
+    ]
+    heavy["gradient_mean_top"], heavy["gradient_rms"] = 0.02, np.nan
+    assert path_notes(heavy) == []
+    assert path_notes(gradients.drop(columns="gradient_mean_top")) == []
 
 
 def test_images_count_equally_however_many_draws_they_have() -> None:

@@ -132,39 +132,56 @@ def class_rows(
     found: LogitMeasures, counts: Mapping[int, int], names: Sequence[str] | None
 ) -> list[Row]:
     """The rows again for the images of each class."""
-    rows: list[Row] = []
+    each = _by_class(found, names).items()
+    return [row for name, part in each for row in logit_rows(part, counts, name)]
+
+
+def _by_class(found: LogitMeasures, names: Sequence[str] | None) -> dict[str, LogitMeasures]:
+    parts = {}
     for label in sorted(set(found.labels.tolist())):
         here = found.labels == label
-        part = LogitMeasures(
+        parts[names[label] if names else str(label)] = LogitMeasures(
             found.parts[:, here],
             found.log2_norms[:, here],
             found.constant[here],
             found.labels[here],
             found.logits[here],
         )
-        rows += logit_rows(part, counts, names[label] if names else str(label))
-    return rows
+    return parts
 
 
 def range_rows(
-    found: LogitMeasures, counts: Mapping[int, int], ranges: Sequence[tuple[int, int]]
+    found: LogitMeasures,
+    counts: Mapping[int, int],
+    ranges: Sequence[tuple[int, int]],
+    *,
+    per_class: bool = False,
+    names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """One row for each range of lengths."""
-    zero = torch.zeros_like(found.parts[:1])
-    running = torch.cat([zero, found.parts.cumsum(0)])
-    accuracy = [
+    """One row for each range of lengths, and again for the images of each class if asked."""
+    subjects = {"all": found} | (_by_class(found, names) if per_class else {})
+    rows = [
+        (name, first, last, sum(counts[k] for k in range(first, last + 1)), accuracy)
+        for name, part in subjects.items()
+        for (first, last), accuracy in zip(ranges, _of_ranges(part, ranges), strict=True)
+    ]
+    types = {
+        "class": "str", "first": "int64", "last": "int64", "paths": "object", "accuracy": "float64",
+    }  # fmt: skip
+    columns = zip(*rows, strict=True)
+    frame = pd.DataFrame(
+        {name: pd.Series(c, dtype=types[name]) for name, c in zip(types, columns, strict=True)}
+    )
+    return frame if per_class else frame.drop(columns="class")
+
+
+def _of_ranges(found: LogitMeasures, ranges: Sequence[tuple[int, int]]) -> list[float]:
+    """The accuracy of all paths of each range of lengths."""
+    running = torch.cat([torch.zeros_like(found.parts[:1]), found.parts.cumsum(0)])
+    return [
         float(_accuracy((running[last + 1] - running[first])[None], found)[0])
         for first, last in ranges
     ]
-    numbers = [sum(counts[k] for k in range(first, last + 1)) for first, last in ranges]
-    return pd.DataFrame(
-        {
-            "first": pd.Series([first for first, _ in ranges], dtype="int64"),
-            "last": pd.Series([last for _, last in ranges], dtype="int64"),
-            "paths": pd.Series(numbers, dtype="object"),
-            "accuracy": pd.Series(accuracy, dtype="float64"),
-        }
-    )
 
 
 def _accuracy(parts: Tensor, found: LogitMeasures) -> Array:

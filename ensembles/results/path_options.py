@@ -84,6 +84,13 @@ class PathOptions:
             raise UsageError(f"{self.samples} samples of each length; expected at least 1")
         if self.memory <= 0:
             raise UsageError(f"{self.memory} bytes of memory; expected more than 0")
+        if self.per_class and self.direction != "logits":
+            raise UsageError("rows for each class are of logits; expected direction logits")
+        if self.at != "input" and self.direction != "gradient":
+            raise UsageError(
+                f"the place '{self.at}' is one of gradients; expected direction gradient, or "
+                "no place"
+            )
         if self.at.startswith("parameters") and self.method != "exact":
             raise UsageError(
                 "single paths are sampled to activations only; "

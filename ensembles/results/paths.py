@@ -180,7 +180,8 @@ def path_ranges(
         options: Fields of `PathOptions`.
 
     Returns:
-        One row for each range: `first`, `last`, `paths`, `accuracy`.
+        One row for each range: `first`, `last`, `paths`, `accuracy`; with `per_class` the same
+        for the images of each `class`, after those of all.
 
     Raises:
         UsageError: If a range does not lie in 0..n.
@@ -200,7 +201,9 @@ def path_ranges(
         logits, error = measure_logits(
             ready, parts, engine=cast(Engine, chosen.engine), report=report
         )
-    frame = range_rows(logits, block_lengths(net), wanted)
+    frame = range_rows(
+        logits, block_lengths(net), wanted, per_class=chosen.per_class, names=_classes(data)
+    )
     frame.attrs |= _about_logits(logits) | {
         "model": name,
         "blocks": len(net),
