@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -133,7 +134,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         where = f" (see '{context.command_path} --help')" if context is not None else ""
         return _line(error.format_message()) + where, error.exit_code
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
+        unnamed = "standard output: " if error.errno == errno.ENOSPC else ""
+        place = f"{error.filename}: " if error.filename else unnamed
         return place + _line(error.strerror or str(error)), 1
     return f"unexpected {type(error).__name__}: {_line(str(error))}; --debug shows where", 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -29,9 +30,12 @@ def atomic(path: str | Path, *, keep: bool = True) -> Iterator[Path]:
         An empty file in the same folder, to write to; it is gone afterwards, whatever happens.
 
     Raises:
-        OSError: The folder takes no files.
+        OSError: The folder takes no files, or there is something else than a plain file, such as a
+            device, which a file must not replace.
     """
     target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -13,6 +13,7 @@ from ensembles.cards import card_name
 from ensembles.errors import OutputError
 from ensembles.files import atomic, refusals, remove_partial
 from ensembles.models import create_model
+from ensembles.results import check_writable
 from ensembles.weights import weights_of, write_weights
 
 
@@ -73,6 +74,19 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         scratch.write_text("x")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "x"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs files that are none")
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    os.mkfifo(device)
+    (tmp_path / "x.csv").symlink_to(device)
+    with pytest.raises(OSError, match="it is no plain file"), atomic(tmp_path / "x.csv"):
+        pass
+    assert device.is_fifo()
+    with pytest.raises(OutputError, match=r"^output .*x\.csv: is no plain file; name one$"):
+        check_writable(tmp_path / "x.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["device", "x.csv"]
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence, Sized
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from ensembles.progress import Progress
 __all__ = ["EngineName", "check_lesions", "choose_engine", "default_batch_size", "evaluate"]
 
 EngineName = Literal["shared", "direct"]
+_T = TypeVar("_T")
 _ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
 
 
@@ -70,28 +71,57 @@ def evaluate(
         LesionError: If a lesion does not fit the network.
         UsageError: If an argument has no meaning.
         DataError: If the images or labels do not fit the network, or there are none.
-        OutOfMemoryError: If memory runs out for a single image.
+        OutOfMemoryError: If memory runs out for a single image, or for the network itself.
         EvaluationError: If the intact network's logits are not finite.
     """
     sweep = list(lesions)
     check_lesions(net, sweep)
     place = choose_device(device)
     dtype = compute_dtype(precision, place)
-    runner = choose_engine(engine)(_private(net), sweep, place, dtype)
+    make = choose_engine(engine)
     size = batch_size if batch_size is not None else default_batch_size(net, place)
     if size < 1:
         raise UsageError(f"batch size {size}; expected 1 or more")
-    counter = _Counter(runner, sweep, net, place, details)
-    images_known = len(data) if isinstance(data, Dataset) and isinstance(data, Sized) else 0
-    total = len(sweep) * images_known
-    with torch.inference_mode(), exact_mathematics(precision), exact_attention():
-        for images, labels in batches(data, size):
-            counter.add(images, labels)
-            if progress is not None:
-                progress(counter.total * len(sweep), total)
-    if counter.total == 0:
-        raise DataError("the data set holds no image; expected one or more")
-    return counter.outcomes()
+    runner = _twice(lambda: make(_private(net), sweep, place, dtype), place, "the network itself")
+
+    def counted(size: int) -> list[Outcome]:
+        counter = _Counter(runner, sweep, net, place, details)
+        images_known = len(data) if isinstance(data, Dataset) and isinstance(data, Sized) else 0
+        total = len(sweep) * images_known
+        with torch.inference_mode(), exact_mathematics(precision), exact_attention():
+            for images, labels in batches(data, size):
+                counter.add(images, labels)
+                if progress is not None:
+                    progress(counter.total * len(sweep), total)
+        if counter.total == 0:
+            raise DataError("the data set holds no image; expected one or more")
+        return counter.outcomes()
+
+    if isinstance(data, Iterator):
+        return counted(size)
+    sizes = iter((size, max(size // 2, 1)))
+    return _twice(lambda: counted(next(sizes)), place, "reading the images")
+
+
+def _twice(work: Callable[[], _T], device: torch.device, what: str) -> _T:
+    """Do something once more, with the cache emptied, where memory runs out."""
+    for last in (False, True):
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_oom(error):
+                raise
+            if last:
+                raise OutOfMemoryError(
+                    f"memory ran out on {device} for {what}; free some, or use another device"
+                ) from error
+        _empty_cache(device)
+    raise AssertionError("the second time returns or raises")
+
+
+def _empty_cache(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _private(net: Decomposition) -> Decomposition:
@@ -187,6 +217,8 @@ class _Counter:
             part = slice(done, done + step)
             try:
                 tally = self._run(images[part], labels[part])
+                self._check_intact(tally, len(images[part]))
+                self.tally.add(tally)
             except (RuntimeError, MemoryError) as error:
                 if not is_oom(error):
                     raise
@@ -198,13 +230,10 @@ class _Counter:
                 again = step == 1  # once more with the cache emptied
                 step = self.largest = max(step // 2, 1)
             else:
-                self._check_intact(tally, len(images[part]))
-                self.tally.add(tally)
                 done += len(images[part])
                 self.total += len(images[part])
                 continue
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            _empty_cache(self.device)
 
     def _check(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.shape:

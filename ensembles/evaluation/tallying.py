@@ -69,11 +69,10 @@ class Tally:
             self._predicted[lesion] = torch.where(finite, predicted, -1).to(torch.int32)
 
     def add(self, other: Tally) -> None:
-        """Add the counts of further images."""
-        self.sums += other.sums
-        self._by_class += other._by_class
-        if self.details == "predictions":
-            self._parts.append(other._predicted.cpu())
+        """Add the counts of further images: all of them or, should memory run out, none."""
+        sums, by_class = self.sums + other.sums, self._by_class + other._by_class
+        parts = [other._predicted.cpu()] if self.details == "predictions" else []
+        self.sums, self._by_class, self._parts = sums, by_class, [*self._parts, *parts]
 
     def outcomes(self, sweep: Sequence[Lesion], total: int) -> list[Outcome]:
         """The counts as outcomes, in the order of the sweep."""

@@ -48,8 +48,8 @@ def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path
 
     Raises:
         UsageError: The ending tells no known format.
-        OutputError: The folder does not exist or takes no files, the path is a folder or a
-            file that is protected, or Parquet's package is missing.
+        OutputError: The folder does not exist or takes no files, the path is a folder, a device
+            or a file that is protected, or Parquet's package is missing.
     """
     path = Path(path)
     if path.suffix.lower() not in extensions:
@@ -64,6 +64,8 @@ def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path
     with refusals(f"output {path}"):
         if path.is_dir():
             raise OutputError(f"output {path}: is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"output {path}: is no plain file; name one")
         if not path.parent.is_dir():
             raise OutputError(f"output {path}: there is no folder {path.parent}; make it first")
         if path.exists() and not os.access(path, os.W_OK):
