@@ -208,11 +208,6 @@ def test_plot_without_a_file_has_a_name_of_its_own(
         (["--samples", "many"], 2, "'many' is not a valid integer"),
         (["--at", "block 10"], 2, "the place 'block 10': the network has blocks 1 to 9"),
         (["--at", "output"], 2, "expected input, first, blocks, 'block 3' or 'parameters 3'"),
-        (
-            ["--at", "parameters 3", "--method", "all"],
-            2,
-            "use method exact for the gradient of parameters",
-        ),
         (["--per-class"], 2, "rows for each class are of logits; expected direction logits"),
         (
             ["--direction", "logits", "--at", "block 3"],

@@ -178,7 +178,6 @@ def test_options_without_meaning(subject: tuple[Decomposition, Batches]) -> None
         ({"sign": 3}, "option 'sign' of paths is unknown; did you mean signs"),
         ({"per_class": True}, "rows for each class are of logits; expected direction logits"),
         ({"at": "first", "direction": "logits"}, "the place 'first' is one of gradients"),
-        ({"at": "parameters 2", "method": "all"}, "single paths are sampled to activations only"),
     ):
         with pytest.raises(UsageError, match=message):
             paths(*subject, **options)

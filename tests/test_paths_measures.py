@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from ensembles.models.projection import CifarProjectionResNet
 from ensembles.models.resnet import CifarResNet
 from ensembles.results.path_frames import gradient_rows
 from ensembles.unravelling.checking import check_gradient
+from ensembles.unravelling.counting import only_branch_learns
 from ensembles.unravelling.guiding import allocate, fit_guide
 from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.oracle import path_gradients
@@ -280,6 +282,55 @@ def test_parameters_by_length_against_switched_branches() -> None:
     only = torch.autograd.grad(loss, list(parameters.values()))
     norm = torch.cat([g.flatten() for g in only]).norm().log2() + exponent[0]
     assert float(measured[place].coherent[1, 0]) == pytest.approx(float(norm), abs=1e-9)
+
+
+def alone(net: Decomposition, batch: Batch, index: int, choice: tuple[bool, ...]) -> list[Tensor]:
+    """The parameters' gradient along one path, for each image: the other roads are detached."""
+    found = []
+    for image, label in zip(*batch, strict=True):
+        x = net.stem(image[None])
+        for earlier in list(net)[: index - 1]:
+            x = earlier(x)
+        x = x.detach()
+        for block, branch in zip(list(net)[index - 1 :], choice, strict=True):
+            around, along = block.on_shortcut(x), block.on_branch(x)
+            x = around.detach() + along if branch else around + along.detach()
+            x = x if block.post is None else block.post(x)
+        loss = nn.functional.cross_entropy(net.head(x), label[None])
+        parameters = list(net.block(index).parameters())
+        grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        found.append(torch.cat([g.flatten() for g in grads]).norm())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "index"),
+    [(CifarResNet, 6), (CifarResNet, 9), (CifarProjectionResNet, 7), (CifarProjectionResNet, 9)],
+)
+def test_single_paths_to_parameters(model: type[nn.Module], index: int) -> None:
+    """Measures of drawn paths against all of them; a projection's parameters are there too."""
+    net, images, labels = subject(model(20))
+    net.requires_grad_()
+    place, batch = Place("parameters", index), (images[:2], labels[:2])
+    choices = list(itertools.product([False, True], repeat=10 - index))
+    if only_branch_learns(net, index):
+        choices = [choice for choice in choices if choice[0]]
+    norms = torch.stack([torch.stack(alone(net, batch, index, c)) for c in choices]).detach()
+    lengths = torch.tensor([sum(choice) for choice in choices])
+    found, _ = measure_gradients(
+        net, [batch], [place], exact=True, signs=60, samples=60, weighted=index == 7
+    )
+    rows = gradient_rows(net, place, found[place], 0)
+    for row in rows:
+        here = norms[lengths == row["length"]]
+        assert row["paths"] == len(here)
+        if not len(here):
+            assert row["gradient_mean"] == row["gradient_coherent"] == 0
+            continue
+        expected = {"mean": here.mean(), "rms": here.square().mean(0).sqrt().mean()}
+        for name, value in expected.items():
+            error = 4 * row[f"gradient_{name}_se"] + 1e-9 * float(value)
+            assert row[f"gradient_{name}"] == pytest.approx(float(value), abs=error), name
 
 
 def test_tiny_gains_do_not_underflow() -> None:

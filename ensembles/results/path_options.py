@@ -91,11 +91,6 @@ class PathOptions:
                 f"the place '{self.at}' is one of gradients; expected direction gradient, or "
                 "no place"
             )
-        if self.at.startswith("parameters") and self.method != "exact":
-            raise UsageError(
-                "single paths are sampled to activations only; "
-                "use method exact for the gradient of parameters"
-            )
 
     @property
     def determining(self) -> dict[str, Any]:

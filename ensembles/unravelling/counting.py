@@ -13,7 +13,10 @@ from ensembles.decomposition.rewriting import operation
 from ensembles.errors import PathError
 from ensembles.unravelling.places import Place
 
-__all__ = ["block_lengths", "graph_lengths", "joint_lengths", "paths_to", "weight_lengths"]
+__all__ = [
+    "block_lengths", "graph_lengths", "joint_lengths", "only_branch_learns", "paths_to",
+    "weight_lengths",
+]  # fmt: skip
 
 Polynomial = dict[int, int]
 
@@ -36,15 +39,16 @@ def paths_to(net: Decomposition, place: Place) -> Polynomial:
     """
     first = place.block if place.kind != "output" else place.block + 1
     choices = sum(block.has_shortcut for block in net if block.index >= first)
-    if place.kind == "parameters":
-        block = net.block(place.block)
-        if block.has_shortcut and _only_branch_learns(net, place.block):
-            return {k: math.comb(choices - 1, k - 1) if k else 0 for k in range(choices + 1)}
+    if place.kind == "parameters" and only_branch_learns(net, place.block):
+        return {k: math.comb(choices - 1, k - 1) if k else 0 for k in range(choices + 1)}
     return {k: math.comb(choices, k) for k in range(choices + 1)}
 
 
-def _only_branch_learns(net: Decomposition, index: int) -> bool:
+def only_branch_learns(net: Decomposition, index: int) -> bool:
+    """Whether all parameters of a block with a shortcut are its branch's."""
     block = net.block(index)
+    if not block.has_shortcut:
+        return False
     others = (block.pre, block.shortcut, block.post)
     return not any(True for part in others if part is not None for _ in part.parameters())
 

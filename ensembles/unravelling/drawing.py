@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ensembles.decomposition import Decomposition
+from ensembles.unravelling.counting import only_branch_learns
 from ensembles.unravelling.gradients import GradientSource, sampled
 from ensembles.unravelling.guiding import Guide, allocate, fit_guide
 from ensembles.unravelling.linearized import Linearizer
@@ -71,7 +72,7 @@ def draw_norms(
     Args:
         linearizer: Of the network.
         batches: Images and labels.
-        place: The images or a block's input.
+        place: The images, a block's input or its parameters.
         draws: Paths of each length, for each image on average.
         weighted: Draw paths and images in proportion to what they are found to carry.
         seed: Of the draws.
@@ -87,7 +88,14 @@ def draw_norms(
     taken, weights, norms, owners = _measure(linearizer, batches, place, plan, report)
     order = taken.sum(1).argsort(stable=True)
     shape = (choices + 1, draws * images)
-    return Drawn(norms[order].view(shape), weights[order].view(shape), owners[order].view(shape))
+    columns = [column[order].view(shape) for column in (norms, weights, owners)]
+    if _ends_in_branch(linearizer.net, place):  # no path has length 0
+        none = (torch.full_like(norms[:1], -torch.inf), weights[:1] * 0, owners[order][: shape[1]])
+        columns = [
+            torch.cat([row.expand(1, shape[1]), column])
+            for row, column in zip(none, columns, strict=True)
+        ]
+    return Drawn(*columns)
 
 
 def pilot_guide(
@@ -110,7 +118,14 @@ def pilot_guide(
 
 
 def _choices(net: Decomposition, place: Place) -> int:
-    return sum(block.has_shortcut for block in net if block.index >= place.block)
+    """How many blocks a path chooses at; what it cannot choose is left out."""
+    choices = sum(block.has_shortcut for block in net if block.index >= place.block)
+    return choices - _ends_in_branch(net, place)
+
+
+def _ends_in_branch(net: Decomposition, place: Place) -> bool:
+    """Whether every path to a place takes the branch of its block, which alone has parameters."""
+    return place.kind == "parameters" and only_branch_learns(net, place.block)
 
 
 def _measure(
@@ -146,7 +161,8 @@ def _one(
     if len(taken) == 0:
         return taken, weights, weights, owners
     source = GradientSource.of(linearizer.net, linearizer.at(batch[0]), batch[1])
-    earlier = source.linear.choices - taken.shape[1]
-    whole = torch.cat([taken.new_zeros(len(taken), earlier), taken], 1)
+    last = taken.new_ones(len(taken), int(_ends_in_branch(linearizer.net, place)))
+    earlier = source.linear.choices - taken.shape[1] - last.shape[1]
+    whole = torch.cat([taken.new_zeros(len(taken), earlier), last, taken], 1)
     norms = sampled(source, place, whole[:, None])[:, 0].cpu()
     return taken, weights, norms, owners

@@ -90,7 +90,10 @@ def signed(source: GradientSource, places: Collection[Place], signs: Tensor) -> 
 def sampled(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
     """Norms of the gradients of single paths; see `sampling.path_norms`."""
     with torch.no_grad():
-        return path_norms(source.linear, source.cotangent, source.exponent, taken, place)
+        learned = _parameter_maps(source, [place]).get(place.block)
+        return path_norms(
+            source.linear, source.cotangent, source.exponent, taken, place, learned=learned
+        )
 
 
 def _arrivals(

@@ -66,7 +66,7 @@ def fit_guide(
         taken.to(torch.float64),
         one(lengths, n + 1).to(torch.float64),
         owned,
-        owned * (lengths - n / 2)[:, None] / n,
+        owned * (lengths - n / 2)[:, None] / max(n, 1),
     ]
     design = torch.cat(columns, 1)[finite]
     if len(design) == 0:
@@ -79,7 +79,7 @@ def fit_guide(
     solution = torch.linalg.solve(counted.T @ design + ridge, counted.T @ values[finite])
     terms, _, levels, slopes = torch.split(solution, [n, n + 1, images, images])
     # A block's factor is bounded, so that no path is drawn far too seldom.
-    return Guide(torch.exp((terms - terms.mean()).clamp(-3, 3)), levels, slopes / n)
+    return Guide(torch.exp((terms - terms.mean()).clamp(-3, 3)), levels, slopes / max(n, 1))
 
 
 def allocate(shares: Tensor, total: int) -> Tensor:

@@ -50,6 +50,11 @@ class ParameterGradients:
             total = block.on_shortcut(middle) + block.on_branch(middle)
         self.x, self.total = x, total
 
+    @property
+    def size(self) -> int:
+        """How many parameters the block has."""
+        return sum(value.numel() for value in self.parameters.values())
+
     def __call__(
         self, state: LengthRows, linear: LinearBlock, sign: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

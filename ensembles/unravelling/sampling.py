@@ -13,8 +13,9 @@ from torch import Tensor
 from ensembles.unravelling.linearized import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
 from ensembles.unravelling.operations import channels_last
+from ensembles.unravelling.parameters import ParameterGradients
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.scaled import chunks, greatest, log2_norm, multiply_by_powers
+from ensembles.unravelling.scaled import LengthRows, chunks, greatest, log2_norm, multiply_by_powers
 
 __all__ = ["draw_paths", "path_norms"]
 
@@ -67,16 +68,26 @@ def _elementary(weights: Tensor) -> Tensor:
 
 
 def path_norms(
-    net: Linearized, cotangent: Tensor, exponent: Tensor, taken: Tensor, place: Place
+    net: Linearized,
+    cotangent: Tensor,
+    exponent: Tensor,
+    taken: Tensor,
+    place: Place,
+    *,
+    learned: ParameterGradients | None = None,
 ) -> Tensor:
     """Norms of the gradients that single paths carry to a place.
+
+    A path to the parameters of a block ends in the road that its last choice names: what only the
+    sum of the roads passes belongs to the shortcut.
 
     Args:
         net: The network at N images.
         cotangent: At the logits, (N, classes).
         exponent: Its power of two, (N,).
         taken: The choices of each draw for each image, (draws, N, n), bool.
-        place: The images or a block's input; choices before it do not matter.
+        place: The images, a block's input or its parameters; choices before it do not matter.
+        learned: Where the place is a block's parameters, what turns cotangents into gradients.
 
     Returns:
         Base-2 logarithms of the L2 norms, (draws, N), float64.
@@ -87,13 +98,21 @@ def path_norms(
     row = start[0].numel() * start.element_size() * count
     widest = max(net.images[0].numel(), start[0].numel(), net.start[0].numel())
     row = row * widest // start[0].numel()
+    if learned is not None:
+        row = max(row, 2 * learned.size * start.element_size() * count)
     for first, last in chunks(draws, row, budget=_BATCH_BYTES):
-        out[first:last] = _follow(net, start, exponent, taken[first:last], place)
+        out[first:last] = _follow(net, start, exponent, taken[first:last], place, learned=learned)
     return out
 
 
 def _follow(
-    net: Linearized, start: Tensor, exponent: Tensor, taken: Tensor, place: Place
+    net: Linearized,
+    start: Tensor,
+    exponent: Tensor,
+    taken: Tensor,
+    place: Place,
+    *,
+    learned: ParameterGradients | None,
 ) -> Tensor:
     """One batch of single paths, from the head to the place."""
     draws, count = taken.shape[:2]
@@ -102,6 +121,10 @@ def _follow(
     powers = _Powers(exponent.repeat(draws))
     choice = on_branch.shape[1]
     for block in reversed(net.blocks):
+        if learned is not None and block.index == place.block:
+            last = torch.zeros_like(on_branch[:, 0]) if choice == 0 else on_branch[:, choice - 1]
+            last = torch.zeros_like(last) if block.branch is None else last
+            return _learn(rows, powers.exponent, block, last, learned).view(draws, count)
         if block.branch is None:
             rows = _all(rows, block.shortcut, count)
         else:
@@ -114,6 +137,17 @@ def _follow(
     else:
         rows = _all(rows, net.stem, count)
     return log2_norm(torch.unflatten(rows, 0, (draws, count)), powers.exponent.view(draws, count))
+
+
+def _learn(
+    rows: Tensor, exponent: Tensor, block: LinearBlock, last: Tensor, learned: ParameterGradients
+) -> Tensor:
+    """Norms of the gradients of a block's parameters in the road of the last choice."""
+    state = LengthRows(1, len(rows), tuple(rows.shape[1:]), rows)
+    state.data[0], state.exponent[0], state.count = rows, exponent, 1
+    data, powers = learned(state, block)
+    road, places = last.long(), torch.arange(len(rows), device=rows.device)
+    return log2_norm(data[road, places][None], powers[road, places][None])[0]
 
 
 def _step(rows: Tensor, block: LinearBlock, on_branch: Tensor, count: int) -> Tensor:
