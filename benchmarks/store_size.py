@@ -7,7 +7,8 @@
 each with the opening of the store and in a process of its own: the summary (what a status shows),
 resuming (which of all lesions are missing), the outcomes as values, and export to CSV.
 *Lesions*: a sweep of a small network into a store, in units; resident memory after a tenth of it
-and at its end; then the intact network is measured once more.
+and at its end, which must be the same within 32 MB; then the intact network is measured once more
+and must count the same.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from ensembles.results.store import Context, Key, Store, filling
 from ensembles.results.store.rows import encode_labels
 
 BLOCKS = 54
+GROWTH = 32
+"""MB that memory may grow by between a tenth of a sweep and its end; one lesion's activations of a
+unit, kept for each lesion, would be more than that."""
 
 
 def wanted(rows: int) -> list[Lesion]:
@@ -146,6 +150,8 @@ def long(lesions: int, folder: Path) -> None:
     assert (first["correct"], first["total"]) == (again.correct, again.total)
     assert first["loss"] == again.loss
     early = next(memory for done, memory in seen if done >= len(sweep) // 10)
+    grown = seen[-1][1] - early
+    assert grown < GROWTH, f"memory grew by {grown:.0f} MB from a tenth of the sweep to its end"
     print(
         f"{len(sweep) - 1} lesions in {len(seen)} units, {took:.0f} s: {early:.0f} MB resident "
         f"after a tenth, {seen[-1][1]:.0f} MB at the end; intact network {again.correct} of "
@@ -181,4 +187,7 @@ def filling_pace(most: int) -> filling.Pace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AssertionError as error:
+        sys.exit(f"failed: {error}")

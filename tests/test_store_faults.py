@@ -9,7 +9,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,10 +22,8 @@ from stores import command_line, decomposed, files, in_a_process, lesions, statu
 from ensembles.errors import OutOfMemoryError, StoreError
 from ensembles.evaluation.engines import Direct
 from ensembles.lesions import Lesion, intact
-from ensembles.results.store import Store, claims, connection, room
+from ensembles.results.store import Store, claims, connection, room, schema
 
-ROOT = Path(__file__).parent.parent
-FAULTS = ROOT / "benchmarks" / "store_faults.py"
 unix = pytest.mark.skipif(os.name != "posix", reason="needs the signals and limits of Unix")
 
 
@@ -140,22 +137,63 @@ def test_memory_that_does_not_suffice_for_the_intact_network_ends_the_sweep(path
 # Processes
 
 
-def unless_failed(done):
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+def killed_at_statement(path, number):
+    """Open a store in a process that is killed before it runs its so-manieth statement."""
+
+    def work():
+        real, left = connection.connect, [number]
+
+        def count(_statement):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def connect(*arguments):
+            raw = real(*arguments)
+            raw.set_trace_callback(count)
+            return raw
+
+        connection.connect = connect
+        Store(path).close()
+
+    return status_of(in_a_process(work)) == -signal.SIGKILL
 
 
 @unix
-def test_kills_lose_nothing_and_processes_that_start_at_once_share_the_work():
-    if not hasattr(os, "pidfd_open"):
-        pytest.skip("needs Linux, to wait for a process with a limit")
-    command = [sys.executable, str(FAULTS), "--kills", "8", "--starts", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    _, killed, two, eight = unless_failed(done)
-    assert killed.startswith("8 kills over")
-    assert "0 stored lesions lost, every finished table equal to the undisturbed one" in killed
-    assert two.startswith("2 processes started at once, 1 times")
-    assert eight.startswith("8 processes started at once, 1 times")
+def test_a_store_that_is_killed_at_any_statement_of_its_making_is_made_by_the_next(path):
+    number = 1
+    while killed_at_statement(path, number):
+        with Store(path) as store:
+            assert store.summary() == []
+            store.keep_note("a", number)
+        with Store(path, mode="r") as store:
+            assert store.note("a") == number
+        assert files(path.parent) == ["study.db"]
+        path.unlink()
+        number += 1
+    assert number > 15
+
+
+@unix
+def test_an_older_store_is_brought_up_to_date_whatever_kills_it(path, monkeypatch, whole):
+    sweep(path, predictions=True)
+    before = path.read_bytes()
+    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(connection, "VERSION", 2)
+    steps = ["ALTER TABLE runs ADD COLUMN remark TEXT", "CREATE INDEX x ON runs (remark)"]
+    monkeypatch.setattr(schema, "_MIGRATIONS", {1: steps})
+    number = 1
+    while killed_at_statement(path, number):
+        pd.testing.assert_frame_equal(table(path), whole)  # read only, and brought up to date
+        with Store(path) as store:
+            assert store.connection.rows("PRAGMA user_version") == [(2,)]
+            assert store.connection.rows("SELECT DISTINCT remark FROM runs") == [(None,)]
+        path.write_bytes(before)
+        number += 1
+    assert number > 8
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="has version 2 of the tables, this program reads version"):
+        Store(path)
 
 
 @unix
@@ -312,6 +350,14 @@ def test_a_full_disk_costs_nothing_that_was_there(checked, small_disk, tmp_path,
     ballast.unlink()
     sweep(path, predictions=True)
     pd.testing.assert_frame_equal(table(path), whole)
+
+
+def test_reading_on_a_full_disk_leaves_nothing(small_disk):
+    path = small_disk / "study.db"
+    before = half_a_sweep(path)
+    fill(small_disk)
+    pd.testing.assert_frame_equal(table(path), before)
+    assert files(small_disk) == ["ballast", "study.db"]
 
 
 def test_no_store_is_begun_on_a_full_disk(small_disk, tmp_path):

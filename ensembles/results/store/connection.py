@@ -143,17 +143,18 @@ def _choose_journal(raw: sqlite3.Connection, path: Path) -> None:
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
-    """The first way that works: as any process, on a read-only disk, on a full or protected one."""
-    log = path.with_name(path.name + "-wal")
-    ways = ["mode=rw", "mode=ro"]
-    if not (log.exists() and log.stat().st_size):
-        ways.append("mode=ro&immutable=1")
-    for way in ways:
+    """The first way that works; an older store is brought up to date first."""
+    for way in (ways := _ways_to_read(path)):
         raw = connect(path, way)
         try:
             raw.execute("PRAGMA query_only = ON")
-            if patiently(lambda raw=raw: stored_version(raw, path)) is None:  # type: ignore[misc]
+            version = patiently(lambda raw=raw: stored_version(raw, path))  # type: ignore[misc]
+            if version is None:
                 raise StoreError(f"store {path}: is empty, nothing has been stored in it")
+            if version != VERSION:
+                raw.close()
+                _opened_to_write(path).close()
+                return _opened_to_read(path)
             return raw
         except sqlite3.OperationalError:
             raw.close()
@@ -163,6 +164,23 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
             raw.close()
             raise
     raise AssertionError("the last way raises")
+
+
+def _ways_to_read(path: Path) -> list[str]:
+    """As any process, on a read-only disk, on a protected or full one.
+
+    Where nobody has the store open and there is no room for the files of those who have, only the
+    last way leaves nothing behind.
+    """
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        return ["mode=rw", "mode=ro"]
+    alone = "mode=ro&immutable=1"
+    try:
+        check_room(path, 0)
+    except StoreError:
+        return ["mode=rw", "mode=ro", alone] if log.exists() else [alone]
+    return ["mode=rw", "mode=ro", alone]
 
 
 def patiently(work: Callable[[], _T]) -> _T:
