@@ -7,6 +7,7 @@ one, by recursion, by random signs, and followed alone.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,6 @@ from ensembles.models import create_model
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.running import measure_gradients, measure_logits
 
-pytestmark = pytest.mark.slow
 INPUT = Place("input")
 
 
@@ -29,6 +29,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "blocks", "options"),
     [
@@ -70,3 +71,26 @@ def test_the_sums_are_autograds_and_the_networks(
     logits, error = measure_logits(net, batch)
     assert error < 1e-4
     assert torch.isfinite(logits.log2_norms).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("vit_tiny_patch16_224", 32), ("convnext_atto", 32), ("mixer_s32_224", 64)],
+)
+def test_the_sums_of_smooth_networks_in_both_precisions(name: str, size: int) -> None:
+    pytest.importorskip("timm")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        options = {} if name.startswith("convnext") else {"img_size": size}
+        model = create_model(f"timm:{name}", num_classes=10, **options).eval()
+        for weight in model.parameters():
+            if not weight.any() and weight.ndim > 1:  # a classifier that begins at zero
+                torch.nn.init.normal_(weight, std=0.02)
+        images = torch.randn(2, 3, size, size)
+    net, labels = decompose(model, images), torch.tensor([3, 4])
+    places = [INPUT, Place("block", 3), Place("parameters", 2)]
+    for dtype, allowed in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+        one, batch = copy.deepcopy(net).to(dtype), [(images.to(dtype), labels)]
+        _, error = measure_gradients(one, batch, places, exact=True, signs=0, samples=0)
+        assert error is not None and error < allowed
+        assert measure_logits(one, batch)[1] < allowed
