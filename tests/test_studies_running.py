@@ -271,6 +271,9 @@ def test_export(make: Callable[..., Study], tmp_path: Path, ending: str) -> None
     read = read_frame(written[0])
     assert_frame_equal(plain(read), plain(table))
     assert [frame.attrs["model"] for frame in split_frames(read)] == ["resnet20", "b"]
+    keys = [frame.attrs["key"] for frame in split_frames(read)]
+    assert len({key["weights"] for key in keys}) == 2 and len({key["data"] for key in keys}) == 1
+    assert (keys[0]["images"], keys[0]["image_shape"]) == (6, [3, 32, 32])
     assert read.attrs["study"] == json.loads(json.dumps(both.described()))
     [alone] = export(both, store, tmp_path / f"alone.{ending}", "logits")
     assert alone.name == f"alone.{ending}" and len(read_frame(alone)) == 10

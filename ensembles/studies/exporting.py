@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,10 @@ def tables(study: Study, store: Store | str | Path) -> dict[str, pd.DataFrame]:
         columns ``model``, ``dataset``, ``split``; then the lesions have ``precision`` and the
         columns of ``ensembles.lesion``, the paths their options and the columns of
         ``ensembles.paths``. ``attrs["study"]`` holds the study, ``attrs["networks"]`` for each
-        network its number of rows and the attributes of its table, with the provenance of every run
-        that measured some of them; ``ensembles.results.split_frames`` takes them apart again.
+        network its number of rows and the attributes of its table, with what determines its results
+        (``key``: sha256 of weights, architecture and data, and the rest of docs/store.md) and the
+        provenance of every run that measured some of them; ``ensembles.results.split_frames`` takes
+        them apart again.
 
     Raises:
         StoreError: If the store cannot be read.
@@ -139,4 +142,5 @@ def _labelled(
     for place, (name, value) in enumerate(columns.items()):
         frame.insert(place, name, value)
     frame.attrs["model"] = unit.model.title
+    frame.attrs["key"] = {k: v for k, v in json.loads(context.key.text).items() if k != "blocks"}
     return frame
