@@ -21,6 +21,8 @@ _RENAMINGS = (
     (re.compile(r"\.downsample\."), ".shortcut."),
     (re.compile(r"\.shortcut\."), ".downsample."),
 )
+_WITH_AUXILIARY = ("googlenet", "inception_v3")
+_AUXILIARY = re.compile(r"(^|\.)(aux\d|AuxLogits)\.")
 _MOST_NAMED = 4
 _MANY_CLASSES = 100_000
 
@@ -39,7 +41,7 @@ def build_with_weights(
         name: As for :func:`ensembles.create_model`.
         state: Tensors by name; half and double precision are converted. Prefixes and a few names
             that are usual elsewhere (``fc`` for ``linear``, ``downsample`` for ``shortcut``) are
-            understood.
+            understood, and so are Inception networks saved without their auxiliary heads.
         num_classes: Width of the classifier; by default that of the weights.
         arguments: Further ones of the architecture.
         origin: What to call the weights in an error.
@@ -53,6 +55,7 @@ def build_with_weights(
         ModelError: When there is no such architecture.
     """
     entry = architecture(name)
+    arguments = _without_lost_heads(entry, state, arguments or {})
     classes = entry.num_classes if num_classes is None else num_classes
     if classes > _MANY_CLASSES and classes not in {v.shape[0] for v in state.values() if v.ndim}:
         raise CheckpointError(f"{origin} has no layer for {classes:,} classes")
@@ -98,9 +101,20 @@ def _count_of(mask: Tensor) -> str:
     return f"{int(mask.sum())} of {mask.numel()} values" if mask.ndim else "its value"
 
 
-def _untrained(name: str, num_classes: int, arguments: Mapping[str, Any] | None) -> nn.Module:
+def _without_lost_heads(
+    entry: Architecture, state: Mapping[str, Tensor], arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Arguments for weights saved without the auxiliary heads, which only training reads."""
+    own = entry.name.removeprefix("torchvision:")
+    has_heads = entry.library == "torchvision" and own in _WITH_AUXILIARY
+    if not has_heads or any(_AUXILIARY.search(key) for key in state):
+        return arguments
+    return {"aux_logits": False, **arguments}
+
+
+def _untrained(name: str, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        return create_model(name, num_classes, **(arguments or {}))
+        return create_model(name, num_classes, **arguments)
 
 
 def _renamed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
