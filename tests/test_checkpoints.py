@@ -224,6 +224,14 @@ def test_the_number_of_classes_is_that_of_the_weights(state: State) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_weights_saved_without_their_auxiliary_heads(name: str) -> None:
+    saved = create_model(name, 3, aux_logits=False, init_weights=False).state_dict()
+    model, classes = build_with_weights(name, saved)
+    assert classes == 3
+    assert model.state_dict().keys() == saved.keys()
+
+
 def test_a_model_far_wider_than_its_weights_is_not_built(state: State) -> None:
     message = refusal(build_with_weights, "resnet20", state, num_classes=10**12)
     assert message == "the checkpoint has no layer for 1,000,000,000,000 classes"
