@@ -161,6 +161,21 @@ def test_duplications_by_block(singles: pd.DataFrame) -> None:
     assert plot_lesions(twice).axes[0].get_xlabel() == "Duplicated block"
 
 
+def test_drops_of_single_roads_stand_beside_each_other_at_their_block() -> None:
+    roads = ["1.1", "1.2", "3.1", "3.2", "3.3"]
+    rows = [("drop", 1, r, math.nan, e) for r, e in zip(roads, ERRORS, strict=True)]
+    frame = table([INTACT, *rows], transitions=[3])
+    ax = plot_lesions(frame).axes[0]
+    first, third = (data(line) for line in lines(ax, "_single"))
+    assert first[0] == pytest.approx([0.825, 1.175])
+    assert third[0] == pytest.approx([3 - 0.7 / 3, 3, 3 + 0.7 / 3])
+    assert first[1] + third[1] == ERRORS
+    assert [len(data(line)[0]) for line in lines(ax, "_transitions")] == [0, 3]
+    assert ax.get_xlabel() == "Block, and its dropped road from left to right"
+    several = plot_lesions(frame.assign(count=[0, 1, 2, 2, 2, 1]))
+    assert several.axes[0].get_xlabel() == "Number of dropped roads"
+
+
 def test_error_by_count(sets: pd.DataFrame) -> None:
     ax = error_by_count(sets)
     boxes = [patch for patch in ax.patches if isinstance(patch, PathPatch)]

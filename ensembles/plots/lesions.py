@@ -27,21 +27,32 @@ from ensembles.statistics import error_intervals, require_columns, summary_by_ta
 
 __all__ = ["error_by_block", "error_by_count", "error_by_tau", "series_labels"]
 
-_DONE = {"delete": "deleted", "duplicate": "duplicated"}
+_ONE = {
+    "delete": "Deleted block",
+    "duplicate": "Duplicated block",
+    "drop": "Block, and its dropped road from left to right",
+}
+_SEVERAL = {
+    "delete": "Number of deleted blocks",
+    "duplicate": "Number of duplicated blocks",
+    "reorder": "Number of swaps",
+    "drop": "Number of dropped roads",
+}
+_BESIDE = 0.7  # width that the roads of one block take, in blocks
 _INTACT_DASH = (0, (3, 2))
 _DOTTED = (0, (1, 1.5))
 _MANY_POINTS = 2000
 
 
 def error_by_block(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None = None) -> Axes:
-    """Error after the deletion (or duplication) of each single block.
+    """Error after the deletion (or duplication) of each single block, or the drop of each road.
 
     Dashed: the intact network. Dotted: chance level. Hollow markers: transitions. Band:
-    Wilson's 95 % interval, where the table counts images.
+    Wilson's 95 % interval, where the table counts images. Roads of one block are joined by a line.
 
     Args:
         frames: Lesions of each network; other lesions than those of single blocks are left out.
-        kind: ``delete`` or ``duplicate``.
+        kind: ``delete``, ``duplicate`` or ``drop``.
         ax: Axes to draw into; a new figure's where None.
 
     Returns:
@@ -56,26 +67,27 @@ def error_by_block(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None 
         handles: list[Artist] = []
         top, widest = 0.0, 0.0
         for index, (frame, label) in enumerate(zip(singles, series_labels(frames), strict=True)):
-            low, high = _draw_singles(ax, frame, look(index))
-            top = np.fmax.reduce(high, initial=top)
-            widest = np.fmax.reduce(high - low, initial=widest)
+            for part in _joined(frame, kind):
+                low, high = _draw_singles(ax, part, look(index))
+                top = np.fmax.reduce(high, initial=top)
+                widest = np.fmax.reduce(high - low, initial=widest)
             handles.append(_proxy(label, **look(index).line))
-        if any(_changed(frame).any() for frame in singles):
+        if any(frame["changed"].any() for frame in singles):
             handles.append(_proxy("transition", marker="o", markerfacecolor="white", markersize=5))
         handles += _levels(ax, frames, top)
         if widest > 0.04 * ax.get_ylim()[1]:
             handles.append(Patch(facecolor=_tint(GREY), linewidth=0, label="95% interval"))
-        bad = [x for frame in singles for x in frame.loc[frame["error"].isna(), "block"]]
+        bad = [x for frame in singles for x in frame.loc[frame["error"].isna(), "at"]]
         handles += _mark_nonfinite(ax, bad)
         last = int(max(frame["block"].max() for frame in singles))
         ax.set_xlim(0.7 - 0.02 * last, last + 0.02 * last + 0.3)
         ax.set_xticks(_whole_ticks(1, last))
-        _finish(ax, f"{_DONE[kind].capitalize()} block", handles)
+        _finish(ax, _ONE[kind], handles)
     return ax
 
 
 def error_by_count(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None = None) -> Axes:
-    """Boxes of the error by the number of deleted or duplicated blocks, or of swaps.
+    """Boxes of the error by the number of deleted or duplicated blocks, swaps, or dropped roads.
 
     Line in the box: median. Box: quartiles. Whiskers: to the last lesion within 1.5 times the
     box's length. Where a box stands for fewer than five lesions, all are drawn as points.
@@ -83,7 +95,7 @@ def error_by_count(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None 
 
     Args:
         frames: Lesions of each network; those of other kinds are left out.
-        kind: ``delete``, ``duplicate`` or ``reorder``.
+        kind: ``delete``, ``duplicate``, ``reorder`` or ``drop``.
         ax: Axes to draw into; a new figure's where None.
 
     Returns:
@@ -109,8 +121,7 @@ def error_by_count(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None 
         first, last = int(data["count"].min()), int(data["count"].max())
         ax.set_xlim(first - 0.6, last + 0.6)
         ax.set_xticks(_whole_ticks(first, last))
-        what = "swaps" if kind == "reorder" else f"{_DONE[kind]} blocks"
-        _finish(ax, f"Number of {what}", handles)
+        _finish(ax, _SEVERAL[kind], handles)
     return ax
 
 
@@ -197,8 +208,19 @@ def _singles(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     chosen = chosen[chosen["count"] == 1]
     if chosen.empty:
         raise UsageError(f"no {kind} of a single block to draw: draw the error by count instead")
-    chosen = chosen.assign(block=chosen["blocks"].astype(int))
-    return chosen.drop_duplicates("block").sort_values("block")
+    numbers = (chosen["blocks"].astype(str) + ".1").str.split(".")
+    block, road = numbers.str[0].astype(int), numbers.str[1].astype(int)
+    roads = road.groupby(block).transform("max")
+    at = block + _BESIDE * (road - (roads + 1) / 2) / roads
+    chosen = chosen.assign(
+        block=block, at=at, changed=block.isin(frame.attrs.get("transitions", ()))
+    )
+    return chosen.drop_duplicates("at").sort_values("at")
+
+
+def _joined(frame: pd.DataFrame, kind: str) -> list[pd.DataFrame]:
+    """The rows that a line joins: all of them, or the roads of one block."""
+    return [frame] if kind != "drop" else [part for _, part in frame.groupby("block")]
 
 
 def _draw_boxes(ax: Axes, data: pd.DataFrame, labels: Sequence[str]) -> list[Artist]:
@@ -227,20 +249,16 @@ def _draw_singles(
     ax: Axes, frame: pd.DataFrame, style: Look
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draw one network's curve; return the ends of its errors' intervals."""
-    x, y = frame["block"], frame["error"].to_numpy(float)
+    x, y = frame["at"], frame["error"].to_numpy(float)
     low, high = y, y
     if {"correct", "total"} <= set(frame.columns):
         low, high = error_intervals(frame)[["error_low", "error_high"]].to_numpy(float).T
         ax.fill_between(x, low, high, color=style.colour, alpha=0.25, linewidth=0)
     ax.plot(x, y, label="_single", **style.line)
-    changed = _changed(frame)
+    changed = frame["changed"]
     hollow = style.line | {"linestyle": "", "markerfacecolor": "white", "markersize": 5}
     ax.plot(x[changed], y[changed], label="_transitions", **hollow)
     return low, high
-
-
-def _changed(frame: pd.DataFrame) -> pd.Series[bool]:
-    return frame["block"].isin(frame.attrs.get("transitions", ()))
 
 
 def _levels(ax: Axes, frames: Sequence[pd.DataFrame], top: float) -> list[Artist]:
