@@ -14,7 +14,7 @@ from ensembles.errors import CheckpointError
 from ensembles.evaluation import choose_device
 from ensembles.models.ensemble import Average, AverageOf
 
-from .comparing import check_error
+from .comparing import check_classes, check_error
 from .loading import load
 from .subject import Subject, take_apart
 
@@ -35,7 +35,8 @@ def open_average(
     Args:
         members: Architecture and checkpoint of each, as for :func:`load`; two or more.
         of: What is averaged: probabilities or logits.
-        check: Whether each member's error is held against its card's first.
+        check: Whether the networks' classes are held against those of the images, and each member's
+            error against its card's, first.
         options: Data and device, as for :func:`open_subject`.
 
     Returns:
@@ -55,6 +56,8 @@ def open_average(
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
     subject = take_apart(card.name, network, card, **options)
+    if check:
+        check_classes(card, subject.data)
     for one, own in loaded if check else ():
         place = choose_device(options.get("device", "auto"))
         check_error(one, own, subject.data, device=place)

@@ -14,7 +14,7 @@ from ensembles.decomposition import Decomposition, decompose
 from ensembles.evaluation import choose_device
 from ensembles.lesions import Choice, Lesion
 
-from .comparing import check_error
+from .comparing import check_classes, check_error
 from .loading import load
 
 __all__ = ["Subject", "open_subject"]
@@ -83,13 +83,15 @@ def open_subject(
         device: As ``ensembles.evaluation.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
-        check: Whether the intact network's error is held against its card's first.
+        check: Whether the network's classes are held against those of the images, and its intact
+            error against its card's, first.
 
     Returns:
         The subject.
 
     Raises:
-        EnsemblesError: As ``load``, ``dataset``, ``decompose`` and ``check_error`` raise it.
+        EnsemblesError: As ``load``, ``dataset``, ``decompose``, ``check_classes`` and
+            ``check_error`` raise it.
     """
     network, card = load(model, checkpoint)
     subject = take_apart(
@@ -106,6 +108,7 @@ def open_subject(
         block_kinds=block_kinds,
     )
     if check:
+        check_classes(card, subject.data)
         check_error(network, card, subject.data, device=choose_device(device))
     return subject
 
@@ -131,7 +134,7 @@ def take_apart(
         split,
         limit=limit,
         normalize=normalize or card.normalization,
-        image_size=image_size or _preprocessed(card, dataset),
+        image_size=_preprocessed(card, dataset) if image_size is None else image_size,
     )
     example, _ = next(data.batches(_EXAMPLES))
     net = decompose(

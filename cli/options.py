@@ -86,7 +86,8 @@ def data_options() -> Callable[[Command], Command]:
         ),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
-            help="Go on without comparing the intact error with the checkpoint's card.",
+            help="Go on without comparing the classes with those of the images, and the intact "
+            "error with the checkpoint's card.",
         ),
     )  # fmt: skip
 

@@ -67,12 +67,13 @@ def lesion_summary(frame: pd.DataFrame) -> str:
     whole = next(row["error"] for row in rows if row["lesion"] == "none")
     cut = [row for row in rows if row["lesion"] != "none"]
     start = f"{frame.attrs.get('model', 'the network')}: intact error {100 * whole:.2f} %"
+    lesions = f"{len(cut)} lesion{'s' if len(cut) != 1 else ''}"
     measured = [row for row in cut if not row["nonfinite"]]
     if not measured:
-        return f"{start}; {len(cut)} lesions, none of them measured"
+        return f"{start}; {lesions}, none of them measured"
     worst = max(measured, key=lambda row: row["error"])
     median = frame.loc[frame["lesion"] != "none", "error"].median()
     return (
-        f"{start}; {len(cut)} lesions, median error {100 * median:.2f} %, "
+        f"{start}; {lesions}, median error {100 * median:.2f} %, "
         f"worst {100 * worst['error']:.2f} % ({worst['lesion']} {worst['blocks']})"
     )

@@ -180,11 +180,15 @@ def test_several_networks_stand_in_one_table(call, small, weights, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["lesion", "--model", "resnet111"], 1, "unknown model 'resnet111'; resnet has 20, 32"),
+        (["lesion", "--model", "resnet111"], 1, "unknown model 'resnet111'; resnet has "),
         (["lesion", "--model", "vgg15b"], 1, "did you mean vgg15"),
         (["lesio"], 2, "no command 'lesio'; did you mean lesion?"),
         (["lesion", "--count", "0"], 2, "count"),
         (["lesion", "--blocks", "0"], 2, "block 0"),
+        (["lesion", "--blocks", ""], 2, "blocks '': names none"),
+        (["lesion", "--kind", "duplicate", "--blocks", "4"], 2, "each changes the shape"),
+        (["lesion", "--plan", "p.csv", "--count", "2"], 2, "found count beside it"),
+        (["lesion", "--image-size", "0"], 2, "image size 0 cannot be cut"),
         (["lesion", "--blocks", "10"], 2, "block 10: the network has blocks 1 to 9"),
         (["lesion", "--count", "12"], 2, "12"),
         (["lesion", "--kind", "remove"], 2, "'remove' is not one of"),
@@ -231,6 +235,27 @@ def test_a_network_for_another_number_of_classes_is_refused(call, tmp_path):
         "lesion", "--model", "resnet20", "--checkpoint", path, "--dataset", "digits", "--limit", 20
     )
     assert code == 1 and "the data have a label 9, the network 3 classes" in err
+
+
+def test_images_of_fewer_classes_than_the_network_has_are_refused(call, tmp_path):
+    path = tmp_path / "hundred.pt"
+    torch.save(ensembles.create_model("resnet20", num_classes=100).state_dict(), path)
+    arguments = ["lesion", "--model", "resnet20", "--checkpoint", path, "--dataset", "digits"]
+    code, out, err = call(*arguments, "--limit", 20, "--blocks", 1)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "the network has 100 classes, digits test has 10 (0, 1, 2, ...)" in err
+    assert call(*arguments, "--limit", 20, "--blocks", 1, "--force")[0] == 0
+
+
+def test_drops_of_roads_are_drawn(call, tmp_path):
+    path, figure = tmp_path / "fractal.pt", tmp_path / "roads.svg"
+    torch.save(ensembles.create_model("fractalnet20").state_dict(), path)
+    code, _, err = call(
+        "lesion", "--model", "fractalnet20", "--checkpoint", path, "--dataset", "digits",
+        "--limit", 4, "--kind", "drop", "--blocks", "1", "--plot", figure,
+    )  # fmt: skip
+    assert code == 0 and "Block, and its dropped road" in figure.read_text()
+    assert "3 lesions" in err
 
 
 def test_debug_shows_the_traceback(call):

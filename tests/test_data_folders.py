@@ -283,6 +283,15 @@ class TestRefusals:
         text = refusal(tree)
         assert f"{tree}/test is nested wrongly: found an image at cat10.png" in text
 
+    def test_split_folders_are_no_classes(self, tmp_path: Path) -> None:
+        picture(tmp_path / "x" / "test" / "1.png")
+        picture(tmp_path / "x" / "Train" / "1.png")
+        text = refusal(tmp_path / "x")
+        assert "x is nested wrongly: found an image at Train/1.png, expected CLASS/IMAGE" in text
+        assert text.endswith(f"into a folder of its own below {tmp_path}/x/Train")
+        picture(tmp_path / "x" / "cat" / "1.png")
+        assert dataset(tmp_path / "x").classes == ("Train", "cat", "test")
+
     def test_a_class_without_images(self, tree: Path) -> None:
         (tree / "test" / "eel").mkdir()
         (tree / "train" / "eel").mkdir()
@@ -310,6 +319,7 @@ class TestRefusals:
         path.write_bytes(whole[: len(whole) // 2] if content is None else content)
         text = refusal(tree)
         assert f"cannot decode the image {path} (" in text
+        assert content is None or ": cannot identify image file; replace" in text
         assert text.endswith("; replace or remove the file")
         assert text == refusal(tree, image_size=8)
 

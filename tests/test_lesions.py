@@ -14,6 +14,7 @@ from scipy.stats import kendalltau
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
+    Choice,
     Kind,
     Lesion,
     Visit,
@@ -348,3 +349,33 @@ def test_published_plan_reproduces_the_published_tau(assets: Path) -> None:
             assert tau == pytest.approx(float(row["kendall_tau"]), abs=1e-5)
         else:
             assert math.isnan(tau)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (Choice(blocks=""), "blocks '': names none; expected 3, 1-5,9 or 3 17"),
+        (
+            Choice("duplicate", blocks="3"),
+            "no blocks left to duplicate: each changes the shape",
+        ),
+        (
+            Choice("duplicate", count="1", trials=2, blocks="3"),
+            "no blocks left to duplicate: each changes the shape",
+        ),
+    ],
+)
+def test_a_choice_that_leaves_no_lesion(choice: Choice, message: str) -> None:
+    with pytest.raises(LesionError) as error:
+        choice.lesions(SHAPES, (3,))
+    assert str(error.value) == message
+
+
+def test_a_plan_stands_alone() -> None:
+    assert Choice(plan="p.csv", seed=3).plan == "p.csv"
+    with pytest.raises(LesionError) as error:
+        Choice("reorder", trials=2, plan="p.csv")
+    assert str(error.value) == (
+        "plan p.csv: a plan names all lesions, found kind, trials beside it; leave out one or "
+        "the other"
+    )

@@ -176,7 +176,7 @@ def unreadable(path: str, error: BaseException) -> DataError:
     """The error for a file that cannot be read or decoded."""
     if isinstance(error, OSError) and error.strerror:
         return DataError(f"cannot read the image {path}: {error.strerror}")
-    reason = " ".join(str(error).replace(repr(path), "it").split()) or type(error).__name__
+    reason = " ".join(str(error).replace(f"file {path!r}", "file").split()) or type(error).__name__
     size = Path(path).stat().st_size if Path(path).exists() else 0
     return DataError(
         f"cannot decode the image {path} ({size:,} bytes): {reason}; replace or remove the file"

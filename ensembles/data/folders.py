@@ -165,7 +165,8 @@ def _layout(folder: Path, split: str) -> tuple[Path, str, tuple[str, ...]]:
             raise _misplaced(folder / own, "CLASS/IMAGE")
         name = choose_split(split, splits, str(folder))
         return folder / name, name, _split_classes(folder, name, splits)
-    if not any(_holds_images(Path(entry.path)) for entry in subfolders):
+    flat = [entry.name.lower() for entry in subfolders if _holds_images(Path(entry.path))]
+    if set(flat) <= set(SPLIT_NAMES):
         raise _misplaced(folder, _LAYOUT)
     if split.lower() != "all" and match_split(split, SPLIT_NAMES) is None:
         choose_split(split, ["all", *SPLIT_NAMES], f"{folder}, which has no split folders,")
@@ -233,7 +234,9 @@ def _misplaced(folder: Path, expected: str) -> DataError:
 
 
 def _advice(image: Path) -> str:
-    """Which folder to give instead, were the image's own folder its class."""
+    """What to do: which folder to give instead, were the image's own folder its class."""
+    if image.parent.name.lower() in SPLIT_NAMES:
+        return f"put the images of each class into a folder of its own below {image.parent}"
     better = image.parent.parent
     if better.name.lower() in SPLIT_NAMES:
         better = better.parent

@@ -85,7 +85,8 @@ def _run(model: nn.Module, images: Tensor) -> Any:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DecompositionError(
             f"{type(model).__name__} does not accept an input of shape {tuple(images.shape)}: "
-            f"{reason[:200]}"
+            f"{reason[:200].rstrip('!. ')}; give images of the size and channels that it was made "
+            "for"
         ) from error
 
 

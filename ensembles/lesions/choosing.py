@@ -60,6 +60,21 @@ class Choice:
         parse_counts(self.count)
         if self.trials is not None and self.trials < 1:
             raise LesionError(f"trials {self.trials}: expected 1 or more")
+        if self.plan is not None:
+            self._refuse_beside_plan()
+
+    def _refuse_beside_plan(self) -> None:
+        settings = ("kind", "count", "trials", "blocks", "skip_transitions")
+        beside = [
+            name.replace("_", "-")
+            for name in settings
+            if getattr(self, name) != self.__dataclass_fields__[name].default
+        ]
+        if beside:
+            raise LesionError(
+                f"plan {self.plan}: a plan names all lesions, found {', '.join(beside)} beside it; "
+                "leave out one or the other"
+            )
 
     @property
     def random(self) -> bool:
@@ -94,7 +109,8 @@ class Choice:
         if self.kind == "drop":
             counts = list(roads) if roads is not None else [0] * n
             return [intact(), *self._drops(counts, set(transitions))]
-        wanted = set(parse_blocks(self.blocks, n)) if self.blocks else set(range(1, n + 1))
+        everything = range(1, n + 1)
+        wanted = set(everything if self.blocks is None else parse_blocks(self.blocks, n))
         if self.skip_transitions:
             wanted -= set(transitions)
         return [intact(), *self._drawn(wanted, shapes, transitions)]
@@ -128,6 +144,8 @@ class Choice:
         skip = set(range(1, n + 1)) - wanted
         if self.kind == "duplicate":
             skip |= {i for i, (before, after) in enumerate(shapes, start=1) if before != after}
+            if len(skip) == n:
+                raise LesionError("no blocks left to duplicate: each changes the shape")
             if not self.random:
                 return [Lesion("duplicate", (b,)) for b in range(1, n + 1) if b not in skip]
             return random_duplications(n, counts, trials, self.seed, skip)
