@@ -63,7 +63,7 @@ def _rows(text: str | None, library: str | None, family: str | None) -> list[dic
             names = [name for name in list_models() if text in name]
             if not names:
                 raise unknown from None
-            return [catalogue_row(name) for name in names]
+            return [_counted(names[0])] if len(names) == 1 else [catalogue_row(n) for n in names]
     names = list_models(library) if library is not None else _installed(field_models())
     rows = [catalogue_row(name) for name in names if text is None or text in name]
     families = sorted({row["family"] for row in rows})

@@ -50,11 +50,27 @@ def test_public_weights_are_those_that_the_library_states() -> None:
     assert architecture("resnet110").public_weights == ()
 
 
-def test_public_weights_of_timm_have_a_name_and_no_stated_error() -> None:
+def test_public_weights_of_timm_have_the_error_of_its_results() -> None:
     pytest.importorskip("timm")
     (weights,) = architecture("inception_v4").public_weights
-    assert weights == ("inception_v4.tf_in1k", None)
+    assert weights == ("inception_v4.tf_in1k", 19.844)
     assert architecture("resnet200").public_weights == ()
+    assert {one.error for one in architecture("timm:test_resnet").public_weights} == {None}
+
+
+def test_published_errors_stand_beside_weights_whose_error_is_stated() -> None:
+    pytest.importorskip("timm")
+    for name in registry.LIBRARY_ROWS:
+        entry = architecture(name)
+        for weights in entry.public_weights:
+            assert weights.name
+            assert weights.error is not None, (name, weights)
+
+
+def test_errors_of_timm_are_those_of_weights_that_there_are() -> None:
+    timm = pytest.importorskip("timm")
+    for tagged in registry.TIMM_ERRORS:
+        assert timm.get_pretrained_cfg(tagged).has_weights
 
 
 def test_families() -> None:
@@ -121,12 +137,22 @@ def test_a_misspelt_name_gets_the_nearest() -> None:
 
 def test_another_depth_says_which_there_are() -> None:
     assert "; preresnet has 20, 32, 44, 56, 110, 164, 200 or 1001 layers" in refusal("preresnet111")
-    assert "; resnet has 20, 32, 44, 56, 110, 164 or 1202 layers" in refusal("resnet999")
+    assert "; resnet has 18, 20, " in refusal("resnet999")
+    own = "; resnet has 20, 32, 44, 56, 110, 164 or 1202 layers; did"
+    assert own in refusal("ensembles:resnet999")
+    assert "; there are resnet18, resnet34, resnet50, resnet101 and resnet152; did" in refusal(
+        "torchvision:resnet51"
+    )
     message = refusal("resnet111-conv-shortcut")
     assert "; resnetN-conv-shortcut has 20, 32, 44, 56, 110 or 164 layers" in message
     assert "did you mean resnet110-conv-shortcut" in message
-    assert "; there are wrn-28-10, wrn-16-8 and wrn-40-4; did" in refusal("wrn-28-11")
+    for name in ("wrn-28-11", "wrn29-10", "WRN_29_10"):
+        assert "; there are wrn-16-8, wrn-28-10 and wrn-40-4" in refusal(name)
     assert "layers" not in refusal("lenet6")
+
+
+def test_a_name_like_no_other_is_told_where_the_names_are() -> None:
+    assert refusal("xx") == "unknown model 'xx'; `ensembles models` lists those of the field"
 
 
 def test_unknown_library() -> None:

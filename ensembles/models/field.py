@@ -1,14 +1,15 @@
 """The field's architectures that torchvision and timm have: papers, and what those measured.
 
 Where the library's network is not the paper's, the row says so. Errors are on ImageNet's validation
-images, one crop, unless it says otherwise.
+images, one crop, unless it says otherwise; those of ResNets are of the weights that the authors
+published (KaimingHe/deep-residual-networks), the paper itself has ten crops.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ALIASES", "LIBRARY_ROWS", "LibraryRow"]
+__all__ = ["ALIASES", "LIBRARY_ROWS", "TIMM_ERRORS", "LibraryRow"]
 
 _TOP1, _TOP5 = "ImageNet top-1", "ImageNet top-5"
 _RESNET = "He et al. 2015, arXiv 1512.03385"
@@ -48,7 +49,9 @@ LIBRARY_ROWS: dict[str, LibraryRow] = {
         f"{_TOP5}, 7 networks",
     ),
     "inception_v3": LibraryRow("inception", "Szegedy et al. 2015, arXiv 1512.00567", 21.2),
-    "inception_v4": LibraryRow("inception", _INCEPTION_V4, 20.0),
+    "inception_v4": LibraryRow(
+        "inception", f"{_INCEPTION_V4} (19 blocks: 3 of the stem, 14, and 2 reductions)", 20.0
+    ),
     "inception_resnet_v2": LibraryRow("inception", _INCEPTION_V4, 19.9),
     "legacy_xception": LibraryRow("inception", "Chollet 2016, arXiv 1610.02357", 21.0),
     "resnet18": LibraryRow("resnet", _RESNET),
@@ -62,6 +65,21 @@ LIBRARY_ROWS: dict[str, LibraryRow] = {
     "densenet121": LibraryRow("dense", "Huang et al. 2017, arXiv 1608.06993"),
 }
 """By the name that leads to the library's network."""
+
+TIMM_ERRORS = {
+    "inception_v3.tv_in1k": 22.566,
+    "inception_v3.tf_in1k": 22.138,
+    "inception_v3.tf_adv_in1k": 22.408,
+    "inception_v3.gluon_in1k": 21.194,
+    "inception_v4.tf_in1k": 19.844,
+    "inception_resnet_v2.tf_in1k": 19.538,
+    "inception_resnet_v2.tf_ens_adv_in1k": 20.022,
+    "legacy_xception.tf_in1k": 20.960,
+}
+"""Top-1 error on ImageNet in % of timm's weights of the field.
+
+timm's package states none; these are of ``results/results-imagenet.csv`` in its repository.
+"""
 
 ALIASES = {
     "inception_v1": "googlenet",

@@ -14,7 +14,7 @@ from torch import nn
 
 from ensembles.errors import ModelError, nearest
 
-from .field import ALIASES, LIBRARY_ROWS
+from .field import ALIASES, LIBRARY_ROWS, TIMM_ERRORS
 from .parts import Architecture, PublicWeights
 
 __all__ = ["architecture", "create_model", "field_models", "list_models"]
@@ -214,7 +214,9 @@ def _timm(name: str) -> Architecture | None:
         published_on="",
         family=timm.models.model_entrypoint(bare).__module__.rpartition(".")[2],
         public_weights=tuple(
-            PublicWeights(tagged, None) for tagged, one in found.items() if one.has_weights
+            PublicWeights(tagged, TIMM_ERRORS.get(tagged))
+            for tagged, one in found.items()
+            if one.has_weights
         ),
     )
     return _with_row(entry, name)
@@ -255,26 +257,35 @@ def _unknown_library(library: str) -> str:
 
 def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:
     names = {"ensembles": _OWN, "torchvision": _torchvision_names(), "timm": _timm_names()}
-    message = f"unknown model {name!r}"
-    if "ensembles" in libraries:
-        message += _other_sizes(bare)
-    message += nearest(bare, {known: None for source in libraries for known in names[source]})
+    known = list(dict.fromkeys(one for source in libraries for one in names[source]))
+    hint = _other_sizes(bare, known) + nearest(bare, known)
+    message = f"unknown model {name!r}{hint or '; `ensembles models` lists those of the field'}"
     if "timm" in libraries and not _timm_installed():
         message += f"; if it is one of timm's, {_TIMM_MISSING}"
     return message
 
 
-def _other_sizes(name: str) -> str:
-    """Depths, or sizes, of our own family that a name with other numbers belongs to."""
-    pattern = re.escape(re.sub(r"\d+", "#", name)).replace(re.escape("#"), r"(\d+)")
-    found = [match for match in (re.fullmatch(pattern, known) for known in _OWN) if match]
-    if len(found) < 2 or not re.search(r"\d", name):
+def _without_sizes(name: str) -> str:
+    """A name with a sign for each number, whatever joins them: ``wrn-28-10`` is ``wrn##``."""
+    return re.sub("[-_]", "", re.sub(r"\d+", "#", name.lower()))
+
+
+def _other_sizes(name: str, known: Iterable[str]) -> str:
+    """Depths, or sizes, of the architectures whose names differ from this one in numbers."""
+    wanted = _without_sizes(name)
+    found = {
+        other: [int(number) for number in re.findall(r"\d+", other)]
+        for other in known
+        if "#" in wanted and _without_sizes(other) == wanted
+    }
+    if len(found) < 2:
         return ""
-    if found[0].re.groups > 1:
-        return f"; there are {_listed((match[0] for match in found), 'and')}"
-    depths = sorted(int(match[1]) for match in found)
-    family = re.sub(r"\d+$", "", name)
-    return f"; {re.sub(r'[0-9]+', 'N', family)} has {_listed(map(str, depths), 'or')} layers"
+    first = min(found, key=found.__getitem__)
+    if len(found[first]) > 1 or not found.keys() & _OWN.keys():
+        return f"; there are {_listed(sorted(found, key=found.__getitem__), 'and')}"
+    depths = sorted(number for (number,) in found.values())
+    family = re.sub(r"\d+", "N", re.sub(r"\d+$", "", first))
+    return f"; {family} has {_listed(map(str, depths), 'or')} layers"
 
 
 def _listed(items: Iterable[str], joint: str) -> str:
