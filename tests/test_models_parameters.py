@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from ensembles.models import architecture, create_model, field_models
+from ensembles.results.architectures import kept_structures
 
 # Counted from public implementations, or as published.
 PARAMETERS = {
@@ -66,6 +68,22 @@ def test_parameters(name: str) -> None:
     if architecture(name).library == "timm":
         pytest.importorskip("timm")
     assert count(name) == PARAMETERS[name]
+
+
+def test_the_sixteen_layers_of_a_cifar_vgg_are_three_linear_ones_besides_thirteen() -> None:
+    """What the docstring says of other classifiers, and of other networks of that name."""
+    with torch.device("meta"):
+        model = create_model("cifar_vgg16_bn")
+    kinds = [type(module) for module in model.modules()]
+    assert (kinds.count(nn.Conv2d), kinds.count(nn.Linear)) == (13, 3)
+    assert count("cifar_vgg16_bn", hidden=()) == 14_728_266
+    assert count("cifar_vgg16_bn", hidden=(4096, 4096)) == 33_646_666
+
+
+def test_a_bottleneck_in_place_of_each_basic_block_of_110_layers_makes_164() -> None:
+    """The network that is known as PreResNet-110 elsewhere."""
+    assert count("preresnet110", depth=164, bottleneck=True) == count("preresnet164")
+    assert kept_structures()["preresnet164"].blocks == kept_structures()["preresnet110"].blocks
 
 
 def test_grey_images_and_auxiliary_heads() -> None:

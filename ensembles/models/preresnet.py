@@ -3,6 +3,11 @@
 The first block of every stage, also of the first one, applies its BatchNorm and ReLU to both roads
 (``both_preact`` in fb.resnet.torch), so that its shortcut is no identity of the block's input; the
 others apply them to the branch only.
+
+Depths count weight layers: ``preresnet110`` has 54 basic blocks, ``preresnet164`` 54 bottlenecks. A
+well-known public "PreResNet-110" (bearpaw/pytorch-classification) takes bottlenecks from depth 44
+on, as many as there would be basic blocks: it has 164 layers, and its projections see the block's
+input, not the activation.
 """
 
 from __future__ import annotations

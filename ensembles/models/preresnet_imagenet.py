@@ -2,6 +2,7 @@
 
 3 + 24 + 36 + 3 bottlenecks; the first block of each stage applies its BatchNorm and ReLU to both
 roads. As in public versions with 64,666,280 parameters, the stem has BatchNorm and ReLU of its own.
+The error is that of fb.resnet.torch on 224x224 images; the paper has 320x320 (20.7).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ FAMILY: tuple[Architecture, ...] = (
         build=partial(PreResNet),
         input_size=(3, 224, 224),
         num_classes=1000,
-        paper="He et al. 2016, arXiv 1603.05027",
+        paper="He et al. 2016, arXiv 1603.05027 (error: fb.resnet.torch)",
         published_error=21.66,
         published_on="ImageNet top-1",
         family="preresnet",

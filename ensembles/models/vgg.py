@@ -1,4 +1,16 @@
-"""VGG networks for CIFAR: the lesion paper's 15 layers, and the usual ones with BatchNorm."""
+"""VGG networks for CIFAR: the lesion paper's 15 layers, and the usual ones with BatchNorm.
+
+``vgg15`` (Veit et al. 2016, arXiv 1605.06431, section 4.1) has 13 convolutions of 128 channels and
+two linear layers, with 128 units between them, so that nearly every layer keeps the width.
+
+``cifar_vgg16_bn`` and its kin are configurations A, B, D and E of Simonyan and Zisserman 2014
+(arXiv 1409.1556, table 1) with BatchNorm, as in chenyaofo/pytorch-cifar-models, whose error is the
+one that is listed. Deviation: hidden linear layers of 512 units instead of 4096. The 16 weight
+layers are 13 convolutions and three linear layers, 15,253,578 parameters; a classifier of one
+linear layer would make them 14, and 14,728,266 parameters. Repositories that keep 4096 units on
+32x32 images call their network ``vgg16_bn`` too, and have 33,646,666. Here ``vgg16_bn`` is
+torchvision's.
+"""
 
 from __future__ import annotations
 
