@@ -160,6 +160,10 @@ def test_figures_are_drawn_from_tables(
         "Share of 512 paths", "Gradient of one path", "Share of the total",
     ]  # fmt: skip
     assert figure.axes[1].get_yscale() == "log"
+    figure.canvas.draw()
+    for ax in (figure.axes[0], figure.axes[2]):  # a tick names the number at which it stands
+        for place, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
+            assert float(label.get_text().rstrip("%")) == pytest.approx(100 * place)
     assert plot_paths(logits, tmp_path / "b.svg").axes[0].get_ylabel() == "Accuracy"
     assert (tmp_path / "a.png").stat().st_size > 1000
 

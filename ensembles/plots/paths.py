@@ -16,7 +16,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ensembles.errors import UsageError
@@ -106,7 +106,7 @@ def path_lengths(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.bar(
             frame["length"], [count / total for count in counts], width=0.8, color=look(0).colour
         )
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.yaxis.set_major_formatter(_percent)
         ax.set_ylabel(f"Share of {_power(total)} paths")
         _lengths(ax, frame)
     return ax
@@ -194,7 +194,7 @@ def shares_by_length(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 )  # fmt: skip
         ax.tick_params(axis="x", pad=3 + 3 * len(names))
         ax.set_ylim(bottom=0)
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.yaxis.set_major_formatter(_percent)
         ax.set_ylabel("Share of the total")
         _lengths(ax, frame)
         handles.append(Line2D([], [], color=GREY, lw=2.5, label="95% interval"))
@@ -233,7 +233,7 @@ def accuracy_by_length(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
             ax.axhline(whole, color=GREY, ls=(0, (3, 2)), lw=0.8, label="all paths", zorder=1)
         )
         ax.set_ylim(0, 1.04)
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.yaxis.set_major_formatter(_percent)
         ax.set_ylabel("Accuracy")
         _lengths(ax, frame)
         legend_above(ax, handles)
@@ -328,6 +328,11 @@ def _positive(values: pd.Series[float]) -> Array:
     """Numbers for a log axis, NaN where there is none."""
     found = values.to_numpy(dtype=np.float64)
     return np.where(found > 0, found, np.nan)
+
+
+def _percent(share: float, _place: int | None = None) -> str:
+    """A tick as it is, without digits that say nothing: 2.5%, 10%."""
+    return f"{100 * share:.3g}%"
 
 
 def _power(total: int) -> str:

@@ -139,8 +139,8 @@ def _measured(
             rows = [row for p in places for row in gradient_rows(net, p, found[p], chosen.seed)]
             signed = found[places[0]].signed
             if signed is not None:
-                draws = signed.owners.bincount()
-                drawn = {"signs_fewest": int(draws.min()), "signs_most": int(draws.max())}
+                fewest, most = signed.draws.aminmax()
+                drawn = {"signs_fewest": int(fewest), "signs_most": int(most)}
         else:
             logits, error = measure_logits(
                 ready, parts, engine=cast(Engine, chosen.engine), report=report

@@ -15,7 +15,7 @@ from ensembles.unravelling.parameters import ParameterGradients
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.sampling import path_norms
 from ensembles.unravelling.scaled import LengthRows, log2_norm
-from ensembles.unravelling.spectra import backward, head_cotangent
+from ensembles.unravelling.spectra import Signs, backward, head_cotangent
 
 __all__ = ["GradientSource", "coherent", "sampled", "signed"]
 
@@ -68,13 +68,13 @@ def coherent(
     return found, worst
 
 
-def signed(source: GradientSource, places: Collection[Place], signs: Tensor) -> dict[Place, Tensor]:
+def signed(source: GradientSource, places: Collection[Place], signs: Signs) -> dict[Place, Tensor]:
     """Norms with a random sign for every branch: their mean square is that of single paths, summed.
 
     Args:
         source: The network at N images.
         places: Where.
-        signs: +1 and -1, (choices, draws, N).
+        signs: Of every branch, draw and image.
 
     Returns:
         Base-2 logarithms of the norms, (lengths, draws, N), for each place.
@@ -82,7 +82,7 @@ def signed(source: GradientSource, places: Collection[Place], signs: Tensor) -> 
     found = {}
     with torch.no_grad():
         for place, data, exponent in _arrivals(source, places, signs):
-            found[place] = torch.unflatten(log2_norm(data, exponent), 1, signs.shape[1:])
+            found[place] = torch.unflatten(log2_norm(data, exponent), 1, signs.values.shape[1:])
             found[place] += source.exponent
     return found
 
@@ -97,7 +97,7 @@ def sampled(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
 
 
 def _arrivals(
-    source: GradientSource, places: Collection[Place], signs: Tensor | None
+    source: GradientSource, places: Collection[Place], signs: Signs | None
 ) -> Iterable[tuple[Place, Tensor, Tensor]]:
     """The places as the recursion reaches them: the place, rows, and powers of two.
 
@@ -112,7 +112,7 @@ def _arrivals(
             if wanted.kind == "parameters":
                 block = source.linear.blocks[place.block - 1]
                 number = numbers.get(place.block)
-                sign = None if signs is None or number is None else signs[number].flatten()
+                sign = None if signs is None or number is None else signs.at(number)[0]
                 data, exponent = learned[place.block](state, block, sign)
                 yield wanted, data, exponent
             else:

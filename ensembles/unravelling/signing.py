@@ -1,6 +1,11 @@
 """Random signs for all images of an analysis: how many draws each image gets, and what they give.
 
-The draws of one image are worked on together, some at a time.
+Draws are made in groups. Within a group the rows exchange their branches' parts at every block, by
+a random permutation: the sign that a path meets at a block then depends on the branches that it has
+taken before, so that pairs of paths which differ in the same blocks no longer add up alike, and the
+heavy tail of their common sign goes. Every cross term still holds a sign that is met only once, so
+the mean square stays what it is. Groups are independent of each other, and one group counts as one
+measurement.
 """
 
 from __future__ import annotations
@@ -18,11 +23,13 @@ from ensembles.unravelling.guiding import allocate
 from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.parallel import in_parallel
 from ensembles.unravelling.places import Place
+from ensembles.unravelling.spectra import Signs
 
 __all__ = ["Signed", "draws_of_images", "sign_norms"]
 
 Batch = tuple[Tensor, Tensor]
 _AT_ONCE = 16
+_LARGEST, _GROUPS = 8, 8
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,15 @@ class Signed:
     """Sums of all paths of each length with random signs.
 
     Attributes:
-        norms: Base-2 logarithms of their L2 norms, (lengths, draws), float64.
-        owners: The image of each draw, (draws,), int64; the draws of an image stand together.
+        norms: Base-2 logarithms of the RMS over each group of their L2 norms, (lengths, groups),
+            float64.
+        owners: The image of each group, (groups,), int64; the groups of an image stand together.
+        draws: How many draws each image got, (N,), int64.
     """
 
     norms: Tensor
     owners: Tensor
+    draws: Tensor
 
 
 def draws_of_images(sums: Collection[Tensor], each: int) -> Tensor:
@@ -68,6 +78,7 @@ def sign_norms(
     places: Collection[Place],
     draws: Tensor,
     *,
+    largest: int = _LARGEST,
     at_once: int,
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
@@ -78,21 +89,30 @@ def sign_norms(
         linearizer: Of the network.
         batches: Images and labels.
         places: Where the gradients arrive.
-        draws: Draws of signs of each image, (N,), all above zero.
+        draws: Of each image, (N,), all above zero; made up to whole groups.
+        largest: Draws in a group at most. An image has eight groups before they grow, so that
+            their spread is known.
         at_once: As many draws as fit in memory.
         seed: Of the draws.
         report: Told of progress in images.
     """
     images = torch.cat([part for part, _ in batches])
     labels = torch.cat([part for _, part in batches])
-    size = min(at_once, _AT_ONCE) if images.device.type == "cpu" else at_once
+    sizes = (draws // _GROUPS).clamp(1, min(largest, at_once))
+    groups = -(-draws // sizes)
+    fit = min(at_once, _AT_ONCE) if images.device.type == "cpu" else at_once
     parts = [
-        (image, first, min(first + size, count))
-        for image, count in enumerate(draws.tolist())
-        for first in range(0, count, size)
+        (image, first, min(first + step, count))
+        for image, (count, step) in enumerate(
+            zip(groups.tolist(), (fit // sizes).clamp(min=1).tolist(), strict=True)
+        )
+        for first in range(0, count, step)
     ]
     choices = sum(block.has_shortcut for block in linearizer.net)
-    signs = [_signs(choices, count, seed, image) for image, count in enumerate(draws.tolist())]
+    drawn = [
+        _draw(choices, int(count), int(size), generator(seed, 1, image))
+        for image, (count, size) in enumerate(zip(groups, sizes, strict=True))
+    ]
 
     def work(start: int, images: Tensor, labels: Tensor) -> list[dict[Place, Tensor]]:
         found = []
@@ -102,10 +122,10 @@ def sign_norms(
             source = GradientSource.of(
                 linearizer.net, linearizer.at(one), labels[number : number + 1]
             )
-            some = signs[image][:, first:last, None].to(one.device, one.dtype)
-            found.append(
-                {p: rows[..., 0].cpu() for p, rows in signed(source, places, some).items()}
-            )
+            some = _rows(drawn[image], first, last, one)
+            size = int(sizes[image])
+            rows = signed(source, places, some).items()
+            found.append({place: _mean_square(norms[..., 0].cpu(), size) for place, norms in rows})
         return found
 
     def told(done: int, total: int) -> None:
@@ -114,11 +134,29 @@ def sign_norms(
 
     pieces = [(images[i : i + 1], labels[i : i + 1]) for i, _, _ in parts]
     done = [one for piece in in_parallel(work, pieces, told) for one in piece]
-    owners = torch.arange(len(draws)).repeat_interleave(draws)
-    return {place: Signed(torch.cat([one[place] for one in done], 1), owners) for place in places}
+    owners = torch.arange(len(groups)).repeat_interleave(groups)
+    return {
+        place: Signed(torch.cat([one[place] for one in done], 1), owners, groups * sizes)
+        for place in places
+    }
 
 
-def _signs(choices: int, draws: int, seed: int, image: int) -> Tensor:
-    """Random signs of an image's branches, (choices, draws)."""
-    drawn = torch.randint(0, 2, (draws, choices), generator=generator(seed, 1, image))
-    return drawn.T * 2 - 1
+def _draw(choices: int, groups: int, size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Signs of an image's branches, and permutations within groups: (groups, size, choices)."""
+    signs = torch.randint(0, 2, (groups, size, choices), generator=random) * 2 - 1
+    orders = torch.rand((groups, size, choices), generator=random).argsort(1)
+    return signs, orders
+
+
+def _rows(drawn: tuple[Tensor, Tensor], first: int, last: int, like: Tensor) -> Signs:
+    """Some groups side by side, as draws of one image."""
+    signs, orders = (part[first:last] for part in drawn)
+    starts = torch.arange(len(orders))[:, None, None] * orders.shape[1]
+    values, places = (part.flatten(0, 1).T[..., None] for part in (signs, orders + starts))
+    return Signs(values.to(like.device, like.dtype), places.to(like.device))
+
+
+def _mean_square(norms: Tensor, size: int) -> Tensor:
+    """The RMS over each group, (lengths, groups), of base-2 logarithms (lengths, draws)."""
+    squares = torch.unflatten(2 * math.log(2) * norms, 1, (-1, size)).logsumexp(2)
+    return (squares - math.log(size)) / (2 * math.log(2))

@@ -23,7 +23,7 @@ from ensembles.unravelling.maps import LinearMap
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.scaled import LOWEST, LengthRows, chunks, multiply_by_powers
 
-__all__ = ["Logits", "backward", "forward", "head_cotangent"]
+__all__ = ["Logits", "Signs", "backward", "forward", "head_cotangent"]
 
 _GAP = 30.0
 
@@ -52,21 +52,46 @@ def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return gradient.scatter(1, labels[:, None], -label).to(logits.dtype), exponent
 
 
+@dataclass(frozen=True)
+class Signs:
+    """Random signs of the branches, for several draws at once.
+
+    Attributes:
+        values: +1 and -1, (choices, draws, N).
+        orders: For each image a permutation of its draws, (choices, draws, N), int64: at each
+            block a draw takes over the branch's part of another.
+    """
+
+    values: Tensor
+    orders: Tensor
+
+    @property
+    def draws(self) -> int:
+        """How many there are."""
+        return int(self.values.shape[1])
+
+    def at(self, choice: int) -> tuple[Tensor, Tensor]:
+        """Sign of each row (draws * N,), and the row whose branch it takes."""
+        images = self.values.shape[2]
+        rows = self.orders[choice] * images + torch.arange(images, device=self.orders.device)
+        return self.values[choice].flatten(), rows.flatten()
+
+
 def backward(
-    net: Linearized, cotangent: Tensor, signs: Tensor | None = None
+    net: Linearized, cotangent: Tensor, signs: Signs | None = None
 ) -> Iterator[tuple[Place, LengthRows]]:
     """Cotangents of all paths by their length, from the last block to the input.
 
     Args:
         net: The network at N images.
         cotangent: At the logits, (N, classes).
-        signs: Random signs of the branches, (choices, draws, N); without them, all are +1.
+        signs: Random signs of the branches; without them, all are +1.
 
     Yields:
         Each place on the way, from the last block's output to the images, and the cotangents
         there by length. The rows are (lengths, draws * N, *shape), and change afterwards.
     """
-    draws = 1 if signs is None else signs.shape[1]
+    draws = 1 if signs is None else signs.draws
     start = net.head.pull(cotangent)
     state = LengthRows(net.choices + 1, len(start) * draws, tuple(start.shape[1:]), start)
     state.data[0] = start.repeat(draws, *[1] * (start.ndim - 1))
@@ -77,7 +102,7 @@ def backward(
         yield Place("output", block.index), state
         if block.branch is not None:
             choice -= 1
-            sign = None if signs is None else signs[choice].flatten()
+            sign = None if signs is None else signs.at(choice)
         state = _step_back(state, block, sign)
         state.renormalize()
         yield Place("block", block.index), state
@@ -85,11 +110,13 @@ def backward(
     yield Place("input"), _pull_all(state, net.stem)
 
 
-def _step_back(state: LengthRows, block: LinearBlock, sign: Tensor | None) -> LengthRows:
+def _step_back(
+    state: LengthRows, block: LinearBlock, sign: tuple[Tensor, Tensor] | None
+) -> LengthRows:
     """One block of the backward recursion."""
     if block.branch is None:
         return _pull_all(state, block.shortcut)
-    align = _Alignment(state)
+    align = _Alignment(state, None if sign is None else sign[1])
     out = state if block.shortcut is None else None
     row = state.data[0].numel() * state.data.element_size()
     for start, stop in chunks(state.count, row, last_first=True):
@@ -99,8 +126,9 @@ def _step_back(state: LengthRows, block: LinearBlock, sign: Tensor | None) -> Le
         branch = block.branch.pull(passed)
         around = passed if block.shortcut is None else block.shortcut.pull(passed)
         if sign is not None:
+            values, order = sign
             grouped = torch.unflatten(branch, 0, (-1, state.images))
-            branch = grouped * sign.view(-1, *[1] * (branch.ndim - 1))
+            branch = grouped[:, order] * values.view(-1, *[1] * (branch.ndim - 1))
         else:
             branch = torch.unflatten(branch, 0, (-1, state.images))
         if out is None:
@@ -113,15 +141,21 @@ def _step_back(state: LengthRows, block: LinearBlock, sign: Tensor | None) -> Le
 
 
 class _Alignment:
-    """Adds rows of neighbouring lengths that have different powers of two."""
+    """Adds rows of neighbouring lengths that have different powers of two.
 
-    def __init__(self, state: LengthRows) -> None:
+    Args:
+        state: The rows.
+        order: For each image or draw the one whose branch it takes; by default its own.
+    """
+
+    def __init__(self, state: LengthRows, order: Tensor | None = None) -> None:
         self.count, self.level = state.count, state.level
         if self.level:
             return
         old = state.exponent[: state.count]
         low = torch.full_like(old[:1], LOWEST)
-        here, below = torch.cat([old, low]), torch.cat([low, old])
+        moved = old if order is None else old[:, order]
+        here, below = torch.cat([old, low]), torch.cat([low, moved])
         # A length keeps its power of two unless what arrives is larger by far.
         self.target = torch.where(below - here > _GAP, below, here)
         self.stay, move = here - self.target, below - self.target
