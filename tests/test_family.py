@@ -1,7 +1,8 @@
-"""Every architecture of our own, and a few of the libraries', through every analysis.
+"""Every architecture of the field, and a few more of the libraries', through every analysis.
 
-Each is built small, with statistics that are not those of the identity. Names that differ in depth
-or width alone are one small network, which is examined once.
+Each is built small, with statistics that are not those of the identity. Names of our own that
+differ in depth or width alone are one small network, which is examined once; those of the libraries
+keep their depth, and have fewer channels.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from ensembles.decomposition import Decomposition
 from ensembles.errors import LesionError, PathError
 from ensembles.evaluation import check_lesions, evaluate
 from ensembles.lesions import Lesion, exchangeable, intact, single_deletions
-from ensembles.models import architecture, list_models
+from ensembles.models import architecture, field_models, list_models
 from ensembles.unravelling.checking import check_gradient, check_logits, reference_gradients
 from ensembles.unravelling.counting import graph_lengths
 from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.oracle import path_gradients, path_logits
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import Logits, backward, forward, head_cotangent
+from tests.narrow import narrow
 
 _LAYOUT = (4, "M", 4, 4, "M")
 # How each class is built small, the side of its images, and the kinds of block that it must have.
@@ -49,17 +51,40 @@ SMALL: dict[str, tuple[dict[str, object], int, set[str]]] = {
     "CifarFractalNet": ({"channels": (4, 6)}, 8, {"fractal"}),
 }
 GATED = ("exclusive-gating", "shortcut-gating", "shortcut-gating-0")
+# What the channels of a library's network are divided by, the side of its images, and its blocks.
+NARROW = {
+    "alexnet": (16, 64, {"plain"}),
+    "vgg16": (32, 32, {"plain"}),
+    "vgg19": (32, 32, {"plain"}),
+    "googlenet": (8, 32, {"parallel"}),
+    "inception_v3": (16, 80, {"parallel"}),
+    "inception_v4": (32, 80, {"parallel"}),
+    "inception_resnet_v2": (16, 80, {"residual"}),
+    "legacy_xception": (4, 32, {"residual"}),
+    "resnet18": (16, 16, {"residual"}),
+    "resnet34": (16, 16, {"residual"}),
+    "resnet50": (16, 16, {"residual"}),
+    "resnet101": (16, 16, {"residual"}),
+    "resnet152": (16, 16, {"residual"}),
+    "resnet200": (16, 16, {"residual"}),
+    "wide_resnet50_2": (32, 16, {"residual"}),
+    "resnext50_32x4d": (4, 16, {"residual"}),
+    "densenet121": (8, 32, {"dense"}),
+    "torchvision:mnasnet0_5": (8, 16, {"residual"}),
+}
 LIBRARIES = {
     "torchvision:squeezenet1_1": (32, {"parallel"}),
     "torchvision:shufflenet_v2_x0_5": (32, {"parallel"}),
-    "torchvision:mnasnet0_5": (32, {"residual"}),
     "timm:test_resnet": (64, {"residual"}),
-    "timm:test_convnext": (64, {"residual"}),
+    "timm:test_convnext": (32, {"residual"}),
 }
 
 
 def small(name: str) -> tuple[Callable[[], nn.Module], int, set[str]]:
     """How to build an architecture small, the side of its images, and its kinds of block."""
+    if name in NARROW:
+        factor, side, kinds = NARROW[name]
+        return partial(narrow, name, factor), side, kinds
     if name in LIBRARIES:
         return partial(ensembles.create_model, name, 5), *LIBRARIES[name]
     build = architecture(name).build
@@ -81,12 +106,21 @@ def key(name: str) -> str:
     return f"{build.func.__module__}.{build.func.__name__} {build.args} {build.keywords} {side}"
 
 
-NAMES = [*list_models("ensembles"), *LIBRARIES]
+NAMES = [*list_models("ensembles"), *NARROW, *LIBRARIES]
 FIRST = {key(name): name for name in reversed(NAMES)}
+SLOW = ("resnet101", "resnet152", "resnet200", "densenet121", "inception_v3", "inception_v4",
+        "inception_resnet_v2", "torchvision:mnasnet0_5", "timm:test_convnext")  # fmt: skip
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
+
+
+def test_the_whole_field_is_examined() -> None:
+    assert set(field_models()) <= set(NAMES)
 
 
 @cache
 def taken_apart(name: str) -> tuple[nn.Module, Decomposition, Tensor]:
+    if architecture(name).library == "timm":
+        pytest.importorskip("timm")
     build, side, _ = small(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -122,7 +156,7 @@ def every_kind(net: Decomposition) -> Iterator[Lesion]:
         yield from (Lesion("drop", roads=((block, road),)) for road in range(1, count + 2))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_the_blocks_are_found_and_compute_what_the_model_computes(name: str) -> None:
     model, net, images = taken_apart(once(name))
     with torch.no_grad():
@@ -131,7 +165,7 @@ def test_the_blocks_are_found_and_compute_what_the_model_computes(name: str) -> 
     assert sum(graph_lengths(net).values()) >= 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_each_kind_of_lesion_runs_or_is_refused(name: str) -> None:
     if once(name) != name:
         assert key(name) == key(once(name))
@@ -160,7 +194,7 @@ def test_each_kind_of_lesion_runs_or_is_refused(name: str) -> None:
         assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_paths_add_up_or_are_refused(name: str) -> None:
     if once(name) != name:
         assert key(name) == key(once(name))
@@ -182,7 +216,7 @@ def test_paths_add_up_or_are_refused(name: str) -> None:
     assert last == place
     data, powers = rows.data[: rows.count], rows.exponent[: rows.count]
     assert check_gradient(data, powers, rows.log2_norms(), expected, place) < 1e-9
-    if choices == len(net) <= (10 if images.shape[-1] < 32 else 5):
+    if choices == len(net) <= 10:
         compare_with_single_paths(net, images, cotangent, data * torch.exp2(powers).view(
             *powers.shape, 1, 1, 1), spectrum)  # fmt: skip
 
