@@ -79,13 +79,20 @@ def test_claims_wait_for_all_their_blocks(frames: Frames) -> None:
 
 
 def test_the_lowest_error_decides(frames: Frames) -> None:
-    summary = frames["summary"].assign(error=[0.1, 0.3, 0.2])
+    summary = frames["summary"].assign(error=[0.1, 0.3, 0.2], low=0.05, high=0.35)
     known = Frames()
     known["summary"] = summary
     assert study._lowest("original", BLOCKS, known).holds
     assert not study._lowest("bn-after-add", BLOCKS, known).holds
     known["summary"] = summary.assign(error=0.1)
     assert not study._lowest("original", BLOCKS, known).holds
+
+
+def test_networks_that_guess_decide_nothing(frames: Frames) -> None:
+    known = Frames()
+    known["summary"] = frames["summary"].assign(error=[0.85, 0.9, 0.9], low=0.8, high=0.93)
+    with pytest.raises(NotMeasured, match=r"none .* less often than guessing \(90 %\) for sure"):
+        study._lowest("original", BLOCKS, known)
 
 
 def test_a_network_that_fails_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

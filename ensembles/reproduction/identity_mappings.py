@@ -215,6 +215,12 @@ def _lowest(best: str, blocks: Sequence[str], frames: Frames) -> Finding:
     missing = [block for block in blocks if block not in table.index]
     if missing:
         raise NotMeasured(f"not trained: {', '.join(missing)}")
+    chance = float(table.attrs["chance"])
+    if float(table.loc[list(blocks), "high"].min()) >= chance:
+        raise NotMeasured(
+            f"none of these networks errs less often than guessing ({100 * chance:.0f} %) for "
+            "sure: train longer, without --quick"
+        )
     errors = table.loc[list(blocks), "error"]
     listed = ", ".join(f"{block} {100 * error:.2f} %" for block, error in errors.items())
     low, high = (table[end].astype(float)[best] for end in ("low", "high"))
