@@ -28,10 +28,20 @@ def assets() -> Path:
 @pytest.fixture(scope="session")
 def cifar_jpeg_test(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with a folder ``test`` of the 10,000 CIFAR-10 test images as JPEG, unpacked."""
-    archive = assets / "data" / "cifar10-jpeg-test.tar.xz"
+    return unpacked(assets / "data" / "cifar10-jpeg-test.tar.xz", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def cifar_original_val(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with a folder ``val`` of 2,000 original CIFAR-10 images, unpacked."""
+    return unpacked(assets / "data" / "cifar10-original-val.tar.xz", tmp_path_factory)
+
+
+def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack an archive of images into a folder of its own."""
     if not archive.is_file():
         pytest.skip(f"ENSEMBLES_ASSETS has no {archive.name}")
-    folder = tmp_path_factory.mktemp("cifar10-jpeg")
+    folder = tmp_path_factory.mktemp(archive.name.partition(".")[0])
     with tarfile.open(archive) as opened:
         opened.extractall(folder, filter="data")
     return folder

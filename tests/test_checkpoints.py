@@ -6,6 +6,7 @@ import re
 import urllib.error
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -426,23 +427,33 @@ def test_a_broken_card_is_named(store: Path) -> None:
     assert "names 'b', expected 'a'" in refusal(load, "a")
 
 
-def test_every_packaged_checkpoint_gives_the_counts_of_its_card() -> None:
-    for entry in list_checkpoints():
-        if entry.place != "packaged":
-            continue
-        model, card = load(entry.card.name)
-        for one in card.measured:
-            if one.dataset == "digits":
-                data = dataset("digits", one.split, normalize=card.normalization)
-                assert count_correct(model, data) == (one.correct, one.total)
+NAME = attrgetter("name")
+PACKAGED = [entry.card for entry in list_checkpoints() if entry.place == "packaged"]
+
+
+@pytest.mark.parametrize("card", [card for card in PACKAGED if card.dataset == "digits"], ids=NAME)
+def test_a_packaged_checkpoint_on_the_digits_gives_the_count_of_its_card(card: Card) -> None:
+    (stated,) = card.measured
+    model, _ = load(card.name)
+    data = dataset("digits", stated.split, normalize=card.normalization)
+    assert count_correct(model, data) == (stated.correct, stated.total)
+
+
+@pytest.mark.assets
+@pytest.mark.slow
+@pytest.mark.parametrize("card", [card for card in PACKAGED if card.dataset != "digits"], ids=NAME)
+def test_a_packaged_checkpoint_on_original_images_gives_the_count_of_its_card(
+    card: Card, cifar_original_val: Path
+) -> None:
+    data = dataset(cifar_original_val, "test", normalize=card.normalization)
+    stated = next(one for one in card.measured if one.content_hash == data.content_hash)
+    model, _ = load(card.name)
+    assert count_correct(model, data) == (stated.correct, stated.total)
 
 
 def test_packaged_checkpoints_stay() -> None:
-    packaged = [entry.card.name for entry in list_checkpoints() if entry.place == "packaged"]
-    if not packaged:
-        pytest.skip("no checkpoint is packaged yet")
     with pytest.raises(UsageError, match="is part of the package and stays"):
-        remove(packaged[0])
+        remove(PACKAGED[0].name)
 
 
 def test_add_measures_and_keeps(file: Path, model: nn.Module) -> None:
