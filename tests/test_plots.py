@@ -206,9 +206,27 @@ def test_boxes_of_two_networks(sets: pd.DataFrame) -> None:
 def test_few_trials_are_drawn_as_points_too(sets: pd.DataFrame) -> None:
     few = pd.concat([sets[sets["count"] == k][:3] for k in (9, 20, 30)] + [sets[1:4]])
     ax = error_by_count(few, few)
-    points = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
-    assert sorted(points[:, 1]) == pytest.approx(sorted([*few[few.lesion != "none"].error] * 2))
-    assert not error_by_count(sets).collections
+    points = [data(line) for line in lines(ax, "_points")]
+    assert [errors for _, errors in points] == [few[few.lesion != "none"].error.tolist()] * 2
+    assert not lines(error_by_count(sets), "_points")
+
+
+@pytest.mark.parametrize(("counts", "width"), [((2, 9), 1), ((10, 20, 30), 20 / 12), ((5,), 1)])
+def test_boxes_of_numbers_far_apart_stay_at_their_number(
+    counts: tuple[int, ...], width: float
+) -> None:
+    rows = [("delete", k, "1", math.nan, k / 40 + i / 100) for k in counts for i in range(3)]
+    both = [table(rows, model="resnet110"), table(rows, model="vgg15")]
+    ax = error_by_count(*both)
+    boxes = [patch for patch in ax.patches if isinstance(patch, PathPatch)]
+    centres = [box.get_path().get_extents() for box in boxes]
+    middles = sorted((one.x0 + one.x1) / 2 for one in centres)
+    aside = 0.75 * width / 4
+    assert middles == pytest.approx(sorted(k + side for k in counts for side in (-aside, aside)))
+    points = {x for line in lines(ax, "_points") for x in data(line)[0]}
+    assert sorted(points) == pytest.approx(middles)
+    first, last = ax.get_xlim()
+    assert first < min(one.x0 for one in centres) and max(one.x1 for one in centres) < last
 
 
 def test_all_lesions_without_an_error(sets: pd.DataFrame, reorders: pd.DataFrame) -> None:

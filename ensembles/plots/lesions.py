@@ -38,6 +38,7 @@ _SEVERAL = {
     "reorder": "Number of swaps",
     "drop": "Number of dropped roads",
 }
+_BOXES = 0.75  # width of the boxes of one number, of the room that it has
 _BESIDE = 0.7  # width that the roads of one block take, in blocks
 _INTACT_DASH = (0, (3, 2))
 _DOTTED = (0, (1, 1.5))
@@ -115,11 +116,13 @@ def error_by_count(*frames: pd.DataFrame, kind: str = "delete", ax: Axes | None 
     )
     with paper_style():
         ax = axes_or_new(ax)
-        handles = _draw_boxes(ax, data.dropna(), labels)
+        measured = data.dropna()
+        room, gap = _room(measured["count"])
+        handles = _draw_boxes(ax, measured, labels, room, gap)
         handles += _levels(ax, frames, np.fmax.reduce(data["error"].to_numpy(), initial=0))
         handles += _mark_nonfinite(ax, sorted(set(data.loc[data["error"].isna(), "count"])))
         first, last = int(data["count"].min()), int(data["count"].max())
-        ax.set_xlim(first - 0.6, last + 0.6)
+        ax.set_xlim(first - 0.6 * room, last + 0.6 * room)
         ax.set_xticks(_whole_ticks(first, last))
         _finish(ax, _SEVERAL[kind], handles)
     return ax
@@ -223,22 +226,35 @@ def _joined(frame: pd.DataFrame, kind: str) -> list[pd.DataFrame]:
     return [frame] if kind != "drop" else [part for _, part in frame.groupby("block")]
 
 
-def _draw_boxes(ax: Axes, data: pd.DataFrame, labels: Sequence[str]) -> list[Artist]:
+def _room(counts: pd.Series[int]) -> tuple[float, int]:
+    """Width that the boxes of one number share, wider where numbers are few, and least distance."""
+    known = np.unique(counts)
+    if len(known) < 2:
+        return 1.0, 1
+    gap = int(np.diff(known).min())
+    return max(1.0, min(gap, (known[-1] - known[0]) / 12)), gap
+
+
+def _draw_boxes(
+    ax: Axes, data: pd.DataFrame, labels: Sequence[str], room: float, gap: int
+) -> list[Artist]:
     """Draw the boxes of all networks side by side; return the legend's part."""
     tints = {label: _tint(look(index).colour) for index, label in enumerate(labels)}
-    shared: dict[str, Any] = {
-        "x": "count", "y": "error", "hue": "series", "hue_order": labels, "native_scale": True,
-        "legend": False, "ax": ax,
-    }  # fmt: skip
     few = not data.empty and data.groupby(["count", "series"]).size().min() < 5
     sns.boxplot(
-        data, palette=tints, saturation=1, width=0.75, gap=0.1, linewidth=0.6, linecolor=INK,
+        data, x="count", y="error", hue="series", hue_order=labels, native_scale=True,
+        legend=False, ax=ax, width=_BOXES * room / gap,  # seaborn counts in least distances
+        palette=tints, saturation=1, gap=0.1, linewidth=0.6, linecolor=INK,
         medianprops={"linewidth": 1.4, "color": "black"}, showfliers=not few,
-        flierprops={"marker": ".", "markersize": 2, "markeredgecolor": GREY}, **shared,
+        flierprops={"marker": ".", "markersize": 2, "markeredgecolor": GREY},
     )  # fmt: skip
-    if few:
-        dots = dict.fromkeys(labels, INK)
-        sns.stripplot(data, palette=dots, size=2.5, jitter=False, dodge=len(labels) > 1, **shared)
+    for place, label in enumerate(labels) if few else ():
+        own = data[data["series"] == label]
+        aside = _BOXES * room * ((place + 0.5) / len(labels) - 0.5)
+        ax.plot(
+            own["count"] + aside, own["error"], linestyle="", marker="o", markersize=2.5,
+            color=INK, markeredgewidth=0, label="_points", zorder=3,
+        )  # fmt: skip
     return [
         Patch(facecolor=tint, edgecolor=INK, linewidth=0.6, label=label)
         for label, tint in tints.items()
