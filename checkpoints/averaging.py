@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ensembles.cards import Card
-from ensembles.errors import CheckpointError
+from ensembles.errors import CheckpointError, UsageError
 from ensembles.evaluation import choose_device
 from ensembles.models.ensemble import Average, AverageOf
 
@@ -43,12 +43,12 @@ def open_average(
         The subject; its card says of what it is made.
 
     Raises:
-        CheckpointError: If there are no two members, or they differ in what they expect of images
-            and classes.
+        UsageError: If there are no two members.
+        CheckpointError: If they differ in what they expect of images and classes.
         EnsemblesError: As :func:`open_subject` raises it.
     """
     if len(members) < 2:
-        raise CheckpointError(
+        raise UsageError(
             f"an average needs two networks or more, got {len(members)}; "
             "name several checkpoints, or several models"
         )

@@ -12,7 +12,7 @@ import ensembles
 from ensembles.checkpoints import open_average
 from ensembles.cli import main
 from ensembles.decomposition import Decomposition, decompose
-from ensembles.errors import CheckpointError, LesionError, PathError
+from ensembles.errors import CheckpointError, LesionError, PathError, UsageError
 from ensembles.lesions import Choice, Lesion, intact, single_deletions
 from ensembles.models import Average
 from ensembles.models.ensemble import AverageOf
@@ -174,15 +174,25 @@ def test_files_are_averaged_by_the_command(
     shared = ["--model", "lenet5", "--limit", "8", "--normalize", "none"]
     assert run("lesion", "--average", *shared, *chosen) == 0
     assert "members.2" in capsys.readouterr().out
-    assert run("lesion", "--average", *shared, *chosen[:2]) == 1
+    assert run("lesion", "--average", *shared, *chosen[:2]) == 2
     assert "an average needs two networks or more, got 1" in capsys.readouterr().err
     assert run("lesion", "--kind", "drop", *shared, *chosen[:2]) == 2
     assert "no block has several roads" in capsys.readouterr().err
 
 
-def test_networks_for_other_images_are_not_averaged() -> None:
-    with pytest.raises(CheckpointError, match="an average needs two networks or more, got 1"):
+def test_one_network_is_no_average() -> None:
+    with pytest.raises(UsageError, match="an average needs two networks or more, got 1"):
         open_average([("resnet110", None)])
+
+
+def test_networks_for_other_images_are_not_averaged(tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        other = ensembles.create_model("lenet5", 7)
+    torch.save(other.state_dict(), tmp_path / "seven.pt")
+    members = [("resnet110", None), ("lenet5", tmp_path / "seven.pt")]
+    with pytest.raises(CheckpointError, match="cannot be averaged: their num_classes are 10 and 7"):
+        open_average(members)
 
 
 def test_the_lesions_of_a_choice_name_roads() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ensembles.cli import main
 from ensembles.reproduction import identity_mappings as study
 from ensembles.reproduction.bench import Bench, Setting
 from ensembles.reproduction.experiment import Frames, claim_rows
@@ -86,6 +87,18 @@ def test_the_lowest_error_decides(frames: Frames) -> None:
     assert not study._lowest("bn-after-add", BLOCKS, known).holds
     known["summary"] = summary.assign(error=0.1)
     assert not study._lowest("original", BLOCKS, known).holds
+
+
+@pytest.mark.slow
+def test_one_command_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "study_for", lambda _: SHORT)
+    asked = ["reproduce", "--figure", "identity-mappings", "--quick", "--limit", "8"]
+    with pytest.raises(SystemExit) as ended:
+        main([*asked, "--out", str(tmp_path / "out")])
+    assert ended.value.code == 0
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(block in report for block in BLOCKS)
+    assert (tmp_path / "out" / "trained" / "resnet20-bn-after-add").is_dir()
 
 
 def test_networks_that_guess_decide_nothing(frames: Frames) -> None:
