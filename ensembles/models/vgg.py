@@ -125,7 +125,7 @@ FAMILY: tuple[Architecture, ...] = (
         build=partial(CifarVGG, layout=_LAYOUTS["vgg15"], hidden=(128,)),
         input_size=(3, 32, 32),
         num_classes=10,
-        paper="Veit et al. 2016, arXiv 1605.06431, section 4.1",
+        paper="Veit et al. 2016, arXiv 1605.06431, section 4.1 (about 92 % accurate on CIFAR-10)",
         family="vgg",
     ),
     *(_cifar_vgg(name) for name in _PUBLISHED),
