@@ -173,9 +173,11 @@ def _page(
     counts = claims["verdict"].value_counts()
     held, failed, left = (int(counts.get(word, 0)) for word in VERDICTS.values())
     data = bench.data
+    used = list(dict.fromkeys(one.card.architecture for one in bench.networks.values()))
     lead = (
-        f"The findings of {facts()['sources']['paper']}, measured again with {setting.model} and "
-        f"{setting.plain} on {data.name}, {len(data):,} images for each lesion"
+        f"The findings of {facts()['sources']['paper']}, measured again"
+        + (f" with {' and '.join(used)}" if used else "")
+        + f" on {data.name}, {len(data):,} images for each lesion"
         + (", a quick look at small samples." if setting.scale.quick else "."),
         f"Of {len(claims)} claims, {held} hold, {failed} do not hold and {left} were not measured. "
         "Each is decided from results of this run by the "
