@@ -154,6 +154,13 @@ def test_chance_far_above_the_errors(singles: pd.DataFrame) -> None:
     assert "chance 90% (above)" in legend(ax)
 
 
+def test_blocks_read_as_numbers(singles: pd.DataFrame) -> None:
+    numbers = singles.assign(blocks=pd.to_numeric(singles["blocks"]))
+    assert numbers["blocks"].dtype == float  # the intact row has none
+    (curve,) = lines(error_by_block(numbers), "_single")
+    assert data(curve) == ([1, 2, 3, 4, 5], ERRORS)
+
+
 def test_duplications_by_block(singles: pd.DataFrame) -> None:
     twice = singles.replace({"lesion": {"delete": "duplicate"}})
     ax = error_by_block(twice, kind="duplicate")

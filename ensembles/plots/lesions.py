@@ -211,14 +211,22 @@ def _singles(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     chosen = chosen[chosen["count"] == 1]
     if chosen.empty:
         raise UsageError(f"no {kind} of a single block to draw: draw the error by count instead")
-    numbers = (chosen["blocks"].astype(str) + ".1").str.split(".")
-    block, road = numbers.str[0].astype(int), numbers.str[1].astype(int)
-    roads = road.groupby(block).transform("max")
-    at = block + _BESIDE * (road - (roads + 1) / 2) / roads
+    block, at = _places(chosen["blocks"], kind)
     chosen = chosen.assign(
         block=block, at=at, changed=block.isin(frame.attrs.get("transitions", ()))
     )
     return chosen.drop_duplicates("at").sort_values("at")
+
+
+def _places(blocks: pd.Series[Any], kind: str) -> tuple[pd.Series[int], pd.Series[Any]]:
+    """Number of the block of each row, and where it is drawn: roads beside each other."""
+    if kind != "drop":
+        block = blocks.astype(int)
+        return block, block
+    numbers = blocks.astype(str).str.split(".")
+    block, road = numbers.str[0].astype(int), numbers.str[1].astype(int)
+    roads = road.groupby(block).transform("max")
+    return block, block + _BESIDE * (road - (roads + 1) / 2) / roads
 
 
 def _joined(frame: pd.DataFrame, kind: str) -> list[pd.DataFrame]:
