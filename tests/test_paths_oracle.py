@@ -273,6 +273,69 @@ def test_every_length_is_the_sum_of_its_paths(kind: str, engine: str, dtype: tor
     assert float((whole - net(images)).abs().max()) < 10 * TOLERANCE[dtype]
 
 
+REPEATED: dict[str, tuple[int, ...]] = {
+    "post_activation": (3, 4),
+    "pre_activation": (3, 4),
+    "bottleneck": (2, 3),
+    "convnext": (4, 5),
+    "excitation": (1, 2, 3),
+    "attention": (1, 2, 3, 4),
+    "mixer": (1, 2, 3, 4),
+}
+"""The parts of each network that can follow one another."""
+
+
+def ten_blocks(kind: str) -> nn.Module:
+    """A network of 10 blocks of a kind, trained for some steps on random images."""
+    if kind == "dense":
+        model = nn.Sequential(conv(3, 4), *[Dense(4 + i, 1) for i in range(10)], pooled(14))
+    else:
+        parts, places = list(KINDS[kind]()), REPEATED[kind]
+        missing = 10 - sum(isinstance(part, Residual) for part in parts)
+        more = [copy.deepcopy(parts[places[i % len(places)]]) for i in range(missing)]
+        for module in (m for part in more for m in part.modules()):
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.reset_parameters()
+        last = places[-1] + 1
+        model = nn.Sequential(*parts[:last], *more, *parts[last:])
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    images, labels = torch.randn(20, 3, 8, 8), torch.arange(20) % 5
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model.train()(images), labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_trained_networks_of_ten_blocks(kind: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = ten_blocks(kind)
+        images = torch.randn(2, 3, 8, 8)
+    net, labels = decompose(model, images), torch.tensor([0, 4])
+    assert len(net) == 10
+    wide, many = copy.deepcopy(net).double(), images.double()
+    with differentiable():
+        cotangent, _ = head_cotangent(wide(many), labels)
+        each = path_gradients(wide, many, cotangent)
+        logits, _ = path_logits(wide, many)
+        assert len(each) == 2**10
+        expected = torch.zeros(11, *many.shape, dtype=torch.float64)
+        for choice, gradient in each.items():
+            expected[sum(choice)] += gradient
+        for one, x in ((net, images), (wide, many)):
+            linear = Linearizer(one).at(x)
+            with torch.no_grad():
+                state = list(backward(linear, cotangent.to(x.dtype)))[-1][1]
+                found = forward(linear)
+            scale = torch.exp2(state.exponent[: state.count])[..., None, None, None]
+            gradients = state.data[: state.count].double() * scale
+            assert relative(gradients, expected) < TOLERANCE[x.dtype]
+            assert relative(found.parts, logits) < TOLERANCE[x.dtype]
+
+
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_random_networks_in_double_precision(seed: int) -> None:
     kind = list(KINDS)[seed % len(FAST)]

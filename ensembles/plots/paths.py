@@ -330,7 +330,7 @@ def _positive(values: pd.Series[float]) -> Array:
     return np.where(found > 0, found, np.nan)
 
 
-def _percent(share: float, _place: int | None = None) -> str:
+def _percent(share: float, _place: float) -> str:
     """A tick as it is, without digits that say nothing: 2.5%, 10%."""
     return f"{100 * share:.3g}%"
 
