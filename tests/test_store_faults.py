@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -157,6 +158,31 @@ def killed_at_statement(path, number):
         Store(path).close()
 
     return status_of(in_a_process(work)) == -signal.SIGKILL
+
+
+def test_a_store_that_another_process_makes_meanwhile_is_not_taken_for_a_foreign_file(path):
+    class Interrupted:
+        """A connection beside which the store is made after the first look."""
+
+        def __init__(self, raw):
+            self.raw, self.looks = raw, 0
+
+        def __getattr__(self, name):
+            return getattr(self.raw, name)
+
+        def execute(self, sql):
+            self.looks += sql.startswith("PRAGMA")
+            if self.looks == 2:
+                other = sqlite3.connect(path, isolation_level=None, timeout=0.05)
+                with contextlib.suppress(sqlite3.OperationalError):
+                    connection._make(other, path)
+                other.close()
+            return self.raw.execute(sql)
+
+    raw = connection.connect(path, "mode=rwc")
+    assert schema.stored_version(Interrupted(raw), path) in (None, schema.VERSION)
+    assert not raw.in_transaction
+    raw.close()
 
 
 @unix

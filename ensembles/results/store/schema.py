@@ -121,9 +121,7 @@ def stored_version(connection: sqlite3.Connection, path: Path) -> int | None:
     Raises:
         StoreError: If the file is another program's, or of a version that this one cannot read.
     """
-    [application] = connection.execute("PRAGMA application_id").fetchone()
-    [version] = connection.execute("PRAGMA user_version").fetchone()
-    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    application, version, tables = _marks(connection)
     if application == 0 and version == 0 and tables == 0:
         return None
     if application != APPLICATION:
@@ -137,3 +135,18 @@ def stored_version(connection: sqlite3.Connection, path: Path) -> int | None:
             f"{VERSION}; use the program that made it, or name another file"
         )
     return int(version)
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application, version and number of tables, as of one moment: others may be making them."""
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")
+    try:
+        [application] = connection.execute("PRAGMA application_id").fetchone()
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        if alone and connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return application, version, tables
