@@ -85,13 +85,13 @@ def test_networks_are_found_by_their_cards(store):
     assert find_network("preresnet20", "digits", DIGITS).name == "preresnet20-digits"
     assert find_network("preresnet20", "some/folder", DIGITS).name == "preresnet20-digits"
     assert find_network("preresnet20", "some/digits", ()).name == "preresnet20-digits"
-    with pytest.raises(NotMeasured, match="no checkpoint: preresnet20 on cifar10") as missing:
-        find_network("preresnet20", "cifar10", DIGITS)
+    with pytest.raises(NotMeasured, match="no checkpoint: preresnet32 on cifar10") as missing:
+        find_network("preresnet32", "cifar10", DIGITS)
     assert missing.value.command == (
-        "ensembles train --model preresnet20 --dataset cifar10 --recipe paper "
-        "--out runs/preresnet20-cifar10 && ensembles checkpoints add "
-        "runs/preresnet20-cifar10/preresnet20.safetensors --name preresnet20-cifar10 "
-        "--model preresnet20 --dataset cifar10"
+        "ensembles train --model preresnet32 --dataset cifar10 --recipe paper "
+        "--out runs/preresnet32-cifar10 && ensembles checkpoints add "
+        "runs/preresnet32-cifar10/preresnet32.safetensors --name preresnet32-cifar10 "
+        "--model preresnet32 --dataset cifar10"
     )
     with pytest.raises(NotMeasured, match="trained with stochastic depth on digits") as missing:
         find_network("preresnet20", "digits", DIGITS, "stochastic depth")
