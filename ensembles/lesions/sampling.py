@@ -182,8 +182,9 @@ def _random_sets(
         if count > len(pool):
             left = f", of which {len(pool)} may be chosen" if len(pool) < n else ""
             raise LesionError(f"count {count}: the network has {n} blocks{left}")
-        draw, rest = _generator(kind, seed, count, trial), list(pool)
-        blocks = tuple(rest.pop(_below(draw, len(rest))) for _ in range(count))
+        uniform, rest = _generator(kind, seed, count, trial).random, list(pool)
+        left = range(len(pool), len(pool) - count, -1)
+        blocks = tuple([rest.pop(int(uniform() * bound)) for bound in left])
         lesions.append(Lesion(kind, blocks, trial=trial, seed=seed))
     return lesions
 

@@ -6,7 +6,7 @@ from bisect import bisect, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal, NamedTuple, get_args
 
 from ensembles.errors import LesionError, nearest
@@ -24,6 +24,14 @@ class Visit(NamedTuple):
 
 
 Program = tuple[tuple[Visit, ...], ...]
+
+
+# Whether blocks, swaps and roads are named.
+_WANTED = {
+    "none": (False, False, False),
+    "reorder": (False, True, False),
+    "drop": (False, False, True),
+}
 
 
 @dataclass(frozen=True)
@@ -63,11 +71,10 @@ class Lesion:
         if self.kind not in KINDS:
             raise unknown_kind(self.kind)
         object.__setattr__(self, "blocks", tuple(sorted(self.blocks)))
-        object.__setattr__(self, "swaps", tuple((a, b) for a, b in self.swaps))
-        object.__setattr__(self, "roads", tuple(sorted((a, b) for a, b in self.roads)))
-        named = {"blocks": self.blocks, "swaps": self.swaps, "roads": self.roads}
-        wanted = {"none": "", "reorder": "swaps", "drop": "roads"}.get(self.kind, "blocks")
-        if [key for key, value in named.items() if value] != [wanted] * bool(wanted):
+        object.__setattr__(self, "swaps", tuple([(a, b) for a, b in self.swaps]))
+        object.__setattr__(self, "roads", tuple(sorted([(a, b) for a, b in self.roads])))
+        wanted = _WANTED.get(self.kind, (True, False, False))
+        if (bool(self.blocks), bool(self.swaps), bool(self.roads)) != wanted:
             needs = {
                 "none": "names no blocks",
                 "reorder": "needs one swap or more, such as 3-17, and no other blocks",
@@ -83,16 +90,12 @@ class Lesion:
         for one, following in pairwise(self.roads):
             if one == following:
                 raise LesionError(f"drop: road {one[0]}.{one[1]} is named twice; name it once")
-        lowest = min(self._named(), default=1)
-        if lowest < 1:
+        if self.kind != "none" and (lowest := min(self._named())) < 1:
             raise LesionError(f"block {lowest}: blocks are numbered from 1")
 
     def _named(self) -> Iterator[int]:
-        yield from self.blocks
-        for pair in self.swaps:
-            yield from pair
-        for block, _ in self.roads:
-            yield block
+        swapped = chain.from_iterable(self.swaps)
+        return chain(self.blocks, swapped, (block for block, _ in self.roads))
 
     @property
     def count(self) -> int:
@@ -201,6 +204,8 @@ def require_roads(block: int, roads: Sequence[int]) -> None:
 
 def refuse_repeats(what: str, blocks: Sequence[int]) -> None:
     """Take sorted numbers and refuse a repeated one."""
+    if len(set(blocks)) == len(blocks):
+        return
     for block, following in pairwise(blocks):
         if block == following:
             raise LesionError(f"{what}: block {block} is named twice; name each block once")
