@@ -183,8 +183,8 @@ def _random_sets(
             left = f", of which {len(pool)} may be chosen" if len(pool) < n else ""
             raise LesionError(f"count {count}: the network has {n} blocks{left}")
         uniform, rest = _generator(kind, seed, count, trial).random, list(pool)
-        left = range(len(pool), len(pool) - count, -1)
-        blocks = tuple([rest.pop(int(uniform() * bound)) for bound in left])
+        sizes = range(len(pool), len(pool) - count, -1)
+        blocks = tuple([rest.pop(int(uniform() * bound)) for bound in sizes])
         lesions.append(Lesion(kind, blocks, trial=trial, seed=seed))
     return lesions
 
