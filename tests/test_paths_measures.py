@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import PathError
+from ensembles.evaluation.devices import exact_mathematics
 from ensembles.models.projection import CifarProjectionResNet
 from ensembles.models.resnet import CifarResNet
 from ensembles.results.path_frames import gradient_rows
@@ -462,3 +463,22 @@ def test_results_do_not_depend_on_threads_or_batches() -> None:
     for other in found[1:]:
         for a, b in zip(logarithms(found[0]), logarithms(other), strict=True):
             assert torch.allclose(a, b, atol=1e-9)
+
+
+def test_tf32_is_kept_out_while_paths_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, images, labels = subject()
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    seen = []
+    linearize = Linearizer.at
+
+    def watched(self: Linearizer, x: Tensor) -> object:
+        seen.append([flag.allow_tf32 for flag in flags])
+        return linearize(self, x)
+
+    monkeypatch.setattr(Linearizer, "at", watched)
+    with exact_mathematics("tf32"):
+        measure_gradients(net, [(images, labels)], [INPUT], exact=True, signs=2, samples=3)
+        measure_logits(net, [(images, labels)])
+        assert [flag.allow_tf32 for flag in flags] == [True, True]
+    assert len(seen) >= 3
+    assert not any(map(any, seen))

@@ -355,6 +355,7 @@ def test_a_training_leaves_weights_that_reach_the_error_of_their_card(tmp_path: 
     assert (card.name, card.architecture) == ("preresnet20-squares", "preresnet20")
     assert (card.num_classes, card.arguments, card.classes) == (3, {}, ("a", "b", "c"))
     assert (card.seed, card.training["precision"]) == (3, "32-true")
+    assert card.training["device"] == "cpu"
     assert "paths_only" not in card.training
     assert (card.recipe["batch_size"], card.recipe["milestones"]) == (16, [])
     assert (card.file, card.size) == ("preresnet20.safetensors", result.weights.stat().st_size)

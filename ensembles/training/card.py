@@ -16,13 +16,14 @@ from ensembles.training.plan import Plan
 __all__ = ["card_of", "history_text"]
 
 
-def card_of(plan: Plan, measured: Measured | None, precision: str) -> Card:
+def card_of(plan: Plan, measured: Measured | None, precision: str, device: str) -> Card:
     """Describe the final weights of a training.
 
     Args:
         plan: The training.
         measured: Right answers on the test images.
         precision: That it was computed in, as the trainer names it.
+        device: That it was computed on, as it calls itself.
 
     Returns:
         The card; file, size and sha256 are left open.
@@ -50,6 +51,7 @@ def card_of(plan: Plan, measured: Measured | None, precision: str) -> Card:
                 "started_from": None if plan.start is None else plan.start[1].name,
                 "started_from_sha256": None if plan.start is None else plan.start[1].sha256,
                 "precision": precision,
+                "device": device,
                 "torch": str(torch.__version__),
             }
         ),

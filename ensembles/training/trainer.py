@@ -18,7 +18,7 @@ import torch
 from ensembles.cards import Card, Measured, read_card, write_card
 from ensembles.data import ImageDataset, Normalization
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
-from ensembles.evaluation import count_correct
+from ensembles.evaluation import count_correct, device_name
 from ensembles.files import atomic, refusals, remove_partial
 from ensembles.training.card import card_of, history_text
 from ensembles.training.dropping import BlockDropping, fold_survival
@@ -161,7 +161,7 @@ def _run(
         trainer, module = _trainer(plan, model, dropping, options, report)
         with _quiet(), _interruptible(trainer):
             trainer.fit(module, ckpt_path=plan.state if going_on else None)
-        measured = _export(plan, module, str(trainer.precision)) if _leads() else None
+        measured = _export(plan, trainer, module) if _leads() else None
     return TrainingResult(
         plan.file(".safetensors"),
         plan.file(".toml"),
@@ -295,7 +295,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _export(plan: Plan, module: TrainingModule, precision: str) -> Measured | None:
+def _export(plan: Plan, trainer: Trainer, module: TrainingModule) -> Measured | None:
     """Write history, weights and card, the card last: it says that all is there."""
     model = fold_survival(module.model.cpu(), module.dropping)
     measured = None if plan.test is None else _measured(model, plan.test)
@@ -303,7 +303,8 @@ def _export(plan: Plan, module: TrainingModule, precision: str) -> Measured | No
         scratch.write_text(history_text(module.history), encoding="utf-8", newline="")
     path = plan.file(".safetensors")
     size, sha256 = write_weights(weights_of(model), path)
-    card = card_of(plan, measured, precision)
+    place = device_name(trainer.strategy.root_device)  # the module is back on the CPU by now
+    card = card_of(plan, measured, str(trainer.precision), place)
     write_card(replace(card, file=path.name, size=size, sha256=sha256), plan.file(".toml"))
     return measured
 

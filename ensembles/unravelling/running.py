@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
+from ensembles.decomposition.verification import full_precision
 from ensembles.errors import PathError
 from ensembles.unravelling.checking import check_logits
 from ensembles.unravelling.drawing import Drawn, draw_norms
@@ -74,6 +75,7 @@ def prepared(net: Decomposition, device: torch.device, precision: str) -> Decomp
     return copy.deepcopy(net).to(device=device, dtype=dtype)
 
 
+@full_precision()
 def with_batch_statistics(net: Decomposition, images: Tensor) -> Decomposition:
     """A copy whose BatchNorm layers normalise by the statistics of these images.
 
@@ -128,6 +130,7 @@ def batch_size(net: Decomposition, memory: float, precision: str, draws: int = 1
     return max(1, int(memory // (size * (rows * draws + kept))))
 
 
+@full_precision()
 def measure_gradients(
     net: Decomposition,
     batches: Sequence[Batch],
@@ -236,6 +239,7 @@ def _draws_at_once(net: Decomposition, batches: Sequence[Batch], memory: float) 
     return batch_size(net, memory / workers(batches), precision)
 
 
+@full_precision()
 def measure_logits(
     net: Decomposition,
     batches: Sequence[Batch],

@@ -1,0 +1,143 @@
+"""The main work on a CUDA device: the same results as on the CPU."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ensembles
+from ensembles.cards import read_card
+from ensembles.cli import main
+from ensembles.data import ImageDataset
+from ensembles.decomposition import Decomposition
+from ensembles.evaluation import evaluate
+from ensembles.lesions import intact, parse_lesion, single_deletions
+from ensembles.results import read_frame
+from ensembles.training import train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+SWEEP = [
+    intact(),
+    *single_deletions(54)[::6],
+    parse_lesion("reorder", "5-9"),
+    parse_lesion("duplicate", "3 7"),
+]
+
+
+def taken_apart(name: str, images: int = 64) -> tuple[Decomposition, ImageDataset]:
+    model, _ = ensembles.load(name, "digits")
+    data = ensembles.dataset("digits", split="test", limit=images)
+    assert isinstance(model, nn.Module)
+    return ensembles.decompose(model, next(data.batches(2))[0]), data
+
+
+@pytest.fixture(scope="module")
+def residual() -> tuple[Decomposition, ImageDataset]:
+    return taken_apart("preresnet110")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_trained_network_answers_as_on_the_cpu(
+    residual: tuple[Decomposition, ImageDataset], precision: str
+) -> None:
+    net, data = residual
+    frames = [
+        ensembles.lesion(net, data, SWEEP, device=device, precision=how, progress=False)
+        for device, how in (("cpu", "fp32"), ("cuda", precision))
+    ]
+    cpu, cuda = (frame["correct"].to_numpy(int) for frame in frames)
+    allowed = {"fp32": 0, "tf32": 1, "bf16": 4}[precision]
+    assert np.abs(cpu - cuda).max() <= allowed, (cpu, cuda)
+    assert frames[1].attrs["provenance"]["device_name"] == torch.cuda.get_device_name()
+
+
+def test_memory_that_runs_out_halves_the_batch(
+    residual: tuple[Decomposition, ImageDataset],
+) -> None:
+    net, data = residual
+    whole = evaluate(net, data, SWEEP[:4], device="cuda")
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    evaluate(net, data, SWEEP[:4], device="cuda", batch_size=64)
+    least = torch.cuda.max_memory_allocated()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (0.7 * least + 8 * 2**20) / total))
+    try:
+        squeezed = evaluate(net, data, SWEEP[:4], device="cuda", batch_size=64)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    assert [one.correct for one in squeezed] == [one.correct for one in whole]
+
+
+def test_a_sweep_of_one_device_is_continued_on_the_other(
+    residual: tuple[Decomposition, ImageDataset], tmp_path: Path
+) -> None:
+    net, data = residual
+    store = tmp_path / "study.db"
+    first = ensembles.lesion(net, data, SWEEP[:5], device="cuda", store=store, progress=False)
+    both = ensembles.lesion(net, data, SWEEP[:8], device="cpu", store=store, progress=False)
+    assert both["correct"].tolist()[:5] == first["correct"].tolist()
+    assert len(both) == 8
+
+
+def test_path_spectra_are_those_of_the_cpu(residual: tuple[Decomposition, ImageDataset]) -> None:
+    net, data = residual
+    options = {"method": "all", "images": 2, "signs": 8, "samples": 8, "progress": False}
+    cpu, cuda = (
+        ensembles.paths(net, data, device=device, **options)  # type: ignore[arg-type]
+        for device in ("cpu", "cuda")
+    )
+    assert cuda.attrs["sum_error"] < 1e-4
+    for column in ("gradient_coherent", "gradient_rms", "gradient_mean"):
+        expected = cpu[f"{column}_log10"].to_numpy(float)
+        found = cuda[f"{column}_log10"].to_numpy(float)
+        np.testing.assert_allclose(found, expected, atol=2e-3, err_msg=column)
+
+
+def test_logits_by_length_are_those_of_the_cpu() -> None:
+    net, data = taken_apart("resnet110", 4)
+    cpu, cuda = (
+        ensembles.paths(net, data, direction="logits", images=4, device=device, progress=False)
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(cuda["logit_norm"], cpu["logit_norm"], rtol=1e-3, atol=1e-6)
+
+
+def test_the_command_line_uses_the_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "lesions.csv"
+    with pytest.raises(SystemExit) as stop:
+        main(["lesion", "--model", "vgg15", "--dataset", "digits", "--limit", "32",
+              "--device", "cuda", "--out", str(table)])  # fmt: skip
+    assert stop.value.code == 0, capsys.readouterr().err
+    frame = read_frame(table)
+    assert len(frame) == 16
+    assert frame.attrs["provenance"]["device_name"] == torch.cuda.get_device_name()
+
+
+@pytest.mark.parametrize(
+    "rule", [{}, {"stochastic_depth": 0.5}, {"paths_only": 7}], ids=["all", "stochastic", "paths"]
+)
+def test_training_learns_is_resumed_and_says_where(tmp_path: Path, rule: dict[str, float]) -> None:
+    lines = io.StringIO()
+    chosen = {"out": tmp_path, "recipe": "digits", "device": "cuda", **rule}
+    result = train("preresnet20", epochs=8, report=lines.write, **chosen)  # type: ignore[arg-type]
+    assert result.measured is not None
+    assert result.measured.correct > 0.5 * result.measured.total
+    card = read_card(result.card)
+    assert card.training["precision"] == "bf16-mixed"
+    assert card.training["device"] == torch.cuda.get_device_name()
+    weights = result.weights.read_bytes()
+    again = train("preresnet20", epochs=8, resume=True, **chosen)  # type: ignore[arg-type]
+    assert again.weights.read_bytes() == weights
