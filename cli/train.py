@@ -24,7 +24,8 @@ __all__ = ["train"]
     default="short",
     show_default=True,
     metavar="NAME|FILE",
-    help="paper, short, progressive, digits, or a TOML file with every hyper-parameter.",
+    help="paper, short, progressive, large-batch, digits, or a TOML file with every "
+    "hyper-parameter.",
 )
 @click.option("--epochs", type=int, metavar="N", help="[default: the recipe's]")
 @click.option(

@@ -15,7 +15,11 @@ from ensembles.reproduction.intervals import (
     median_interval,
     spearman,
 )
-from ensembles.reproduction.published import published_quartiles, published_singles
+from ensembles.reproduction.published import (
+    published_network,
+    published_quartiles,
+    published_singles,
+)
 from ensembles.reproduction.replay import agreement, read_published, sampled
 from ensembles.reproduction.running import EXPERIMENTS, choose
 from ensembles.reproduction.shapes import (
@@ -337,7 +341,7 @@ def test_stochastic_depth_is_more_robust(rise, holds):
     frames = frames_of(
         **{"ordinary": lesions(errors), "stochastic depth": lesions([0.05 + rise] * 20)}
     )
-    assert verdicts(training.STOCHASTIC_DEPTH, frames) == [VERDICT[holds]]
+    assert verdicts(training.STOCHASTIC_DEPTH, frames) == [VERDICT[holds], "not measured"]
     assert len(training.STOCHASTIC_DEPTH.draw(frames)) == 1
 
 
@@ -349,6 +353,31 @@ def test_equal_networks_are_not_more_robust():
 
 
 @pytest.mark.parametrize("holds", [True, False])
+def test_with_stochastic_depth_the_same_blocks_matter(holds):
+    theirs = singles(published_singles("stochastic_depth110_cifar10"))["error"].to_numpy()
+    frames = frames_of(**{"stochastic depth": lesions(theirs if holds else 0.5 - theirs)})
+    rows = claim_rows(training.STOCHASTIC_DEPTH, frames)
+    assert rows["verdict"].iloc[1] == VERDICT[holds]
+    assert rows["ours"].iloc[1] == f"rho = {1 if holds else -1:.3f} over 54 blocks"
+
+
+def test_at_each_depth_the_same_blocks_matter():
+    errors = {
+        depth: singles(published_singles(published_network(int(depth))))["error"].to_numpy()
+        for depth in ("20", "44", "110")
+    }
+    frames = frames_of(**{depth: lesions(curve) for depth, curve in errors.items()})
+    add_depths(frames)
+    row = claim_rows(training.DEPTH, frames).iloc[1]
+    assert row["verdict"] == "holds"
+    assert row["ours"] == "20: rho = 1.000, 44: rho = 1.000, 110: rho = 1.000"
+    frames["44"] = lesions(0.9 - errors["44"])
+    row = claim_rows(training.DEPTH, frames).iloc[1]
+    assert row["verdict"] == "does not hold"
+    assert "44: rho = -1.000" in row["ours"]
+
+
+@pytest.mark.parametrize("holds", [True, False])
 def test_robustness_grows_with_depth(holds):
     medians = [0.4, 0.2, 0.1] if holds else [0.1, 0.2, 0.4]
     tables = {
@@ -357,7 +386,7 @@ def test_robustness_grows_with_depth(holds):
     }
     frames = frames_of(**tables)
     add_depths(frames)
-    assert verdicts(training.DEPTH, frames) == [VERDICT[holds]]
+    assert verdicts(training.DEPTH, frames)[0] == VERDICT[holds]
     assert frames["depths"].attrs["model"] == "net20, net56, net110"
     assert len(training.DEPTH.draw(frames)) == 1
     [table] = training.DEPTH.compare(frames)

@@ -9,6 +9,7 @@ from ensembles.reproduction.deriving import SWEEPS, derive, toml_text
 from ensembles.reproduction.published import (
     facts,
     published_depths,
+    published_network,
     published_quartiles,
     published_singles,
 )
@@ -62,6 +63,10 @@ def test_published_curves_look_like_our_tables():
     assert len(frame) == 55 and frame.attrs["transitions"] == [19, 37]
     low, high = wilson_interval(frame["total"] - frame["correct"], frame["total"])
     assert ((low <= frame["error"]) & (frame["error"] <= high)).all()
+    other = published_singles(published_network(56, stochastic=True))
+    assert other.attrs["model"] == "published ResNet-56, stochastic depth"
+    assert (len(other), other.attrs["transitions"]) == (28, [10, 19])
+    assert published_network(1202) is None
     vgg = published_singles("vgg_cifar10")
     assert list(vgg["blocks"]) == [str(block) for block in range(2, 14)]
     assert set(vgg["lesion"]) == {"delete"}

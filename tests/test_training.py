@@ -74,7 +74,7 @@ def quick(out: Path, **options: object) -> TrainingResult:
 
 
 def test_the_recipes_of_the_issue_are_there() -> None:
-    assert list_recipes() == ["digits", "paper", "progressive", "short"]
+    assert list_recipes() == ["digits", "large-batch", "paper", "progressive", "short"]
     paper = load_recipe("paper")
     assert (paper.epochs, paper.milestones, paper.decay) == (164, (81, 122), 0.1)
     assert (paper.learning_rate, paper.momentum, paper.nesterov) == (0.1, 0.9, True)

@@ -14,11 +14,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["facts", "published_depths", "published_quartiles", "published_singles"]
+__all__ = [
+    "facts",
+    "published_depths",
+    "published_network",
+    "published_quartiles",
+    "published_singles",
+]
 
 RESIDUAL, VGG = "preact_resnet110_cifar10", "vgg_cifar10"
-_NAMES = {RESIDUAL: "published ResNet-110", VGG: "published VGG"}
-_TRANSITIONS = {RESIDUAL: [19, 37], VGG: []}
+_ORDINARY, _STOCHASTIC = "preact_resnet", "stochastic_depth"
 
 
 @cache
@@ -32,7 +37,7 @@ def published_singles(network: str = RESIDUAL) -> pd.DataFrame:
     """The published error after each single deletion, laid out as our own tables.
 
     Args:
-        network: ``preact_resnet110_cifar10`` or ``vgg_cifar10``.
+        network: ``vgg_cifar10``, or what :func:`published_network` gives.
 
     Returns:
         Columns ``lesion``, ``count``, ``blocks``, ``correct``, ``total``, ``error``; the intact
@@ -48,13 +53,33 @@ def published_singles(network: str = RESIDUAL) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["lesion", "count", "blocks", "error"])
     frame["total"] = known["images"]
     frame["correct"] = (frame["total"] * (1 - frame["error"])).round().astype(int)
+    count = len(known["errors"])
     frame.attrs = {
-        "model": _NAMES[network],
+        "model": _name(network),
         "chance": 0.9,
-        "blocks": len(known["errors"]),
-        "transitions": _TRANSITIONS[network],
+        "blocks": count,
+        "transitions": [] if network == VGG else [count // 3 + 1, 2 * count // 3 + 1],
     }
     return frame
+
+
+def _name(network: str) -> str:
+    if network == VGG:
+        return "published VGG"
+    depth = network.removeprefix(_ORDINARY).removeprefix(_STOCHASTIC).removesuffix("_cifar10")
+    how = ", stochastic depth" if network.startswith(_STOCHASTIC) else ""
+    return f"published ResNet-{depth}{how}"
+
+
+def published_network(depth: int, stochastic: bool = False) -> str | None:
+    """Name of the published CIFAR-10 network of a depth, or ``None`` where there is none.
+
+    Args:
+        depth: Layers.
+        stochastic: Trained with stochastic depth.
+    """
+    name = f"{_STOCHASTIC if stochastic else _ORDINARY}{depth}_cifar10"
+    return name if name in facts()["single_deletion"] else None
 
 
 def published_quartiles(kind: str, by: str = "count") -> pd.DataFrame:
@@ -69,7 +94,7 @@ def published_quartiles(kind: str, by: str = "count") -> pd.DataFrame:
     """
     known = facts()["sweeps"][kind][f"by_{by}"]
     frame = pd.DataFrame({name: values for name, values in known.items() if name != "step"})
-    frame.attrs = {"model": _NAMES[RESIDUAL]}
+    frame.attrs = {"model": _name(RESIDUAL)}
     return frame
 
 
@@ -82,7 +107,7 @@ def published_depths(stochastic: bool = False) -> pd.DataFrame:
     Returns:
         Columns ``depth`` (layers), ``blocks``, ``intact``, ``q1``, ``median``, ``q3``.
     """
-    start = "stochastic_depth" if stochastic else "preact_resnet"
+    start = _STOCHASTIC if stochastic else _ORDINARY
     rows = [
         {"depth": int(name.removeprefix(start).split("_")[0]), **known}
         for name, known in facts()["single_deletion"].items()

@@ -10,11 +10,13 @@ from ensembles.reproduction.experiment import Finding
 from ensembles.reproduction.intervals import median_interval, spearman
 from ensembles.reproduction.summaries import by_count, by_tau, largest_step
 from ensembles.reproduction.unmeasured import NotMeasured
+from ensembles.statistics import curve_correlations
 
 __all__ = [
     "FILLED",
     "LITTLE",
     "SMOOTH",
+    "alike",
     "chance_of",
     "correlation",
     "cost_of_one",
@@ -126,6 +128,17 @@ def correlation(frame: pd.DataFrame, kind: str, by: str = "count") -> Finding:
         raise NotMeasured("too few lesions, or all with one error")
     holds = high < 0 if by == "kendall_tau" else low > 0
     return Finding(f"rho = {value:.3f} over {len(chosen)}", f"{low:.3f} to {high:.3f}", holds)
+
+
+def alike(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float, float]:
+    """Spearman's rank correlation of two networks' single deletions, block by block.
+
+    Returns:
+        The correlation, and its bootstrap interval over blocks.
+    """
+    table = curve_correlations(ours, theirs).set_index("coefficient")
+    value, low, high = (float(table[name]["spearman"]) for name in ("value", "low", "high"))
+    return value, low, high
 
 
 def smoothness(frame: pd.DataFrame, kind: str, by: str = "count") -> Finding:

@@ -19,6 +19,7 @@ from ensembles.reproduction.experiment import (
 )
 from ensembles.reproduction.published import RESIDUAL, VGG, facts, published_singles
 from ensembles.reproduction.shapes import (
+    alike,
     chance_of,
     cost_of_one,
     dearer,
@@ -28,7 +29,7 @@ from ensembles.reproduction.shapes import (
     spread,
 )
 from ensembles.reproduction.unmeasured import NotMeasured
-from ensembles.statistics import curve_correlations, error_intervals, wilson_interval
+from ensembles.statistics import error_intervals, wilson_interval
 
 __all__ = ["EXPERIMENT"]
 
@@ -86,10 +87,8 @@ def _eleventh_block(frames: Frames) -> Finding:
 
 
 def _same_blocks(frames: Frames) -> Finding:
-    ours = frames["residual"]
-    _require_54(len(singles(ours)))
-    table = curve_correlations(ours, published_singles()).set_index("coefficient")
-    value, low, high = (float(table[name]["spearman"]) for name in ("value", "low", "high"))
+    _require_54(len(singles(frames["residual"])))
+    value, low, high = alike(frames["residual"], published_singles())
     return Finding(f"rho = {value:.3f} over 54 blocks", f"{low:.3f} to {high:.3f}", low > 0)
 
 

@@ -22,8 +22,14 @@ from ensembles.reproduction.experiment import (
     Picture,
 )
 from ensembles.reproduction.intervals import difference_of_shares, median_interval
-from ensembles.reproduction.published import RESIDUAL, facts, published_depths
-from ensembles.reproduction.shapes import intact_error, points, singles, spread
+from ensembles.reproduction.published import (
+    RESIDUAL,
+    facts,
+    published_depths,
+    published_network,
+    published_singles,
+)
+from ensembles.reproduction.shapes import alike, intact_error, points, singles, spread
 from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["DEPTH", "EFFECTIVE_ONLY", "STOCHASTIC_DEPTH", "add_depths"]
@@ -114,6 +120,16 @@ def _more_robust(frames: Frames) -> Finding:
     )
 
 
+def _same_blocks(frames: Frames) -> Finding:
+    theirs = published_singles("stochastic_depth110_cifar10")
+    ours = frames["stochastic depth"]
+    if len(singles(ours)) != len(singles(theirs)):
+        raise NotMeasured(f"published for {len(singles(theirs))} blocks")
+    value, low, high = alike(ours, theirs)
+    text = f"rho = {value:.3f} over {len(singles(theirs))} blocks"
+    return Finding(text, f"{low:.3f} to {high:.3f}", low > 0)
+
+
 def _published_robustness() -> str:
     known = facts()["single_deletion"]
     rises = [
@@ -146,6 +162,14 @@ STOCHASTIC_DEPTH = Experiment(
             _published_robustness(),
             ("ordinary", "stochastic depth"),
             _more_robust,
+        ),
+        Claim(
+            "With stochastic depth the same blocks matter in our network as in theirs",
+            "the bootstrap interval over blocks of Spearman's rank correlation of our errors with "
+            "theirs lies above 0",
+            "1 by definition",
+            ("stochastic depth",),
+            _same_blocks,
         ),
     ),
     _measure_stochastic,
@@ -205,6 +229,22 @@ def _grows_with_depth(frames: Frames) -> Finding:
     )
 
 
+def _same_blocks_at_each_depth(frames: Frames) -> Finding:
+    found = {}
+    for depth in map(int, frames["depths"]["depth"]):
+        network = published_network(depth)
+        theirs = None if network is None else published_singles(network)
+        if theirs is not None and len(singles(frames[str(depth)])) == len(singles(theirs)):
+            found[depth] = alike(frames[str(depth)], theirs)
+    if not found:
+        raise NotMeasured("no network has as many blocks as a published one of its depth")
+    return Finding(
+        ", ".join(f"{depth}: rho = {value:.3f}" for depth, (value, _, _) in found.items()),
+        ", ".join(f"{depth}: {low:.3f} to {high:.3f}" for depth, (_, low, high) in found.items()),
+        all(low > 0 for _, low, _ in found.values()),
+    )
+
+
 def _draw_depth(frames: Frames) -> list[Picture]:
     if "depths" not in frames:
         return []
@@ -258,6 +298,14 @@ DEPTH = Experiment(
             _published_depths_in_words(),
             ("depths",),
             _grows_with_depth,
+        ),
+        Claim(
+            "At each depth the same blocks matter in our network as in theirs",
+            "the bootstrap interval over blocks of Spearman's rank correlation of our errors with "
+            "those published for the same depth lies above 0, at each depth",
+            "1 by definition",
+            ("depths",),
+            _same_blocks_at_each_depth,
         ),
     ),
     _measure_depth,
