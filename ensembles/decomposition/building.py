@@ -23,7 +23,7 @@ from ensembles.decomposition.verification import (
     check_finite,
     check_independence,
     check_logits,
-    full_precision,
+    tf32,
     verify,
 )
 from ensembles.errors import DecompositionError
@@ -69,7 +69,7 @@ def decompose(
             "(images, channels, height, width)"
         )
     check_finite(model)
-    with torch.inference_mode(False), torch.no_grad(), exact_attention(), full_precision():
+    with torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False):
         twin, example = private_copy(model), example.detach().clone()
         logits = check_logits(twin, example)
         check_independence(twin, example, logits)

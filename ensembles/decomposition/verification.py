@@ -13,18 +13,18 @@ from torch.nn.parameter import is_lazy
 
 from ensembles.errors import DecompositionError, ModelError
 
-__all__ = ["check_finite", "check_independence", "check_logits", "full_precision", "verify"]
+__all__ = ["check_finite", "check_independence", "check_logits", "tf32", "verify"]
 
 _TOLERANCE = 1e-4
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep TF32 out of a comparison; the flags are put back afterwards."""
+def tf32(allowed: bool) -> Iterator[None]:
+    """Allow TF32 to CUDA's products and convolutions or keep it out; put back afterwards."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     try:
-        matmul.allow_tf32, cudnn.allow_tf32 = False, False
+        matmul.allow_tf32, cudnn.allow_tf32 = allowed, allowed
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Literal, get_args
 
 import torch
 
+from ensembles.decomposition.verification import tf32
 from ensembles.errors import UsageError, nearest
 
 __all__ = ["PRECISIONS", "Precision", "choose_device", "device_name", "exact_mathematics", "is_oom"]
@@ -72,17 +72,9 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-@contextmanager
-def exact_mathematics(precision: str) -> Iterator[None]:
+def exact_mathematics(precision: str) -> AbstractContextManager[None]:
     """Allow TF32 only where it was asked for; the flags are put back afterwards."""
-    allowed = precision == "tf32"
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    try:
-        matmul.allow_tf32, cudnn.allow_tf32 = allowed, allowed
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+    return tf32(precision == "tf32")
 
 
 def is_oom(error: BaseException) -> bool:

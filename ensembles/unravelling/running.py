@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.verification import full_precision
+from ensembles.decomposition.verification import tf32
 from ensembles.errors import PathError
 from ensembles.unravelling.checking import check_logits
 from ensembles.unravelling.drawing import Drawn, draw_norms
@@ -75,7 +75,7 @@ def prepared(net: Decomposition, device: torch.device, precision: str) -> Decomp
     return copy.deepcopy(net).to(device=device, dtype=dtype)
 
 
-@full_precision()
+@tf32(False)
 def with_batch_statistics(net: Decomposition, images: Tensor) -> Decomposition:
     """A copy whose BatchNorm layers normalise by the statistics of these images.
 
@@ -130,7 +130,7 @@ def batch_size(net: Decomposition, memory: float, precision: str, draws: int = 1
     return max(1, int(memory // (size * (rows * draws + kept))))
 
 
-@full_precision()
+@tf32(False)
 def measure_gradients(
     net: Decomposition,
     batches: Sequence[Batch],
@@ -239,7 +239,7 @@ def _draws_at_once(net: Decomposition, batches: Sequence[Batch], memory: float) 
     return batch_size(net, memory / workers(batches), precision)
 
 
-@full_precision()
+@tf32(False)
 def measure_logits(
     net: Decomposition,
     batches: Sequence[Batch],
