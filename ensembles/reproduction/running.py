@@ -209,7 +209,9 @@ def _networks(bench: Bench) -> Section:
             f"{one.error:.2f} % of {number(one.total)} ({one.dataset} {one.split})"
             for one in card.measured
         )
-        training = ", ".join(f"{key} {value}" for key, value in card.training.items())
+        training = ", ".join(
+            f"{key} {value}" for key, value in card.training.items() if "sha256" not in key
+        )
         rows.append((name, card.architecture, len(subject.net), card.dataset, on_card, training))
     frame = pd.DataFrame(
         rows,
