@@ -342,7 +342,14 @@ def test_stochastic_depth_is_more_robust(rise, holds):
         **{"ordinary": lesions(errors), "stochastic depth": lesions([0.05 + rise] * 20)}
     )
     assert verdicts(training.STOCHASTIC_DEPTH, frames) == [VERDICT[holds], "not measured"]
-    assert len(training.STOCHASTIC_DEPTH.draw(frames)) == 1
+    [picture] = training.STOCHASTIC_DEPTH.draw(frames)
+    labels = [text.get_text() for text in picture.figure.axes[0].get_legend().get_texts()]
+    assert labels[:4] == [
+        "ours, ordinary",
+        "ours, stochastic depth",
+        "published ResNet-110",
+        "published ResNet-110, stochastic depth",
+    ]
 
 
 def test_equal_networks_are_not_more_robust():

@@ -22,6 +22,7 @@ __all__ = [
     "cost_of_one",
     "dearer",
     "intact_error",
+    "labelled",
     "points",
     "singles",
     "smoothness",
@@ -75,6 +76,14 @@ def singles(frame: pd.DataFrame, kind: str = "delete") -> pd.DataFrame:
     """The lesions of single blocks, indexed by block."""
     one = frame[(frame["lesion"] == kind) & (frame["count"] == 1)]
     return one.assign(block=one["blocks"].astype(int)).drop_duplicates("block").set_index("block")
+
+
+def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table under another name, without its data set: the caption names that."""
+    bare = frame.copy()
+    attrs = {key: value for key, value in frame.attrs.items() if key != "dataset"}
+    bare.attrs = {**attrs, "model": name}
+    return bare
 
 
 def cost_of_one(frame: pd.DataFrame) -> Finding:

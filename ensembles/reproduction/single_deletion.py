@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from ensembles.lesions import single_deletions
 from ensembles.plots.lesions import error_by_block
 from ensembles.plots.style import new_figure
@@ -24,6 +22,7 @@ from ensembles.reproduction.shapes import (
     cost_of_one,
     dearer,
     intact_error,
+    labelled,
     points,
     singles,
     spread,
@@ -103,7 +102,7 @@ def _draw(frames: Frames) -> list[Picture]:
     ours = [frames[name] for name in ("residual", "plain") if name in frames]
     theirs = [published_singles(RESIDUAL), published_singles(VGG)]
     figure, [ax] = new_figure(height=3.2)
-    error_by_block(*(_without_data(frame) for frame in ours), *theirs, ax=ax)
+    error_by_block(*(labelled(frame, frame.attrs["model"]) for frame in ours), *theirs, ax=ax)
     names = " and ".join(str(frame.attrs["model"]) for frame in ours)
     caption = (
         f"Error after deleting each block: {names} measured in this run on "
@@ -111,13 +110,6 @@ def _draw(frames: Frames) -> list[Picture]:
         "for CIFAR-10 (raw results of Veit et al. 2016, labelled as published)."
     )
     return [Picture(figure, caption)]
-
-
-def _without_data(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table without its data set, which the caption names and the legend need not."""
-    bare = frame.copy()
-    bare.attrs = {name: value for name, value in frame.attrs.items() if name != "dataset"}
-    return bare
 
 
 def _compare(frames: Frames) -> list[Comparison]:

@@ -29,12 +29,13 @@ from ensembles.reproduction.published import (
     published_network,
     published_singles,
 )
-from ensembles.reproduction.shapes import alike, intact_error, points, singles, spread
+from ensembles.reproduction.shapes import alike, intact_error, labelled, points, singles, spread
 from ensembles.reproduction.unmeasured import NotMeasured
 
 __all__ = ["DEPTH", "EFFECTIVE_ONLY", "STOCHASTIC_DEPTH", "add_depths"]
 
 _DEPTHS = (20, 32, 44, 56, 110)
+_PUBLISHED_STOCHASTIC = "stochastic_depth110_cifar10"
 _LEAST_DEPTHS = 3
 
 
@@ -121,31 +122,34 @@ def _more_robust(frames: Frames) -> Finding:
 
 
 def _same_blocks(frames: Frames) -> Finding:
-    theirs = published_singles("stochastic_depth110_cifar10")
+    theirs = published_singles(_PUBLISHED_STOCHASTIC)
     ours = frames["stochastic depth"]
-    if len(singles(ours)) != len(singles(theirs)):
-        raise NotMeasured(f"published for {len(singles(theirs))} blocks")
+    blocks, known = len(singles(ours)), len(singles(theirs))
+    if blocks != known:
+        raise NotMeasured(f"published for {known} blocks, this network has {blocks}")
     value, low, high = alike(ours, theirs)
-    text = f"rho = {value:.3f} over {len(singles(theirs))} blocks"
-    return Finding(text, f"{low:.3f} to {high:.3f}", low > 0)
+    return Finding(f"rho = {value:.3f} over {known} blocks", f"{low:.3f} to {high:.3f}", low > 0)
 
 
 def _published_robustness() -> str:
     known = facts()["single_deletion"]
-    rises = [
-        known[n]["median"] - known[n]["intact"] for n in ("stochastic_depth110_cifar10", RESIDUAL)
-    ]
+    rises = [known[n]["median"] - known[n]["intact"] for n in (_PUBLISHED_STOCHASTIC, RESIDUAL)]
     return f"median rise {points(rises[0])} points against {points(rises[1])}"
 
 
 def _draw_stochastic(frames: Frames) -> list[Picture]:
     if len(frames) < 2:
         return []
-    figure, [ax] = new_figure()
-    error_by_block(frames["ordinary"], frames["stochastic depth"], ax=ax)
+    theirs = [published_singles(RESIDUAL), published_singles(_PUBLISHED_STOCHASTIC)]
+    figure, [ax] = new_figure(height=3.2)
+    ours = [labelled(frames[name], f"ours, {name}") for name in ("ordinary", "stochastic depth")]
+    error_by_block(*ours, *theirs, ax=ax)
+    models = " and ".join(str(frame.attrs["model"]) for frame in frames.values())
     caption = (
-        "Error after deleting each block of networks trained as usual and with stochastic depth, "
-        f"measured in this run. Published for CIFAR-10: {_published_robustness()}."
+        f"Error after deleting each block of {models}, trained as usual and with stochastic depth, "
+        f"measured in this run on {frames['ordinary'].attrs['dataset']}, over the curves published "
+        "for CIFAR-10 (raw results of Veit et al. 2016, labelled as published). Published: "
+        f"{_published_robustness()}."
     )
     return [Picture(figure, caption)]
 
