@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +19,6 @@ from ensembles.cards import read_card
 from ensembles.cli import main
 from ensembles.data import ImageDataset
 from ensembles.decomposition import Decomposition
-from ensembles.evaluation import evaluate
 from ensembles.lesions import intact, parse_lesion, single_deletions
 from ensembles.results import read_frame
 from ensembles.training import train
@@ -59,24 +62,44 @@ def test_a_trained_network_answers_as_on_the_cpu(
     assert frames[1].attrs["provenance"]["device_name"] == torch.cuda.get_device_name()
 
 
-def test_memory_that_runs_out_halves_the_batch(
-    residual: tuple[Decomposition, ImageDataset],
-) -> None:
-    net, data = residual
-    whole = evaluate(net, data, SWEEP[:4], device="cuda")
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    evaluate(net, data, SWEEP[:4], device="cuda", batch_size=64)
-    least = torch.cuda.max_memory_allocated()
-    torch.cuda.empty_cache()
+ALONE = """
+import json, sys
+import torch
+from torch.utils.data import TensorDataset
+import ensembles
+from ensembles.evaluation import evaluate
+from ensembles.lesions import single_deletions
+
+torch.cuda.set_per_process_memory_fraction(float(sys.argv[1]))
+model, _ = ensembles.load("preresnet110", "digits")
+digits = ensembles.dataset("digits", split="test")
+net = ensembles.decompose(model, next(digits.batches(2))[0])
+images, labels = next(digits.batches(len(digits)))
+data = TensorDataset(images.repeat(8, 1, 1, 1), labels.repeat(8))
+outcomes = evaluate(net, data, single_deletions(54)[:3], device="cuda", batch_size=len(data))
+print(json.dumps({
+    "correct": [outcome.correct for outcome in outcomes],
+    "bytes": torch.cuda.max_memory_allocated(),
+    "ran_out": torch.cuda.memory_stats()["num_ooms"],
+}))
+"""
+
+
+def sweep_alone(share_of_memory: float) -> dict[str, Any]:
+    """One batch of 2,872 images, in a process that holds nothing else on the device."""
+    command = [sys.executable, "-c", ALONE, str(share_of_memory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_memory_that_runs_out_halves_the_batch() -> None:
+    whole = sweep_alone(1.0)
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (0.7 * least + 8 * 2**20) / total))
-    try:
-        squeezed = evaluate(net, data, SWEEP[:4], device="cuda", batch_size=64)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-        torch.cuda.empty_cache()
-    assert [one.correct for one in squeezed] == [one.correct for one in whole]
+    squeezed = sweep_alone(0.8 * whole["bytes"] / total)
+    assert whole["ran_out"] == 0
+    assert squeezed["ran_out"] > 0
+    assert squeezed["correct"] == whole["correct"]
 
 
 def test_a_sweep_of_one_device_is_continued_on_the_other(

@@ -395,7 +395,8 @@ def test_robustness_grows_with_depth(holds):
     add_depths(frames)
     assert verdicts(training.DEPTH, frames)[0] == VERDICT[holds]
     assert frames["depths"].attrs["model"] == "net20, net56, net110"
-    assert len(training.DEPTH.draw(frames)) == 1
+    [picture] = training.DEPTH.draw(frames)
+    assert list(picture.figure.axes[0].get_xticks()) == [20, 32, 44, 56, 110]
     [table] = training.DEPTH.compare(frames)
     assert list(table.frame["published median %"].round(3)) == [44.74, 9.69, 6.455]
 

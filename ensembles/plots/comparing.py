@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from ensembles.plots.style import INK, axes_or_new, legend_above, look, paper_style
 from ensembles.statistics import require_columns
@@ -17,13 +17,15 @@ from ensembles.statistics import require_columns
 __all__ = ["error_quartiles"]
 
 _DOTTED = (0, (1, 1.5))
+_TICKS = 8
 
 
 def error_quartiles(*tables: pd.DataFrame, x: str, xlabel: str, ax: Axes | None = None) -> Axes:
     """Median error with quartiles by the size of a lesion, one series a study.
 
     The first study has a band between its quartiles, the others whiskers and hollow markers. Where
-    ``x`` is ``tau`` the axis falls from 1, as in the paper. Dotted: chance level, of the first
+    ``x`` is ``tau`` the axis falls from 1, as in the paper; where there are few sizes, each has its
+    tick. Dotted: chance level, of the first
     study's ``attrs["chance"]``.
 
     Args:
@@ -79,7 +81,11 @@ def _axes(ax: Axes, tables: Sequence[pd.DataFrame], x: str, xlabel: str, top: fl
         pad = 0.03 * max(1 - lowest, 1e-3)
         ax.set_xlim(1 + pad, lowest - pad)
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        sizes = sorted({int(size) for table in tables for size in table[x]})
+        few = len(sizes) <= _TICKS
+        ax.xaxis.set_major_locator(
+            FixedLocator(sizes) if few else MaxNLocator(nbins=_TICKS, integer=True)
+        )
     ax.set_xlabel(xlabel)
     ax.set_ylabel("Top-1 error (%)")
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
