@@ -25,8 +25,7 @@ def error_quartiles(*tables: pd.DataFrame, x: str, xlabel: str, ax: Axes | None 
 
     The first study has a band between its quartiles, the others whiskers and hollow markers. Where
     ``x`` is ``tau`` the axis falls from 1, as in the paper; where there are few sizes, each has its
-    tick. Dotted: chance level, of the first
-    study's ``attrs["chance"]``.
+    tick. Dotted: chance level, of the first study's ``attrs["chance"]``.
 
     Args:
         tables: One a study: columns ``x``, ``q1``, ``median``, ``q3`` (shares); ``attrs["model"]``
