@@ -14,11 +14,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from ensembles.catalogue.architectures import count_structure
 from ensembles.files import atomic
 from ensembles.models import field_models
-from ensembles.results.architectures import count_structure
 
-FILE = Path(__file__).parent.parent / "ensembles" / "results" / "architectures.json"
+FILE = Path(__file__).parent.parent / "ensembles" / "catalogue" / "architectures.json"
 
 
 def main(chosen: list[str]) -> None:

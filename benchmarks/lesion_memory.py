@@ -21,7 +21,7 @@ from machine import describe, parser, seconds
 def case(model: str, lesions: int, batch: int | None) -> None:
     """Run one sweep over one batch, and print what it took."""
     import ensembles
-    from ensembles.evaluation import default_batch_size, evaluate
+    from ensembles.engine import default_batch_size, evaluate
     from ensembles.lesions import intact, random_deletions, single_deletions
 
     images = torch.zeros(10_000, 3, 32, 32, dtype=torch.uint8).random_(0, 256)

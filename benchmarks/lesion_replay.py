@@ -17,8 +17,8 @@ import torch
 from machine import describe, parser, seconds
 
 import ensembles
-from ensembles.evaluation import evaluate
-from ensembles.evaluation.prefixes import plan_routes, steps_of
+from ensembles.engine import evaluate
+from ensembles.engine.prefix_tree import plan_routes, steps_of
 from ensembles.lesions import Lesion, read_plan
 
 

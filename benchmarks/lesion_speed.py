@@ -31,7 +31,7 @@ from machine import describe, parser, ratios, seconds, spread
 from torch import Tensor, nn
 
 import ensembles
-from ensembles.evaluation import evaluate
+from ensembles.engine import evaluate
 from ensembles.lesions import intact, single_deletions
 from ensembles.training import train
 

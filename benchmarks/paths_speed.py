@@ -33,22 +33,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ensembles.analyses.path_frames import gradient_rows
 from ensembles.data import dataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.models.resnet import CifarResNet
-from ensembles.results.path_frames import gradient_rows
-from ensembles.unravelling.drawing import pilot_guide
 from ensembles.unravelling.gradients import GradientSource, sampled
 from ensembles.unravelling.linearized import Linearizer
-from ensembles.unravelling.parallel import differentiable
-from ensembles.unravelling.places import Place
-from ensembles.unravelling.running import (
+from ensembles.unravelling.measurement import (
     Batch,
     GradientMeasures,
     measure_gradients,
     measure_logits,
 )
-from ensembles.unravelling.sampling import draw_paths
+from ensembles.unravelling.parallel import differentiable
+from ensembles.unravelling.path_draws import draw_paths
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.single_paths import pilot_guide
 
 INPUT = Place("input")
 _WEIGHTS = Path(__file__).parents[1] / "checkpoints" / "weights" / "resnet110-digits.safetensors"

@@ -33,7 +33,7 @@ from store_faults import forked, said
 
 import ensembles
 from ensembles.cli import main as command_line
-from ensembles.results.store import Store
+from ensembles.store import Store
 
 STUDY = """
 [[models]]

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.decomposition import Decomposition
-from ensembles.evaluation import Outcome
+from ensembles.engine import Outcome
 from ensembles.lesions import Lesion, intact, random_deletions, single_deletions
-from ensembles.results.store import Context, Store, filling
+from ensembles.store import Context, Store, filling
 
 Subject = tuple[Decomposition, list[tuple[Tensor, Tensor]], list[Lesion]]
 

@@ -30,7 +30,7 @@ import ensembles
 from ensembles.data import ImageDataset
 from ensembles.data.normalization import Normalization
 from ensembles.lesions import Lesion, single_deletions
-from ensembles.results.store import Store, describing
+from ensembles.store import Store, describing
 
 LIMIT = 8
 MEASURED = [Lesion("none"), Lesion("delete", (1,)), Lesion("delete", (2, 3))]

@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ensembles
-from ensembles.evaluation import running
+from ensembles.engine import running
 from ensembles.lesions import Lesion
-from ensembles.results import sweep as sweeping
+from ensembles.tables import sweep as sweeping
 
 FULL = "CUDA out of memory (injected)"
 

@@ -27,10 +27,10 @@ from machine import describe, parser, seconds
 from store_faults import subject
 
 import ensembles
-from ensembles.evaluation import Outcome, evaluate
+from ensembles.engine import Outcome, evaluate
 from ensembles.lesions import Lesion, intact, random_deletions, random_swaps
-from ensembles.results.store import Context, Key, Store, filling
-from ensembles.results.store.rows import encode_labels
+from ensembles.store import Context, Key, Store, filling
+from ensembles.store.rows import encode_labels
 
 BLOCKS = 54
 GROWTH = 32
@@ -82,7 +82,7 @@ def known(store: Store, rows: int) -> None:
 
 
 def export(store: Store, rows: int) -> None:
-    from ensembles.results import write_frame
+    from ensembles.tables import write_frame
 
     frame = store.frame(context())
     write_frame(frame, store.path.with_suffix(".csv"))

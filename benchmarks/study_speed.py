@@ -17,12 +17,12 @@ from pathlib import Path
 
 from machine import describe, parser
 
-from ensembles.evaluation.outcome import Outcome
+from ensembles.engine.outcome import Outcome
 from ensembles.lesions import intact, random_deletions
-from ensembles.results.store import Context, Key, Store
-from ensembles.results.store.rows import encode_labels
-from ensembles.studies.reading import read_study
+from ensembles.store import Context, Key, Store
+from ensembles.store.rows import encode_labels
 from ensembles.studies.registry import Record, write_record
+from ensembles.studies.toml import read_study
 
 BLOCKS, CLASSES, IMAGES, CHUNK = 54, 10, 1000, 5000
 STUDY = """
@@ -39,7 +39,7 @@ trials = {trials}
 CALLS = {
     "status": "from ensembles.studies import read_study, status\n"
     "assert status(read_study({study!r}), {store!r})['done'].sum() == {rows} + 1",
-    "what is missing": "from ensembles.results.store import Store\n"
+    "what is missing": "from ensembles.store import Store\n"
     "from ensembles.lesions import random_deletions\n"
     "store = Store({store!r})\n"
     "assert not store.missing(store.contexts()[0], random_deletions(54, range(10, 20), {trials}))",

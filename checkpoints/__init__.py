@@ -2,12 +2,12 @@
 
 from ensembles.cards import Card, Measured, card_text, parse_card, read_card, write_card
 
-from .adding import Verdict, add, verify
-from .averaging import open_average
-from .comparing import check_error
+from .additions import Verdict, add, verify
+from .averages import open_average
+from .card_error import check_error
 from .files import check_sha256, file_sha256, read_state_dict
-from .fitting import build_with_weights
-from .loading import load, load_file
+from .loader import load, load_file
+from .state_dicts import build_with_weights
 from .store import (
     Entry,
     cache_folder,

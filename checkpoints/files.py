@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ensembles.errors import CheckpointError
 
-from .pickled import read_plain, storages_of
+from .pickle_contents import read_plain, storages_of
 
 __all__ = ["check_sha256", "file_sha256", "read_state_dict"]
 

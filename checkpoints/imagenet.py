@@ -18,7 +18,7 @@ from ensembles.models import Architecture
 
 from .download import download
 from .files import check_sha256, read_state_dict
-from .fitting import build_with_weights, check_values
+from .state_dicts import build_with_weights, check_values
 
 __all__ = ["load"]
 

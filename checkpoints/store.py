@@ -15,8 +15,8 @@ from ensembles.weights import weights_of, write_weights
 
 from .download import download
 from .files import check_sha256
-from .fitting import check_values
 from .public import PUBLIC
+from .state_dicts import check_values
 
 __all__ = [
     "Entry",

@@ -11,11 +11,11 @@ from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
 from ensembles.decomposition import Decomposition, decompose
-from ensembles.evaluation import choose_device
+from ensembles.engine import choose_device
 from ensembles.lesions import Choice, Lesion
 
-from .comparing import check_classes, check_error
-from .loading import load
+from .card_error import check_classes, check_error
+from .loader import load
 
 __all__ = ["Subject", "open_subject"]
 
@@ -80,7 +80,7 @@ def open_subject(
         limit: At most so many images, spread evenly.
         normalize: A normalisation; by default the checkpoint's.
         image_size: Side of the square that a folder's images are brought to.
-        device: As ``ensembles.evaluation.choose_device`` takes it.
+        device: As ``ensembles.engine.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
         check: Whether the network's classes are held against those of the images, and its intact

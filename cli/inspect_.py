@@ -49,9 +49,9 @@ def inspect(
     block's end; `ensembles lesion --kind drop` leaves them out one by one. A step is one use of
     weights that several blocks share.
     """
+    from ensembles.catalogue.structure import describe  # noqa: PLC0415
     from ensembles.plots import FIGURES  # noqa: PLC0415
-    from ensembles.results import check_writable  # noqa: PLC0415
-    from ensembles.results.structure import describe  # noqa: PLC0415
+    from ensembles.tables import check_writable  # noqa: PLC0415
 
     if draw is not None:
         check_writable(draw, FIGURES)
@@ -73,8 +73,8 @@ def inspect(
 def _open(
     model: str, checkpoint: str | None, size: int | None, names: str | None, kinds: str | None
 ) -> Decomposition:
+    from ensembles.catalogue.structure import inspected  # noqa: PLC0415
     from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
-    from ensembles.results.structure import inspected  # noqa: PLC0415
 
     network = None
     if checkpoint is not None:

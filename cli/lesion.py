@@ -97,11 +97,11 @@ def lesion(
     Alone, it deletes each of the 54 blocks of a ResNet-110 trained on handwritten digits. Every
     image is counted once, with running BatchNorm statistics; the first row is the intact network.
     """
+    from ensembles.analyses.lesion import lesion as run  # noqa: PLC0415
     from ensembles.lesions import Choice  # noqa: PLC0415
     from ensembles.plots import FIGURES  # noqa: PLC0415
-    from ensembles.results import check_writable  # noqa: PLC0415
-    from ensembles.results.store import Store  # noqa: PLC0415
-    from ensembles.results.sweep import lesion as run  # noqa: PLC0415
+    from ensembles.store import Store  # noqa: PLC0415
+    from ensembles.tables import check_writable  # noqa: PLC0415
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")
@@ -176,7 +176,7 @@ def _tell_failures(frames: list[pd.DataFrame]) -> None:
 def _deliver(frames: list[pd.DataFrame], out: str | None, plot: str | None, as_json: bool) -> None:
     """Write files first: a reader of the output that leaves early must not cost a figure."""
     from ensembles.plots import plot_lesions  # noqa: PLC0415
-    from ensembles.results import frame_to_json, stack_frames, write_frame  # noqa: PLC0415
+    from ensembles.tables import frame_to_json, stack_frames, write_frame  # noqa: PLC0415
 
     table = stack_frames(frames)
     if out is not None:

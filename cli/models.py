@@ -52,9 +52,9 @@ def models(text: str | None, library: str | None, family: str | None, as_json: b
 
 def _rows(text: str | None, library: str | None, family: str | None) -> list[dict[str, Any]]:
     """The rows that are asked for; never none."""
+    from ensembles.catalogue.architectures import catalogue_row  # noqa: PLC0415 (imports torch)
     from ensembles.errors import ModelError, UsageError, nearest  # noqa: PLC0415
     from ensembles.models import architecture, field_models, list_models  # noqa: PLC0415
-    from ensembles.results.architectures import catalogue_row  # noqa: PLC0415 (imports torch)
 
     if text is not None and library is None and family is None:
         try:
@@ -86,8 +86,8 @@ def _installed(names: list[str]) -> list[str]:
 
 def _counted(name: str) -> dict[str, Any]:
     """The row of an architecture, counted now where its numbers are not kept."""
+    from ensembles.catalogue.architectures import catalogue_row, count_structure  # noqa: PLC0415
     from ensembles.errors import EnsemblesError  # noqa: PLC0415
-    from ensembles.results.architectures import catalogue_row, count_structure  # noqa: PLC0415
 
     row = catalogue_row(name)
     if row["paths"] is None:

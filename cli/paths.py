@@ -113,11 +113,11 @@ def paths(
     paths of each length, exactly, and the norm of a single path. The sum over all lengths is
     checked against autograd. --plot draws figure 6 of the paper and the accuracy of short paths.
     """
+    from ensembles.analyses.paths import PathOptions, path_ranges  # noqa: PLC0415
+    from ensembles.analyses.paths import paths as run  # noqa: PLC0415
     from ensembles.plots import FIGURES  # noqa: PLC0415
-    from ensembles.results import check_writable  # noqa: PLC0415
-    from ensembles.results.paths import PathOptions, path_ranges  # noqa: PLC0415
-    from ensembles.results.paths import paths as run  # noqa: PLC0415
-    from ensembles.results.store import Store  # noqa: PLC0415
+    from ensembles.store import Store  # noqa: PLC0415
+    from ensembles.tables import check_writable  # noqa: PLC0415
 
     wanted = [_range(text) for text in ranges]
     direction = "logits" if wanted else direction
@@ -159,8 +159,8 @@ def _draw(
     subject: Subject, frame: pd.DataFrame, direction: str, common: dict[str, Any], plot: str
 ) -> None:
     """Draw the table; with the gradients also the logits, in a file beside it."""
+    from ensembles.analyses.paths import paths as run  # noqa: PLC0415
     from ensembles.plots.paths import plot_paths  # noqa: PLC0415
-    from ensembles.results.paths import paths as run  # noqa: PLC0415
 
     plot_paths(frame, plot)
     click.echo(f"wrote {plot}", err=True)
@@ -174,9 +174,9 @@ def _draw(
 def _deliver(
     frame: pd.DataFrame, out: str | None, as_json: bool, shown: tuple[str, ...] | None
 ) -> None:
-    from ensembles.results import frame_to_json, write_frame  # noqa: PLC0415
-    from ensembles.results.effective_paths import effective_paths  # noqa: PLC0415
-    from ensembles.results.path_notes import path_notes  # noqa: PLC0415
+    from ensembles.analyses.effective_paths import effective_paths  # noqa: PLC0415
+    from ensembles.analyses.path_notes import path_notes  # noqa: PLC0415
+    from ensembles.tables import frame_to_json, write_frame  # noqa: PLC0415
 
     if out is not None:
         write_frame(frame, out)

@@ -30,7 +30,7 @@ def report(*, results: Sequence[str], out: str, title: str) -> None:
     """
     from ensembles.report import Page, section_of, write_page  # noqa: PLC0415
     from ensembles.report.pages import ENDINGS  # noqa: PLC0415
-    from ensembles.results import check_writable  # noqa: PLC0415
+    from ensembles.tables import check_writable  # noqa: PLC0415
 
     check_writable(out, ENDINGS)
     frames = [found for text in results for found in _frames(Path(text))]
@@ -45,8 +45,8 @@ def report(*, results: Sequence[str], out: str, title: str) -> None:
 def _frames(path: Path) -> list[tuple[str, pd.DataFrame]]:
     """The tables of a store, a file or a folder, with their names."""
     from ensembles.report.stores import is_store, store_frames  # noqa: PLC0415
-    from ensembles.results import read_frame  # noqa: PLC0415
-    from ensembles.results.files import TABLES  # noqa: PLC0415
+    from ensembles.tables import read_frame  # noqa: PLC0415
+    from ensembles.tables.formats import TABLES  # noqa: PLC0415
 
     if is_store(path):
         return store_frames(path)

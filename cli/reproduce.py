@@ -73,8 +73,8 @@ def reproduce(
     """
     from ensembles.reproduction.bench import Setting  # noqa: PLC0415 (imports torch)
     from ensembles.reproduction.replay import read_published  # noqa: PLC0415
-    from ensembles.reproduction.running import choose  # noqa: PLC0415
-    from ensembles.reproduction.running import reproduce as run  # noqa: PLC0415
+    from ensembles.reproduction.report_pages import choose  # noqa: PLC0415
+    from ensembles.reproduction.report_pages import reproduce as run  # noqa: PLC0415
     from ensembles.reproduction.scale import FULL, QUICK  # noqa: PLC0415
 
     if figure and everything:

@@ -76,8 +76,8 @@ def run(file: str, store: str | None, device: str, batch_size: int | None, force
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def status(file: str, store: str | None, as_json: bool) -> None:
     """Show how much of a study is there."""
-    from ensembles.results import frame_to_json  # noqa: PLC0415
     from ensembles.studies import status as look  # noqa: PLC0415
+    from ensembles.tables import frame_to_json  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
     found = look(chosen, place)

@@ -17,15 +17,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ensembles.analyses.effective_paths import effective_paths
+    from ensembles.analyses.lesion import lesion
+    from ensembles.analyses.paths import PathOptions, count_paths, path_ranges, paths
     from ensembles.checkpoints import load
     from ensembles.data import dataset
     from ensembles.decomposition import decompose
     from ensembles.errors import EnsemblesError
     from ensembles.models import create_model, list_models
     from ensembles.plots.paths import plot_paths
-    from ensembles.results.effective_paths import effective_paths
-    from ensembles.results.paths import PathOptions, count_paths, path_ranges, paths
-    from ensembles.results.sweep import lesion
 
 __all__ = [
     "EnsemblesError",
@@ -46,17 +46,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EnsemblesError": "ensembles.errors",
-    "PathOptions": "ensembles.results.paths",
-    "count_paths": "ensembles.results.paths",
+    "PathOptions": "ensembles.analyses.paths",
+    "count_paths": "ensembles.analyses.paths",
     "create_model": "ensembles.models",
     "dataset": "ensembles.data",
     "decompose": "ensembles.decomposition",
-    "effective_paths": "ensembles.results.effective_paths",
-    "lesion": "ensembles.results.sweep",
+    "effective_paths": "ensembles.analyses.effective_paths",
+    "lesion": "ensembles.analyses.lesion",
     "list_models": "ensembles.models",
     "load": "ensembles.checkpoints",
-    "path_ranges": "ensembles.results.paths",
-    "paths": "ensembles.results.paths",
+    "path_ranges": "ensembles.analyses.paths",
+    "paths": "ensembles.analyses.paths",
     "plot_paths": "ensembles.plots.paths",
 }
 

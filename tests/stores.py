@@ -17,7 +17,7 @@ from ensembles.data import ImageDataset
 from ensembles.data.normalization import Normalization
 from ensembles.data.sources import MemorySource
 from ensembles.lesions import intact, random_deletions, single_deletions
-from ensembles.results.store import Store, filling
+from ensembles.store import Store, filling
 
 PLAN = [("post", 6, 1), ("pre", 6, 1), ("post", 8, 2), ("post", 8, 1), ("post", 8, 1)]
 

@@ -39,8 +39,8 @@ from ensembles.checkpoints import (
 from ensembles.checkpoints import download as download_module
 from ensembles.cli.checkpoints import checkpoints as command
 from ensembles.data import dataset
+from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
-from ensembles.evaluation import count_correct
 from ensembles.models import create_model
 
 State = dict[str, Tensor]

@@ -223,7 +223,7 @@ def test_an_output_that_cannot_be_written_is_found_before_the_sweep(call, small,
     def never(*_args, **_kwargs):
         raise AssertionError("the sweep was started")
 
-    monkeypatch.setattr("ensembles.results.sweep.lesion", never)
+    monkeypatch.setattr("ensembles.analyses.lesion.lesion", never)
     code, _, err = call("lesion", *small, "--out", "/no/such/folder/x.csv")
     assert code == 1 and "there is no folder /no/such/folder" in err
 
@@ -267,7 +267,7 @@ def test_a_fault_of_our_own_is_one_line_too(call, small, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ValueError("something\nodd")
 
-    monkeypatch.setattr("ensembles.results.sweep.lesion", broken)
+    monkeypatch.setattr("ensembles.analyses.lesion.lesion", broken)
     code, _, err = call("lesion", *small)
     assert code == 1
     assert err == "ensembles: unexpected ValueError: something odd; --debug shows where\n"
@@ -276,7 +276,7 @@ def test_a_fault_of_our_own_is_one_line_too(call, small, monkeypatch):
 SLOW = """
 import sys, time
 from ensembles.cli import main
-from ensembles.evaluation.engines import SharedPrefixes
+from ensembles.engine.engines import SharedPrefixes
 
 def run(self, images):
     print("started", file=sys.stderr, flush=True)

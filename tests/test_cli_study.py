@@ -14,7 +14,7 @@ import torch
 
 import ensembles
 from ensembles.cli import main
-from ensembles.results import read_frame
+from ensembles.tables import read_frame
 
 STUDY = """
 [[models]]
@@ -137,7 +137,7 @@ def test_bad_input_gets_one_line_and_a_status(call, file, arguments, status, mes
 SLOW = """
 import sys, time
 from ensembles.cli import main
-from ensembles.evaluation.engines import SharedPrefixes
+from ensembles.engine.engines import SharedPrefixes
 
 run, calls = SharedPrefixes.run, []
 

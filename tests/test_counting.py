@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.data import dataset
+from ensembles.engine import count_correct
 from ensembles.errors import DataError, EvaluationError, UsageError
-from ensembles.evaluation import count_correct
 from ensembles.models import create_model
 
 

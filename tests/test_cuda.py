@@ -20,7 +20,7 @@ from ensembles.cli import main
 from ensembles.data import ImageDataset
 from ensembles.decomposition import Decomposition
 from ensembles.lesions import intact, parse_lesion, single_deletions
-from ensembles.results import read_frame
+from ensembles.tables import read_frame
 from ensembles.training import train
 
 pytestmark = [
@@ -67,7 +67,7 @@ import json, sys
 import torch
 from torch.utils.data import TensorDataset
 import ensembles
-from ensembles.evaluation import evaluate
+from ensembles.engine import evaluate
 from ensembles.lesions import single_deletions
 
 torch.cuda.set_per_process_memory_fraction(float(sys.argv[1]))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from networks import build, images_for
 
+from ensembles.catalogue.structure import describe, inspected
 from ensembles.cli import main
 from ensembles.decomposition import decompose
 from ensembles.plots.structure import draw_structure
-from ensembles.results.structure import describe, inspected
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.decomposition import Decomposition, decompose
+from ensembles.engine.engines import Direct
 from ensembles.errors import LesionError
-from ensembles.evaluation.engines import Direct
 from ensembles.lesions import Lesion, random_drops, single_drops
 from ensembles.models import create_model
 from ensembles.models.fractal import CifarFractalNet
 from ensembles.models.highway import HighwayNetwork
 from ensembles.models.rir import CifarRiR, TwoStreamUnit
 from ensembles.models.shared import CifarSharedResNet
-from ensembles.unravelling.checking import reference_gradients
 from ensembles.unravelling.places import Place
+from ensembles.unravelling.sum_checks import reference_gradients
 from tests.networks import Silent, build, conv, norm
 
 IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))

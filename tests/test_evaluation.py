@@ -12,10 +12,10 @@ from networks import decomposable, images_for, random_networks
 from torch import nn
 
 from ensembles.decomposition import decompose
+from ensembles.engine import evaluate
+from ensembles.engine.devices import exact_mathematics
+from ensembles.engine.engines import SharedPrefixes
 from ensembles.errors import DataError, EvaluationError, LesionError, UsageError
-from ensembles.evaluation import evaluate
-from ensembles.evaluation.devices import exact_mathematics
-from ensembles.evaluation.engines import SharedPrefixes
 from ensembles.lesions import (
     Lesion,
     exchangeable,
@@ -119,7 +119,7 @@ def test_memory_running_out_at_any_lesion_changes_no_count(monkeypatch):
     net = decompose(model, images)
     sweep = sweep_of(net)
     expected = counts(evaluate(net, [(images, labels)], sweep, device="cpu"))
-    monkeypatch.setattr("ensembles.evaluation.running.SharedPrefixes", Breaks)
+    monkeypatch.setattr("ensembles.engine.evaluation.SharedPrefixes", Breaks)
     for k in range(3 * len(sweep)):
         Breaks.left = k
         found = evaluate(net, [(images, labels)], sweep, batch_size=4, device="cpu")
@@ -134,7 +134,7 @@ def test_memory_running_out_for_one_image_is_said(monkeypatch):
     model = decomposable()
     images, labels = images_for(model, 4)
     net = decompose(model, images)
-    monkeypatch.setattr("ensembles.evaluation.running.SharedPrefixes", Never)
+    monkeypatch.setattr("ensembles.engine.evaluation.SharedPrefixes", Never)
     with pytest.raises(EvaluationError, match=r"memory ran out on cpu for a single image"):
         evaluate(net, [(images, labels)], [intact()], device="cpu")
 
@@ -147,7 +147,7 @@ def test_other_runtime_errors_are_not_taken_for_memory(monkeypatch):
     model = decomposable()
     images, labels = images_for(model, 4)
     net = decompose(model, images)
-    monkeypatch.setattr("ensembles.evaluation.running.SharedPrefixes", Wrong)
+    monkeypatch.setattr("ensembles.engine.evaluation.SharedPrefixes", Wrong)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         evaluate(net, [(images, labels)], [intact()], device="cpu")
 

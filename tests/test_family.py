@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.decomposition import Decomposition
+from ensembles.engine import check_lesions, evaluate
 from ensembles.errors import LesionError, PathError
-from ensembles.evaluation import check_lesions, evaluate
 from ensembles.lesions import Lesion, exchangeable, intact, single_deletions
 from ensembles.models import architecture, field_models, list_models
-from ensembles.unravelling.checking import check_gradient, check_logits, reference_gradients
-from ensembles.unravelling.counting import graph_lengths
 from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.oracle import path_gradients, path_logits
+from ensembles.unravelling.path_counts import graph_lengths
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import Logits, backward, forward, head_cotangent
+from ensembles.unravelling.sum_checks import check_gradient, check_logits, reference_gradients
 from tests.narrow import narrow
 
 _LAYOUT = (4, "M", 4, 4, "M")

@@ -13,7 +13,7 @@ from ensembles.cards import card_name
 from ensembles.errors import OutputError
 from ensembles.files import atomic, refusals, remove_partial
 from ensembles.models import create_model
-from ensembles.results import check_writable
+from ensembles.tables import check_writable
 from ensembles.weights import weights_of, write_weights
 
 

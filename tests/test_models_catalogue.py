@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensembles import decompose
+from ensembles.catalogue.architectures import catalogue_row, count_structure, kept_structures
 from ensembles.cli import main
 from ensembles.models import field_models, list_models
-from ensembles.results.architectures import catalogue_row, count_structure, kept_structures
 from ensembles.unravelling import counting
 
 SAMPLE = ["lenet5", "vgg15", "preresnet20", "highway19", "resnet20-exclusive-gating",

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "architectures.md"
 TRY = """
 import torch, ensembles
 from ensembles.models import architecture, list_models, create_model
-from ensembles.results.structure import describe, inspected
+from ensembles.catalogue.structure import describe, inspected
 assert architecture("single14").family == "single"
 print(len(inspected("single14")), describe(inspected("single14"))["paths"])
 try:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from ensembles.catalogue.architectures import kept_structures
 from ensembles.models import architecture, create_model, field_models
-from ensembles.results.architectures import kept_structures
 
 # Counted from public implementations, or as published.
 PARAMETERS = {

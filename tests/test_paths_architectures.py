@@ -15,8 +15,8 @@ import torch
 
 from ensembles.decomposition import decompose
 from ensembles.models import create_model
+from ensembles.unravelling.measurement import measure_gradients, measure_logits
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.running import measure_gradients, measure_logits
 
 INPUT = Place("input")
 

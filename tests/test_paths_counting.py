@@ -12,12 +12,12 @@ import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensembles.analyses.paths import count_paths
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import UsageError
 from ensembles.models import create_model
-from ensembles.results.paths import count_paths
-from ensembles.unravelling.counting import graph_lengths, joint_lengths, paths_to, weight_lengths
 from ensembles.unravelling.effective import by_weight_layers, effective
+from ensembles.unravelling.path_counts import graph_lengths, joint_lengths, paths_to, weight_lengths
 from ensembles.unravelling.places import Place, parse_places
 
 

@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ensembles.analyses.effective_paths import effective_paths
+from ensembles.analyses.path_columns import Samples, mean_over_images
+from ensembles.analyses.path_notes import path_notes
+from ensembles.analyses.paths import path_ranges, paths
 from ensembles.data import dataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import DataError, PathError, UsageError
 from ensembles.models import create_model
 from ensembles.models.resnet import CifarResNet
 from ensembles.plots.paths import plot_paths
-from ensembles.results import read_frame, write_frame
-from ensembles.results.effective_paths import effective_paths
-from ensembles.results.path_columns import Samples, mean_over_images
-from ensembles.results.path_notes import path_notes
-from ensembles.results.paths import path_ranges, paths
+from ensembles.tables import read_frame, write_frame
 
 Batches = list[tuple[Tensor, Tensor]]
 

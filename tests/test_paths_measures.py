@@ -11,28 +11,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ensembles.analyses.path_frames import gradient_rows
 from ensembles.decomposition import Decomposition, decompose
+from ensembles.engine.devices import exact_mathematics
 from ensembles.errors import PathError
-from ensembles.evaluation.devices import exact_mathematics
 from ensembles.models.projection import CifarProjectionResNet
 from ensembles.models.resnet import CifarResNet
-from ensembles.results.path_frames import gradient_rows
-from ensembles.unravelling.checking import check_gradient
-from ensembles.unravelling.counting import only_branch_learns
-from ensembles.unravelling.guiding import allocate, fit_guide
 from ensembles.unravelling.linearized import Linearizer
-from ensembles.unravelling.oracle import path_gradients
-from ensembles.unravelling.places import Place
-from ensembles.unravelling.running import (
+from ensembles.unravelling.measurement import (
     Batch,
     GradientMeasures,
     measure_gradients,
     measure_logits,
     with_batch_statistics,
 )
-from ensembles.unravelling.sampling import draw_paths
-from ensembles.unravelling.signing import Signed, draws_of_images, sign_norms
+from ensembles.unravelling.oracle import path_gradients
+from ensembles.unravelling.path_counts import only_branch_learns
+from ensembles.unravelling.path_draws import draw_paths
+from ensembles.unravelling.path_weights import allocate, fit_guide
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.random_signs import Signed, draws_of_images, sign_norms
 from ensembles.unravelling.spectra import head_cotangent
+from ensembles.unravelling.sum_checks import check_gradient
 
 INPUT = Place("input")
 

@@ -31,8 +31,8 @@ from ensembles.plots import (
     save_figure,
 )
 from ensembles.plots.style import look
-from ensembles.results import read_frame, stack_frames, write_frame
 from ensembles.statistics import summary_by_tau, wilson_interval
+from ensembles.tables import read_frame, stack_frames, write_frame
 
 TOTAL = 1000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensembles.evaluation.prefixes import plan_routes, steps_of
+from ensembles.engine.prefix_tree import plan_routes, steps_of
 from ensembles.lesions import Lesion, intact, random_deletions, random_swaps, single_deletions
 
 STEP = st.tuples(st.sampled_from(["before", "bypass", "whole"]), st.integers(1, 3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import ensembles
-from ensembles.evaluation import evaluate
+from ensembles.engine import evaluate
 from ensembles.lesions import intact, single_deletions
 
 COUNTS = {

@@ -15,7 +15,7 @@ from ensembles.errors import OutputError, UsageError
 from ensembles.plots import plot_lesions
 from ensembles.report import Page, Section, drawing, page, section_of, table, write_page
 from ensembles.report.parts import flat, number, percent
-from ensembles.results import write_frame
+from ensembles.tables import write_frame
 
 VOID = {"meta", "link", "br", "path", "use", "rect"}
 
@@ -224,7 +224,7 @@ def test_the_command_makes_a_page_of_a_store(tmp_path):
 
 
 def test_an_empty_store_is_a_line(tmp_path, capsys):
-    from ensembles.results.store import Store
+    from ensembles.store import Store
 
     with Store(tmp_path / "study.db"):
         pass

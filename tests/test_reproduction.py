@@ -21,7 +21,7 @@ from ensembles.reproduction.published import (
     published_singles,
 )
 from ensembles.reproduction.replay import agreement, read_published, sampled
-from ensembles.reproduction.running import EXPERIMENTS, choose
+from ensembles.reproduction.report_pages import EXPERIMENTS, choose
 from ensembles.reproduction.shapes import (
     correlation,
     cost_of_one,

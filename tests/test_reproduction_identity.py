@@ -11,10 +11,10 @@ from ensembles.cli import main
 from ensembles.reproduction import identity_mappings as study
 from ensembles.reproduction.bench import Bench, Setting
 from ensembles.reproduction.experiment import Frames, claim_rows
-from ensembles.reproduction.running import EXPERIMENTS, choose
+from ensembles.reproduction.report_pages import EXPERIMENTS, choose
 from ensembles.reproduction.scale import FULL, QUICK
 from ensembles.reproduction.unmeasured import NotMeasured
-from ensembles.results.store import Store
+from ensembles.store import Store
 
 pytest.importorskip("lightning")
 BLOCKS = ("original", "exclusive-gating", "bn-after-add")

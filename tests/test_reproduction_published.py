@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ensembles.reproduction.deriving import SWEEPS, derive, toml_text
+from ensembles.reproduction.derivation import SWEEPS, derive, toml_text
 from ensembles.reproduction.published import (
     facts,
     published_depths,

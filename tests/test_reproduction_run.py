@@ -12,10 +12,10 @@ from ensembles.checkpoints import save_checkpoint
 from ensembles.cli import main
 from ensembles.reproduction.bench import Setting
 from ensembles.reproduction.networks import find_network
-from ensembles.reproduction.running import choose, reproduce
+from ensembles.reproduction.report_pages import choose, reproduce
 from ensembles.reproduction.scale import Scale
 from ensembles.reproduction.unmeasured import NotMeasured
-from ensembles.results import read_frame
+from ensembles.tables import read_frame
 
 TINY = Scale(
     quick=True, images=4, deletions=1, reorderings=1, duplications=1, replayed=3,
@@ -75,8 +75,8 @@ def test_a_run_writes_everything_and_is_not_made_twice(setting, tmp_path, monkey
     def refuse(*args, **kwargs):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("ensembles.results.sweep.evaluate_each", refuse)
-    monkeypatch.setattr("ensembles.results.paths._measured", refuse)
+    monkeypatch.setattr("ensembles.analyses.lesion.evaluate_each", refuse)
+    monkeypatch.setattr("ensembles.analyses.paths._measured", refuse)
     again = reproduce(setting, experiments, out)
     pd.testing.assert_frame_equal(again, claims)
 
@@ -121,6 +121,6 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ensembles.reproduction.running.reproduce", interrupted)
+    monkeypatch.setattr("ensembles.reproduction.report_pages.reproduce", interrupted)
     assert run("reproduce", "--quick", "--out", tmp_path / "out") == 130
     assert "interrupted; the same command goes on from" in capsys.readouterr().err

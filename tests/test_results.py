@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from ensembles.engine.outcome import Outcome
 from ensembles.errors import OutputError, UsageError
-from ensembles.evaluation.outcome import Outcome
 from ensembles.lesions import Lesion, intact
-from ensembles.results import (
+from ensembles.tables import (
     check_writable,
     frame_to_csv,
     frame_to_json,
@@ -234,7 +234,7 @@ def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ensembles.results.files.find_spec", lambda _: None)
+    monkeypatch.setattr("ensembles.tables.formats.find_spec", lambda _: None)
     with pytest.raises(OutputError, match="Parquet needs the package pyarrow; install ensembles"):
         check_writable(tmp_path / "x.parquet")
 
@@ -289,5 +289,5 @@ def test_provenance_names_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_reading_results_needs_no_torch() -> None:
-    code = "import sys, ensembles.results; assert 'torch' not in sys.modules"
+    code = "import sys, ensembles.tables; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

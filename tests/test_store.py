@@ -16,12 +16,12 @@ from stores import decomposed, files, images, lesions, model, sweep, table
 from torch import nn
 
 import ensembles
+from ensembles.engine import Outcome
 from ensembles.errors import DataError, StoreError, UsageError
-from ensembles.evaluation import Outcome
 from ensembles.lesions import Lesion, intact, random_deletions, single_deletions
-from ensembles.results.store import Store
-from ensembles.results.store.describing import describe
-from ensembles.results.store.rows import decode_counts, encode_counts
+from ensembles.store import Store
+from ensembles.store.description import describe
+from ensembles.store.rows import decode_counts, encode_counts
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_stored_sweep_is_the_sweep(path):
 
 def test_units_do_not_change_a_result(path, monkeypatch):
     whole = sweep(path)
-    monkeypatch.setattr("ensembles.results.store.filling.Pace", stores.Small)
+    monkeypatch.setattr("ensembles.store.filler.Pace", stores.Small)
     cut = sweep(path.with_name("cut.db"))
     pd.testing.assert_frame_equal(cut, whole)
 
@@ -150,7 +150,7 @@ OTHERS = {
 def test_another_thing_is_never_a_hit(what, filled, path, monkeypatch):
     path.write_bytes(filled.read_bytes())
     if what == "engine version":
-        monkeypatch.setattr("ensembles.results.store.describing.ENGINE_VERSION", 2)
+        monkeypatch.setattr("ensembles.store.description.ENGINE_VERSION", 2)
     options = {"predictions": True, **OTHERS[what]()}
     wanted = list(options.pop("wanted", [Lesion("delete", (1,))]))
     frame = sweep(path, wanted, **options)
@@ -159,7 +159,7 @@ def test_another_thing_is_never_a_hit(what, filled, path, monkeypatch):
 
 def test_digests_are_those_of_another_process(filled):
     code = (
-        "import stores; from ensembles.results.store.describing import describe;"
+        "import stores; from ensembles.store.description import describe;"
         "print(describe(stores.decomposed(), stores.images(), engine='direct')[0].key.digest)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": "tests"}
@@ -445,7 +445,7 @@ def test_questions_to_a_store_are_answered_through_its_indices(path):
 
 def test_without_numbers_torch_is_not_needed(filled):
     code = (
-        "import sys; from ensembles.results.store import Store; s = Store(sys.argv[1], mode='r');"
+        "import sys; from ensembles.store import Store; s = Store(sys.argv[1], mode='r');"
         "print(s.summary()[0]['measured'], len(s.frame(s.contexts()[0])), 'torch' in sys.modules)"
     )
     done = subprocess.run(

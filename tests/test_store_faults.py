@@ -20,10 +20,10 @@ import stores
 import torch
 from stores import command_line, decomposed, files, in_a_process, lesions, status_of, sweep, table
 
+from ensembles.engine.engines import Direct
 from ensembles.errors import OutOfMemoryError, StoreError
-from ensembles.evaluation.engines import Direct
 from ensembles.lesions import Lesion, intact
-from ensembles.results.store import Store, claims, connection, room, schema
+from ensembles.store import Store, claims, connection, room, schema
 
 unix = pytest.mark.skipif(os.name != "posix", reason="needs the signals and limits of Unix")
 
@@ -66,7 +66,7 @@ class Failing(Direct):
 
 @pytest.fixture
 def failing(monkeypatch):
-    monkeypatch.setattr("ensembles.evaluation.running.Direct", Failing)
+    monkeypatch.setattr("ensembles.engine.evaluation.Direct", Failing)
     monkeypatch.setattr(Failing, "left", -1)
     monkeypatch.setattr(Failing, "always", None)
     return Failing
@@ -116,7 +116,7 @@ def test_a_lesion_fails_alone_without_a_store_too(failing):
 def test_the_command_line_says_which_lesions_failed(path, tmp_path):
     def work():
         Failing.always = Lesion("delete", (2,))
-        from ensembles.evaluation import running
+        from ensembles.engine import running
 
         running.Direct = Failing
         command_line(path)
@@ -226,7 +226,7 @@ def test_an_older_store_is_brought_up_to_date_whatever_kills_it(path, monkeypatc
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_an_interrupted_sweep_keeps_its_units_and_exits_with_130(number, path, tmp_path, whole):
     def work():
-        from ensembles.results import sweep as module
+        from ensembles.tables import sweep as module
 
         real = module.evaluate_each
 
@@ -293,7 +293,7 @@ def test_claims_end_with_their_process_or_when_they_run_out(ended, path, monkeyp
         found = store.claim(context, wanted)
         assert (found.mine, found.taken) == ((tuple(wanted), ()) if ended else ((), tuple(wanted)))
         now = time.time() + claims.LEASE + 1
-        monkeypatch.setattr("ensembles.results.store.claims.time.time", lambda: now)
+        monkeypatch.setattr("ensembles.store.claims.time.time", lambda: now)
         assert store.claim(context, wanted).mine == tuple(wanted)
         store.release()
         assert store.summary()[0]["claimed"] == 0
@@ -303,7 +303,7 @@ def test_claims_end_with_their_process_or_when_they_run_out(ended, path, monkeyp
 
 
 def test_claims_are_renewed_while_they_are_held(path, monkeypatch):
-    monkeypatch.setattr("ensembles.results.store.claims.LEASE", 0.2)
+    monkeypatch.setattr("ensembles.store.claims.LEASE", 0.2)
     sweep(path, [intact()])
     with Store(path) as store:
         [context] = store.contexts()

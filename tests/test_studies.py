@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensembles.analyses.path_options import PathOptions
 from ensembles.errors import UsageError
 from ensembles.lesions import Choice
-from ensembles.results.path_options import PathOptions
 from ensembles.studies import (
     Analysis,
     Images,

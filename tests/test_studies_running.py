@@ -13,13 +13,12 @@ import torch
 from pandas.testing import assert_frame_equal
 
 import ensembles
+from ensembles.analyses.path_options import PathOptions
 from ensembles.checkpoints import open_subject
 from ensembles.errors import OutputError, StoreError, UsageError
 from ensembles.lesions import Choice, Lesion
-from ensembles.results import read_frame, split_frames
-from ensembles.results.path_options import PathOptions
-from ensembles.results.store import Store
 from ensembles.statistics import correct_by_image, paired_tests
+from ensembles.store import Store
 from ensembles.studies import (
     Analysis,
     Images,
@@ -32,6 +31,7 @@ from ensembles.studies import (
     status,
     tables,
 )
+from ensembles.tables import read_frame, split_frames
 
 FEW = Images("digits", limit=6)
 DELETE = Sweep(Choice(blocks="1-3"))
@@ -120,14 +120,14 @@ def test_what_is_there_is_not_measured_again(
     def never(*_arguments: object, **_options: object) -> None:
         raise AssertionError("something was measured")
 
-    monkeypatch.setattr("ensembles.results.sweep.lesion", never)
+    monkeypatch.setattr("ensembles.analyses.lesion.lesion", never)
     assert (run(longer, tmp_path / "x.db")["state"] == "done").all()
 
 
 def test_an_interrupted_study_is_continued(
     make: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensembles.results import sweep
+    from ensembles.tables import sweep
 
     measure, calls = sweep.lesion, []
 
@@ -376,7 +376,7 @@ def test_what_torch_refuses_fails_one_unit_and_the_others_go_on(
         paths=(Analysis(PathOptions(images=2, signs=0), models=("resnet20",)),),
     )
     with monkeypatch.context() as patched:
-        patched.setattr("ensembles.results.paths.paths", refuses)
+        patched.setattr("ensembles.analyses.paths.paths", refuses)
         found = run(study, tmp_path / "x.db")
     assert found["state"].tolist() == ["done", "failed", "done"]
     assert found["reason"][1].startswith(reason)

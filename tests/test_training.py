@@ -20,8 +20,8 @@ from ensembles.cards import Measured, read_card
 from ensembles.checkpoints import file_sha256, load
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data.sources import MemorySource
+from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, EvaluationError, ModelError, OutputError, UsageError
-from ensembles.evaluation import count_correct
 from ensembles.models import create_model
 from ensembles.models.parts import residual_blocks
 from ensembles.training import (
@@ -34,9 +34,9 @@ from ensembles.training import (
     train,
 )
 from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
-from ensembles.training.dropping import drop_branches, dropping_for
 from ensembles.training.loader import EpochBatches
 from ensembles.training.plan import open_data
+from ensembles.training.stochastic_depth import drop_branches, dropping_for
 
 QUICK = replace(load_recipe("digits"), name="quick", batch_size=16, epochs=2, crop_padding=1)
 

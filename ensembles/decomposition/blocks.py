@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition.adapters import Adapter
-from ensembles.decomposition.joining import Roads
+from ensembles.decomposition.road_set import Roads
 from ensembles.errors import LesionError
 
 __all__ = ["Block", "BlockKind", "Decomposition"]

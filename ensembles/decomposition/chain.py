@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from ensembles.decomposition.gating import Gating, find_gating
+from ensembles.decomposition.gates import Gating, find_gating
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.rewriting import average, concat_parts, is_add, is_concat
-from ensembles.decomposition.roads import Meeting, Road, meeting
+from ensembles.decomposition.junctions import Meeting, Road, meeting
+from ensembles.decomposition.simplification import average, concat_parts, is_add, is_concat
 
 __all__ = ["Segment", "cut"]
 

@@ -13,9 +13,9 @@ import networkx as nx
 import torch
 from torch import Tensor, fx, nn
 
-from ensembles.decomposition.rewriting import operation
+from ensembles.decomposition.simplification import operation
 from ensembles.decomposition.sizes import Sizes
-from ensembles.decomposition.tracing import scope_of
+from ensembles.decomposition.trace import scope_of
 from ensembles.errors import DecompositionError
 
 __all__ = ["Graph", "common_scope"]

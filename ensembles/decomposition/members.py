@@ -19,9 +19,9 @@ from torch import fx, nn
 
 from ensembles.decomposition.blocks import Block, Decomposition
 from ensembles.decomposition.chain import Segment
-from ensembles.decomposition.extraction import Cut
 from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.tracing import scope_of
+from ensembles.decomposition.subgraphs import Cut
+from ensembles.decomposition.trace import scope_of
 
 __all__ = ["assemble_members", "members_of"]
 

@@ -11,15 +11,8 @@ one of the roads that meet in a block, as in drop-path (Larsson et al. 2016, sec
 
 from __future__ import annotations
 
-from ensembles.lesions.choosing import Choice
-from ensembles.lesions.reading import (
-    parse_blocks,
-    parse_counts,
-    parse_lesion,
-    parse_roads,
-    read_plan,
-)
-from ensembles.lesions.sampling import (
+from ensembles.lesions.choice import Choice
+from ensembles.lesions.draws import (
     intact,
     random_deletions,
     random_drops,
@@ -29,6 +22,13 @@ from ensembles.lesions.sampling import (
     single_drops,
 )
 from ensembles.lesions.shapes import Shape, check, exchangeable
+from ensembles.lesions.text import (
+    parse_blocks,
+    parse_counts,
+    parse_lesion,
+    parse_roads,
+    read_plan,
+)
 from ensembles.lesions.values import KINDS, Kind, Lesion, Program, Visit
 
 __all__ = [

@@ -1,8 +1,8 @@
 """Figures from tables of results."""
 
-from ensembles.plots.choosing import plot_lesions
-from ensembles.plots.comparing import error_quartiles
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
+from ensembles.plots.panels import plot_lesions
+from ensembles.plots.quartiles import error_quartiles
 from ensembles.plots.style import FIGURES, paper_style, save_figure
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 They follow figures 3 and 5 of Veit, Wilber and Belongie (NIPS 2016, arXiv 1605.06431). Each
 function takes one table of lesions for each network, as :func:`ensembles.lesion` returns it
-and :func:`ensembles.results.read_frame` reads it. Of its ``attrs`` they use ``model`` and
+and :func:`ensembles.tables.read_frame` reads it. Of its ``attrs`` they use ``model`` and
 ``dataset`` (for the legend), ``chance`` (error at chance level) and ``transitions``.
 """
 

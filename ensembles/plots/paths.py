@@ -19,6 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ensembles.analyses.effective_paths import effective_paths
+from ensembles.analyses.path_columns import log2_count
+from ensembles.analyses.path_frames import relative
 from ensembles.errors import UsageError
 from ensembles.plots.style import (
     GREY,
@@ -29,9 +32,6 @@ from ensembles.plots.style import (
     paper_style,
     save_figure,
 )
-from ensembles.results.effective_paths import effective_paths
-from ensembles.results.path_columns import log2_count
-from ensembles.results.path_frames import relative
 from ensembles.statistics import require_columns
 
 __all__ = [

@@ -21,7 +21,7 @@ from matplotlib.legend import Legend
 from matplotlib.textpath import TextToPath
 
 from ensembles.files import atomic, refusals
-from ensembles.results.files import check_writable
+from ensembles.tables.formats import check_writable
 
 __all__ = [
     "COLUMN_WIDTH",

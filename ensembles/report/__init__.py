@@ -1,9 +1,9 @@
 """Results as one HTML page that needs nothing else: figures, tables, provenance, commands."""
 
-from ensembles.report.drawing import drawing
 from ensembles.report.pages import page, write_page
 from ensembles.report.parts import Drawing, Page, Section, Table, table
 from ensembles.report.sections import section_of
+from ensembles.report.svg import drawing
 
 __all__ = [
     "Drawing",

@@ -8,7 +8,7 @@ from pathlib import Path
 from ensembles.errors import OutputError
 from ensembles.files import atomic, refusals
 from ensembles.report.parts import Page, flat
-from ensembles.results.files import check_writable
+from ensembles.tables.formats import check_writable
 
 __all__ = ["ENDINGS", "page", "write_page"]
 

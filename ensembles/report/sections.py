@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
+from ensembles.analyses.effective_paths import effective_paths
 from ensembles.cards import card_name
 from ensembles.errors import UsageError
-from ensembles.plots.choosing import plot_lesions
+from ensembles.plots.panels import plot_lesions
 from ensembles.plots.paths import plot_paths
-from ensembles.report.drawing import drawing
 from ensembles.report.parts import Drawing, Section, Table, number, percent, table
-from ensembles.results.effective_paths import effective_paths
-from ensembles.results.frames import split_frames
+from ensembles.report.svg import drawing
 from ensembles.statistics import error_intervals, rank_correlations, summary_by_count
+from ensembles.tables.frames import split_frames
 
 __all__ = ["effective_table", "lesion_tables", "section_of"]
 
@@ -27,7 +27,7 @@ def section_of(frame: pd.DataFrame, name: str) -> Section:
     """Make a section of a table of lesions, of paths, or of anything else.
 
     Args:
-        frame: A table as :func:`ensembles.results.read_frame` reads it.
+        frame: A table as :func:`ensembles.tables.read_frame` reads it.
         name: What to call it, such as its file.
 
     Returns:

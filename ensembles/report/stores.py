@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ensembles.errors import UsageError
-from ensembles.results.store import Store
+from ensembles.store import Store
 
 __all__ = ["is_store", "store_frames"]
 

@@ -18,7 +18,7 @@ from ensembles.lesions import Lesion
 from ensembles.reproduction.networks import find_network
 from ensembles.reproduction.scale import FULL, Scale
 from ensembles.reproduction.spectra import stacked
-from ensembles.results.store import Store
+from ensembles.store import Store
 
 __all__ = ["Bench", "Setting"]
 

@@ -18,6 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from ensembles.analyses.path_frames import relative
 from ensembles.checkpoints import Subject, open_subject
 from ensembles.errors import EvaluationError, PathError
 from ensembles.lesions import single_deletions
@@ -37,7 +38,6 @@ from ensembles.reproduction.experiment import (
 from ensembles.reproduction.shapes import intact_error, singles, spread
 from ensembles.reproduction.spectra import effective_intervals, pooled
 from ensembles.reproduction.unmeasured import NotMeasured
-from ensembles.results.path_frames import relative
 from ensembles.statistics import wilson_interval
 from ensembles.training import train
 

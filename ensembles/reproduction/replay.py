@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensembles.errors import LesionError, UsageError
 from ensembles.lesions import Lesion, parse_lesion
-from ensembles.plots.comparing import error_quartiles
+from ensembles.plots.quartiles import error_quartiles
 from ensembles.plots.style import new_figure
 from ensembles.reproduction.bench import Bench
 from ensembles.reproduction.beside import sizes_beside

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ensembles.analyses.path_columns import log2_count
+from ensembles.analyses.path_frames import relative
 from ensembles.reproduction.intervals import bootstrap
-from ensembles.results.path_columns import log2_count
-from ensembles.results.path_frames import relative
 from ensembles.unravelling.effective import effective
 
 __all__ = ["MEASURES", "decay", "effective_intervals", "pooled", "stacked"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ensembles.lesions import Choice
-from ensembles.plots.comparing import error_quartiles
+from ensembles.plots.quartiles import error_quartiles
 from ensembles.reproduction.bench import Bench
 from ensembles.reproduction.beside import sizes_beside
 from ensembles.reproduction.experiment import (

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.stats import spearmanr, wilcoxon
 
 from ensembles.lesions import intact, single_deletions
-from ensembles.plots.comparing import error_quartiles
 from ensembles.plots.lesions import error_by_block
+from ensembles.plots.quartiles import error_quartiles
 from ensembles.plots.style import new_figure
 from ensembles.reproduction.bench import Bench
 from ensembles.reproduction.experiment import (

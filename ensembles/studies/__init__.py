@@ -8,11 +8,11 @@ status(study, "study.db")                   # a row for each unit
 tables(study, "study.db")["lesions"]        # tidy, with the provenance in attrs
 """
 
-from ensembles.studies.exporting import export, tables
-from ensembles.studies.merging import merge
-from ensembles.studies.reading import parse_study, read_study
-from ensembles.studies.running import run
+from ensembles.studies.export import export, tables
+from ensembles.studies.merge import merge
+from ensembles.studies.run import run
 from ensembles.studies.status import status
+from ensembles.studies.toml import parse_study, read_study
 from ensembles.studies.values import Analysis, Images, Network, Study, Sweep, Unit
 
 __all__ = [

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ensembles.lesions import Lesion
-from ensembles.results.store import Store
+from ensembles.store import Store
 from ensembles.studies.values import Study, Unit
 
 __all__ = ["Record", "keep_study", "mend_records", "opened", "read_record", "write_record"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ensembles.results.path_options import PathOptions
-from ensembles.results.store import Context, Store
+from ensembles.analyses.path_options import PathOptions
+from ensembles.store import Context, Store
 from ensembles.studies.registry import Record, opened, read_record
 from ensembles.studies.values import Study, Sweep, Unit
 

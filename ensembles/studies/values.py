@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ensembles.analyses.path_options import PathOptions
 from ensembles.errors import UsageError, nearest
 from ensembles.lesions import Choice
-from ensembles.results.path_options import PathOptions
 
 __all__ = ["Analysis", "Images", "Network", "Study", "Sweep", "Unit"]
 

@@ -1,7 +1,7 @@
 """Training networks: recipes, dropped blocks, and one call that leaves weights with their card."""
 
-from ensembles.training.dropping import BlockDropping, fold_survival
 from ensembles.training.recipes import Recipe, list_recipes, load_recipe
+from ensembles.training.stochastic_depth import BlockDropping, fold_survival
 from ensembles.training.trainer import TrainingResult, train
 
 __all__ = [

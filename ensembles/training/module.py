@@ -15,15 +15,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from ensembles.data import ImageDataset
+from ensembles.engine import count_correct
 from ensembles.errors import EvaluationError
-from ensembles.evaluation import count_correct
 from ensembles.files import atomic, refusals
 from ensembles.models.parts import residual_blocks
 from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
-from ensembles.training.dropping import BlockDropping, drop_branches, fold_survival
 from ensembles.training.loader import EpochBatches
 from ensembles.training.randomness import generator, stream_seed
 from ensembles.training.recipes import Recipe
+from ensembles.training.stochastic_depth import BlockDropping, drop_branches, fold_survival
 
 __all__ = ["STATE", "AtomicCheckpointIO", "TrainingModule"]
 

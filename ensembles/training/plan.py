@@ -14,13 +14,13 @@ from torch import nn
 from ensembles.cards import Card
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data import dataset as open_dataset
+from ensembles.engine import choose_device
 from ensembles.errors import ModelError, UsageError
-from ensembles.evaluation import choose_device
 from ensembles.models import architecture, create_model
 from ensembles.training.augmentation import shrink
-from ensembles.training.dropping import BlockDropping, dropping_for
 from ensembles.training.randomness import stream_seed
 from ensembles.training.recipes import Recipe
+from ensembles.training.stochastic_depth import BlockDropping, dropping_for
 
 __all__ = ["Data", "Plan", "arguments_for", "open_data", "trainer_options"]
 

@@ -17,13 +17,13 @@ import torch
 
 from ensembles.cards import Card, Measured, read_card, write_card
 from ensembles.data import ImageDataset, Normalization
+from ensembles.engine import count_correct, device_name
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
-from ensembles.evaluation import count_correct, device_name
 from ensembles.files import atomic, refusals, remove_partial
 from ensembles.training.card import card_of, history_text
-from ensembles.training.dropping import BlockDropping, fold_survival
 from ensembles.training.plan import Data, Plan, arguments_for, open_data, trainer_options
 from ensembles.training.recipes import Recipe, load_recipe
+from ensembles.training.stochastic_depth import BlockDropping, fold_survival
 from ensembles.weights import weights_of, write_weights
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ensembles.decomposition import Decomposition
-from ensembles.unravelling.checking import check_gradient, reference_gradients
 from ensembles.unravelling.linearized import Linearized
 from ensembles.unravelling.parameters import ParameterGradients
+from ensembles.unravelling.path_draws import path_norms
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.sampling import path_norms
 from ensembles.unravelling.scaled import LengthRows, log2_norm
 from ensembles.unravelling.spectra import Signs, backward, head_cotangent
+from ensembles.unravelling.sum_checks import check_gradient, reference_gradients
 
 __all__ = ["GradientSource", "coherent", "sampled", "signed"]
 

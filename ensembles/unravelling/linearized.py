@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Block, Decomposition
 from ensembles.errors import PathError
-from ensembles.unravelling.compiling import compile_part
 from ensembles.unravelling.maps import FunctionMap, LinearMap, chain
 from ensembles.unravelling.operations import UnknownOperationError, channels_last, times
+from ensembles.unravelling.tape_compiler import compile_part
 from ensembles.unravelling.tapes import Tape
 
 __all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer"]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ensembles.decomposition.tracing import exact_attention
+from ensembles.decomposition.trace import exact_attention
 
 __all__ = ["differentiable", "in_parallel", "workers"]
 

@@ -1,0 +1,158 @@
+"""Bring checkpoints into the user's store, and check those that are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from ensembles.cards import Card, Measured, write_card
+from ensembles.data import ImageDataset, Normalization, dataset
+from ensembles.engine import count_correct
+from ensembles.errors import CheckpointError, EnsemblesError, UsageError
+from ensembles.models import list_models
+
+from . import store
+from .loader import build, load, load_file
+
+__all__ = ["Verdict", "add", "verify"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check of one checkpoint found.
+
+    Attributes:
+        name: Of the checkpoint.
+        place: ``"packaged"``, ``"user"`` or ``"public"``.
+        state: ``"good"``, ``"not fetched"`` or ``"bad"``.
+        problem: Why it is bad, otherwise empty.
+    """
+
+    name: str
+    place: str
+    state: str
+    problem: str = ""
+
+
+def verify(names: Iterable[str] = ()) -> list[Verdict]:
+    """Check the sha256 of checkpoints, and that each loads whole.
+
+    Args:
+        names: Of the checkpoints; by default of all.
+
+    Returns:
+        One verdict each; a public one that was never fetched is not.
+
+    Raises:
+        CheckpointError: When there is none of a name, or a card cannot be read.
+    """
+    chosen = [store.find(name) for name in names] or store.list_checkpoints()
+    return [_verdict(entry) for entry in chosen]
+
+
+def _verdict(entry: store.Entry) -> Verdict:
+    name = entry.card.name
+    if not entry.here and entry.place == "public":
+        return Verdict(name, entry.place, "not fetched")
+    try:
+        load(name)
+    except EnsemblesError as error:
+        return Verdict(name, entry.place, "bad", str(error))
+    return Verdict(name, entry.place, "good")
+
+
+def add(
+    path: str | Path,
+    name: str,
+    architecture: str,
+    *,
+    data: str | Path | Sequence[str | Path],
+    split: str = "test",
+    normalize: str | None = None,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 250,
+    half: bool = False,
+    folder: str | Path | None = None,
+    source: str = "",
+    licence: str = "",
+    notes: str = "",
+) -> Card:
+    """Bring a file of weights into a store, with its error measured.
+
+    Args:
+        path: Of the file; a card beside it is taken over.
+        name: For the checkpoint.
+        architecture: As for :func:`ensembles.create_model`.
+        data: Name of a data set, or a folder, to measure the error on; or several.
+        split: The part of each.
+        normalize: As ``Normalization.parse`` takes it; by default the card's.
+        root: Where named data sets lie.
+        limit: At most so many images.
+        batch_size: Images at a time.
+        half: Whether to write half precision; the error is then that of the file as written.
+        folder: The store; by default the user's.
+        source: Where the file comes from.
+        licence: Under which it may be used.
+        notes: Anything else.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        UsageError: When the name is taken, or no normalisation is known.
+        CheckpointError: When the file cannot be read, is damaged or unsafe, does not fit the
+            architecture or the data, or does not go into half precision.
+        DataError: When the data cannot be had, or the model does not take them.
+        EvaluationError: When the model gives logits that are not finite.
+        OutputError: When the store cannot be written.
+    """
+    place = store.user_folder() if folder is None else Path(folder).expanduser()
+    there = store.lookup(name) if folder is None else None
+    if there is not None or (place / "cards" / f"{name}.toml").is_file():
+        raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
+    if name in list_models():
+        raise UsageError(f"{name!r} is the name of an architecture: take another, like {name}-mine")
+    model, known = load_file(path, architecture)
+    pixels = normalize or known.normalization
+    if pixels is None:
+        raise UsageError(
+            f"it is not known how inputs of {path} are normalised: give normalize, for example "
+            "imagenet or cifar10"
+        )
+    pixels = str(Normalization.parse(pixels))
+    several = [data] if isinstance(data, (str, Path)) else data
+    sets = [dataset(one, split, limit=limit, normalize=pixels, root=root) for one in several]
+    for images in sets:
+        if len(images.classes) != known.num_classes:
+            raise CheckpointError(
+                f"{path} has {known.num_classes} classes, {images.name} has {len(images.classes)}"
+            )
+    given = {"source": source, "licence": licence, "notes": notes}
+    card = replace(
+        known,
+        name=name,
+        normalization=pixels,
+        classes=known.classes or tuple(sets[0].classes),
+        **{key: value for key, value in given.items() if value},  # type: ignore[arg-type]
+    )
+    if not half:
+        return store.save_checkpoint(model, _measured(card, model, sets, batch_size), place)
+    # What was measured before is no measurement of these weights.
+    card = store.save_checkpoint(model, replace(card, measured=()), place, half=True)
+    rounded, _ = build(card, place / "weights" / card.file)
+    card = _measured(card, rounded, sets, batch_size)
+    write_card(card, place / "cards" / f"{name}.toml")
+    return card
+
+
+def _measured(card: Card, model: nn.Module, sets: Sequence[ImageDataset], batch_size: int) -> Card:
+    """The card with the error on each of the data sets."""
+    for images in sets:
+        correct, total = count_correct(model, images, batch_size)
+        name, key = Path(images.name).name, images.content_hash
+        card = card.with_measured(Measured(name, images.split, correct, total, content_hash=key))
+    return card

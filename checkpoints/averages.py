@@ -1,0 +1,89 @@
+"""Several trained networks, averaged and opened together with the images that suit them all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ensembles.cards import Card
+from ensembles.engine import choose_device
+from ensembles.errors import CheckpointError, UsageError
+from ensembles.models.ensemble import Average, AverageOf
+
+from .card_error import check_classes, check_error
+from .loader import load
+from .subject import Subject, take_apart
+
+__all__ = ["open_average"]
+
+_SAME = ("num_classes", "normalization", "dataset")
+
+
+def open_average(
+    members: Sequence[tuple[str, str | Path | None]],
+    *,
+    of: AverageOf = "probabilities",
+    check: bool = True,
+    **options: Any,
+) -> Subject:
+    """Load several networks and take their average apart: its blocks are the members.
+
+    Args:
+        members: Architecture and checkpoint of each, as for :func:`load`; two or more.
+        of: What is averaged: probabilities or logits.
+        check: Whether the networks' classes are held against those of the images, and each member's
+            error against its card's, first.
+        options: Data and device, as for :func:`open_subject`.
+
+    Returns:
+        The subject; its card says of what it is made.
+
+    Raises:
+        UsageError: If there are no two members.
+        CheckpointError: If they differ in what they expect of images and classes.
+        EnsemblesError: As :func:`open_subject` raises it.
+    """
+    if len(members) < 2:
+        raise UsageError(
+            f"an average needs two networks or more, got {len(members)}; "
+            "name several checkpoints, or several models"
+        )
+    loaded = [load(model, checkpoint) for model, checkpoint in members]
+    card = _joint([card for _, card in loaded])
+    network: nn.Module = Average((network for network, _ in loaded), of)
+    subject = take_apart(card.name, network, card, **options)
+    if check:
+        check_classes(card, subject.data)
+    for one, own in loaded if check else ():
+        place = choose_device(options.get("device", "auto"))
+        check_error(one, own, subject.data, device=place)
+    return subject
+
+
+def _joint(cards: Sequence[Card]) -> Card:
+    """What is true of all members."""
+    first = cards[0]
+    for other in cards[1:]:
+        for key in _SAME:
+            if getattr(other, key) != getattr(first, key):
+                raise CheckpointError(
+                    f"{first.name} and {other.name} cannot be averaged: their {key} are "
+                    f"{getattr(first, key)!r} and {getattr(other, key)!r}"
+                )
+    known = all(card.sha256 for card in cards)
+    digest = hashlib.sha256(" ".join(card.sha256 for card in cards).encode()).hexdigest()
+    return Card(
+        name=f"average-of-{len(cards)}",
+        architecture="average",
+        num_classes=first.num_classes,
+        dataset=first.dataset,
+        normalization=first.normalization,
+        classes=first.classes,
+        preprocessing=first.preprocessing,
+        sha256=digest if known else "",
+        notes="the average of " + ", ".join(card.name for card in cards),
+    )

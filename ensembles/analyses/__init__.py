@@ -1,0 +1,1 @@
+"""What is measured of a network on data: sweeps of lesions, paths, and further analyses."""

@@ -1,0 +1,1 @@
+"""What architectures are made of: their blocks, parameters and paths."""

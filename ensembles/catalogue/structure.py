@@ -1,0 +1,103 @@
+"""What a network is made of, as plain values: its blocks, and how many paths they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ensembles.decomposition import Block, Decomposition, decompose
+from ensembles.errors import DecompositionError, ModelError, UsageError
+from ensembles.models import architecture, create_model
+from ensembles.unravelling.path_counts import block_lengths, graph_lengths, weight_lengths
+
+__all__ = ["describe", "inspected"]
+
+
+def inspected(
+    name: str,
+    model: torch.nn.Module | None = None,
+    *,
+    image_size: int | None = None,
+    blocks: str | None = None,
+    kinds: list[str] | None = None,
+) -> Decomposition:
+    """Take an architecture apart on random images.
+
+    Args:
+        name: Of an architecture.
+        model: A network of this architecture; by default one with random weights.
+        image_size: Height and width of the images; by default the architecture's own.
+        blocks: As for :func:`ensembles.decompose`.
+        kinds: As for :func:`ensembles.decompose`.
+
+    Raises:
+        ModelError: If there is no such architecture.
+        UsageError: If the size is no size.
+        DecompositionError: If it cannot be taken apart, or does not take images of this size.
+    """
+    if image_size is not None and image_size < 1:
+        raise UsageError(f"image size {image_size}; expected 1 or more")
+    channels, height, width = architecture(name).input_size
+    shape = (2, channels, image_size or height, image_size or width)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if model is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = create_model(name)
+    try:
+        net = decompose(model, images, blocks=blocks, kinds=kinds)
+    except (DecompositionError, ModelError):
+        # Untrained BatchNorm lets many layers overflow, or round too much, in single precision.
+        net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds)
+    net.model_name = name
+    return net
+
+
+def describe(net: Decomposition) -> dict[str, Any]:
+    """Describe a network.
+
+    Returns:
+        ``model``, ``input_shape``, ``classes``, ``blocks`` (a list, see below), ``found`` (segments
+        of each kind in the whole network), ``parameters``, ``paths`` (2^n for n blocks with a
+        shortcut), and the numbers of paths by length: ``lengths`` in branches taken,
+        ``weight_layers`` in weight layers of the blocks, ``graph_weight_layers`` in weight layers
+        from the images to the logits, along every edge of the graph. A block has ``block`` (its
+        number), ``name``, ``kind``, ``shortcut`` (`Block.road`), ``transition``, ``in_shape``,
+        ``out_shape``, ``weight_layers`` and ``shortcut_layers`` (on the longest way of each road),
+        ``parameters``, ``adapted`` (what deletion does to the shape, where there is no road),
+        ``roads`` (the modules of the roads that can be dropped, from road 1), and ``step`` of
+        ``steps`` (which use of weights that several blocks share).
+    """
+    lengths = block_lengths(net)
+    return {
+        "model": net.model_name,
+        "input_shape": list(net.input_shape),
+        "classes": net.num_classes,
+        "parameters": sum(weight.numel() for weight in net.traced.parameters()),
+        "blocks": [_row(block) for block in net],
+        "found": dict(net.found),
+        "paths": sum(lengths.values()),
+        "lengths": lengths,
+        "weight_layers": weight_lengths(net),
+        "graph_weight_layers": graph_lengths(net),
+    }
+
+
+def _row(block: Block) -> dict[str, Any]:
+    return {
+        "block": block.index,
+        "name": block.name,
+        "kind": block.kind,
+        "shortcut": block.road,
+        "transition": block.is_transition,
+        "in_shape": list(block.in_shape),
+        "out_shape": list(block.out_shape),
+        "weight_layers": block.weight_layers,
+        "shortcut_layers": block.shortcut_layers,
+        "parameters": block.parameter_count,
+        "adapted": block.adaptation,
+        "roads": [] if block.roads is None else list(block.roads.names),
+        "step": block.step,
+        "steps": block.steps,
+    }

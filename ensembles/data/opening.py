@@ -1,0 +1,120 @@
+"""One way to open any data set: by its name, or by its folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ensembles.data.cache import data_folder, home_expanded
+from ensembles.data.dataset import ImageDataset, check_limit
+from ensembles.data.decode import ImageSize, check_image_size
+from ensembles.data.digits import CLASSES, load_digits
+from ensembles.data.folders import open_tree, scan
+from ensembles.data.normalization import NAMED, Normalization
+from ensembles.data.public_sets import open_imagenet, open_known
+from ensembles.data.registry import SETS, canonical_name
+from ensembles.data.sources import Source
+from ensembles.data.splits import choose_split
+from ensembles.errors import DataError, UsageError, nearest
+
+__all__ = ["dataset"]
+
+_IMAGENET_SIZE = (256, 224)
+
+
+def dataset(
+    name_or_folder: str | os.PathLike[str],
+    split: str = "test",
+    *,
+    limit: int | None = None,
+    normalize: Normalization | str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    image_size: ImageSize = None,
+) -> ImageDataset:
+    """Open a data set.
+
+    Args:
+        name_or_folder: A name of ``known_datasets()``, or a folder with ``CLASS/IMAGE`` or
+            ``SPLIT/CLASS/IMAGE``. A name wins over a folder of that name; write ``./digits`` then.
+        split: The part: ``train`` or ``test``; ``val`` stands for ``test`` and the other way round
+            where only one of them exists. A folder without split folders is taken whole.
+        limit: At most so many images, spread evenly over the set (see ``ImageDataset.limited``).
+        normalize: A normalisation, its name, or ``m,m,m/s,s,s``; otherwise the data set's own,
+            and ``none`` (pixels on the scale 0 to 1) for a folder.
+        root: Where named data sets lie; otherwise ``$ENSEMBLES_DATA`` or the user's cache folder.
+        download: Whether a named data set that is not there may be fetched.
+        image_size: Side of a square: the shorter side is resized to it, and the middle cut out.
+            A pair ``(256, 224)`` resizes to the first and cuts the second. Only for folders and
+            ImageNet, whose default is ``(256, 224)``.
+
+    Returns:
+        The images in a fixed order.
+
+    Raises:
+        DataError: When the data set, the split or a file is missing, misplaced or damaged.
+        UsageError: When ``limit``, ``normalize`` or ``image_size`` cannot be meant.
+    """
+    check_limit(limit)
+    size = check_image_size(image_size)
+    chosen = None if normalize is None else Normalization.parse(normalize)
+    name = _registered(name_or_folder)
+    if name is None:
+        folder = home_expanded(name_or_folder)
+        tree = scan(folder, split)
+        source = open_tree(tree, size, limit)
+        result = ImageDataset(
+            str(name_or_folder),
+            tree.split,
+            tree.classes,
+            source,
+            chosen or NAMED["none"],
+            ignored_files=tree.ignored,
+        )
+    else:
+        split = choose_split(split, SETS[name].splits, name)
+        source, classes = _open_named(
+            name, split, root=data_folder(root), size=size, limit=limit, download=download
+        )
+        result = ImageDataset(name, split, classes, source, chosen or NAMED[name])
+    return result if limit is None else result.limited(limit)
+
+
+def _registered(name_or_folder: str | os.PathLike[str]) -> str | None:
+    """The registered name that is meant, or None for a folder."""
+    if not isinstance(name_or_folder, str):
+        return None
+    if name_or_folder in SETS:
+        return name_or_folder
+    path = home_expanded(name_or_folder)
+    if name_or_folder and path.exists():
+        return None
+    name = canonical_name(name_or_folder)
+    if name is None and os.sep not in name_or_folder:
+        raise DataError(
+            f"no data set or folder {name_or_folder!r}; known are {', '.join(SETS)}"
+            f"{nearest(name_or_folder.lower(), SETS)}"
+        )
+    return name
+
+
+def _open_named(
+    name: str,
+    split: str,
+    *,
+    root: Path,
+    size: tuple[int, int] | None,
+    limit: int | None,
+    download: bool,
+) -> tuple[Source, tuple[str, ...]]:
+    if name == "imagenet":
+        return open_imagenet(split, root, size or _IMAGENET_SIZE, limit)
+    side = SETS[name].size
+    if size is not None and size != (side, side):
+        raise UsageError(
+            f"the images of {name} have {side}x{side} pixels and are not resized; image size "
+            f"{size[1]} is only for folders and imagenet"
+        )
+    if name == "digits":
+        return load_digits(split), CLASSES
+    return open_known(name, split, root, download=download)

@@ -1,0 +1,133 @@
+"""Two recordings, of a batch of two images and of one of three, become one graph for any batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ensembles.decomposition.recorder import Recorder, UnfollowableError
+from ensembles.decomposition.sizes import Sizes, made_beside, size_affine
+from ensembles.errors import DecompositionError
+
+__all__ = ["merge"]
+
+_FACTORIES = {
+    getattr(torch, name): name
+    for name in ("arange", "empty", "eye", "full", "linspace", "ones", "tensor", "zeros")
+}
+
+
+def merge(two: Recorder, three: Recorder) -> tuple[fx.GraphModule, dict[str, Sizes]]:
+    """Find out which numbers in a graph follow the number of images.
+
+    Args:
+        two: The recording of two images; its graph is used up.
+        three: The recording of three others.
+
+    Returns:
+        A graph in which these numbers are computed, and the shapes of all values, by node name.
+
+    Raises:
+        DecompositionError: If the model treats its images together.
+        UnfollowableError: If the model uses a tensor that was made where no recording sees it.
+    """
+    name = type(two.model).__name__
+    pairs = list(zip(two.graph.nodes, three.graph.nodes, strict=False))
+    partner = {b: a for a, b in pairs}
+    alike = all(a.op == b.op and a.target == b.target for a, b in pairs)
+    if not alike or len(two.graph.nodes) != len(three.graph.nodes):
+        raise DecompositionError(
+            f"{name} does other operations for three images than for two; "
+            "expected a network that treats every image alike"
+        )
+    for a, b in pairs:
+        if a.op == "get_attr":
+            _compare(two.tensor(a), three.tensor(b))
+    sizes = {}
+    for a, b in pairs:
+        shapes = two.shapes.get(a), three.shapes.get(b)
+        sizes[a.name] = Sizes(*shapes)
+        _merge_arguments(two.graph, a, b, partner)
+    for key, constant in two.constants.items():
+        two.model.register_buffer(key, constant, persistent=False)
+    traced = fx.GraphModule(two.model, two.graph, name)
+    _fix_constants(traced)
+    return traced, sizes
+
+
+def _compare(one: Tensor, other: Tensor) -> None:
+    if one is not other and (one.shape != other.shape or not torch.equal(one, other)):
+        raise UnfollowableError("a tensor is made by an operation that cannot be seen")
+
+
+def _merge_arguments(
+    graph: fx.Graph, a: fx.Node, b: fx.Node, partner: dict[fx.Node, fx.Node]
+) -> None:
+    image = next(iter(graph.nodes))
+    follows = False
+
+    def merged(one: Any, other: Any) -> Any:
+        nonlocal follows
+        if isinstance(one, (tuple, list)):
+            if len(one) == len(other):
+                return type(one)(merged(*both) for both in zip(one, other, strict=True))
+        elif isinstance(one, dict):
+            if one.keys() == other.keys():
+                return {key: merged(value, other[key]) for key, value in one.items()}
+        elif isinstance(one, slice):
+            ends = ((one.start, other.start), (one.stop, other.stop), (one.step, other.step))
+            return slice(*(merged(*both) for both in ends))
+        elif isinstance(one, fx.Node):
+            if partner.get(other) is one:
+                return one
+        elif one == other or one is other:
+            return one
+        elif type(one) is int and type(other) is int:
+            follows = True
+            return _size(graph, image, a, one, other)
+        raise DecompositionError(
+            f"the model computes with {other} for three images and {one} for two in "
+            f"{a.meta.get('scope') or 'its forward'}; expected images that are independent"
+        )
+
+    a.args, a.kwargs = merged(a.args, b.args), merged(a.kwargs, b.kwargs)
+    if follows and a.op == "call_function" and a.target in _FACTORIES:
+        a.args, a.target = (image, _FACTORIES[a.target], *a.args), made_beside
+        a.meta["anchored"] = True
+
+
+def _size(graph: fx.Graph, image: fx.Node, node: fx.Node, two: int, three: int) -> fx.Node:
+    factor = three - two
+    with graph.inserting_before(node):
+        size = graph.call_function(size_affine, (image, 0, 1, factor, two - 2 * factor))
+    size.meta["anchored"] = True
+    return size
+
+
+def _fix_constants(traced: fx.GraphModule) -> None:
+    """Compute once what depends neither on the images nor on a weight."""
+    weights = {name for name, _ in traced.named_parameters()}
+    runner = fx.Interpreter(traced)
+    fixed: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        given = node.op == "get_attr" and node.target not in weights
+        computed = node.op in ("call_function", "call_method") and "anchored" not in node.meta
+        if given or (computed and all(source in fixed for source in node.all_input_nodes)):
+            fixed.add(node)
+    for node in traced.graph.nodes:
+        if node in fixed:
+            runner.env[node] = runner.run_node(node)
+    for node in fixed:
+        value = runner.env[node]
+        needed = isinstance(value, Tensor) and any(user not in fixed for user in node.users)
+        if needed and node.op != "get_attr":
+            name = f"_fixed_{node.name}"
+            traced.register_buffer(name, value, persistent=False)
+            with traced.graph.inserting_before(node):
+                buffer = traced.graph.get_attr(name)
+            buffer.meta["scope"] = node.meta.get("scope", "")
+            node.replace_all_uses_with(buffer)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()

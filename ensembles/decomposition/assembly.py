@@ -1,0 +1,245 @@
+"""From a model to its verified decomposition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from ensembles.decomposition.adapters import Adapter
+from ensembles.decomposition.blocks import Block, Decomposition
+from ensembles.decomposition.chain import Segment, cut
+from ensembles.decomposition.graph import Graph, common_scope
+from ensembles.decomposition.members import assemble_members, members_of
+from ensembles.decomposition.private_copy import private_copy
+from ensembles.decomposition.road_set import Roads
+from ensembles.decomposition.simplification import simplify
+from ensembles.decomposition.spans import Span, automatic, by_name
+from ensembles.decomposition.subgraphs import concatenation, contribution, part
+from ensembles.decomposition.trace import exact_attention, scope_of, trace
+from ensembles.decomposition.verification import (
+    check_finite,
+    check_independence,
+    check_logits,
+    tf32,
+    verify,
+)
+from ensembles.errors import DecompositionError
+
+__all__ = ["decompose"]
+
+
+def decompose(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    blocks: Iterable[str] | str | None = None,
+    kinds: Collection[str] | None = None,
+) -> Decomposition:
+    """Take a network apart into stem, blocks and head.
+
+    The model is copied, traced to a graph, made functional and cut along the dominators of its
+    output. What comes back computes in evaluation mode what the model computes, which is checked on
+    the example. The model itself is not touched.
+
+    Args:
+        model: Any classifier from one tensor of images to logits (images, classes).
+        example: A batch of its inputs (images, channels, height, width), on the model's device;
+            real images make the check meaningful. All but the batch size becomes fixed.
+        blocks: Names of the modules that are the blocks, or a regular expression that matches
+            their names; by default they are found.
+        kinds: Which kinds of block to take, of `grouping.KINDS`; by default those with a shortcut
+            where there are any (residual, gated, two-stream, dense), then parallel and fractal
+            ones, then plain ones; the members of an average of networks.
+
+    Returns:
+        The decomposition, on the model's device, in evaluation mode, with copies of its weights.
+
+    Raises:
+        DecompositionError: If the model cannot be traced, has no blocks, or its parts do not
+            compute what it computes; the message names the place.
+        ModelError: If a weight or a logit is not finite.
+        UsageError: If `blocks` or `kinds` names what does not exist.
+    """
+    if not isinstance(example, Tensor) or example.ndim < 2 or len(example) == 0:
+        raise DecompositionError(
+            f"the example is {_describe(example)}; expected a batch of images "
+            "(images, channels, height, width)"
+        )
+    check_finite(model)
+    with torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False):
+        twin, example = private_copy(model), example.detach().clone()
+        logits = check_logits(twin, example)
+        check_independence(twin, example, logits)
+        traced, sizes = trace(twin, example)
+        simplify(traced)
+        graph = Graph(traced, sizes)
+        segments = cut(graph)
+        names = [name for name, _ in model.named_modules() if name]
+        members = members_of(graph, segments) if blocks is None else ()
+        if members and (kinds is None or "member" in kinds):
+            net = assemble_members(graph, segments, members, type(model).__name__)
+        else:
+            if blocks is None:
+                spans, found = automatic(graph, segments, kinds)
+            else:
+                spans = by_name(graph, segments, blocks, names)
+                found = Counter(span.kind for span in spans)
+            net = _assemble(graph, segments, spans, found, type(model).__name__)
+        verify(twin, net, example, logits)
+    return net
+
+
+def _describe(example: object) -> str:
+    if isinstance(example, Tensor):
+        return f"a tensor of shape {tuple(example.shape)}"
+    return f"a {type(example).__name__}"
+
+
+def _assemble(
+    graph: Graph, segments: Sequence[Segment], spans: list[Span], found: Counter[str], name: str
+) -> Decomposition:
+    blocks = []
+    place = graph.input
+    for index, span in enumerate(spans, 1):
+        first = segments[span.start].entry
+        before = _between(graph, place, first, "Between") if index > 1 else None
+        blocks.append(_block(graph, segments, span, index, before))
+        place = segments[span.stop - 1].exit
+    _number_steps(blocks)
+    assert isinstance(graph.output, fx.Node)
+    net = Decomposition(
+        stem=_between(graph, graph.input, segments[spans[0].start].entry, "Stem") or nn.Identity(),
+        blocks=blocks,
+        head=_between(graph, place, graph.output, "Head") or nn.Identity(),
+        model_name=name,
+        input_shape=graph.sizes[graph.input.name].shape,
+        num_classes=graph.sizes[graph.output.name].shape[-1],
+        found=found,
+        traced=graph.traced,
+    )
+    return net.eval()
+
+
+def _number_steps(blocks: Sequence[Block]) -> None:
+    """Blocks that share weights are time steps of one module; number them."""
+    users: dict[int, list[Block]] = {}
+    for block in blocks:
+        for weight in block.branch.parameters():
+            users.setdefault(id(weight), []).append(block)
+    for together in users.values():
+        for step, block in enumerate(together, 1):
+            if len(together) > block.steps:
+                block.step, block.steps = step, len(together)
+
+
+def _between(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> nn.Module | None:
+    return None if entry is exit_ else part(graph, entry, exit_, name)
+
+
+def _block(
+    graph: Graph, segments: Sequence[Segment], span: Span, index: int, before: nn.Module | None
+) -> Block:
+    entry, exit_ = segments[span.start].entry, segments[span.stop - 1].exit
+    shapes = graph.sizes[entry.name].shape, graph.sizes[exit_.name].shape
+    core = None if span.core is None else segments[span.core]
+    if core is None or not core.shortcut:
+        return Block(
+            index=index,
+            name=span.name,
+            kind=span.kind,
+            before=before,
+            shapes=shapes,
+            branch=part(graph, entry, exit_, "Branch"),
+            adapter=_adapter(graph, entry, exit_, shapes),
+            layers=(graph.depth((exit_,), entry), 0),
+            roads=None if core is None else _roads(graph, core, exit_),
+        )
+    shortcut, branch = _shortcut_and_branch(graph, core)
+    gating = core.gating
+    return Block(
+        index=index,
+        name=span.name,
+        kind=span.kind,
+        before=before,
+        shapes=shapes,
+        pre=_between(graph, entry, core.entry, "Pre"),
+        shortcut=shortcut,
+        branch=branch,
+        post=_between(graph, core.exit, exit_, "Post"),
+        aligned=core.aligned,
+        width=graph.sizes[core.exit.name].rest[0] if core.kind == "dense" else 0,
+        layers=(
+            graph.depth(core.branches, core.entry),
+            graph.depth(core.shortcut, core.entry),
+        ),
+        gate=None if gating is None else part(graph, core.entry, gating.gate, "Gate"),
+        gates_branch=gating is not None and gating.on_branch,
+        roads=_roads(graph, core, core.exit),
+    )
+
+
+def _shortcut_and_branch(graph: Graph, core: Segment) -> tuple[nn.Module | None, nn.Module]:
+    """Shortcut (None for the identity) and branch."""
+    if core.kind == "dense":
+        return None, concatenation(graph, core.entry, core.branches, "Branch")
+    if core.gating is not None:
+        branch = part(graph, core.entry, core.gating.branch, "Branch")
+        return _between(graph, core.entry, core.gating.carried, "Shortcut"), branch
+    branch = contribution(graph, core.entry, core.exit, core.shortcut, "Branch")
+    shortcut = contribution(graph, core.entry, core.exit, core.branches, "Shortcut")
+    return (None if _is_identity(shortcut, graph, core) else shortcut), branch
+
+
+def _roads(graph: Graph, core: Segment, exit_: fx.Node) -> Roads | None:
+    """The roads that can be dropped, where there are several."""
+    if len(core.roads) < 2:
+        return None
+    cones = [
+        set[fx.Node]().union(*(graph.cone(end, core.entry) for end in ends)) for ends in core.roads
+    ]
+    names = []
+    for ends, cone in zip(core.roads, cones, strict=True):
+        own = cone.difference(*(other for other in cones if other is not cone))
+        weighted = [scope_of(node) for node in own if graph.weights(node)]
+        names.append(common_scope(weighted) or scope_of(ends[0]))
+    mean = core.kind == "fractal"
+    if mean:
+        roads = [part(graph, core.entry, end, "Road") for (end,) in core.roads]
+    else:
+        every = {end for ends in (core.shortcut, *core.roads) for end in ends}
+        roads = [
+            contribution(graph, core.entry, core.exit, every.difference(ends), "Road")
+            for ends in core.roads
+        ]
+    return Roads(roads, names, mean, _between(graph, core.exit, exit_, "Post"))
+
+
+def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment) -> bool:
+    """Whether a road gives back what it takes (a tensor taken apart and put together again)."""
+    if core.shortcut != (core.entry,):
+        return False
+    sizes = graph.sizes[core.entry.name]
+    if sizes.two is None or sizes != graph.sizes[core.exit.name]:
+        return False
+    probe = torch.arange(torch.Size(sizes.two).numel(), device=graph.device).reshape(sizes.two)
+    return torch.equal(road(probe), probe)
+
+
+def _adapter(
+    graph: Graph, entry: fx.Node, exit_: fx.Node, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> Adapter | None:
+    old, new = shapes
+    alone = all(graph.sizes[node.name].batch == (0, 1) for node in (entry, exit_))
+    if old == new or len(old) != len(new) or not alone:
+        return None
+    return Adapter(old, new, _channel_dimension(graph, entry, exit_, len(old)))
+
+
+def _channel_dimension(graph: Graph, entry: fx.Node, exit_: fx.Node, rank: int) -> int:
+    """Channels come first where a convolution made the tensor, last where linear layers did."""
+    inside = graph.cone(exit_, entry)
+    convolved = any(weight.ndim == rank + 1 for node in inside for weight in graph.weights(node))
+    return 0 if rank > 1 and convolved else rank - 1

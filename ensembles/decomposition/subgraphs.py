@@ -1,0 +1,150 @@
+"""Parts of a graph become modules of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import fx
+
+from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.junctions import is_linear
+from ensembles.decomposition.simplification import concat_parts, is_add, is_concat
+from ensembles.decomposition.sizes import blank, made_beside, size_affine
+from ensembles.errors import DecompositionError
+
+__all__ = ["Cut", "concatenation", "contribution", "part"]
+
+
+def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphModule:
+    """Cut out what leads from one activation to another.
+
+    Args:
+        graph: The functional graph of the whole network.
+        entry: The node whose value becomes the only input.
+        exit_: The node whose value becomes the output.
+        name: The class name of the module, seen when it is printed.
+
+    Returns:
+        A module of one input, sharing its parameters with the graph.
+
+    Raises:
+        DecompositionError: If the part needs another activation than its entry.
+    """
+    cut = Cut(graph, entry)
+    return cut.module(cut.value(exit_), name)
+
+
+def concatenation(
+    graph: Graph, entry: fx.Node, parts: Sequence[fx.Node], name: str
+) -> fx.GraphModule:
+    """Cut out what leads from one activation to others that are joined along the channels."""
+    cut = Cut(graph, entry)
+    ends = [cut.value(node) for node in parts]
+    joined = ends[0] if len(ends) == 1 else cut.graph.call_function(torch.cat, (ends, 1))
+    return cut.module(joined, name)
+
+
+def contribution(
+    graph: Graph, entry: fx.Node, exit_: fx.Node, others: Collection[fx.Node], name: str
+) -> fx.GraphModule:
+    """Cut out what some roads add to the node where roads meet.
+
+    Args:
+        graph: The functional graph of the whole network.
+        entry: Where the roads begin.
+        exit_: Where they meet.
+        others: The ends of the roads that are left out, as if their values were nought.
+        name: The class name of the module.
+    """
+    cut = Cut(graph, entry, others)
+    end = cut.linear(exit_)
+    assert end is not None
+    return cut.module(end, name)
+
+
+class Cut:
+    """A graph that grows backwards from what it is to compute."""
+
+    def __init__(self, graph: Graph, entry: fx.Node, others: Collection[fx.Node] = ()) -> None:
+        self.source, self.entry, self.others = graph, entry, frozenset(others)
+        self.graph = fx.Graph()
+        self.placed = {entry: self.graph.placeholder("x")}
+        self._linear: dict[fx.Node, fx.Node | None] = {}
+        batch = graph.sizes[entry.name].batch
+        assert batch is not None
+        self.batch = batch
+
+    def module(self, end: fx.Node, name: str) -> fx.GraphModule:
+        """Close the graph."""
+        self.graph.output(end)
+        return fx.GraphModule(self.source.traced, self.graph, name).eval()
+
+    def value(self, end: fx.Node) -> fx.Node:
+        """Place a node and all that it needs."""
+        for node in self._needed(end):
+            x = self.placed[self.entry]
+            if node.target is size_affine:
+                args = (x, *self.batch, *node.args[3:])
+                self.placed[node] = self.graph.call_function(size_affine, args)
+            elif node.target is made_beside:
+                placed = {**self.placed, self.source.input: x}
+                self.placed[node] = self.graph.node_copy(node, placed.__getitem__)
+            else:
+                self.placed[node] = self.graph.node_copy(node, self.placed.__getitem__)
+        return self.placed[end]
+
+    def linear(self, node: fx.Node) -> fx.Node | None:
+        """Place what the roads that are kept add to a linear node; None where they add nothing."""
+        if node not in self._linear:
+            self._linear[node] = self._contribution(node)
+        return self._linear[node]
+
+    def _contribution(self, node: fx.Node) -> fx.Node | None:
+        if node in self.others:
+            return None
+        if node is self.entry or not is_linear(self.source, node):
+            return self.value(node)
+        if is_concat(node):
+            return self._concatenated(node)
+        kept = {source: self.linear(source) for source in self.source.inputs(node)}
+        left = [placed for placed in kept.values() if placed is not None]
+        if is_add(node) and len(left) == 1:
+            return left[0]
+        if not left:
+            return None
+        for source in node.all_input_nodes:
+            if source not in kept:
+                kept[source] = self.value(source)
+        return self.graph.node_copy(node, lambda n: kept[n] or self.placed[n])
+
+    def _concatenated(self, node: fx.Node) -> fx.Node | None:
+        parts, dim = concat_parts(node)
+        kept = [self.linear(source) for source in parts]
+        if all(placed is None for placed in kept):
+            return None
+        filled = [placed or self._blank(old) for old, placed in zip(parts, kept, strict=True)]
+        return self.graph.call_function(torch.cat, (filled, dim))
+
+    def _blank(self, node: fx.Node) -> fx.Node:
+        sizes = self.source.sizes[node.name]
+        x = self.placed[self.entry]
+        return self.graph.call_function(blank, (x, self.batch, sizes.batch, *sizes.rest))
+
+    def _needed(self, end: fx.Node) -> list[fx.Node]:
+        """What must be placed before an end and has not been, in order."""
+        found: set[fx.Node] = set()
+        open_nodes = [end]
+        while open_nodes:
+            node = open_nodes.pop()
+            if node in found or node in self.placed:
+                continue
+            if node is self.source.input:
+                raise DecompositionError(
+                    f"the part from {self.entry.name} to {end.name} also reads the images; "
+                    "expected one entry"
+                )
+            found.add(node)
+            anchor = self.source.input if node.meta.get("anchored") else None
+            open_nodes.extend(n for n in node.all_input_nodes if n is not anchor)
+        return sorted(found, key=self.source.order.__getitem__)

@@ -1,0 +1,123 @@
+"""A model becomes a graph: by a recording of it, with `torch.export` where that fails."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ensembles.decomposition.any_batch import merge
+from ensembles.decomposition.recorder import Recorder, UnfollowableError
+from ensembles.decomposition.sizes import Sizes
+from ensembles.errors import DecompositionError
+
+__all__ = ["call_of", "exact_attention", "scope_of", "trace"]
+
+
+@contextmanager
+def exact_attention() -> Iterator[None]:
+    """Switch off the fused inference path of `nn.MultiheadAttention`, which has no derivative."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def trace(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[str, Sizes]]:
+    """Turn a model into a graph of its operations, for any number of images.
+
+    Args:
+        model: A private copy in evaluation mode.
+        example: A batch of inputs.
+
+    Returns:
+        A graph of pure operations whose nodes carry the module that they come from (`scope_of`),
+        and the shapes of their values, by name.
+
+    Raises:
+        DecompositionError: If neither a recording nor `torch.export` can follow the model.
+    """
+    two, three = _probe(example, 2), _probe(example, 3).flip(-1)
+    try:
+        return merge(_recorded(model, two), _recorded(model, three))
+    except UnfollowableError as error:
+        first = str(error)
+    try:
+        return merge(*(_replayed(_exported(model, images), images) for images in (two, three)))
+    except Exception as error:  # torch.export has many kinds of errors
+        raise DecompositionError(
+            f"{type(model).__name__} cannot be traced: {first}; torch.export says "
+            f"'{_line(error)}'; remove control flow that depends on the data"
+        ) from error
+
+
+def _probe(example: Tensor, size: int) -> Tensor:
+    return example[torch.arange(size, device=example.device) % len(example)]
+
+
+def _recorded(model: nn.Module, images: Tensor) -> Recorder:
+    recorder = Recorder(model)
+    recorder.run(images.clone())
+    return recorder
+
+
+def _exported(model: nn.Module, images: Tensor) -> fx.GraphModule:
+    """Export a model for one number of images; its graph then holds pure operations alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(model, (images,), strict=False)
+        module = program.run_decompositions({}).module()
+    assert isinstance(module, fx.GraphModule)
+    return module
+
+
+class _Replay(fx.Interpreter):
+    """Runs an exported graph and records it."""
+
+    def __init__(self, program: fx.GraphModule, recorder: Recorder) -> None:
+        super().__init__(program)
+        self.recorder = recorder
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.recorder.scopes = [_exported_scope(n)]
+        return super().run_node(n)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return self.recorder.observe(target, args, kwargs)
+
+
+def _replayed(program: fx.GraphModule, images: Tensor) -> Recorder:
+    recorder = Recorder(program)
+    recorder.begin(images)
+    out = _Replay(program, recorder).run(images)
+    recorder.finish(out[0] if isinstance(out, (tuple, list)) else out)
+    return recorder
+
+
+def _exported_scope(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return ""
+    path = str(next(reversed(stack.values()))[0])
+    return path.removeprefix("L['self']").removeprefix("L__self__").removeprefix(".")
+
+
+def scope_of(node: fx.Node) -> str:
+    """The qualified name of the module in whose `forward` a node was made ("" for the root)."""
+    return str(node.meta.get("scope", ""))
+
+
+def call_of(node: fx.Node, module: str) -> int:
+    """In which call of a module a node was made, from 1: modules may run at several time steps."""
+    return int(node.meta.get("calls", {}).get(module, 1))
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__

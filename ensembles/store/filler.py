@@ -1,0 +1,142 @@
+"""What is missing in a store is measured, unit by unit, beside other processes that do the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from ensembles.engine.outcome import Outcome
+from ensembles.errors import StoreError
+from ensembles.lesions import Lesion
+from ensembles.progress import Progress
+from ensembles.store.context import Context
+from ensembles.store.store import Store
+
+__all__ = ["Filled", "Pace", "fill"]
+
+Measure = Callable[[Sequence[Lesion], Progress], tuple[list[Outcome], dict[Lesion, str]]]
+"""Measures lesions; returns outcomes, and why the others could not be measured."""
+
+_PAUSE = 0.2
+
+
+@dataclass
+class Filled:
+    """What was done.
+
+    Attributes:
+        measured: How many lesions were measured by this process.
+        failed: Why the others could not be.
+    """
+
+    measured: int = 0
+    failed: dict[Lesion, str] = field(default_factory=dict)
+
+
+@dataclass
+class Pace:
+    """How many lesions make a unit: a minute's work, or ten times what reading the data costs.
+
+    Attributes:
+        seconds: How long a unit should take.
+        most: The largest unit.
+        times: Size and duration of the latest units.
+    """
+
+    seconds: float = 60.0
+    most: int = 256
+    times: list[tuple[int, float]] = field(default_factory=list)
+
+    def note(self, lesions: int, seconds: float) -> None:
+        """Note how long a unit took."""
+        self.times = [*self.times[-1:], (lesions, seconds)]
+
+    def size(self) -> int:
+        """How many lesions the next unit should hold: a few, until it is known what they cost."""
+        if not self.times:
+            return min(8, self.most)
+        (first, before), (last, after) = self.times[0], self.times[-1]
+        each = (after - before) / (last - first) if first != last else after / last
+        if each <= 0:
+            each = after / last
+        start = max(after - each * last, 0.0)
+        return int(min(max(max(self.seconds, 10 * start) / max(each, 1e-6), 1), self.most))
+
+
+def fill(
+    store: Store,
+    context: Context,
+    wanted: Iterable[Lesion],
+    missing: Iterable[Lesion],
+    measure: Measure,
+    *,
+    provenance: Mapping[str, Any],
+    report: Progress,
+    predictions: bool = False,
+    pace: Pace | None = None,
+) -> Filled:
+    """Measure the lesions that a store lacks.
+
+    Each unit is stored in one transaction when it is whole. A process that dies loses its unit; one
+    that is interrupted discards it. Lesions that another process is measuring are waited for, and
+    taken over should it die.
+
+    Args:
+        store: The store.
+        context: The network and the data.
+        wanted: The lesions.
+        missing: Those of them that the store lacks, as `Store.missing` tells.
+        measure: Measures a unit.
+        provenance: How it is done.
+        report: Called with the work done and all of it, in lesions times images.
+        predictions: Whether predictions are to be there too.
+        pace: How large units are.
+
+    Returns:
+        What was measured and what could not be.
+    """
+    filled = Filled()
+    store.ask(context, wanted)
+    waiting = _ordered(missing, context)
+    if not waiting:
+        return filled
+    run, pace, images = store.begin(provenance), pace or Pace(), context.key.images
+    total, taken = len(waiting) * images, list[Lesion]()
+    with store.holding():
+        try:
+            while waiting or taken:
+                if not waiting:
+                    waiting, taken = taken, []
+                    time.sleep(_PAUSE)
+                share = max(len(waiting) // 4, 1) if taken else len(waiting)
+                size = min(pace.size(), share)
+                unit, waiting = waiting[:size], waiting[size:]
+                claimed = store.claim(context, unit, predictions=predictions)
+                taken += claimed.taken
+                if claimed.mine:
+                    done = total - (len(claimed.mine) + len(waiting) + len(taken)) * images
+                    started = time.monotonic()
+                    outcomes, failed = measure(claimed.mine, _after(report, done, total))
+                    pace.note(len(claimed.mine), time.monotonic() - started)
+                    store.add(context, outcomes, run)
+                    store.fail(context, failed, run)
+                    filled.measured += len(outcomes)
+                    filled.failed |= failed
+        finally:
+            with suppress(StoreError):
+                store.release()
+    return filled
+
+
+def _after(report: Progress, done: int, total: int) -> Progress:
+    """Report a unit's progress as that of the whole, of which some is done before it."""
+    return lambda now, _: report(done + now, total)
+
+
+def _ordered(lesions: Iterable[Lesion], context: Context) -> list[Lesion]:
+    """The intact network first, then lesions that begin alike beside each other."""
+    n = len(context.key.blocks)
+    return sorted(lesions, key=lambda one: (one.kind != "none", one.program(n)))

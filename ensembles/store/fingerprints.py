@@ -1,0 +1,177 @@
+"""Digests of a network and of data, by what they are and not by what they are called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.utils.data import Dataset
+
+from ensembles.data import batches
+from ensembles.decomposition import Decomposition
+from ensembles.errors import DataError
+
+__all__ = ["Watched", "architecture_digest", "weights_digest"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.Size)
+_AT_ONCE = 64
+_NAMES_OF_VERSION_1 = {
+    "ensembles.decomposition.road_set": "ensembles.decomposition.joining",
+    "ensembles.decomposition.simplification": "ensembles.decomposition.rewriting",
+    "ensembles.decomposition.recorder": "ensembles.decomposition.recording",
+    "ensembles.decomposition.private_copy": "ensembles.decomposition.copying",
+}
+"""Files that were renamed: a digest goes on to say the old name, so that results are found."""
+
+
+def weights_digest(net: Decomposition) -> str:
+    """sha256 over the values of all parameters and buffers of the parts, with their names.
+
+    Left out are the counters of batches that BatchNorm keeps while it is trained.
+    """
+    content = hashlib.sha256()
+    for name, value in _tensors(net):
+        content.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        content.update(_bytes(value))
+    return content.hexdigest()
+
+
+def _tensors(net: Decomposition) -> Iterator[tuple[str, Tensor]]:
+    for part, module in _parts(net):
+        for path, inner in module.named_modules():
+            own = {**inner._parameters, **inner._buffers}
+            own |= {k: v for k, v in vars(inner).items() if isinstance(v, Tensor)}
+            for name in sorted(own):
+                value = own[name]
+                if value is not None and name != "num_batches_tracked":
+                    yield f"{part}.{path}.{name}", value
+
+
+def _bytes(value: Tensor) -> memoryview:
+    flat = value.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def architecture_digest(net: Decomposition) -> str:
+    """sha256 over what the parts do: their operations in order, and the settings of each layer."""
+    content = hashlib.sha256()
+    for part, module in _parts(net):
+        content.update(f"{part}\n".encode())
+        for line in _operations(module):
+            content.update(f"{_ADDRESS.sub('', line)}\n".encode())
+    for block in net:
+        about = (block.kind, block.in_shape, block.out_shape, block.width, block.adaptation)
+        content.update(repr(about).encode())
+    return content.hexdigest()
+
+
+def _parts(net: Decomposition) -> Iterator[tuple[str, nn.Module]]:
+    """The parts that are run; the graph of the whole network would only repeat them."""
+    yield "stem", net.stem
+    yield from ((f"block {block.index}", block) for block in net)
+    yield "head", net.head
+
+
+def _operations(module: nn.Module) -> Iterator[str]:
+    for path, inner in module.named_modules():
+        if isinstance(inner, fx.GraphModule):
+            for node in inner.graph.nodes:
+                yield f"{path} {node.op} {node.name} {_name(node.target)} {_text(node.args)} " + (
+                    _text(node.kwargs)
+                )
+        else:
+            kind = type(inner)
+            settings = {
+                name: _text(value)
+                for name, value in sorted(vars(inner).items())
+                if not name.startswith("_") and name != "training"
+            }
+            yield f"{path} {_home(kind.__module__)}.{kind.__qualname__} {settings}"
+
+
+def _name(target: Any) -> str:
+    if isinstance(target, str):
+        return target
+    module = _home(getattr(target, "__module__", None) or "")
+    name = getattr(target, "__qualname__", None) or getattr(target, "__name__", None)
+    return f"{module}.{name}" if name else str(target)
+
+
+def _home(module: str) -> str:
+    return _NAMES_OF_VERSION_1.get(module, module)
+
+
+def _text(value: Any) -> str:
+    """A setting as text that is the same in every process."""
+    if isinstance(value, fx.Node):
+        return value.name
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_text, value))})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_text(value[key])}' for key in sorted(value, key=str))}}}"
+    if isinstance(value, slice):
+        return f"slice{_text((value.start, value.stop, value.step))}"
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    return _name(value) if callable(value) else type(value).__qualname__
+
+
+class Watched(Iterable[tuple[Tensor, Tensor]]):
+    """Data that are held to be the same whenever they are read.
+
+    Args:
+        data: A torch `Dataset` of (image, label), or an iterable of batches.
+
+    Attributes:
+        digest: sha256 over all images as they are given, and their labels, in order.
+        labels: int64, (images,).
+        shape: Of one image.
+
+    Raises:
+        DataError: If the data can be read only once, or hold no images.
+    """
+
+    def __init__(self, data: Dataset[Any] | Iterable[Any]) -> None:
+        if isinstance(data, Iterator):
+            raise DataError(
+                f"a store needs data that can be read again, found a {type(data).__name__}; give a "
+                "Dataset, a DataLoader or a list of batches, or leave out the store"
+            )
+        self._data = data
+        self.digest = ""
+        self.shape: tuple[int, ...] = ()
+        self.labels = torch.cat([labels for _, labels in self._read()])
+        self.digest = self._found
+
+    def check(self) -> None:
+        """Read the data again, and compare.
+
+        Raises:
+            DataError: If they differ.
+        """
+        for _ in self:
+            pass
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self._read()
+        if self._found != self.digest:
+            raise DataError(
+                "the data gave other images or another order when they were read again; switch off "
+                "shuffling and random augmentation, or leave out the store"
+            )
+
+    def _read(self) -> Iterator[tuple[Tensor, Tensor]]:
+        pixels, numbers = hashlib.sha256(), hashlib.sha256()
+        for images, labels in batches(self._data, _AT_ONCE):
+            self.shape = tuple(images.shape[1:])
+            pixels.update(_bytes(images))
+            numbers.update(labels.numpy().astype(np.dtype("<i8")).tobytes())
+            yield images, labels
+        about = f"{self.shape} {pixels.hexdigest()} {numbers.hexdigest()}"
+        self._found = hashlib.sha256(about.encode()).hexdigest()

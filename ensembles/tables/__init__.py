@@ -1,0 +1,23 @@
+"""Results as tidy tables: made from outcomes, written, read back, with their provenance."""
+
+from ensembles.tables.formats import (
+    check_writable,
+    frame_to_csv,
+    frame_to_json,
+    read_frame,
+    write_frame,
+)
+from ensembles.tables.frames import lesion_frame, split_frames, stack_frames
+from ensembles.tables.provenance import provenance
+
+__all__ = [
+    "check_writable",
+    "frame_to_csv",
+    "frame_to_json",
+    "lesion_frame",
+    "provenance",
+    "read_frame",
+    "split_frames",
+    "stack_frames",
+    "write_frame",
+]

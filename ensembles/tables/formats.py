@@ -1,0 +1,242 @@
+"""Results on disk: written whole or not at all, and read back as they were.
+
+A table goes to CSV (plain, its attributes in ``NAME.csv.attrs.json`` beside it), Parquet
+(attributes in the file's own metadata) or JSON (attributes and rows in one object).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from ensembles.errors import OutputError, UsageError
+from ensembles.files import atomic, refusals
+from ensembles.tables.columns import Value, describe, infer, plain, restore
+
+__all__ = [
+    "TABLES",
+    "check_writable",
+    "frame_to_csv",
+    "frame_to_json",
+    "read_frame",
+    "write_frame",
+]
+
+TABLES = (".csv", ".parquet", ".json")
+_KEY = b"ensembles"
+_Columns = Mapping[str, Sequence[Value]]
+
+
+def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path:
+    """Find out before the work whether its result can be written.
+
+    Args:
+        path: File to be written.
+        extensions: Endings that tell a known format.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: The ending tells no known format.
+        OutputError: The folder does not exist or takes no files, the path is a folder, a device
+            or a file that is protected, or Parquet's package is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in extensions:
+        known = ", ".join(extensions[:-1]) + " or " + extensions[-1]
+        found = f"the ending {path.suffix!r}" if path.suffix else "no ending"
+        raise UsageError(f"output {path}: {found} tells no known format; expected {known}")
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise OutputError(
+            f"output {path}: Parquet needs the package pyarrow; install ensembles[parquet], "
+            "or write .csv or .json"
+        )
+    with refusals(f"output {path}"):
+        if path.is_dir():
+            raise OutputError(f"output {path}: is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"output {path}: is no plain file; name one")
+        if not path.parent.is_dir():
+            raise OutputError(f"output {path}: there is no folder {path.parent}; make it first")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise OutputError(f"output {path}: the file is protected against writing")
+        with atomic(path, keep=False):
+            pass
+    return path
+
+
+def write_frame(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write a table and its attributes.
+
+    Args:
+        frame: The table; its ``attrs`` hold the provenance.
+        path: File with the ending ``.csv``, ``.parquet`` or ``.json``.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: The ending tells no known format.
+        OutputError: The file cannot be written.
+    """
+    path = check_writable(path)
+    with refusals(f"output {path}"):
+        if path.suffix.lower() == ".csv":
+            note = {"attrs": _tree(frame.attrs), "dtypes": describe(frame)}
+            _write_text(_sidecar(path), json.dumps(note, indent=1) + "\n")
+            _write_text(path, frame_to_csv(frame))
+        elif path.suffix.lower() == ".json":
+            _write_text(path, frame_to_json(frame))
+        else:
+            _write_parquet(frame, path)
+    return path
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """Read a table that :func:`write_frame` wrote, or any CSV file with a header.
+
+    Args:
+        path: File with the ending ``.csv``, ``.parquet`` or ``.json``.
+
+    Returns:
+        The table, with the column types and ``attrs`` that it was written with.
+
+    Raises:
+        UsageError: The ending tells no known format, the file cannot be read, or it holds
+            something else.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(f"results {path}: expected a file ending in {', '.join(TABLES)}")
+    try:
+        columns, note = reader(path)
+        dtypes = note["dtypes"]
+        frame = pd.DataFrame({name: restore(columns[name], dtypes[name]) for name in columns})
+        frame.attrs = dict(note["attrs"])
+    except OSError as error:
+        raise UsageError(f"results {path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UsageError(f"results {path}: is no table of results ({why})") from error
+    return frame
+
+
+def frame_to_csv(frame: pd.DataFrame) -> str:
+    """The rows as CSV text; numbers in full precision, empty where one is missing."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    columns = _plain_columns(frame)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue()
+
+
+def frame_to_json(frame: pd.DataFrame) -> str:
+    """The table as JSON text: ``{"attrs": {...}, "dtypes": {...}, "rows": [{...}, ...]}``.
+
+    One row a line; null where a number is missing.
+    """
+    dtypes = describe(frame)
+    columns = {
+        name: _tree(values) if dtypes[name] == "number" else values
+        for name, values in _plain_columns(frame).items()
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
+    attrs = json.dumps(_tree(frame.attrs), allow_nan=False)
+    return f'{{"attrs": {attrs},\n"dtypes": {json.dumps(dtypes)},\n"rows": [\n{lines}\n]}}\n'
+
+
+def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Value]]:
+    dtypes = describe(frame)
+    return {name: plain(frame[name], dtypes[name]) for name in dtypes}
+
+
+def _tree(value: object) -> Any:
+    """What JSON can hold: NaN becomes null, tuples lists, scalars Python's own."""
+    if isinstance(value, Mapping):
+        return {str(key): _tree(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | range):
+        return [_tree(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _tree(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".attrs.json")
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="")
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    import pyarrow as pa  # noqa: PLC0415  (an extra)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    dtypes, stored = describe(frame), frame.copy()
+    for name, dtype in dtypes.items():
+        if dtype == "exact" and max(map(abs, frame[name])) >= 2**63:
+            stored[name] = frame[name].map(str)
+    note = json.dumps({"attrs": _tree(frame.attrs), "dtypes": dtypes}).encode()
+    table = pa.Table.from_pandas(stored, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: note})
+    with atomic(path) as scratch:
+        pq.write_table(table, scratch)
+
+
+def _read_csv(path: Path) -> tuple[_Columns, dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = list(csv.reader(file, strict=True)) or [[]]
+    if not header:
+        raise ValueError("the file is empty")
+    if len(set(header)) < len(header):
+        raise ValueError("two columns have the same name")
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells under {len(header)} columns")
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
+    note: dict[str, Any] = {"attrs": {}, "dtypes": {}}
+    if _sidecar(path).is_file():
+        note = json.loads(_sidecar(path).read_text(encoding="utf-8"))
+    return columns, {**note, "dtypes": {**infer(columns), **note["dtypes"]}}
+
+
+def _read_json(path: Path) -> tuple[_Columns, dict[str, Any]]:
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    columns = {name: [row[name] for row in whole["rows"]] for name in whole["dtypes"]}
+    return columns, whole
+
+
+def _read_parquet(path: Path) -> tuple[_Columns, dict[str, Any]]:
+    try:
+        import pyarrow.parquet as pq  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise UsageError(f"results {path}: Parquet needs ensembles[parquet]") from error
+
+    table = pq.read_table(path)
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    note = json.loads((table.schema.metadata or {})[_KEY])
+    return columns, cast("dict[str, Any]", note)
+
+
+_READERS: dict[str, Callable[[Path], tuple[_Columns, dict[str, Any]]]] = {
+    ".csv": _read_csv,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+}
