@@ -14,7 +14,7 @@ from ensembles import decompose
 from ensembles.catalogue.architectures import catalogue_row, count_structure, kept_structures
 from ensembles.cli import main
 from ensembles.models import field_models, list_models
-from ensembles.unravelling import counting
+from ensembles.unravelling import path_counts as counting
 
 SAMPLE = ["lenet5", "vgg15", "preresnet20", "highway19", "resnet20-exclusive-gating",
           "resnet20-conv-shortcut", "rir"]  # fmt: skip

@@ -1,0 +1,91 @@
+"""What every metric is: a frozen value whose numbers add over observations and over machines."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # what was measured is read without torch
+    from torch import Tensor
+
+    from ensembles.metrics.answers import Answers
+
+__all__ = ["Column", "Metric", "State"]
+
+State: TypeAlias = NDArray[np.float64]
+"""What a metric keeps: float64, in which whole numbers up to 2^53 are exact."""
+
+
+class Column(NamedTuple):
+    """A column of a metric in a table.
+
+    Attributes:
+        name: Of the column.
+        type: "integer", "number" or "counts" (a list of integers).
+        better: Whether more or less of it is better; None for neither.
+        label: What an axis calls it, with its unit.
+    """
+
+    name: str
+    type: Literal["integer", "number", "counts"]
+    better: Literal["more", "less"] | None
+    label: str
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """A measure of the answers of a network; a frozen value.
+
+    What it keeps of the observations is a vector that adds: :meth:`update` adds a batch,
+    :meth:`merge` another part of the data, and :meth:`row` turns the sum into columns. So the row
+    of a data set is that of its halves merged, exactly where counts are kept.
+
+    Attributes:
+        name: As ``metrics=`` and ``--metrics`` take it.
+        summary: One line for lists.
+        columns: What it adds to a table.
+        needs_intact: Whether it compares with the answers of the intact network.
+        tasks: Names of the tasks that it has a meaning for; empty for all.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    columns: ClassVar[tuple[Column, ...]]
+    needs_intact: ClassVar[bool] = False
+    tasks: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def size(self, classes: int) -> int:
+        """How many numbers are kept, for answers over so many classes."""
+
+    @abstractmethod
+    def measure(self, answers: Answers) -> Tensor:
+        """What some observations add: float64, (size,), on their device.
+
+        Observations whose output is not finite (``answers.finite`` is False) must add nothing.
+        """
+
+    @abstractmethod
+    def row(self, state: State, total: int) -> dict[str, Any]:
+        """The columns, from what was kept of ``total`` observations whose output was finite."""
+
+    def zero(self, classes: int) -> State:
+        """What is kept of no observation."""
+        return np.zeros(self.size(classes))
+
+    def update(self, state: State, answers: Answers) -> State:
+        """What is kept after some more observations."""
+        return state + self.measure(answers).double().cpu().numpy()
+
+    def merge(self, state: State, other: State) -> State:
+        """What is kept of two parts of the data."""
+        return state + other
+
+    def chance(self, classes: int) -> Mapping[str, float]:
+        """Columns of a network that guesses, each class as often as any other, where known."""
+        return {}

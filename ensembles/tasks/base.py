@@ -1,0 +1,91 @@
+"""What a network takes and gives: batches of inputs, targets, and what one observation is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ensembles.decomposition import Decomposition
+    from ensembles.metrics.answers import Answers
+
+__all__ = ["Batch", "Inputs", "Task"]
+
+Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | dict[str, Tensor]"
+"""What a network takes: a tensor, or a tuple or mapping of tensors, the rows in dimension 0."""
+
+
+class Batch(NamedTuple):
+    """Some rows of a data set (images, windows of a text), in its order.
+
+    Attributes:
+        inputs: What the network takes.
+        targets: What it should give, the rows in dimension 0.
+        start: Number of the first row in the data set.
+    """
+
+    inputs: Inputs
+    targets: Tensor
+    start: int
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What is asked of a network; a frozen value.
+
+    Attributes:
+        name: As ``task=`` and ``--task`` take it.
+        summary: One line for lists.
+        observation: What one observation is called, such as "image" or "token".
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    observation: ClassVar[str]
+
+    @abstractmethod
+    def suits(self, net: Decomposition) -> bool:
+        """Whether a network takes and gives what this task has, by its shapes and types."""
+
+    @abstractmethod
+    def batches(self, data: Any, batch_size: int) -> Iterator[Batch]:
+        """Read data as batches of rows, each row once, in the order of the data.
+
+        Args:
+            data: One of our data sets, a torch ``Dataset`` of (input, target), or an iterable of
+                batches; an item is a pair, or a mapping with the usual names.
+            batch_size: Rows at a time; the last batch may be smaller.
+
+        Raises:
+            DataError: If an item is something else, or there are none.
+        """
+
+    @abstractmethod
+    def check(self, net: Decomposition, batch: Batch) -> None:
+        """Hold a batch against a network.
+
+        Raises:
+            DataError: If inputs or targets do not fit it; the message says what would.
+        """
+
+    @abstractmethod
+    def answers(self, output: Tensor, targets: Tensor, intact: Tensor | None = None) -> Answers:
+        """The network's output as answers to observations.
+
+        Args:
+            output: What the network gave, the rows in dimension 0.
+            targets: As the batch holds them.
+            intact: What the intact network gave.
+        """
+
+    @abstractmethod
+    def observations(self, batch: Batch) -> int:
+        """How many observations the rows of a batch hold."""
+
+    def labels(self, data: Iterable[Batch]) -> list[int]:
+        """Class of every observation, in order."""
+        raise NotImplementedError
