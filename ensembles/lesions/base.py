@@ -1,4 +1,4 @@
-"""What every lesion is: a frozen value that names blocks, says what runs, and writes itself as text."""
+"""What every lesion is: a frozen value that names blocks and says what runs."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class Lesion(metaclass=_Kinds):
         return self.rewrite(intact_program(n))
 
     def order(self, n: int) -> tuple[int, ...] | None:
-        """Numbers of the blocks in the order in which they run; None unless each runs whole, once."""
+        """Blocks in the order in which they run; None unless each runs whole, once."""
         steps = [step for steps in self.program(n) for step in steps]
         if not all(isinstance(step, Run) for step in steps):
             return None
