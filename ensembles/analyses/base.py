@@ -112,10 +112,10 @@ class Run:
     sources: Mapping[str, Any] = field(default_factory=dict)
 
 
-O = TypeVar("O", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class Analysis(ABC, Generic[O]):
+class Analysis(ABC, Generic[OptionsT]):
     """One analysis; its class is the member of the open set, and has no state.
 
     Attributes:
@@ -129,9 +129,9 @@ class Analysis(ABC, Generic[O]):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str] = ""
-    options: type[O]
+    options: type[OptionsT]
 
-    def check(self, net: Decomposition, options: O) -> None:
+    def check(self, net: Decomposition, options: OptionsT) -> None:
         """Refuse a network on which the analysis has no meaning, in a line, before anything runs.
 
         Raises:
@@ -139,7 +139,7 @@ class Analysis(ABC, Generic[O]):
         """
 
     @abstractmethod
-    def measure(self, net: Decomposition, data: Any, options: O, run: Run) -> pd.DataFrame:
+    def measure(self, net: Decomposition, data: Any, options: OptionsT, run: Run) -> pd.DataFrame:
         """Measure; the table's ``attrs`` hold what :mod:`ensembles.tables.schema` says."""
 
     @abstractmethod
