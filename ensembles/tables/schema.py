@@ -72,16 +72,21 @@ class Network:
     Attributes:
         rows: How many rows are its.
         attrs: Its attributes, as they were.
+        columns: Its columns, and what each holds; None, in older files, for all.
     """
 
     rows: int
     attrs: dict[str, Any]
+    columns: dict[str, str] | None = None
 
     @classmethod
     def read(cls, value: Any) -> Network:
         """From a mapping with these keys."""
         given = mapping(value)
-        found = cls(_entry(given, "rows", whole), _entry(given, "attrs", mapping))
+        columns = None
+        if given.get("columns") is not None:
+            columns = _entry(given, "columns", mapping_of(text))
+        found = cls(_entry(given, "rows", whole), _entry(given, "attrs", mapping), columns)
         if found.rows < 0:
             raise UsageError(f"rows: expected 0 or more, found {found.rows}")
         Attributes.read(found.attrs)
@@ -286,7 +291,9 @@ def check_columns(frame: pd.DataFrame, types: Mapping[str, str]) -> None:
     """
     if not is_lesion_table(frame):
         return
-    for name, (wanted, _) in LESION_COLUMNS.items():
+    gaps = {"integer": "nullable"} if frame.attrs.get("networks") else {}
+    for name, (kind, _) in LESION_COLUMNS.items():
+        wanted = gaps.get(kind, kind)
         if name in types and len(frame) and types[name] != wanted:
             _check_column(frame[name], name, wanted)
 
