@@ -96,7 +96,11 @@ def _length(data: Any) -> int:
 
 
 def recut(
-    pairs: Iterable[tuple[Inputs, Tensor]], batch_size: int, *, once: bool = False
+    pairs: Iterable[tuple[Inputs, Tensor]],
+    batch_size: int,
+    *,
+    once: bool = False,
+    noun: str = "images or other inputs",
 ) -> Iterator[tuple[Any, Tensor]]:
     """Cut pairs of inputs and targets anew, to one size.
 
@@ -104,6 +108,7 @@ def recut(
         pairs: The rows in dimension 0.
         batch_size: Rows in a batch; the last batch may be smaller.
         once: Whether what they come from can be read only once, for the message.
+        noun: What the rows are called, likewise.
 
     Raises:
         DataError: When rows differ in shape or type, or there are none.
@@ -129,7 +134,7 @@ def recut(
             rows -= whole
     if not total:
         reason = "; a generator can be read only once" if once else ""
-        raise DataError(f"the data holds no images or other inputs; expected at least one{reason}")
+        raise DataError(f"the data holds no {noun}; expected at least one{reason}")
     if rows:
         yield joined(waiting), joined(targets)
 

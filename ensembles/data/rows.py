@@ -38,10 +38,9 @@ def changed(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
 
 def form_of(inputs: Inputs) -> Form:
-    """What all rows of a data set must have in common."""
-    return tuple(
-        (name, tuple(part.shape[1:]), part.dtype) for name, part in parts_of(inputs).items()
-    )
+    """What all rows of a data set must have in common; names may come in any order."""
+    named = parts_of(inputs)
+    return tuple((name, tuple(named[name].shape[1:]), named[name].dtype) for name in sorted(named))
 
 
 def joined(several: Sequence[InputsT]) -> InputsT:
@@ -52,6 +51,6 @@ def joined(several: Sequence[InputsT]) -> InputsT:
     filled = [one for one in several if len(next(iter(parts_of(one).values())))] or several[:1]
     if len(filled) == 1:
         return filled[0]
-    parts = [list(parts_of(one).values()) for one in filled]
-    whole = iter([torch.cat(same) for same in zip(*parts, strict=True)])
+    parts = [parts_of(one) for one in filled]
+    whole = iter([torch.cat([one[name] for one in parts]) for name in parts[0]])
     return cast("InputsT", changed(filled[0], lambda _: next(whole)))
