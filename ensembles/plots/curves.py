@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,16 +12,15 @@ import pandas as pd
 from ensembles.errors import UsageError
 from ensembles.plots.measures import Measure
 from ensembles.plots.style import Look, look, tint
-from ensembles.tables.readings import read_rows
+from ensembles.tables.readings import Reading, read_rows
 from ensembles.tables.schema import Attributes, require_columns
 
 __all__ = [
-    "Curve", "Level", "curves_of", "form_of", "kinds_of", "levels_of",
+    "RECALIBRATED_DASH", "Curve", "Level", "curves_of", "form_of", "kinds_of", "levels_of",
     "placed", "series_labels",
 ]  # fmt: skip
 
-_RECALIBRATED = "recalibrated"
-_RECALIBRATED_DASH = (0, (1, 1))
+RECALIBRATED_DASH = (0, (1, 1))
 _BESIDE = 0.7  # width that several lesions of one block take, in blocks
 _NUMBER = re.compile(r"[0-9]+")
 
@@ -35,7 +34,7 @@ class Curve:
         label: What the legend calls it.
         look: Colour, marker and dash.
         recalibrated: Whether BatchNorm is recalibrated after each lesion; drawn as the curve
-            without it, in short dashes.
+            without it, in dots.
         rows: The rows of the table, with `y` (the measure), `reading`, `block` (the only one, or
             the first of neighbours; else missing) and `changed` (whether that is a transition).
         each: Of rows that were pooled over seeds, every one, with `at` and `y`.
@@ -52,7 +51,7 @@ class Curve:
     def line(self) -> dict[str, Any]:
         """Arguments of matplotlib's ``plot``."""
         style = self.look.line
-        return style | {"linestyle": _RECALIBRATED_DASH} if self.recalibrated else style
+        return style | {"linestyle": RECALIBRATED_DASH} if self.recalibrated else style
 
     @property
     def face(self) -> tuple[float, float, float]:
@@ -131,19 +130,20 @@ def curves_of(frames: Sequence[pd.DataFrame], kind: str, measure: Measure) -> li
     """
     if not frames:
         raise UsageError("no tables to draw: give one table of lesions or more")
+    chosen = [_of_kind(frame, kind) for frame in frames]
+    varied = _varied([reading for rows in chosen for reading in rows["reading"]])
     found: list[Curve] = []
     looks: dict[tuple[int, str], Look] = {}
     for place, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
-        chosen = _of_kind(frame, kind)
         transitions = Attributes.of(frame).transitions
-        chosen = chosen.assign(
-            y=chosen[measure.column].astype(float), changed=chosen["block"].isin(transitions)
+        rows = chosen[place]
+        rows = rows.assign(
+            y=rows[measure.column].astype(float), changed=rows["block"].isin(transitions)
         )
-        for settings, recalibrated, rows in _parted(chosen):
+        for settings, recalibrated, own in _parted(rows, varied):
             style = looks.setdefault((place, settings), look(len(looks)))
-            words = (label, settings, _RECALIBRATED if recalibrated else "")
-            name = ", ".join(word for word in words if word)
-            found.append(Curve(place, name, style, recalibrated, rows))
+            name = f"{label}, {settings}" if settings else label
+            found.append(Curve(place, name, style, recalibrated, own))
     return found
 
 
@@ -216,9 +216,27 @@ def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     return chosen
 
 
-def _parted(rows: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFrame]]:
+def _varied(readings: Sequence[Reading]) -> set[str]:
+    """The settings that are not the same for all lesions."""
+    words: dict[str, set[str]] = {}
+    for reading in readings:
+        for said in reading.settings:
+            words.setdefault(said.name, set()).add(said.words)
+    return {name for name, found in words.items() if len(found) > 1}
+
+
+def _parted(
+    rows: pd.DataFrame, varied: Collection[str]
+) -> Iterator[tuple[str, bool, pd.DataFrame]]:
     """The rows of each combination of settings, in the order of the table, plain ones first."""
-    settings = [", ".join(one.settings) for one in rows["reading"]]
+    settings = [
+        ", ".join(
+            said.words
+            for said in one.settings
+            if said.words and (said.name in varied or not said.plain)
+        )
+        for one in rows["reading"]
+    ]
     again = [one.recalibrated for one in rows["reading"]]
     for name in dict.fromkeys(settings):
         for recalibrated in (False, True):
@@ -229,7 +247,7 @@ def _parted(rows: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFrame]]:
 
 def _meet(rows: pd.DataFrame) -> bool:
     """Whether two lesions of one curve that differ in more than a seed stand at one place."""
-    for _, _, own in _parted(rows):
+    for _, _, own in _parted(rows, _varied(list(rows["reading"]))):
         keys = [one.unseeded for one in own["reading"]]
         if own.assign(key=keys).drop_duplicates("key")["block"].duplicated().any():
             return True

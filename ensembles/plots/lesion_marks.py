@@ -11,18 +11,19 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ensembles.plots.curves import Curve, levels_of
+from ensembles.plots.curves import RECALIBRATED_DASH, Curve, levels_of
 from ensembles.plots.measures import Measure, Range
-from ensembles.plots.style import GREY, INK, proxy
+from ensembles.plots.style import GREY, INK, proxy, tint
 from ensembles.statistics import summary_by_tau
 
 __all__ = [
-    "draw_boxes", "draw_levels", "draw_places", "draw_taus", "mark_nonfinite", "room_of",
-    "whole_ticks",
+    "curve_handles", "draw_boxes", "draw_levels", "draw_places", "draw_taus", "mark_nonfinite",
+    "room_of", "whole_ticks",
 ]  # fmt: skip
 
 _BOXES = 0.75  # width of the boxes of one number, of the room that it has
-_INTACT_DASH, _AGAIN_DASH = (0, (3, 2)), (0, (1, 1))
+_INTACT_DASH = (0, (3, 2))
+_AGAIN = "recalibrated"
 _MANY_POINTS = 2000
 
 
@@ -36,9 +37,7 @@ def draw_places(ax: Axes, curve: Curve, measure: Measure, drawn: Range) -> None:
         one = part["seeds"].to_numpy() == 1
         low, high = np.where(one, low, part["y"]), np.where(one, high, part["y"])
         if (high > low).any():
-            ax.fill_between(
-                part["at"], low, high, color=curve.look.colour, alpha=0.25, linewidth=0
-            )
+            ax.fill_between(part["at"], low, high, color=curve.look.colour, alpha=0.25, linewidth=0)
         ax.plot(part["at"], part["y"], label="_single", **curve.line)
         hollow = curve.line | {"linestyle": "", "markerfacecolor": "white", "markersize": 5}
         changed = part["changed"]
@@ -92,10 +91,26 @@ def draw_boxes(
             own["count"] + aside, own["y"], linestyle="", marker="o", markersize=2.5,
             color=INK, markeredgewidth=0, label="_points", zorder=3,
         )  # fmt: skip
-    return [
+    patches = [
         Patch(facecolor=curve.face, edgecolor=INK, linewidth=0.6, label=curve.label)
         for curve in curves
     ]
+    pale = Patch(facecolor=tint(tint(GREY)), edgecolor=INK, linewidth=0.6, label=_AGAIN)
+    return _parted(curves, patches, pale)
+
+
+def curve_handles(curves: Sequence[Curve]) -> list[Artist]:
+    """The legend's part for lines: each curve, and once what recalibrated ones look like."""
+    lines = [proxy(curve.label, **curve.line) for curve in curves]
+    return _parted(curves, lines, proxy(_AGAIN, linestyle=RECALIBRATED_DASH))
+
+
+def _parted(curves: Sequence[Curve], each: Sequence[Artist], again: Artist) -> list[Artist]:
+    """One entry for each label, and another one where recalibrated curves stand beside plain."""
+    found: dict[str, Artist] = {}
+    for curve, handle in zip(curves, each, strict=True):
+        found.setdefault(curve.label, handle)
+    return [*found.values(), *([again] if any(one.recalibrated for one in curves) else [])]
 
 
 def draw_taus(ax: Axes, curve: Curve, bins: int) -> None:
@@ -126,21 +141,21 @@ def draw_levels(
     Returns:
         The legend's part.
     """
-    handles: dict[str, Artist] = {}
+    handles: list[Artist] = []
     for level in levels_of(frames, curves, measure.column):
-        dash = _AGAIN_DASH if level.recalibrated else _INTACT_DASH
-        label = "intact, recalibrated" if level.recalibrated else "intact"
         ax.axhline(
-            level.value, color=level.look.colour, linestyle=dash, linewidth=0.8,
-            label=f"_{label}", zorder=1.8,
+            level.value, color=level.look.colour, linewidth=0.8, zorder=1.8,
+            linestyle=RECALIBRATED_DASH if level.recalibrated else _INTACT_DASH,
+            label="_intact, recalibrated" if level.recalibrated else "_intact",
         )  # fmt: skip
         drawn.add([level.value])
-        handles[label] = proxy(label, linestyle=dash, linewidth=0.8)
+        if not level.recalibrated:
+            handles = [proxy("intact", linestyle=_INTACT_DASH, linewidth=0.8)]
     if not np.isfinite(drawn.highest):
         drawn.add([0.0])
     chances = measure.draw_chances(ax, frames, drawn)
     measure.limit(ax, drawn.lowest, drawn.highest)
-    return [*(handles[label] for label in sorted(handles)), *chances]
+    return [*handles, *chances]
 
 
 def mark_nonfinite(ax: Axes, places: Iterable[float]) -> list[Artist]:

@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ensembles.plots.curves import Curve, curves_of, placed
 from ensembles.plots.lesion_marks import (
+    curve_handles,
     draw_boxes,
     draw_levels,
     draw_places,
@@ -71,7 +72,7 @@ def error_by_block(
         drawn = Range()
         for curve in curves:
             draw_places(ax, curve, measure, drawn)
-        handles: list[Artist] = [proxy(curve.label, **curve.line) for curve in curves]
+        handles = curve_handles(curves)
         if rows["changed"].any():
             handles.append(proxy("transition", marker="o", markerfacecolor="white", markersize=5))
         handles += _seeds(rows)
@@ -160,7 +161,7 @@ def error_by_tau(
         for curve in curves:
             draw_taus(ax, curve, bins)
         drawn.add(rows["y"])
-        handles: list[Artist] = [proxy(curve.label, **curve.line) for curve in curves]
+        handles = curve_handles(curves)
         handles.append(proxy("median, quartiles", linestyle="-", marker="|", markersize=8))
         handles.append(proxy("one reordering", marker=".", color=GREY))
         handles += draw_levels(ax, frames, curves, measure, drawn)
@@ -173,9 +174,7 @@ def error_by_tau(
     return ax
 
 
-def _opened(
-    frames: Sequence[pd.DataFrame], kind: str, metric: str
-) -> tuple[Measure, list[Curve]]:
+def _opened(frames: Sequence[pd.DataFrame], kind: str, metric: str) -> tuple[Measure, list[Curve]]:
     """What is drawn, and the curves of it."""
     plain = ("error",) if metric == "error" else ()
     for frame in frames:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ __all__ = ["Measure", "Range"]
 
 _ERROR = "error"
 _DOTTED = (0, (1, 1.5))
+_WIDEST = 28  # letters beside the axis of a panel
 
 
 class Range:
@@ -101,9 +103,7 @@ class Measure:
         known = [one.chance if self.in_percent else one.chances.get(self.column) for one in found]
         return sorted({float(one) for one in known if one is not None and np.isfinite(one)})
 
-    def draw_chances(
-        self, ax: Axes, frames: Sequence[pd.DataFrame], drawn: Range
-    ) -> list[Artist]:
+    def draw_chances(self, ax: Axes, frames: Sequence[pd.DataFrame], drawn: Range) -> list[Artist]:
         """Draw the level of a network that guesses; it widens the range where it is near it.
 
         Args:
@@ -139,7 +139,7 @@ class Measure:
 
     def finish(self, ax: Axes) -> None:
         """Name the axis and choose its ticks."""
-        ax.set_ylabel(self.label)
+        ax.set_ylabel(fill(self.label, _WIDEST))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
         if self.in_percent:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{round(100 * y, 6):g}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ensembles.tables.schema import require_columns
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
-__all__ = ["Naming", "Reading", "naming_of", "read_lesion", "read_rows", "texts"]
+__all__ = ["Naming", "Reading", "Said", "naming_of", "read_lesion", "read_rows", "texts"]
 
 _SEED = "seed"
 
@@ -36,6 +36,22 @@ class Naming:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A setting of a lesion, in words.
+
+    Attributes:
+        name: Its name.
+        words: What a legend says, such as `factor 0.5`, `permute` or `mean`; nothing for what is
+            off.
+        plain: Whether it goes without saying: the default, unless that is an amount.
+    """
+
+    name: str
+    words: str
+    plain: bool
+
+
+@dataclass(frozen=True)
 class Reading:
     """A lesion as its kind and text in a table tell it.
 
@@ -45,8 +61,7 @@ class Reading:
         known: Whether its kind is known here, and its text is one of that kind.
         blocks: The blocks that it names, sorted; none where it is not known.
         count: Its size, as the table says it; 0 where it is not known.
-        settings: Its settings that differ from their defaults, as words; without a seed, and
-            without those that are said of each block apart.
+        settings: Its settings; without a seed, and without those that each block has for itself.
         seeded: Whether it has a seed of its own.
         unseeded: Its text, with the same seed for all that differ in their seeds alone.
     """
@@ -56,7 +71,7 @@ class Reading:
     known: bool = True
     blocks: tuple[int, ...] = ()
     count: int = 0
-    settings: tuple[str, ...] = ()
+    settings: tuple[Said, ...] = ()
     seeded: bool = False
     unseeded: str = ""
 
@@ -155,20 +170,19 @@ def _underneath(lesion: Lesion) -> Lesion:
     return found
 
 
-def _settings(lesion: Lesion) -> tuple[str, ...]:
+def _settings(lesion: Lesion) -> tuple[Said, ...]:
     found = []
     for one in lesion.settings():
         value = getattr(lesion, one.name)
-        apart = one.name == _SEED or isinstance(value, tuple)
-        if not apart and (one.default is MISSING or value != one.default):
-            found.append(_said(one.name, value, one.choices))
+        if one.name != _SEED and not isinstance(value, tuple):
+            plain = value == one.default and not isinstance(value, float)
+            found.append(Said(one.name, _words(one.name, value, one.choices), plain))
     return tuple(found)
 
 
-def _said(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """A setting in a legend: `factor 0.5`, `permute`, `mean`."""
+def _words(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if isinstance(value, bool):
-        return name if value else f"no {name}"
+        return name if value else ""
     if choices:
         return str(value)
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
