@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -402,3 +404,27 @@ def test_reading_metrics_and_outcomes_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+class TestDocument:
+    """The page of the metrics tells what there is, and its examples are short and run."""
+
+    page = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+    def test_every_metric_and_column_is_there(self) -> None:
+        for metric in ALL:
+            assert f"| `{metric.name}` | `{metric.columns[0].name}` |" in self.page
+            for column in metric.columns:
+                better = column.better or ""
+                [line] = [x for x in self.page.splitlines() if f"| `{column.name}` |" in x[:40]]
+                assert line.split("|")[5].strip() == better, column.name
+
+    def test_its_examples_run(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for example in re.findall(r"```python\n(.*?)```", self.page, flags=re.DOTALL):
+            assert example.count("\n") <= 30
+            METRICS.forget("confidence")
+            try:
+                exec(compile(example, "docs/metrics.md", "exec"), {"__name__": "page"})
+            finally:
+                METRICS.forget("confidence")
+        assert "'correct': 136" in capsys.readouterr().out
