@@ -332,6 +332,13 @@ class Silent(Spread):
         return {"soft": 0}
 
 
+class Misfit(Spread):
+    name = "misfit"
+
+    def size(self, classes: int) -> int:
+        return 2
+
+
 class TestChoosing:
     def test_names_and_instances_in_their_order(self) -> None:
         found = read(["kl", Spread(), "top1"])
@@ -375,6 +382,12 @@ class TestChoosing:
         outcome = measured((Silent(),), Answers.of(torch.eye(3), torch.arange(3)))
         with pytest.raises(UsageError, match="'silent' announces a column 'loud', but its row has"):
             outcome.row(Silent())
+
+    def test_a_size_that_is_not_what_is_measured(self) -> None:
+        with pytest.raises(
+            UsageError, match=r"'misfit' adds numbers of shape \(1,\), and its"
+        ):
+            measured((Misfit(),), Answers.of(torch.eye(3), torch.arange(3)))
 
     def test_a_metric_that_the_task_lacks(self) -> None:
         classification = TASKS.get("classification")
