@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome"]
 
+
+def _integers(values: Any) -> Any:
+    """Integers in lists, as deep as they come."""
+    return int(values) if np.ndim(values) == 0 else [_integers(value) for value in values]
+
+
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "integer": int,
     "number": float,
-    "counts": lambda values: [int(value) for value in values],
+    "counts": _integers,
 }
 
 
@@ -45,6 +51,10 @@ class Outcome:
     nonfinite: int
     states: Mapping[str, State]
     predictions: NDArray[np.int32] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        kept = {name: np.asarray(state, np.float64) for name, state in self.states.items()}
+        object.__setattr__(self, "states", kept)
 
     def __eq__(self, other: object) -> bool:
         """Whether lesion, counts and sums are the same; predictions are not compared."""
@@ -117,7 +127,7 @@ class Outcome:
 
         Returns:
             The value of each column: an integer, a number (NaN where logits were not finite, or
-            nothing was seen), or a list of integers.
+            nothing was seen), or lists of integers.
 
         Raises:
             UsageError: If a metric was not measured.
