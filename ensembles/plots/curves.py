@@ -209,7 +209,7 @@ def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     require_columns(frame, "lesion", "count", "blocks")
     readings = read_rows(frame)
     chosen = frame.assign(reading=readings, block=[one.place for one in readings])
-    chosen = chosen[[one.kind == kind for one in readings]]
+    chosen = chosen[chosen["reading"].map(lambda one: one.kind).eq(kind)]
     if chosen.empty:
         found = ", ".join(sorted({*frame["lesion"].astype(str)})) or "none"
         raise UsageError(f"no lesions of the kind {kind} to draw: the table holds {found}")

@@ -102,7 +102,9 @@ def draw_boxes(
 def curve_handles(curves: Sequence[Curve]) -> list[Artist]:
     """The legend's part for lines: each curve, and once what recalibrated ones look like."""
     lines = [proxy(curve.label, **curve.line) for curve in curves]
-    return _parted(curves, lines, proxy(_AGAIN, linestyle=RECALIBRATED_DASH))
+    return _parted(
+        curves, lines, proxy(_AGAIN, linestyle=RECALIBRATED_DASH, marker=".", markersize=4)
+    )
 
 
 def _parted(curves: Sequence[Curve], each: Sequence[Artist], again: Artist) -> list[Artist]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from textwrap import fill
 
 import numpy as np
@@ -14,16 +15,16 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from ensembles.errors import UsageError, nearest
-from ensembles.metrics import METRICS, Column, Metric
 from ensembles.plots.style import INK, proxy
 from ensembles.statistics import wilson_interval
+from ensembles.tables.metric_columns import column_of, number_column
 from ensembles.tables.schema import Attributes
 
 __all__ = ["Measure", "Range"]
 
 _ERROR = "error"
 _DOTTED = (0, (1, 1.5))
-_WIDEST = 28  # letters beside the axis of a panel
+_WIDEST = 30  # letters beside the axis of a panel
 
 
 class Range:
@@ -66,22 +67,16 @@ class Measure:
         Raises:
             UsageError: A table lacks it, or it holds no numbers.
         """
-        metrics = _metrics(frames)
-        column = next(
-            (one.name for one in _columns(metrics.get(name)) if one.type == "number"), name
-        )
+        column = number_column(name, frames[0]) if frames else name
         for frame in frames:
             if column not in frame.columns:
                 raise UsageError(_missing(frame, column))
             if not pd.api.types.is_numeric_dtype(frame[column]):
                 raise UsageError(f"column {column} holds no numbers: choose another metric to draw")
-        found = [
-            one for metric in metrics.values() for one in _columns(metric) if one.name == column
-        ]
-        if not found:
+        found = next(filter(None, (column_of(column, frame) for frame in frames)), None)
+        if found is None:
             return cls(column, column.replace("_", " "))
-        label = f"{found[0].label} (%)" if column == _ERROR else found[0].label
-        return cls(column, label, found[0].better)
+        return cls(column, f"{found.label} (%)" if column == _ERROR else found.label, found.better)
 
     @property
     def in_percent(self) -> bool:
@@ -139,26 +134,11 @@ class Measure:
 
     def finish(self, ax: Axes) -> None:
         """Name the axis and choose its ticks."""
-        ax.set_ylabel(fill(self.label, _WIDEST))
+        lines = ceil(len(self.label) / _WIDEST)
+        ax.set_ylabel(fill(self.label, ceil(len(self.label) / lines) + 3))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
         if self.in_percent:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{round(100 * y, 6):g}"))
-
-
-def _columns(metric: Metric | None) -> tuple[Column, ...]:
-    return () if metric is None else metric.columns
-
-
-def _metrics(frames: Sequence[pd.DataFrame]) -> dict[str, Metric]:
-    """The metrics that the tables name, and the others; those that cannot be had are left out."""
-    named = [name for frame in frames for name in Attributes.of(frame).metrics]
-    found: dict[str, Metric] = {}
-    for name in (*named, *METRICS.names()):
-        try:
-            found.setdefault(name, METRICS.get(name))
-        except UsageError:
-            continue
-    return found
 
 
 def _missing(frame: pd.DataFrame, column: str) -> str:

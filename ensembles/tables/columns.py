@@ -20,7 +20,7 @@ Counts: TypeAlias = "list[int | Counts]"
 
 Value: TypeAlias = "str | int | float | bool | Counts | None"
 
-_KNOWN = {name: kind for name, (kind, _) in LESION_COLUMNS.items() if kind in ("text", "nullable")}
+_KNOWN = {n: held for n, (held, _) in LESION_COLUMNS.items() if held in ("text", "nullable")}
 _KNOWN["paths"] = "exact"
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _COUNTS = re.compile(r"\[[-0-9,\s\[\]]*\]", re.ASCII)

@@ -10,7 +10,7 @@ import pandas as pd
 from ensembles.lesions.steps import Bypass
 from ensembles.metrics import read
 from ensembles.tables.columns import describe, plain, restore, series
-from ensembles.tables.schema import INTACT, LESION_COLUMNS, Attributes
+from ensembles.tables.schema import LESION_COLUMNS, WHOLE, Attributes
 
 if TYPE_CHECKING:  # a saved table is read and drawn without torch
     from ensembles.lesions import Lesion
@@ -65,7 +65,7 @@ def lesion_frame(
     """
     chosen, adapted = read(metrics), stand_ins or {}
     types = _types(chosen)
-    ordered = sorted(outcomes, key=lambda outcome: outcome.lesion.kind != INTACT)
+    ordered = sorted(outcomes, key=lambda one: (one.lesion.kind, one.lesion.text) != WHOLE)
     deleted = [_adapted(outcome.lesion, len(names), adapted) for outcome in ordered]
     rows = [
         _row(outcome, names, chosen) | {"adapted": " ".join(names[block - 1] for block in blocks)}

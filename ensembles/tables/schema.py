@@ -17,12 +17,15 @@ from ensembles.errors import UsageError
 from ensembles.tables.forms import Form, list_of, mapping, mapping_of, number, text, whole
 
 __all__ = [
-    "INTACT", "LESION_COLUMNS", "Attributes", "Failure", "Network", "check_columns",
+    "INTACT", "LESION_COLUMNS", "WHOLE", "Attributes", "Failure", "Network", "check_columns",
     "is_lesion_table", "require_columns",
 ]  # fmt: skip
 
 INTACT = "none"
 """What the column `lesion` holds in the row of the intact network."""
+
+WHOLE = (INTACT, "")
+"""Kind and text of the intact network."""
 
 LESION_COLUMNS = {
     "lesion": ("text", 'Kind of the lesion; "none" for the intact network, in the first row.'),
