@@ -324,7 +324,7 @@ def _check_column(column: pd.Series[Any], name: str, wanted: str) -> None:
             wanted, "a whole number or none"
         )
         raise UsageError(
-            f"column {name}, row {row + 1}: expected {what}, found {column.iloc[row]!r}"
+            f"column {name}, row {row + 1}: expected {what}, found {column.tolist()[row]!r}"
         )
 
 
