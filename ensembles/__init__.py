@@ -62,6 +62,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "lesions":
+        return import_module("ensembles.lesions")
     if name not in _HOMES:
         raise AttributeError(f"module 'ensembles' has no attribute '{name}'")
     value = getattr(import_module(_HOMES[name]), name)

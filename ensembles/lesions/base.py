@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ensembles.errors import LesionError
 from ensembles.lesions.needs import Need
 from ensembles.lesions.orders import kendall_tau
-from ensembles.lesions.steps import Program, Run, intact_program
+from ensembles.lesions.steps import Bypass, Program, Run, intact_program
 from ensembles.lesions.structure import Structure, require_flow
 
 if TYPE_CHECKING:
@@ -134,6 +134,11 @@ class Lesion(metaclass=_Kinds):
         return len(self.blocks)
 
     @property
+    def is_intact(self) -> bool:
+        """Whether it is the network as it is."""
+        return False
+
+    @property
     def trial(self) -> int | None:
         """Number of the random draw, from 0; None where nothing was drawn."""
         return None if self.draw is None else self.draw.trial
@@ -202,6 +207,11 @@ class Lesion(metaclass=_Kinds):
             wrong = next(block for block in self.blocks if not 1 <= block <= n)
             raise LesionError(f"block {wrong}: the network has blocks 1 to {n}")
         return self.rewrite(intact_program(n))
+
+    def bypassed(self, n: int) -> tuple[int, ...]:
+        """The blocks that run without their branch, each once, sorted."""
+        steps = [step for steps in self.program(n) for step in steps]
+        return tuple(sorted({step.block for step in steps if isinstance(step, Bypass)}))
 
     def order(self, n: int) -> tuple[int, ...] | None:
         """Blocks in the order in which they run; None unless each runs whole, once."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ensembles.errors import LesionError
 from ensembles.lesions.base import Lesion
@@ -18,11 +20,54 @@ if TYPE_CHECKING:
 
     from ensembles.lesions.choice import Choice
 
-__all__ = ["BlockSpan", "require_stage", "span_numbers", "sweep_spans"]
+__all__ = ["BlockSpan", "Spanning", "require_stage", "span_numbers"]
+
+
+class Spanning(Lesion):
+    """A kind whose lesions are of neighbours; a sweep takes every span, or random ones."""
+
+    @classmethod
+    @abstractmethod
+    def of_span(cls, first: int, last: int, settings: Mapping[str, Any]) -> Self:
+        """The lesion of a span with some settings."""
+
+    @classmethod
+    def sweep(cls, structure: Structure, choice: Choice) -> list[Lesion]:
+        """Each span of as many blocks as the count says, or random ones; see `Lesion.sweep`."""
+        wanted, found = frozenset(choice.chosen(structure)), list[Lesion]()
+        for size in choice.sizes:
+            spans = [
+                (first, first + size - 1)
+                for first in range(1, len(structure) - size + 2)
+                if wanted.issuperset(range(first, first + size))
+            ]
+            if not spans:
+                raise LesionError(
+                    f"count {size}: no span of so many neighbours among the blocks to choose from"
+                )
+            pool = choice.fitting(structure, spans, partial(cls._made, choice), named=False)
+            if choice.trials is None or choice.seeds_trials(cls):
+                found += [
+                    cls._made(choice, span, trial) for span in pool for trial in choice.each_trial
+                ]
+            else:
+                drawn = random_places(cls.kind, size, pool, choice.trials, choice.seed)
+                found += [cls._made(choice, span, draw.trial) for draw, span in drawn]
+        return found
+
+    @classmethod
+    def is_random(cls, choice: Choice) -> bool:
+        """Whether what a choice makes depends on its seed."""
+        return choice.trials is not None or choice.seeds_trials(cls)
+
+    @classmethod
+    def _made(cls, choice: Choice, span: tuple[int, int], trial: int | None = None) -> Self:
+        lesion = cls.of_span(*span, choice.settings_of(cls, trial))
+        return lesion if trial is None else lesion.drawn(trial, choice.seed)
 
 
 @dataclass(frozen=True)
-class BlockSpan(Lesion):
+class BlockSpan(Spanning):
     """A lesion of what stands at neighbouring positions, as a whole.
 
     Attributes:
@@ -78,6 +123,11 @@ class BlockSpan(Lesion):
         """The modules of both ends."""
         return f"{names[self.span[0] - 1]}-{names[self.span[1] - 1]}"
 
+    @classmethod
+    def of_span(cls, first: int, last: int, settings: Mapping[str, Any]) -> Self:
+        """The lesion of a span with some settings."""
+        return cls((first, last), **settings)
+
     def check(self, structure: Structure) -> None:
         """Refuse a span that leaves a stage of equal shape."""
         require_stage(self, structure)
@@ -93,24 +143,8 @@ class BlockSpan(Lesion):
         inside = program[first - 1 : last]
         return (*program[: first - 1], *(inside[place] for place in order), *program[last:])
 
-    @classmethod
-    def made(cls, span: tuple[int, int], choice: Choice, trial: int | None = None) -> Self:
-        """The lesion of a span with the settings of a choice, in a trial."""
-        lesion = cls(span, **choice.settings_of(cls, trial))
-        return lesion if trial is None else lesion.drawn(trial, choice.seed)
 
-    @classmethod
-    def sweep(cls, structure: Structure, choice: Choice) -> list[Lesion]:
-        """Each span of as many blocks as the count says, or random ones."""
-        return sweep_spans(cls, structure, choice)
-
-    @classmethod
-    def is_random(cls, choice: Choice) -> bool:
-        """Whether what a choice makes depends on its seed."""
-        return choice.trials is not None or choice.seeds_trials(cls)
-
-
-def span_numbers(kind: str, span: Sequence[int]) -> tuple[int, int]:
+def span_numbers(kind: str, span: Any) -> tuple[int, int]:
     """Both ends of a span.
 
     Raises:
@@ -153,49 +187,3 @@ def require_stage(lesion: Lesion, structure: Structure) -> None:
                 f"{lesion}: something that is no block stands before {form.label} and keeps its "
                 "place; choose a span on one side of it"
             )
-
-
-class _OfSpans(Protocol):
-    """A kind that names a span."""
-
-    kind: ClassVar[str]
-
-    @classmethod
-    def made(cls, span: tuple[int, int], choice: Choice, trial: int | None = None) -> Lesion:
-        """The lesion of a span with the settings of a choice, in a trial."""
-
-
-def sweep_spans(kind: type[_OfSpans], structure: Structure, choice: Choice) -> list[Lesion]:
-    """Lesions of each span of as many blocks as a choice counts, or of random ones.
-
-    Args:
-        kind: The kind of lesion.
-        structure: The network.
-        choice: What is wanted.
-
-    Raises:
-        LesionError: If there is no such span, or none that the kind has a meaning for.
-    """
-    wanted, found = frozenset(choice.chosen(structure)), list[Lesion]()
-    seeded = choice.seeds_trials(kind)
-    for size in choice.sizes:
-        spans = [
-            (first, first + size - 1)
-            for first in range(1, len(structure) - size + 2)
-            if wanted.issuperset(range(first, first + size))
-        ]
-        if not spans:
-            raise LesionError(
-                f"count {size}: no span of so many neighbours among the blocks to choose from"
-            )
-        pool = choice.fitting(structure, spans, lambda span: kind.made(span, choice), named=False)
-        if choice.trials is None or seeded:
-            found += [
-                kind.made(span, choice, trial) for span in pool for trial in choice.each_trial
-            ]
-        else:
-            found += [
-                kind.made(span, choice, draw.trial)
-                for draw, span in random_places(kind.kind, size, pool, choice.trials, choice.seed)
-            ]
-    return found

@@ -41,6 +41,11 @@ class Intact(DrawnSeed, Lesion):
         """None."""
         return ()
 
+    @property
+    def is_intact(self) -> bool:
+        """It is."""
+        return True
+
     def rewrite(self, program: Program) -> Program:
         """Leave it."""
         return program

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ensembles.errors import LesionError
-from ensembles.lesions.base import Lesion, Words, setting
-from ensembles.lesions.block_span import require_stage, sweep_spans
+from ensembles.lesions.base import Words, setting
+from ensembles.lesions.block_span import Spanning, require_stage
 from ensembles.lesions.occurrences import is_foreign, refused
 from ensembles.lesions.steps import Beside, Program, Run, Step, Variant
 from ensembles.lesions.structure import Structure
@@ -26,13 +26,12 @@ from ensembles.lesions.tokens import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ensembles.lesions.choice import Choice
 
 __all__ = ["Parallel"]
 
 
 @dataclass(frozen=True)
-class Parallel(Lesion):
+class Parallel(Spanning):
     """Run blocks side by side: their input and the sum, or the mean, of their branches.
 
     What follows the sum is applied once (Sun et al. 2024, "Transformer Layers as Painters",
@@ -141,20 +140,9 @@ class Parallel(Lesion):
         )  # fmt: skip
 
     @classmethod
-    def made(cls, span: tuple[int, int], choice: Choice, trial: int | None = None) -> Self:
-        """The lesion of a span with the settings of a choice, in a trial."""
-        lesion = cls(_between(*span), **choice.settings_of(cls, trial))
-        return lesion if trial is None else lesion.drawn(trial, choice.seed)
-
-    @classmethod
-    def sweep(cls, structure: Structure, choice: Choice) -> list[Lesion]:
-        """Each span of as many blocks as the count says, or random ones."""
-        return sweep_spans(cls, structure, choice)
-
-    @classmethod
-    def is_random(cls, choice: Choice) -> bool:
-        """Whether spans are drawn."""
-        return choice.trials is not None
+    def of_span(cls, first: int, last: int, settings: Mapping[str, Any]) -> Self:
+        """The lesion of a span with some settings."""
+        return cls(_between(first, last), **settings)
 
 
 def _between(first: int, last: int) -> tuple[int, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ensembles.errors import LesionError
-from ensembles.lesions.base import Lesion, Words, setting
-from ensembles.lesions.block_span import require_stage, span_numbers, sweep_spans
+from ensembles.lesions.base import Words, setting
+from ensembles.lesions.block_span import Spanning, require_stage, span_numbers
 from ensembles.lesions.occurrences import Alone, at_every_block, refused
 from ensembles.lesions.steps import Bypass, Program, Step
 from ensembles.lesions.structure import Structure, arrow
@@ -17,13 +17,12 @@ from ensembles.lesions.tokens import NUMBER, SPAN, TIMES, read_marks, whole
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ensembles.lesions.choice import Choice
 
 __all__ = ["Repeat"]
 
 
 @dataclass(frozen=True)
-class Repeat(Lesion):
+class Repeat(Spanning):
     """Run a block several times in a row, or a span as a whole (RYS; mergekit's passthrough).
 
     A single block is meant wherever it runs; a span is one of positions.
@@ -48,7 +47,8 @@ class Repeat(Lesion):
     example: ClassVar[str] = "a block or a span, such as 4 x3 or 4-7 x2"
 
     def __post_init__(self) -> None:
-        span = (self.span,) if isinstance(self.span, int) else tuple(self.span)
+        given: Any = self.span
+        span = [given] if isinstance(given, int) else list(given)
         first, last = span_numbers(self.kind, span * 2 if len(span) == 1 else span)
         object.__setattr__(self, "span", (first,) if first == last else (first, last))
         object.__setattr__(self, "times", whole("repeat: times", self.times, 2))
@@ -106,17 +106,6 @@ class Repeat(Lesion):
         return (step,) * self.times
 
     @classmethod
-    def made(cls, span: tuple[int, int], choice: Choice, trial: int | None = None) -> Self:
-        """The lesion of a span with the settings of a choice, in a trial."""
-        lesion = cls(span, **choice.settings_of(cls, trial))
-        return lesion if trial is None else lesion.drawn(trial, choice.seed)
-
-    @classmethod
-    def sweep(cls, structure: Structure, choice: Choice) -> list[Lesion]:
-        """Each block, each span of as many as the count says, or random ones."""
-        return sweep_spans(cls, structure, choice)
-
-    @classmethod
-    def is_random(cls, choice: Choice) -> bool:
-        """Whether spans are drawn."""
-        return choice.trials is not None
+    def of_span(cls, first: int, last: int, settings: Mapping[str, Any]) -> Self:
+        """The lesion of a block or a span with some settings."""
+        return cls((first, last), **settings)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ensembles.errors import LesionError
-from ensembles.lesions.base import Words, setting
+from ensembles.lesions.base import Draw, Words, setting
 from ensembles.lesions.block_set import Variation
 from ensembles.lesions.steps import Aspect, Recipe
 from ensembles.lesions.structure import Form, Structure, arrow
@@ -51,6 +51,16 @@ class Replace(Variation):
     summary: ClassVar[str] = "the branch of another block runs in place of its own"
     words: ClassVar[Words] = Words("Replaced block", "Number of replaced blocks", "replaced")
     example: ClassVar[str] = "places and blocks such as 5<-6"
+
+    if TYPE_CHECKING:  # one place and one block come without brackets too
+
+        def __init__(
+            self,
+            blocks: int | tuple[int, ...],
+            by: int | tuple[int, ...] | None = None,
+            *,
+            draw: Draw | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         blocks = _numbers(self.blocks)
@@ -167,7 +177,7 @@ def _neighbour(structure: Structure, block: int) -> int:
     raise reasons[0]
 
 
-def _numbers(blocks: int | Iterable[int]) -> tuple[int, ...]:
+def _numbers(blocks: Any) -> tuple[int, ...]:
     """Numbers as they are given, in their order."""
     each = [blocks] if isinstance(blocks, int) else blocks
     if isinstance(each, str) or not isinstance(each, Iterable):

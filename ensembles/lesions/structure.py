@@ -215,7 +215,9 @@ def require_flow(what: str, program: Program, structure: Structure) -> None:
         _require_shape(what, "the head", forms[-1].out_shape, shape, last)
     averaged = bool(forms) and not any(form.ordered for form in forms)
     if averaged and all(isinstance(step, Bypass) for steps in program for step in steps):
-        raise LesionError(f"{what}: leaves none of {len(forms)} members to average; leave one")
+        raise LesionError(
+            f"{what}: deleting all {len(forms)} members leaves nothing to average; leave one"
+        )
 
 
 def _require_shape(what: str, reader: str, expected: Shape, found: Shape, last: str) -> None:

@@ -45,7 +45,7 @@ TIMES = Mark("times", re.compile(r"x([0-9]{1,18})", re.ASCII), int)
 SEED = Mark("seed", re.compile(r"seed([0-9]{1,19})", re.ASCII), int)
 
 
-def block_numbers(kind: str, blocks: int | Iterable[int]) -> tuple[int, ...]:
+def block_numbers(kind: str, blocks: Any) -> tuple[int, ...]:
     """Numbers of blocks, sorted; one number by itself is a block.
 
     Raises:
