@@ -147,16 +147,16 @@ class Structure:
                 shortcut=block.has_shortcut,
                 transition=block.is_transition,
                 deletable=block.deletable,
-                ordered=getattr(block, "ordered", block.kind != "member"),
+                ordered=block.ordered,
                 roads=0 if block.roads is None else len(block.roads),
                 passage=block.before is not None,
-                closed=getattr(block, "is_closed", False),
+                closed=block.is_closed,
                 prepared=block.pre is not None,
                 weights=any(True for _ in block.branch.parameters()),
             )
             for block in net
         )
-        return cls(forms, getattr(net, "batch_norms", 0))
+        return cls(forms, net.batch_norms)
 
 
 def arrow(form: Form) -> str:
