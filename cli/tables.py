@@ -118,7 +118,9 @@ def _number(value: float, form: str = ".4f") -> str:
     """A measure with four digits behind the point, or four in all where it is large."""
     if math.isnan(value):
         return ""
-    return str(value) if isinstance(value, int) else f"{value:{form if abs(value) < 1e4 else '.4g'}}"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:{form if abs(value) < 1e4 else '.4g'}}"
 
 
 def _told(measure: str, value: float) -> str:

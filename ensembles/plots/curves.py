@@ -208,7 +208,8 @@ def levels_of(frames: Sequence[pd.DataFrame], curves: Sequence[Curve], column: s
 def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     require_columns(frame, "lesion", "count", "blocks")
     readings = read_rows(frame)
-    chosen = frame.assign(reading=readings, block=[one.place for one in readings])
+    places = pd.Series([one.place for one in readings], frame.index, dtype="Int64")
+    chosen = frame.assign(reading=pd.Series(readings, frame.index, dtype=object), block=places)
     chosen = chosen[chosen["reading"].map(lambda one: one.kind).eq(kind)]
     if chosen.empty:
         found = ", ".join(sorted({*frame["lesion"].astype(str)})) or "none"

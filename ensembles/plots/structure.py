@@ -193,7 +193,7 @@ def _label(ax: Axes, net: Decomposition, columns: int, cell: float, size: float)
 
 
 def _title(net: Decomposition) -> str:
-    counts = Counter(block.kind for block in net)
+    counts = Counter(str(block.kind) for block in net)
     parts = [f"{counts[kind]} {kind}" for kind in _kinds(net)]
     choices = sum(block.has_shortcut for block in net)
     text = f"{net.model_name}: {' and '.join(parts)} block{'s' if len(net) > 1 else ''}"
@@ -202,7 +202,7 @@ def _title(net: Decomposition) -> str:
 
 def _kinds(net: Decomposition) -> list[str]:
     """The kinds of block in a network: those with a look of their own first."""
-    found = dict.fromkeys(block.kind for block in net)
+    found = dict.fromkeys(str(block.kind) for block in net)
     order = {kind: place for place, kind in enumerate(_LOOKS)}
     return sorted(found, key=lambda kind: order.get(kind, len(order)))
 

@@ -86,5 +86,3 @@ def _label(measure: str) -> str:
         return "Error"
     found = column_of(measure)
     return found.label if found else measure.replace("_", " ")
-
-

@@ -19,23 +19,24 @@ if TYPE_CHECKING:  # a saved table is read and drawn without torch
 
 __all__ = ["lesion_frame", "split_frames", "stack_frames"]
 
+_FIRST = ("lesion", "count", "blocks", "block_names", "kendall_tau", "trial", "seed")
 _MEASURED = ("correct", "total", "error", "loss")
 _LAST = ("nonfinite", "adapted")
-_FIRST = tuple(name for name in LESION_COLUMNS if name not in (*_MEASURED, *_LAST))
 
 
 def lesion_frame(
     outcomes: Iterable[Outcome],
-    *,
     names: Sequence[str],
-    metrics: str | Metric | Iterable[str | Metric] = ("top1", "loss"),
+    _n: int | None = None,
     stand_ins: Mapping[int, str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    metrics: str | Metric | Iterable[str | Metric] = ("top1", "loss"),
     transitions: Iterable[int] = (),
     classes: int | None = None,
     task: Task | None = None,
     model: str | None = None,
     dataset: str | None = None,
-    provenance: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Lay out the outcomes of a sweep as a table, one row a lesion, the intact network first.
 
@@ -85,13 +86,13 @@ def lesion_frame(
         chance=chances.get("error"),
         chances={name: value for name, value in chances.items() if name != "error"},
     )
-    frame.attrs = {
-        "provenance": dict(provenance or {}),
-        "blocks": len(names),
-        "transitions": sorted(transitions),
-        "adapted": {names[one - 1]: adapted[one] for one in sorted(touched)},
+    frame.attrs.update(
+        provenance=dict(provenance or {}),
+        blocks=len(names),
+        transitions=sorted(transitions),
+        adapted={names[one - 1]: adapted[one] for one in sorted(touched)},
         **found.written(),
-    }
+    )
     return frame
 
 
@@ -149,10 +150,10 @@ def split_frames(table: pd.DataFrame) -> list[pd.DataFrame]:
         start += network.rows
         if network.columns is None:
             frame = part.drop(columns="model", errors="ignore")
-        else:
+        else:  # the columns that it had, without the gaps that the others made
             kept = {name: dtype for name, dtype in network.columns.items() if name in part}
             frame = pd.DataFrame({n: restore(plain(part[n], t), t) for n, t in kept.items()})
-        frame.attrs = dict(network.attrs)
+        frame.attrs.update(network.attrs)
         frames.append(frame)
     return frames
 
@@ -182,8 +183,14 @@ def _row(outcome: Outcome, names: Sequence[str], metrics: Sequence[Metric]) -> d
         "seed": None if lesion.draw is None else lesion.draw.seed,
         "total": outcome.total,
         "nonfinite": outcome.nonfinite,
-        **outcome.row(metrics),
+        **_measured(outcome, metrics),
     }
+
+
+def _measured(outcome: Any, metrics: Sequence[Metric]) -> dict[str, Any]:
+    if hasattr(outcome, "row"):
+        return dict(outcome.row(metrics))
+    return {name: getattr(outcome, name) for name in ("correct", "error", "loss")}
 
 
 def _adapted(lesion: Lesion, n: int, stand_ins: Mapping[int, str]) -> list[int]:

@@ -40,11 +40,15 @@ LESION_COLUMNS = {
     "error": ("number", "Share of observations that are answered wrong; NaN if not finite."),
     "loss": ("number", "Mean cross-entropy in nats; NaN if not finite."),
     "nonfinite": ("integer", "Observations whose output was not finite."),
+    "material": (
+        "text",
+        "What it was measured with beside the network, where a store has several.",
+    ),
     "adapted": ("text", "Deleted blocks that something stands in for, since the shape changes."),
 }
-"""Columns of a table of lesions that are there whatever was measured: their type and meaning.
+"""Columns of a table of lesions, as far as they were measured: their type and meaning.
 
-The columns of the metrics that were asked for stand before `nonfinite`.
+The columns of further metrics stand before `nonfinite`.
 """
 
 
