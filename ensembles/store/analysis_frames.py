@@ -15,9 +15,7 @@ from ensembles.tables.columns import describe, plain, restore
 __all__ = ["analysis_from", "frame_of"]
 
 
-def analysis_from(
-    name: str, options: Mapping[str, Any], frame: pd.DataFrame, run: int
-) -> Analysis:
+def analysis_from(name: str, options: Mapping[str, Any], frame: pd.DataFrame, run: int) -> Analysis:
     """A table as plain values; numbers keep every digit.
 
     Args:

@@ -63,6 +63,7 @@ class Asked:
         connection: Connection,
         context: Context,
         rows: Mapping[Lesion, int],
+        *,
         metrics: tuple[str, ...],
         predictions: bool,
         owner: str,

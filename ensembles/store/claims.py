@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     from ensembles.store.connection import Connection
 
 __all__ = [
-    "LEASE", "TABLES", "claims_by_context", "drop_claim", "new_owner", "release", "renew", "try_claim",
-]  # fmt: skip
+    "LEASE",
+    "TABLES",
+    "claims_by_context",
+    "drop_claim",
+    "new_owner",
+    "release",
+    "renew",
+    "try_claim",
+]
 
 TABLES = (
     """

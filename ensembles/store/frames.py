@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from ensembles.lesions import Intact, Lesion
 from ensembles.lesions.base import Draw
-from ensembles.metrics import METRICS, Metric, Outcome, read
+from ensembles.metrics import METRICS, Metric, read
 from ensembles.store.blobs import decode_labels
 from ensembles.store.contexts import number_of
 from ensembles.store.kept_metrics import USUAL, known_here, names_of

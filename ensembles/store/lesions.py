@@ -178,9 +178,7 @@ def ask_for(
     return {one: there[name] for one, name in bare.items()}
 
 
-def enter_lesions(
-    raw: sqlite3.Connection, context: int, names: Iterable[Name]
-) -> dict[Name, int]:
+def enter_lesions(raw: sqlite3.Connection, context: int, names: Iterable[Name]) -> dict[Name, int]:
     """Enter lesions, unless they are there; the numbers of all of the context, by name."""
     raw.executemany(
         "INSERT OR IGNORE INTO lesions (context, kind, text, material) VALUES (?, ?, ?, ?)",

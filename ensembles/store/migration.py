@@ -67,11 +67,14 @@ def _keep_copy(path: Path) -> None:
             "are brought up to date; move it away"
         )
     remove_partial(copy)
-    with atomic(copy) as scratch, closing(connect(path, "mode=ro")) as source:
-        with closing(sqlite3.connect(scratch, isolation_level=None)) as made:
-            source.backup(made)
-            made.execute("PRAGMA journal_mode = DELETE")
-            made.execute(f"CREATE TABLE {_MARK} (nothing)")
+    with (
+        atomic(copy) as scratch,
+        closing(connect(path, "mode=ro")) as source,
+        closing(sqlite3.connect(scratch, isolation_level=None)) as made,
+    ):
+        source.backup(made)
+        made.execute("PRAGMA journal_mode = DELETE")
+        made.execute(f"CREATE TABLE {_MARK} (mark)")
 
 
 def drop_copy(path: Path) -> None:

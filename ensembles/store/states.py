@@ -51,9 +51,7 @@ class State(NamedTuple):
         """Whether the same lesion was counted otherwise; sums of rounded numbers may differ."""
         counts = (self.total, self.nonfinite)
         whole = self.is_whole and other.is_whole
-        return counts != (other.total, other.nonfinite) or (
-            whole and self.content != other.content
-        )
+        return counts != (other.total, other.nonfinite) or (whole and self.content != other.content)
 
     @property
     def is_whole(self) -> bool:

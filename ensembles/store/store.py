@@ -114,7 +114,14 @@ class Store(Reader):
                 )
         number = keep_context(self.connection, context)
         rows = ask_for(self.connection, number, wanted, digests)
-        return Asked(self.connection, context, rows, names, predictions, self._owner)
+        return Asked(
+            self.connection,
+            context,
+            rows,
+            metrics=names,
+            predictions=predictions,
+            owner=self._owner,
+        )
 
     def begin(self, provenance: Mapping[str, Any]) -> int:
         """Enter a run.
