@@ -202,7 +202,8 @@ def fill(path: Path) -> None:
         ensembles.paths(net, data, direction="logits", per_class=True, model="small", **common)
         ensembles.paths(net, batches, direction="logits", images=4, **common)
         context = store.contexts()[0]
-        odd = [Lesion("duplicate", (1, 2, 3)), Lesion("duplicate", (2, 3, 4)), Lesion("delete", (3, 4, 5))]
+        odd = [Lesion("duplicate", (k, k + 1, k + 2)) for k in (1, 2)]
+        odd.append(Lesion("delete", (3, 4, 5)))
         store.ask(context, odd)
         run = store.begin({"command": "by hand", "device": "cpu"})
         add_by_hand(store, context, odd[0], run)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ensembles.lesions import Intact, Lesion
-from ensembles.lesions.base import Draw
+from ensembles.lesions import Draw, Intact, Lesion
 from ensembles.metrics import METRICS, Metric, read
 from ensembles.store.blobs import decode_labels
 from ensembles.store.contexts import number_of
@@ -54,7 +53,8 @@ def lesion_table(
 ) -> pd.DataFrame:
     """The rows of a context as `lesion_frame` lays them out; `attrs["runs"]` tells of each run."""
     number = number_of(connection, context)
-    names = None if metrics is None else names_of(metrics)
+    asked = None if metrics is None else read(metrics)
+    names = None if asked is None else names_of(asked)
     states = states_by_lesion(connection, number, names)
     there = {row for row, kept in states.items() if names is None or len(kept) == len(names)}
     rows = _shown(connection, number, lesions, materials, there)
@@ -64,7 +64,7 @@ def lesion_table(
     table = lesion_frame(
         outcomes,
         names=[name for name, _ in context.key.blocks],
-        metrics=chosen if metrics is None else read(metrics),
+        metrics=chosen if asked is None else asked,
         stand_ins={int(block): text for block, text in about["adapted"].items()},
         transitions=about["transitions"],
         classes=context.classes,

@@ -11,8 +11,7 @@ from ensembles.errors import UsageError
 from ensembles.open_set import PluginWarning
 
 if TYPE_CHECKING:
-    from ensembles.lesions import Lesion
-    from ensembles.lesions.base import Draw
+    from ensembles.lesions import Draw, Lesion
     from ensembles.store.connection import Connection
 
 __all__ = [
@@ -137,7 +136,8 @@ def matched(
             with whatever material came last.
     """
     latest = {(kind, text): number for (kind, text, _), number in names.items()}
-    given, found = materials or {}, dict[Lesion, int]()
+    given = materials or {}
+    found: dict[Lesion, int] = {}
     for one in lesions:
         number = latest.get((one.kind, one.text))
         if one in given:
@@ -161,8 +161,8 @@ def ask_for(
     Returns:
         Number of each lesion.
     """
-    bare = dict[Lesion, Name]()
-    wanted = set[tuple[Name, int, int]]()
+    bare: dict[Lesion, Name] = {}
+    wanted: set[tuple[Name, int, int]] = set()
     for one in lesions:
         name = Name(one.kind, one.text, materials.get(one, ""))
         bare.setdefault(one.bare(), name)

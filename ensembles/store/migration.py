@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
+from glob import escape
 from pathlib import Path
 
 from ensembles.errors import StoreError
-from ensembles.files import atomic, remove_partial
+from ensembles.files import atomic
 from ensembles.store.disk_room import check_room
 from ensembles.store.schema import VERSION, stored_version
 from ensembles.store.sqlite import connect
@@ -66,7 +67,8 @@ def _keep_copy(path: Path) -> None:
             f"store {path}: {copy.name} is in the way of the copy that is kept while the tables "
             "are brought up to date; move it away"
         )
-    remove_partial(copy)
+    for part in copy.parent.glob(f".{escape(copy.name)}.*.part*"):  # of killed processes
+        part.unlink(missing_ok=True)
     with (
         atomic(copy) as scratch,
         closing(connect(path, "mode=ro")) as source,
