@@ -10,6 +10,7 @@ from typing import Any
 
 from ensembles.errors import StoreError
 from ensembles.lesions import Intact, Lesion
+from ensembles.lesions.steps import keys_of
 from ensembles.metrics import Outcome
 from ensembles.progress import Progress
 from ensembles.store.asked import Asked
@@ -132,6 +133,6 @@ def _place(lesion: Lesion, n: int) -> tuple[Any, ...]:
 
     Recalibrated ones come last: they share nothing after the first BatchNorm.
     """
-    keys = tuple(tuple(step.key for step in steps) for steps in lesion.program(n))
     again = lesion.recalibration
-    return not isinstance(lesion, Intact), again is not None, repr(again), keys
+    alike = keys_of(lesion.program(n))
+    return not isinstance(lesion, Intact), again is not None, repr(again), alike

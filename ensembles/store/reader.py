@@ -68,6 +68,25 @@ class Reader:
         rows = self._rows(number, lesions, materials, there)
         return {one: outcome_of(one, states[row], names) for one, row in rows.items()}
 
+    def measured(
+        self,
+        context: Context,
+        *,
+        metrics: str | Metric | Iterable[str | Metric] = USUAL,
+        predictions: bool = False,
+    ) -> set[tuple[str, str]]:
+        """Kind and text of the lesions that are complete, whatever they were measured with.
+
+        Args:
+            context: The network and the data.
+            metrics: Metrics, or their names; a lesion that lacks one of them is left out.
+            predictions: Whether one whose predictions were not kept is left out too.
+        """
+        number = contexts.number_of(self.connection, context)
+        done = complete_in(self.connection, number, names_of(metrics), predictions)
+        names = lesions_of(self.connection, number)
+        return {(name.kind, name.text) for name, row in names.items() if row in done}
+
     def missing(
         self,
         context: Context,

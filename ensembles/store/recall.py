@@ -25,10 +25,10 @@ def recalled(
     store: Store,
     net: Decomposition,
     data: Any,
-    name: str,
-    *,
-    options: Mapping[str, Any],
     measure: Measure,
+    *,
+    name: str,
+    options: Mapping[str, Any],
     task: Task | None = None,
     precision: str,
     engine: str,
@@ -40,9 +40,9 @@ def recalled(
         store: The store.
         net: The network.
         data: The data.
+        measure: Measures it on data, which it must read as they are given to it.
         name: Name of the analysis.
         options: The options that determine it, as JSON holds them.
-        measure: Measures it on data, which it must read as they are given to it.
         task: What is asked of the network; by default what suits it.
         precision: Precision of the computation.
         engine: Which engine computes.

@@ -108,8 +108,8 @@ def _swept(study: Study, store: Store, contexts: dict[str, Context]) -> Iterable
         if record is not None and record.context in contexts:
             _, lesions = groups.setdefault(record.context, (unit, {}))
             for kind, blocks, trial in record.lesions:
-                seed = None if trial is None else unit.seed
-                lesions[parse_lesion(kind, blocks, trial, seed)] = None
+                draw = None if trial is None else (trial, unit.seed or 0)
+                lesions[parse_lesion(kind, blocks, draw)] = None
     for digest, (unit, lesions) in groups.items():
         frame = store.frame(contexts[digest], lesions)
         if not frame.empty:
@@ -126,7 +126,7 @@ def _analysed(
         record = read_record(store, study, unit)
         if record is None or record.context not in contexts:
             continue
-        frame = store.path_frame(contexts[record.context], unit.options.determining)
+        frame = store.analysis(contexts[record.context], "paths", unit.options.determining)
         if frame is not None:
             made = frame.attrs["provenance"]
             options = {name: made[name] for name in _OF_PATHS[direction]}

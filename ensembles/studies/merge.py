@@ -60,7 +60,7 @@ def _refuse_conflicts(paths: Sequence[str | Path]) -> None:
     for path in paths:
         with Store(path, mode="r") as store:
             for context in store.contexts():
-                for one, found in store.lesions(context).items():
+                for one, found in store.outcomes(context, metrics="top1").items():
                     counts = (found.correct, found.total, found.nonfinite)
                     key = (context.key.digest, one.kind, one.text)
                     known, where = first.setdefault(key, (counts, path))

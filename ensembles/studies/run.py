@@ -131,7 +131,7 @@ class _Work:
             self._counted |= new
             return len(new)
         self._keep(unit, Record(context.key.digest))
-        return int(self.store.path_frame(context, unit.options.determining) is None)
+        return int(self.store.analysis(context, "paths", unit.options.determining) is None)
 
     def _measured(self, unit: Unit, report: Progress) -> str:
         """Measure a unit; what came of it in a few words."""

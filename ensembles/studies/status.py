@@ -57,8 +57,9 @@ class _Known:
     def measured(self, digest: str, predictions: bool) -> set[tuple[str, str]]:
         """Kind and blocks of the lesions that are there."""
         if (digest, predictions) not in self._measured and digest in self.contexts:
-            drawn = self.store.drawn(self.contexts[digest], predictions=predictions)
-            self._measured[digest, predictions] = {(kind, blocks) for kind, blocks, *_ in drawn}
+            context = self.contexts[digest]
+            found = self.store.measured(context, predictions=predictions)
+            self._measured[digest, predictions] = found
         return self._measured.get((digest, predictions), set())
 
     def failures(self, digest: str) -> dict[tuple[str, str], str]:
@@ -72,7 +73,7 @@ class _Known:
         """Whether a path analysis is there."""
         context = self.contexts.get(digest)
         return context is not None and (
-            self.store.path_frame(context, options.determining) is not None
+            self.store.analysis(context, "paths", options.determining) is not None
         )
 
 
