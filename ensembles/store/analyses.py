@@ -111,8 +111,15 @@ def analyses_of(
         arguments,
     )
     return [
-        Analysis(run, called, *map(json.loads, texts), _rows(connection, number))
-        for number, run, called, *texts in found
+        Analysis(
+            run,
+            called,
+            json.loads(given),
+            json.loads(attrs),
+            json.loads(columns),
+            _rows(connection, number),
+        )
+        for number, run, called, given, attrs, columns in found
     ]
 
 

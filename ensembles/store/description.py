@@ -50,8 +50,11 @@ def describe(
         UsageError: If the task is unknown, or does not suit the network.
     """
     chosen = task_of(net, task)
-    ours = isinstance(data, ImageDataset) and chosen == CLASSIFICATION
-    read = data if ours or isinstance(data, Watched) else Watched(data, chosen)
+    read: ImageDataset | Watched
+    if isinstance(data, Watched) or (isinstance(data, ImageDataset) and chosen == CLASSIFICATION):
+        read = data
+    else:
+        read = Watched(data, chosen)
     key = Key(
         weights=weights_digest(net),
         architecture=architecture_digest(net),

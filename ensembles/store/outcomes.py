@@ -37,7 +37,8 @@ class Measured(NamedTuple):
     def size(self) -> int:
         """About how many bytes the rows take."""
         blobs = sum(len(state.content) for state in self.states.values())
-        return 200 + 100 * len(self.states) + blobs + len(self.predictions[1:] or b"")
+        predicted = 0 if self.predictions is None else len(self.predictions[1])
+        return 200 + 100 * len(self.states) + blobs + predicted
 
 
 class Verdict(Enum):
