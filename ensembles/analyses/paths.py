@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PATHS", "PathOptions", "Paths", "count_paths", "path_ranges", "paths"]
 
+_TOLD = {
+    "gradient": ("images", "method", "signs", "samples", "sampling", "statistics", "precision",
+                 "seed"),
+    "logits": ("images", "statistics", "precision"),
+}  # fmt: skip
+"""Options that a study's table tells of each row, by the direction."""
+
 
 def paths(
     net: Decomposition,
@@ -205,6 +212,15 @@ class Paths(Analysis[PathOptions]):
             return "paths of logits"
         at = "" if options.at == "input" else f" at {options.at}"
         return f"paths of {options.direction} {options.method}{at}"
+
+    def table(self, options: PathOptions) -> str:
+        """A table for each direction, whose columns differ."""
+        return options.direction
+
+    def told(self, frame: pd.DataFrame, options: PathOptions) -> dict[str, Any]:
+        """How the rows were measured, as the provenance tells it."""
+        made = frame.attrs["provenance"]
+        return {name: made[name] for name in _TOLD[options.direction]}
 
     def check(self, net: Decomposition, options: PathOptions) -> None:
         """Refuse a network without shortcuts, and a place that it does not have."""

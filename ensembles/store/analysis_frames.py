@@ -40,5 +40,5 @@ def frame_of(analysis: Analysis) -> pd.DataFrame:
             for (name, kind), column in zip(analysis.columns.items(), values, strict=True)
         }
     )
-    frame.attrs = {"analysis": analysis.name, **dict(analysis.attrs)}
+    frame.attrs.update({"analysis": analysis.name} | dict(analysis.attrs))
     return frame

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+from ensembles.store.lesions import Name
+
 if TYPE_CHECKING:
-    from ensembles.lesions import Lesion
     from ensembles.store.connection import Connection
 
 __all__ = ["TABLE", "drop_failure", "failures_of", "keep_failure"]
@@ -19,18 +20,14 @@ CREATE TABLE failures (            -- tried again by the next run
 )"""
 
 
-def failures_of(connection: Connection, context: int) -> dict[Lesion, str]:
-    """Why lesions of a context could not be measured."""
-    from ensembles.store.lesions import Names  # noqa: PLC0415 (the kinds, only where asked for)
-
+def failures_of(connection: Connection, context: int) -> dict[Name, str]:
+    """Why lesions of a context could not be measured, in the order in which they were asked for."""
     rows = connection.rows(
-        "SELECT kind, text, reason FROM failures JOIN lesions ON id = lesion "
+        "SELECT kind, text, material, reason FROM failures JOIN lesions ON id = lesion "
         "WHERE context = ? ORDER BY id",
         (context,),
     )
-    names = Names()
-    found = ((names.lesion(kind, text), reason) for kind, text, reason in rows)
-    return {one: reason for one, reason in found if one is not None}
+    return {Name(kind, text, material): reason for kind, text, material, reason in rows}
 
 
 def keep_failure(raw: sqlite3.Connection, lesion: int, run: int, reason: str) -> None:

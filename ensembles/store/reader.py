@@ -9,8 +9,8 @@ from ensembles.store import analyses, contexts, failures, notes, predictions, ru
 from ensembles.store.connection import Connection
 from ensembles.store.kept_metrics import USUAL, names_of
 from ensembles.store.key import Context
-from ensembles.store.lesions import Names, lesions_of, matched
-from ensembles.store.states import complete_in, states_by_lesion
+from ensembles.store.lesions import Name, Names, lesions_of, matched
+from ensembles.store.states import State, complete_in, states_by_lesion
 from ensembles.store.summary import summarise
 
 if TYPE_CHECKING:  # what is told about a store needs neither pandas nor numpy
@@ -68,24 +68,37 @@ class Reader:
         rows = self._rows(number, lesions, materials, there)
         return {one: outcome_of(one, states[row], names) for one, row in rows.items()}
 
-    def measured(
+    def complete(
         self,
         context: Context,
         *,
         metrics: str | Metric | Iterable[str | Metric] = USUAL,
         predictions: bool = False,
-    ) -> set[tuple[str, str]]:
-        """Kind and text of the lesions that are complete, whatever they were measured with.
+    ) -> set[Name]:
+        """Names of the lesions that are complete; no lesion is read for it.
 
         Args:
             context: The network and the data.
             metrics: Metrics, or their names; a lesion that lacks one of them is left out.
             predictions: Whether one whose predictions were not kept is left out too.
+
+        Returns:
+            Kind, text and material of each.
         """
         number = contexts.number_of(self.connection, context)
         done = complete_in(self.connection, number, names_of(metrics), predictions)
+        return {name for name, row in lesions_of(self.connection, number).items() if row in done}
+
+    def states(self, context: Context) -> dict[Name, dict[str, State]]:
+        """What each metric kept of each lesion, as it is kept; no lesion is read for it.
+
+        Args:
+            context: The network and the data.
+        """
+        number = contexts.number_of(self.connection, context)
+        states = states_by_lesion(self.connection, number)
         names = lesions_of(self.connection, number)
-        return {(name.kind, name.text) for name, row in names.items() if row in done}
+        return {name: states[row] for name, row in names.items() if row in states}
 
     def missing(
         self,
@@ -113,6 +126,14 @@ class Reader:
 
     def failures(self, context: Context) -> dict[Lesion, str]:
         """The lesions that could not be measured, and why; the next run tries them again."""
+        read = Names()
+        found = (
+            (read.lesion(name.kind, name.text), why) for name, why in self.reasons(context).items()
+        )
+        return {one: why for one, why in found if one is not None}
+
+    def reasons(self, context: Context) -> dict[Name, str]:
+        """Why lesions could not be measured, by their names; no lesion is read for it."""
         number = contexts.number_of(self.connection, context)
         return failures.failures_of(self.connection, number)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ensembles.analyses.path_columns import log2_count, relative
-from ensembles.reproduction.intervals import bootstrap
+from ensembles.reproduction.experiment import Part, Parts
+from ensembles.reproduction.judgements import Frames
+from ensembles.statistics import bootstrap_items
 from ensembles.unravelling.effective import effective
 
-__all__ = ["MEASURES", "decay", "effective_intervals", "pooled", "stacked"]
+__all__ = ["MEASURES", "add_parts", "decay", "effective_intervals", "join_images", "pooled"]
 
 MEASURES = {
     "gradient_mean": ("mean norm of drawn paths x their number, as published", True),
@@ -23,19 +25,42 @@ _RESAMPLES = 400
 Array = NDArray[np.float64]
 
 
-def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def add_parts(parts: Parts, name: str, images: Iterable[Part]) -> None:
+    """Ask for the analysis of each image by itself.
+
+    Args:
+        parts: What an experiment asks for.
+        name: Name of the table that :func:`join_images` makes of them.
+        images: The analysis of each.
+    """
+    parts.update({f"{name}, image {place}": part for place, part in enumerate(images)})
+
+
+def join_images(frames: Frames, name: str) -> None:
     """Put the analyses of single images into one table, with the column ``image`` first.
 
     Args:
-        frames: What :func:`ensembles.paths` returned for one image each.
+        frames: The tables of an experiment; those of single images are taken out. Where one is
+            missing, so is the whole, for the same reason.
+        name: As for :func:`add_parts`.
     """
-    parts = [frame.assign(image=place) for place, frame in enumerate(frames)]
-    attrs = dict(frames[0].attrs)
-    for part in parts:
+    start = f"{name}, image "
+    parts = [frames.pop(one) for one in list(frames) if one.startswith(start)]
+    lost = [frames.missing.pop(one) for one in list(frames.missing) if one.startswith(start)]
+    if lost:
+        frames.missing[name] = lost[0]
+    elif parts:
+        frames[name] = _stacked(parts)
+
+
+def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    attrs = {**parts[0].attrs, "images": len(parts)}
+    bare = [part.assign(image=place) for place, part in enumerate(parts)]
+    for part in bare:
         part.attrs = {}
-    whole = pd.concat(parts, ignore_index=True)
+    whole = pd.concat(bare, ignore_index=True)
     whole.insert(0, "image", whole.pop("image"))
-    whole.attrs = attrs | {"images": len(frames)}
+    whole.attrs = attrs
     return whole
 
 
@@ -46,7 +71,7 @@ def pooled(whole: pd.DataFrame) -> pd.DataFrame:
     ``gradient_rms_se`` is the standard error over draws of signs.
 
     Args:
-        whole: A table of :func:`stacked`.
+        whole: A table of :func:`join_images`.
     """
     first = whole[whole["image"] == 0]
     found = first[["length", "paths"]].reset_index(drop=True)
@@ -58,8 +83,8 @@ def pooled(whole: pd.DataFrame) -> pd.DataFrame:
     errors = _per_image(whole, "gradient_rms_se")
     found["gradient_rms_se"] = np.sqrt((errors**2).sum(axis=0)) / images
     drawn = _logs(whole, "gradient_mean")
-    ends = bootstrap(images, lambda chosen: _mean_log10(drawn[chosen]), _RESAMPLES)
-    found["gradient_mean_low"], found["gradient_mean_high"] = 10.0**ends
+    ends = bootstrap_items(images, lambda chosen: _mean_log10(drawn[chosen]), resamples=_RESAMPLES)
+    found["gradient_mean_low"], found["gradient_mean_high"] = (10.0**end for end in ends)
     found.attrs = dict(whole.attrs)
     return found
 
@@ -68,7 +93,7 @@ def effective_intervals(whole: pd.DataFrame, share: float = 0.95) -> pd.DataFram
     """The shortest interval of lengths that holds a share of each measure, and its own interval.
 
     Args:
-        whole: A table of :func:`stacked`.
+        whole: As for :func:`pooled`.
         share: The part of the measure to hold.
 
     Returns:
@@ -82,10 +107,7 @@ def effective_intervals(whole: pd.DataFrame, share: float = 0.95) -> pd.DataFram
     amounts = np.array([log2_count(number) for number in numbers]) * np.log10(2)
     rows = []
     for name, (what, multiplied) in MEASURES.items():
-        logs = _logs(whole, name)
-
-        if multiplied:
-            logs = logs + amounts
+        logs = _logs(whole, name) + (amounts if multiplied else 0)
 
         def found(chosen: NDArray[np.int64], logs: Array = logs) -> Array:
             values = relative(_mean_log10(logs[chosen]))
@@ -93,7 +115,7 @@ def effective_intervals(whole: pd.DataFrame, share: float = 0.95) -> pd.DataFram
             return np.array([np.nan] * 3 if best is None else [best.first, best.last, best.share])
 
         centre = found(np.arange(len(logs)))
-        low, high = bootstrap(len(logs), found, _RESAMPLES)
+        low, high = bootstrap_items(len(logs), found, resamples=_RESAMPLES)
         row: dict[str, object] = {"measure": name, "what": what}
         for place, part in enumerate(("first", "last", "share")):
             row |= {part: centre[place], f"{part}_low": low[place], f"{part}_high": high[place]}
@@ -105,7 +127,7 @@ def decay(whole: pd.DataFrame, name: str = "gradient_mean") -> tuple[float, floa
     """Fit a straight line to the logarithm of the single path's norm by length.
 
     Args:
-        whole: A table of :func:`stacked`.
+        whole: As for :func:`pooled`.
         name: The measure.
 
     Returns:
@@ -123,7 +145,7 @@ def decay(whole: pd.DataFrame, name: str = "gradient_mean") -> tuple[float, floa
         return float(slope), float(1 - rest.var() / y[kept].var())
 
     slope, explained = line(np.arange(len(logs)))
-    low, high = bootstrap(len(logs), lambda chosen: line(chosen)[0], _RESAMPLES)
+    low, high = bootstrap_items(len(logs), lambda chosen: line(chosen)[0], resamples=_RESAMPLES)
     return slope, float(low), float(high), explained
 
 

@@ -1,35 +1,48 @@
-"""Numbers that several experiments read off their tables."""
+"""Criteria that several experiments judge their tables by."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu
 
-from ensembles.reproduction.experiment import Finding
-from ensembles.reproduction.intervals import median_interval, spearman
-from ensembles.reproduction.summaries import by_count, by_tau, largest_step
-from ensembles.reproduction.unmeasured import NotMeasured
-from ensembles.statistics import curve_correlations
+from ensembles.reproduction.judgements import Finding
+from ensembles.reproduction.named import NotMeasured
+from ensembles.statistics import (
+    Estimate,
+    curve_correlations,
+    largest_step,
+    mann_whitney,
+    median_interval,
+    rank_correlation,
+    summary_by_count,
+    summary_by_tau_step,
+)
 
 __all__ = [
     "FILLED",
     "LITTLE",
+    "LITTLE_IN_WORDS",
     "SMOOTH",
     "alike",
     "chance_of",
     "correlation",
     "cost_of_one",
-    "dearer",
+    "costlier",
     "intact_error",
     "labelled",
+    "of_kind",
     "points",
+    "quartiles",
     "singles",
     "smoothness",
     "spread",
 ]
 
 LITTLE = 0.1
+LITTLE_IN_WORDS = (
+    "the median error after one deletion, with the upper end of its interval over blocks, exceeds "
+    "the error of the intact network by less than a tenth of what guessing does"
+)
 SMOOTH = 1 / 3
 FILLED = 5
 
@@ -61,7 +74,7 @@ def intact_error(frame: pd.DataFrame) -> float:
 
 
 def chance_of(frame: pd.DataFrame) -> float:
-    """Error at chance level.
+    """Error of a network that guesses.
 
     Raises:
         NotMeasured: The number of classes is not known.
@@ -70,6 +83,11 @@ def chance_of(frame: pd.DataFrame) -> float:
     if not chance:
         raise NotMeasured("the number of classes is not known")
     return float(chance)
+
+
+def of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The lesions of one kind."""
+    return frame[frame["lesion"] == kind]
 
 
 def singles(frame: pd.DataFrame, kind: str = "delete") -> pd.DataFrame:
@@ -86,29 +104,47 @@ def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return bare
 
 
-def cost_of_one(frame: pd.DataFrame) -> Finding:
-    """How far deleting one block brings the error from intact towards chance, in the median.
+def quartiles(frame: pd.DataFrame, kind: str, by: str = "count") -> pd.DataFrame:
+    """Quartiles of the error of one kind of lesion by its size, as the published ones are binned.
 
-    Holds where the upper end of the interval over blocks lies below a tenth of the way.
+    Args:
+        frame: Lesions, and possibly the intact network.
+        kind: The kind.
+        by: ``count``, or ``tau`` for bins of Kendall tau that end at 1, 0.975, 0.95, ...
+
+    Returns:
+        Columns ``by``, ``n``, ``q1``, ``median``, ``q3``.
+    """
+    chosen = of_kind(frame, kind)
+    if by == "tau":
+        return summary_by_tau_step(chosen)
+    return summary_by_count(chosen)[["count", "n", "q1", "median", "q3"]]
+
+
+def cost_of_one(frame: pd.DataFrame) -> Finding:
+    """How much deleting one block raises the error, in the median over blocks.
+
+    Holds where the upper end of the interval over blocks exceeds the error of the intact network
+    by less than a tenth of what the error of guessing does.
     """
     intact, chance = intact_error(frame), chance_of(frame)
     errors = singles(frame)["error"].dropna()
     middle, low, high = median_interval(errors)
     bound = intact + LITTLE * (chance - intact)
-    dear = int((errors >= bound).sum())
+    above = int((errors >= bound).sum())
     text = (
         f"median error {100 * middle:.2f} %, intact {100 * intact:.2f} % "
-        f"({points(middle - intact)} points); {dear} of {len(errors)} blocks cost a tenth of the "
-        "way or more"
+        f"({points(middle - intact)} points); {above} of {len(errors)} blocks bring it to "
+        f"{100 * bound:.2f} % or more, a tenth of the difference from intact to guessing"
     )
     return Finding(text, spread(low, high), high < bound)
 
 
-def dearer(frame: pd.DataFrame) -> Finding:
-    """Whether blocks that change the shape cost more than the others.
+def costlier(frame: pd.DataFrame) -> Finding:
+    """Whether blocks that change the shape cost more accuracy than the others.
 
     Holds where a one-sided Mann-Whitney test gives p below 0.05. Our value is the probability that
-    such a block costs more than another one, ties counting half.
+    such a block costs more accuracy than another one, ties counting half.
     """
     errors = singles(frame)["error"].dropna()
     wanted = frame.attrs.get("reshaping") or []
@@ -116,13 +152,12 @@ def dearer(frame: pd.DataFrame) -> Finding:
     outside = errors[~errors.index.isin(wanted)]
     if inside.empty or outside.empty:
         raise NotMeasured("no blocks that change the shape, or no others")
-    test = mannwhitneyu(inside, outside, alternative="greater")
-    share = float(test.statistic) / (len(inside) * len(outside))
+    test = mann_whitney(inside, outside)
     listed = ", ".join(f"{block}: {100 * error:.2f} %" for block, error in inside.items())
     return Finding(
-        f"dearer than another block in {share:.0%} of pairs ({listed})",
-        f"p = {test.pvalue:.2g}",
-        bool(test.pvalue < 0.05),
+        f"costs more accuracy than another block in {test.probability:.0%} of pairs ({listed})",
+        f"p = {test.p_value:.2g}",
+        bool(test.p_value < 0.05),
     )
 
 
@@ -131,23 +166,22 @@ def correlation(frame: pd.DataFrame, kind: str, by: str = "count") -> Finding:
 
     Holds where its 95 % interval lies above 0, for ``kendall_tau`` below.
     """
-    chosen = frame[frame["lesion"] == kind].dropna(subset=["error"])
-    value, low, high = spearman(chosen[by], chosen["error"])
+    chosen = of_kind(frame, kind).dropna(subset=["error"])
+    value, low, high = rank_correlation(chosen[by], chosen["error"])
     if np.isnan(low):
         raise NotMeasured("too few lesions, or all with one error")
     holds = high < 0 if by == "kendall_tau" else low > 0
     return Finding(f"rho = {value:.3f} over {len(chosen)}", f"{low:.3f} to {high:.3f}", holds)
 
 
-def alike(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float, float]:
+def alike(ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
     """Spearman's rank correlation of two networks' single deletions, block by block.
 
     Returns:
         The correlation, and its bootstrap interval over blocks.
     """
     table = curve_correlations(ours, theirs).set_index("coefficient")
-    value, low, high = (float(table[name]["spearman"]) for name in ("value", "low", "high"))
-    return value, low, high
+    return Estimate(*(float(table[name]["spearman"]) for name in ("value", "low", "high")))
 
 
 def smoothness(frame: pd.DataFrame, kind: str, by: str = "count") -> Finding:
@@ -155,7 +189,7 @@ def smoothness(frame: pd.DataFrame, kind: str, by: str = "count") -> Finding:
 
     Holds where they rise, and no step from one to the next is more than a third of the whole rise.
     """
-    table = by_tau(frame) if by == "tau" else by_count(frame[frame["lesion"] == kind])
+    table = quartiles(frame, kind, by)
     table = table[table["n"] >= FILLED]
     if len(table) < 5:
         raise NotMeasured(f"fewer than five sizes with {FILLED} lesions or more")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ensembles.reproduction.criteria import of_kind, quartiles
 from ensembles.reproduction.experiment import Comparison
-from ensembles.reproduction.intervals import median_interval
-from ensembles.reproduction.summaries import by_count, by_tau, tau_bins
-from ensembles.statistics import error_intervals
+from ensembles.statistics import error_intervals, fixed_bins, median_interval
 
-__all__ = ["singles_beside", "sizes_beside"]
+__all__ = ["TAU_STEP", "singles_beside", "sizes_beside"]
+
+TAU_STEP = 0.025
 
 
 def sizes_beside(frame: pd.DataFrame, kind: str, by: str, theirs: pd.DataFrame) -> Comparison:
@@ -21,17 +22,17 @@ def sizes_beside(frame: pd.DataFrame, kind: str, by: str, theirs: pd.DataFrame) 
         by: ``count`` or ``tau``.
         theirs: Published quartiles, with the columns ``by``, ``n``, ``median``.
     """
-    cut = frame[frame["lesion"] == kind]
-    ours = by_tau(cut) if by == "tau" else by_count(cut)
-    groups = tau_bins(cut) if by == "tau" else cut["count"]
-    ends = [median_interval(errors)[1:] for _, errors in cut.groupby(groups)["error"]]
+    cut = of_kind(frame, kind)
+    ours = quartiles(frame, kind, by)
+    groups = fixed_bins(cut["kendall_tau"], TAU_STEP) if by == "tau" else cut["count"].to_numpy()
+    ends = [median_interval(errors) for _, errors in cut["error"].groupby(groups)]
     table = pd.DataFrame(
         {
             by: ours[by],
             "lesions": ours["n"],
             "median %": 100 * ours["median"],
-            "from %": [100 * low for low, _ in ends],
-            "to %": [100 * high for _, high in ends],
+            "from %": [100 * end.low for end in ends],
+            "to %": [100 * end.high for end in ends],
         }
     )
     known = pd.DataFrame(
