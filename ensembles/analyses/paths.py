@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,6 +87,7 @@ def paths(
     """
     from ensembles.analyses.path_measures import measure_paths, require_shortcuts  # noqa: PLC0415
     from ensembles.engine import choose_device  # noqa: PLC0415
+    from ensembles.store import Store  # noqa: PLC0415
     from ensembles.store.recall import recalled  # noqa: PLC0415
 
     named = {"method": method, "direction": direction}
@@ -95,10 +97,16 @@ def paths(
     require_shortcuts(net)
     told = {"model": model or net.model_name, **(about or {})}
 
-    def measured() -> pd.DataFrame:
-        return measure_paths(net, data, chosen, place, told, progress=progress)
+    def measured(read: Any) -> pd.DataFrame:
+        return measure_paths(net, read, chosen, place, told, progress=progress)
 
-    return measured() if store is None else recalled(store, net, data, chosen, measured, **told)
+    if store is None:
+        return measured(data)
+    with nullcontext(store) if isinstance(store, Store) else Store(store) as opened:
+        return recalled(
+            opened, net, data, measured, name="paths", options=chosen.determining,
+            precision=chosen.precision, engine=chosen.engine, about=told,
+        )  # fmt: skip
 
 
 def path_ranges(
