@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.data import Dataset
 
+from ensembles.data.batches import items_of
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.road_set import Roads
 from ensembles.errors import DataError
@@ -165,11 +166,11 @@ def _text(value: Any) -> str:
     return _name(value) if callable(value) else type(value).__qualname__
 
 
-class Watched(Iterable[tuple[Any, Tensor]]):
-    """Data that are held to be the same whenever they are read.
+class Watched(Iterable[Any]):
+    """Data that are held to be the same whenever they are read; items are passed on as they are.
 
     Args:
-        data: A torch `Dataset` of (input, target), or an iterable of batches.
+        data: A torch `Dataset`, or an iterable of batches, as the task reads them.
         task: What is asked of the network, which says how the data are read.
 
     Attributes:
@@ -189,11 +190,12 @@ class Watched(Iterable[tuple[Any, Tensor]]):
                 "Dataset, a DataLoader or a list of batches, or leave out the store"
             )
         self._data, self._task = data, task
-        self.digest = ""
-        self.shape: Shapes = ()
-        self.rows = 0
-        self.labels = [label for batch in self._read() for label in task.labels([batch])]
-        self.digest = self._found
+        self.labels: list[int] = []
+        content = _Content()
+        for batch in task.batches(data, _AT_ONCE):
+            content.add(batch)
+            self.labels += task.labels([batch])
+        self.digest, self.rows, self.shape = content.digest, content.rows, content.shape
 
     def check(self) -> None:
         """Read the data again, and compare.
@@ -201,24 +203,25 @@ class Watched(Iterable[tuple[Any, Tensor]]):
         Raises:
             DataError: If they differ.
         """
-        for _ in self:
-            pass
+        content = _Content()
+        for batch in self._task.batches(self._data, _AT_ONCE):
+            content.add(batch)
+        self._compare(content)
 
-    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
-        for batch in self._read():
-            yield batch.inputs, batch.targets
-        if self._found != self.digest:
+    def __iter__(self) -> Iterator[Any]:
+        content = _Content()
+        for item in items_of(self._data)[0]:
+            for batch in self._task.batches([item], _AT_ONCE):
+                content.add(batch)
+            yield item
+        self._compare(content)
+
+    def _compare(self, content: _Content) -> None:
+        if content.digest != self.digest:
             raise DataError(
                 f"the data gave other {self._task.observation}s or another order when they were "
                 "read again; switch off shuffling and random augmentation, or leave out the store"
             )
-
-    def _read(self) -> Iterator[Batch]:
-        content = _Content()
-        for batch in self._task.batches(self._data, _AT_ONCE):
-            content.add(batch)
-            yield batch
-        self.shape, self.rows, self._found = content.shape, content.rows, content.digest
 
 
 class _Content:
