@@ -356,7 +356,7 @@ def test_a_measure_that_a_table_lacks_is_refused(singles: pd.DataFrame) -> None:
     lists = singles.assign(class_correct=[[1, 2]] * len(singles))
     with pytest.raises(UsageError, match=r"^column class_correct holds no numbers: choose another"):
         plot_lesions(lists, metric="classes")
-    with pytest.raises(UsageError, match=r"did you mean 'error'\?; measure it"):
+    with pytest.raises(UsageError, match=r"did you mean error\?; measure it"):
         plot_lesions(singles, metric="errors")
 
 
