@@ -7,13 +7,23 @@ from typing import Literal, get_args
 
 import torch
 
+from ensembles.decomposition import Decomposition
 from ensembles.decomposition.verification import tf32
 from ensembles.errors import UsageError, nearest
 
-__all__ = ["PRECISIONS", "Precision", "choose_device", "device_name", "exact_mathematics", "is_oom"]
+__all__ = [
+    "PRECISIONS",
+    "Precision",
+    "choose_device",
+    "compute_dtype",
+    "default_batch_size",
+    "device_name",
+    "exact_mathematics",
+]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
@@ -77,11 +87,9 @@ def exact_mathematics(precision: str) -> AbstractContextManager[None]:
     return tf32(precision == "tf32")
 
 
-def is_oom(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    )
+def default_batch_size(net: Decomposition, device: torch.device) -> int:
+    """As many rows as keep the widest activation between blocks to some megabytes."""
+    shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
+    widest = max(torch.Size(shape).numel() for shape in (*shapes, net.output_shape))
+    size = _ACTIVATION_BYTES.get(device.type, _ACTIVATION_BYTES["cpu"]) // (4 * widest)
+    return int(min(max(size, 1), 2000))
