@@ -3,7 +3,7 @@
 from ensembles.data.batches import batches
 from ensembles.data.dataset import ImageDataset
 from ensembles.data.normalization import Normalization
-from ensembles.data.opening import dataset
+from ensembles.data.any_dataset import dataset
 from ensembles.data.registry import DatasetInfo, known_datasets
 
 __all__ = [
