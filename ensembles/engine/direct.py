@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
+from ensembles.decomposition.inputs import Inputs
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import Parts, steps_of
 from ensembles.lesions.steps import Program, intact_program
-from ensembles.tasks.base import Inputs
 
 __all__ = ["Direct"]
 
@@ -25,6 +25,10 @@ class Direct:
         materials: What its steps need beside the network.
         device: Where to run.
         dtype: The type of weights and activations.
+        intact: Whether the intact network is run by itself too.
+
+    Attributes:
+        evaluations: How many steps (blocks, mostly) a batch costs.
     """
 
     def __init__(
@@ -34,11 +38,13 @@ class Direct:
         materials: Materials,
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        intact: bool = False,
     ) -> None:
         self.net, self.programs = net, list(programs)
-        self.all_blocks = intact_program(len(net))
+        self._whole = intact_program(len(net))
         parts = Parts(net, materials)
-        steps = steps_of([self.all_blocks, *self.programs])
+        steps = steps_of([*self.programs, self._whole] if intact else self.programs)
         self.parts = {key: parts.plain(step) for key, step in steps.items()}
         self.evaluations = sum(len(steps) for program in self.programs for steps in program)
         self.to(device, dtype)
@@ -55,13 +61,13 @@ class Direct:
             module.to(device=device, dtype=dtype)
 
     def run(self, inputs: Inputs) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of each lesion and its output."""
+        """Yield the number of each lesion and its output, from inputs of this device and type."""
         for number, program in enumerate(self.programs):
             yield number, self.output(program, inputs)
 
     def intact(self, inputs: Inputs) -> Tensor:
         """The output of the intact network."""
-        return self.output(self.all_blocks, inputs)
+        return self.output(self._whole, inputs)
 
     def output(self, program: Program, inputs: Inputs) -> Tensor:
         """The output of one program."""

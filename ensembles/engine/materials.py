@@ -19,7 +19,7 @@ from ensembles.errors import DataError, LesionError, nearest
 from ensembles.lesions import Lesion
 from ensembles.lesions.needs import Initial, Need, Reference, Source
 from ensembles.numerics import exact_attention, tf32
-from ensembles.tasks.base import Batch, Inputs, Task
+from ensembles.tasks import Batch, Task, task_of
 
 __all__ = ["Materials", "Network", "Sources"]
 
@@ -36,7 +36,7 @@ class Materials:
 
     Args:
         net: The network that is lesioned.
-        task: What is asked of it.
+        task: What is asked of it; by default what suits its shapes.
         data: What it is evaluated on; where nothing else is named, reference data is another split
             of the same data set.
         reference: Data of any kind to measure means and statistics on.
@@ -50,14 +50,15 @@ class Materials:
         self,
         net: Decomposition,
         *,
-        task: Task,
+        task: Task | None = None,
         data: Any = None,
         reference: Any = None,
         initial: Network | None = None,
         sources: Sources | None = None,
         device: torch.device | None = None,
     ) -> None:
-        self.net, self.task, self.data, self.device = net, task, data, device
+        self.net, self.data, self.device = net, data, device
+        self.task = task_of(net) if task is None else task
         self._reference, self._initial, self._sources = reference, initial, sources
         self._data: dict[str, ReferenceData] = {}
         self._means: dict[Reference, tuple[Tensor, ...]] = {}

@@ -97,27 +97,35 @@ class Halver:
 
 
 def each_alone(
-    work: Callable[[Sequence[T]], list[R]], items: Sequence[T]
+    work: Callable[[Sequence[T]], list[R]],
+    items: Sequence[T],
+    vital: Callable[[Sequence[T]], bool],
 ) -> tuple[list[R], dict[T, str]]:
     """Do work on items at once; where memory does not suffice, in halves down to one item.
 
     Args:
         work: Gives a result for each item.
         items: The items.
+        vital: Whether nothing can be done without these items, or with parts of them.
 
     Returns:
         The results of those that memory suffices for, in their order, and why each of the others
         has none.
+
+    Raises:
+        OutOfMemoryError: If memory does not suffice for vital items.
     """
     try:
         return work(items), {}
     except OutOfMemoryError as error:
+        if vital(items):
+            raise
         reason = str(error)
     if len(items) == 1:
         return [], {items[0]: reason}
     middle = len(items) // 2
-    first, failed = each_alone(work, items[:middle])
-    second, also_failed = each_alone(work, items[middle:])
+    first, failed = each_alone(work, items[:middle], vital)
+    second, also_failed = each_alone(work, items[middle:], vital)
     return [*first, *second], {**failed, **also_failed}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import rows_of
-from ensembles.engine.folding import Folder
+from ensembles.engine.graphs import block_graph, bypass_graph, without_graph
 from ensembles.engine.materials import Materials
 from ensembles.lesions.steps import Beside, Bypass, Key, Program, Run, Step, Variant, Without
 from ensembles.tasks.base import Inputs
@@ -59,13 +59,13 @@ class Parts:
             return _Without(self.net.block(step.block), step.roads)
         return self.block(step)
 
-    def folded(self, step: Step, folder: Folder) -> nn.Module | None:
-        """The module of a step as one fast graph; None where nothing is left to do."""
+    def graph(self, step: Step) -> nn.Module | None:
+        """The module of a step as one graph; None where nothing is left to do."""
         if isinstance(step, Bypass):
-            return folder.bypass(self.net.block(step.block))
+            return bypass_graph(self.net.block(step.block))
         if isinstance(step, Without):
-            return folder.without(self.net.block(step.block), step.roads)
-        return folder.block(self.block(step))
+            return without_graph(self.net.block(step.block), step.roads)
+        return block_graph(self.block(step))
 
     def block(self, step: Run | Variant | Beside) -> Block:
         """The block that runs whole in a step."""

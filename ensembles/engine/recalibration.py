@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.inputs import placed
+from ensembles.decomposition.inputs import Inputs, placed
+from ensembles.decomposition.trace import exact_attention
+from ensembles.decomposition.verification import tf32
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.memory import twice
@@ -19,9 +21,9 @@ from ensembles.engine.parts import number_rows, numbered
 from ensembles.errors import LesionError
 from ensembles.lesions import Lesion
 from ensembles.lesions.needs import Reference
-from ensembles.tasks.base import Batch, Inputs
+from ensembles.tasks.base import Batch
 
-__all__ = ["Recalibrated"]
+__all__ = ["Recalibrated", "recalibrate"]
 
 
 class _Statistics(NamedTuple):
@@ -81,44 +83,71 @@ class Recalibrated:
 
     def load(self, number: int) -> None:
         """Give each BatchNorm layer the statistics that it has under a lesion."""
-        for norm, mean, variance in self._statistics[number]:
-            assert norm.running_mean is not None and norm.running_var is not None
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_(variance)
+        _load(self._statistics[number])
 
     def _measured(self, number: int, lesion: Lesion, materials: Materials) -> list[_Statistics]:
-        chosen = lesion.recalibration
-        assert chosen is not None
         direct, program = self.direct, self.direct.programs[number]
-        need, rows = Reference(chosen.batches * chosen.batch_size), numbered(direct.modules)
+        rows = numbered(direct.modules)
 
         def run(batch: Batch) -> None:
             number_rows(rows, batch.start, batch.inputs)
             direct.output(program, placed(batch.inputs, direct.device, direct.dtype))
 
-        what = f"{lesion.kind} {lesion.text}"
-        try:
-            return twice(
-                lambda: _measured(
-                    run, direct.modules, materials.batches(need, chosen.batch_size)
-                ),
-                direct.device,
-                f"the {chosen.batch_size} observations of a reference batch of {what}",
-            )
-        except ValueError as error:  # of BatchNorm: a single value has no variance
-            raise LesionError(
-                f"{what}: BatchNorm finds a single value for a channel in a reference batch of "
-                f"{chosen.batch_size}; take larger batches"
-            ) from error
+        return twice(
+            lambda: _measured(run, direct.modules, lesion, materials),
+            direct.device,
+            f"the reference batches of {lesion.kind} {lesion.text}",
+        )
+
+
+def recalibrate(network: nn.Module, lesion: Lesion, materials: Materials) -> None:
+    """Give a lesioned network the statistics that BatchNorm has in it.
+
+    Args:
+        network: What the lesion left, in evaluation mode; maps inputs to logits.
+        lesion: A lesion with a recalibration.
+        materials: Where the reference batches come from.
+
+    Raises:
+        LesionError: If a batch is too small for a variance.
+    """
+    some = next(network.parameters())
+
+    def run(batch: Batch) -> None:
+        network(placed(batch.inputs, some.device, some.dtype))
+
+    with torch.no_grad(), exact_attention(), tf32(False):
+        _load(_measured(run, [network], lesion, materials))
+
+
+def _load(statistics: Iterable[_Statistics]) -> None:
+    for norm, mean, variance in statistics:
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
 
 
 def _measured(
-    run: Callable[[Batch], None], modules: Iterable[nn.Module], batches: Iterable[Batch]
+    run: Callable[[Batch], None],
+    modules: Iterable[nn.Module],
+    lesion: Lesion,
+    materials: Materials,
 ) -> list[_Statistics]:
-    """The statistics of all BatchNorm layers that are reached, over some batches."""
+    """The statistics of all BatchNorm layers that are reached, over the reference batches."""
+    chosen = lesion.recalibration
+    assert chosen is not None
+    need = Reference(chosen.batches * chosen.batch_size)
     with _recalibrating(modules) as norms:
-        for batch in batches:
-            run(batch)
+        try:
+            for batch in materials.batches(need, chosen.batch_size):
+                run(batch)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise LesionError(
+                f"{lesion.kind} {lesion.text}: BatchNorm finds a single value for a channel in a "
+                f"reference batch of {chosen.batch_size}; take larger batches"
+            ) from error
         return [
             _Statistics(norm, norm.running_mean.clone(), norm.running_var.clone())
             for norm in norms
@@ -129,14 +158,9 @@ def _measured(
 @contextmanager
 def _recalibrating(modules: Iterable[nn.Module]) -> Iterator[list[_BatchNorm]]:
     """BatchNorm layers in training mode, with nothing tracked yet, whose average is cumulative."""
-    norms = list(
-        {
-            id(norm): norm
-            for module in modules
-            for norm in module.modules()
-            if isinstance(norm, _BatchNorm) and norm.running_mean is not None
-        }.values()
-    )
+    found = {id(inner): inner for module in modules for inner in module.modules()}
+    norms = [one for one in found.values() if isinstance(one, _BatchNorm)]
+    norms = [norm for norm in norms if norm.running_mean is not None]
     momenta = [norm.momentum for norm in norms]
     try:
         for norm in norms:

@@ -1,130 +1,116 @@
-"""Two ways to run a sweep over a batch: along shared prefixes, and one lesion after the other."""
+"""Each step of the tree of lesions is run once a batch, on parts made fast."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
-from ensembles.engine.folding import (
-    compile_block,
-    compile_bypass,
-    compile_dropped,
-    compile_part,
-)
-from ensembles.engine.prefix_tree import Step, plan_routes, steps_of
-from ensembles.lesions import Lesion
+from ensembles.decomposition.inputs import Inputs
+from ensembles.engine.folding import Folder
+from ensembles.engine.graphs import part_graph
+from ensembles.engine.materials import Materials
+from ensembles.engine.parts import Parts, steps_of
+from ensembles.engine.prefix_tree import keys_of, passage_key, plan_routes
+from ensembles.lesions.steps import Bypass, Key, Program, intact_program
 
-__all__ = ["Direct", "Engine", "SharedPrefixes"]
-
-
-class Engine(Protocol):
-    """Runs every lesion of a sweep on one batch."""
-
-    evaluations: int
-    """How many steps (blocks, mostly) a batch costs."""
-
-    def run(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of each lesion and its logits."""
-
-
-class Direct:
-    """The oracle: each lesion is run whole, from the images, through the unfolded parts."""
-
-    def __init__(
-        self,
-        net: Decomposition,
-        lesions: Sequence[Lesion],
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self.net = net.to(device=device, dtype=dtype)
-        self.programs = [lesion.program(len(net)) for lesion in lesions]
-        self.dtype = dtype
-        self.evaluations = sum(len(visits) for program in self.programs for visits in program)
-
-    def run(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of each lesion and its logits."""
-        for i, program in enumerate(self.programs):
-            x = self.net.stem(images.to(self.dtype))
-            for position, visits in enumerate(program, 1):
-                before = self.net.block(position).before
-                x = x if before is None else before(x)
-                for visit in visits:
-                    block = self.net.block(visit.block)
-                    if visit.dropped:
-                        x = block.dropped(x, visit.dropped)
-                    else:
-                        x = block(x) if visit.keep_branch else block.deleted(x)
-            yield i, self.net.head(x)
+__all__ = ["SharedPrefixes"]
 
 
 class SharedPrefixes:
-    """Each step of the tree of lesions is run once a batch, on compiled parts.
+    """Runs programs along the tree of their shared prefixes.
 
     Args:
-        net: The decomposition; it is read, not changed.
-        lesions: The lesions of the sweep.
+        net: The network; give a private copy, for what is made shares its weights.
+        programs: What each lesion runs.
+        materials: What its steps need beside the network.
         device: Where to run.
         dtype: The type of weights and activations.
+        intact: Whether the intact network is run by itself too.
+
+    Attributes:
+        evaluations: How many steps (blocks, mostly) a batch costs.
     """
 
     def __init__(
         self,
         net: Decomposition,
-        lesions: Sequence[Lesion],
+        programs: Sequence[Program],
+        materials: Materials,
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        intact: bool = False,
     ) -> None:
-        self.dtype = dtype
-        bypasses = {block.index: compile_bypass(block) for block in net}
-        befores = {b.index: compile_part(b.before) for b in net if b.before is not None}
-        idle = frozenset(index for index, bypass in bypasses.items() if bypass is None)
-        self.routes = plan_routes(
-            [steps_of(lesion, len(net), frozenset(befores), idle) for lesion in lesions]
+                whole = intact_program(len(net))
+        steps = steps_of([*programs, whole] if intact else programs)
+        parts, folder = Parts(net, materials), Folder()
+        made = {key: parts.graph(step) for key, step in steps.items()}
+        idle = frozenset(
+            step.block
+            for key, step in steps.items()
+            if isinstance(step, Bypass) and made[key] is None
         )
-        used = {step for route in self.routes for step in route.steps}
-        make: dict[str, Callable[..., nn.Module | None]] = {
-            "whole": lambda index: compile_block(net.block(index)),
-            "bypass": bypasses.__getitem__,
-            "drop": lambda index, roads: compile_dropped(net.block(index), roads),
-            "before": befores.__getitem__,
-        }
-        self.parts: dict[Step, nn.Module] = {}
-        for step in used:
-            part = make[step[0]](*step[1:])
-            assert part is not None
-            self.parts[step] = _placed(part, device, dtype)
-        self.stem = _placed(compile_part(net.stem), device, dtype)
-        self.head = _placed(compile_part(net.head), device, dtype)
-        self.evaluations = sum(len(route.steps) - route.shared for route in self.routes)
+        passages = {block.index: block.before for block in net if block.before is not None}
+        places = frozenset(passages)
+        self.routes = plan_routes([keys_of(program, places, idle) for program in programs])
+        self._intact = keys_of(whole, places, idle)
+        made |= {passage_key(place): part_graph(part) for place, part in passages.items()}
 
-    def run(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of each lesion and its logits."""
-        x = images.to(self.dtype)
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        held = {0: self.stem(x)}
-        del x
-        last: tuple[tuple[Step, ...], Tensor] | None = None
+        def fast(part: nn.Module) -> nn.Module:
+            return _placed(folder.folded(part), device, dtype)
+
+        self.parts = {key: fast(part) for key, part in made.items() if part is not None}
+        self.stem, self.head = fast(part_graph(net.stem)), fast(part_graph(net.head))
+        self.evaluations = sum(len(route.keys) - route.shared for route in self.routes)
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """All that may run."""
+        return [self.stem, *self.parts.values(), self.head]
+
+    def run(self, inputs: Inputs) -> Iterator[tuple[int, Tensor]]:
+        """Yield the number of each lesion and its output, from inputs of this device and type."""
+        held = {0: self._begun(inputs)}
+        last: tuple[tuple[Key, ...], Tensor] | None = None
         for route in self.routes:
             held = {depth: value for depth, value in held.items() if depth <= route.shared}
-            if last is not None and last[0] == route.steps:
+            if last is not None and last[0] == route.keys:
                 yield route.lesion, last[1]
                 continue
             last = None
             value = held[route.shared]
             if route.shared not in route.keep:
                 del held[route.shared]
-            for depth in range(route.shared, len(route.steps)):
-                value = self.parts[route.steps[depth]](value)
+            for depth in range(route.shared, len(route.keys)):
+                value = self.parts[route.keys[depth]](value)
                 if depth + 1 in route.keep:
                     held[depth + 1] = value
-            last = route.steps, self.head(value)
+            last = route.keys, self.head(value)
             yield route.lesion, last[1]
+
+    def intact(self, inputs: Inputs) -> Tensor:
+        """The output of the intact network."""
+        value = self._begun(inputs)
+        for key in self._intact:
+            value = self.parts[key](value)
+        out: Tensor = self.head(value)
+        return out
+
+    def _begun(self, inputs: Inputs) -> Tensor:
+        out: Tensor = self.stem(_channels_last(inputs))
+        return out
+
+
+def _channels_last(inputs: Inputs) -> Inputs:
+    """Images with their channels behind their pixels, as convolutions like them."""
+    if isinstance(inputs, dict):
+        return {name: _channels_last(one) for name, one in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(_channels_last(one) for one in inputs)
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
 def _placed(part: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
