@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensembles.engine.prefix_tree import keys_of, passage_key, plan_routes
+from ensembles.engine.prefix_tree import flat_keys, passage_key, plan_routes
 from ensembles.lesions import (
     Delete,
     Drop,
@@ -67,7 +67,7 @@ def test_single_deletions_cost_half_of_the_plain_loop():
     n = 54
     sweep = [intact(), *single_deletions(n)]
     routes = plan_routes(
-        [keys_of(one.program(n), frozenset(), frozenset(range(1, n + 1))) for one in sweep]
+        [flat_keys(one.program(n), frozenset(), frozenset(range(1, n + 1))) for one in sweep]
     )
     run = sum(len(route.keys) - route.shared for route in routes)
     assert run == n + n * (n - 1) // 2
@@ -80,20 +80,20 @@ def test_five_thousand_lesions_hold_no_more_than_the_depth_of_the_network():
         *random_swaps([range(2, 19), range(20, 37)], range(1, 11), 250, seed=2),
     ]
     assert len(sweep) == 5000
-    routes = plan_routes([keys_of(one.program(n), frozenset(), frozenset()) for one in sweep])
+    routes = plan_routes([flat_keys(one.program(n), frozenset(), frozenset()) for one in sweep])
     assert max(len(route.keep) for route in routes) <= n
 
 
 def test_what_stands_between_blocks_keeps_its_place():
     program = Reorder(((1, 3),)).program(3)
-    assert keys_of(program, frozenset({2}), frozenset()) == (
+    assert flat_keys(program, frozenset({2}), frozenset()) == (
         ("run", 3), passage_key(2), ("run", 2), ("run", 1),
     )  # fmt: skip
 
 
 def test_a_deleted_block_that_leaves_nothing_takes_no_step():
     program = Delete((2,)).program(3)
-    assert keys_of(program, frozenset(), frozenset({2})) == (("run", 1), ("run", 3))
+    assert flat_keys(program, frozenset(), frozenset({2})) == (("run", 1), ("run", 3))
 
 
 def test_the_walk_goes_as_in_version_1():
@@ -101,5 +101,5 @@ def test_the_walk_goes_as_in_version_1():
     n = 3
     sweep = [intact(), Delete((1,)), Drop(((1, 1),)), Scale((1,), 0.5), Delete((2,)), Delete((3,))]
     programs = [one.program(n) for one in [*sweep, Parallel((1, 2))]]
-    routes = plan_routes([keys_of(one, frozenset({3}), frozenset({1, 2, 3})) for one in programs])
+    routes = plan_routes([flat_keys(one, frozenset({3}), frozenset({1, 2, 3})) for one in programs])
     assert [route.lesion for route in routes] == [6, 1, 2, 5, 0, 4, 3]

@@ -46,7 +46,7 @@ def lesioned_module(
         network = copy.deepcopy(made).eval()
     if numbered([network]):
         raise LesionError(
-            f"{lesion.kind} {lesion.text}: the noise belongs to the observations of a data set, by "
+            f"{lesion}: the noise belongs to the observations of a data set, by "
             "their number, and a module has none; evaluate it instead"
         )
     if lesion.recalibration is not None and net.batch_norms:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ensembles.lesions.steps import Bypass, Key, Program
 
-__all__ = ["Route", "keys_of", "passage_key", "plan_routes"]
+__all__ = ["Route", "flat_keys", "passage_key", "plan_routes"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def passage_key(position: int) -> Key:
     return ("before", position)
 
 
-def keys_of(
+def flat_keys(
     program: Program, passages: frozenset[int], idle: frozenset[int]
 ) -> tuple[Key, ...]:
     """Write a program as a sequence of keys; stem and head go without saying.

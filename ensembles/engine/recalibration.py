@@ -96,7 +96,7 @@ class Recalibrated:
         return twice(
             lambda: _measured(run, direct.modules, lesion, materials),
             direct.device,
-            f"the reference batches of {lesion.kind} {lesion.text}",
+            f"the reference batches of {lesion}",
         )
 
 
@@ -145,7 +145,7 @@ def _measured(
             if "more than 1 value per channel" not in str(error):
                 raise
             raise LesionError(
-                f"{lesion.kind} {lesion.text}: BatchNorm finds a single value for a channel in a "
+                f"{lesion}: BatchNorm finds a single value for a channel in a "
                 f"reference batch of {chosen.batch_size}; take larger batches"
             ) from error
         return [

@@ -13,7 +13,7 @@ from ensembles.engine.folding import Folder
 from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import Parts, steps_of
-from ensembles.engine.prefix_tree import keys_of, passage_key, plan_routes
+from ensembles.engine.prefix_tree import flat_keys, passage_key, plan_routes
 from ensembles.lesions.steps import Bypass, Key, Program, intact_program
 
 __all__ = ["SharedPrefixes"]
@@ -55,8 +55,8 @@ class SharedPrefixes:
         )
         passages = {block.index: block.before for block in net if block.before is not None}
         places = frozenset(passages)
-        self.routes = plan_routes([keys_of(program, places, idle) for program in programs])
-        self._intact = keys_of(whole, places, idle)
+        self.routes = plan_routes([flat_keys(program, places, idle) for program in programs])
+        self._intact = flat_keys(whole, places, idle)
         made |= {passage_key(place): part_graph(part) for place, part in passages.items()}
 
         def fast(part: nn.Module) -> nn.Module:
