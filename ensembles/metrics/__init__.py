@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensembles.metrics.base import Column, Metric, State
+from ensembles.metrics.base import Column, Mean, Metric, State
 from ensembles.metrics.known_metrics import METRICS, read, require
 from ensembles.metrics.outcome import Outcome
 
 if TYPE_CHECKING:
     from ensembles.metrics.answers import Answers
 
-__all__ = ["METRICS", "Answers", "Column", "Metric", "Outcome", "State", "read", "require"]
+__all__ = ["METRICS", "Answers", "Column", "Mean", "Metric", "Outcome", "State", "read", "require"]
 
 
 def __getattr__(name: str) -> Any:

@@ -66,6 +66,18 @@ class Answers:
         return (self.predicted == self.target) & self.finite
 
     @cached_property
+    def ranks(self) -> Tensor:
+        """How many classes come before the right one, int64 (N,).
+
+        Those of a larger logit, and of equal ones those of a lower number.
+        """
+        place = self.target[:, None]
+        right = self.output.gather(-1, place)
+        numbers = torch.arange(self.classes, device=self.output.device)
+        tied = (self.output == right) & (numbers < place)
+        return ((self.output > right) | tied).sum(-1)
+
+    @cached_property
     def log_probabilities(self) -> Tensor:
         """Logarithms of the softmax, (N, classes)."""
         return self.output.log_softmax(-1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what was measured is read without torch
 
     from ensembles.metrics.answers import Answers
 
-__all__ = ["Column", "Metric", "State"]
+__all__ = ["Column", "Mean", "Metric", "State"]
 
 State: TypeAlias = NDArray[np.float64]
 """What a metric keeps: float64, in which whole numbers up to 2^53 are exact."""
@@ -110,3 +110,27 @@ class Metric(ABC):
     def directions(self) -> dict[str, Literal["more", "less"] | None]:
         """Of each column, whether more or less of it is better; None for neither."""
         return {column.name: column.better for column in self.columns}
+
+
+@dataclass(frozen=True)
+class Mean(Metric):
+    """A metric with one column: the mean over observations of a value of each.
+
+    Kept: the sum of the values, so that a mean of ones and zeros is exact.
+    """
+
+    @abstractmethod
+    def values(self, answers: Answers) -> Tensor:
+        """The value of each observation, (N,)."""
+
+    def size(self, classes: int) -> int:
+        """One number."""
+        return 1
+
+    def measure(self, answers: Answers) -> Tensor:
+        """Sum of the values, (1,)."""
+        return answers.total(self.values(answers))
+
+    def row(self, state: State, total: int) -> dict[str, Any]:
+        """The mean."""
+        return {self.columns[0].name: float(state[0]) / total}

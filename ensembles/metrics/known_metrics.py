@@ -20,7 +20,15 @@ METRICS: OpenSet[Metric] = OpenSet(
     {
         "top1": "ensembles.metrics.top1:TOP1",
         "loss": "ensembles.metrics.loss:LOSS",
+        "top5": "ensembles.metrics.top5:TOP5",
+        "kl": "ensembles.metrics.kl:KL",
+        "agreement": "ensembles.metrics.agreement:AGREEMENT",
+        "margin": "ensembles.metrics.margin:MARGIN",
+        "brier": "ensembles.metrics.brier:BRIER",
+        "ece": "ensembles.metrics.ece:ECE",
         "classes": "ensembles.metrics.classes:CLASSES",
+        "confusion": "ensembles.metrics.confusion:CONFUSION",
+        "perplexity": "ensembles.metrics.perplexity:PERPLEXITY",
     },
 )
 """All metrics by name, as instances."""
@@ -39,16 +47,42 @@ def read(chosen: str | Metric | Iterable[str | Metric]) -> tuple[Metric, ...]:
     >>> [metric.name for metric in read(("top1", "loss"))]
     ['top1', 'loss']
     """
-    several = isinstance(chosen, Iterable) and not isinstance(chosen, str)
-    each: list[object] = list(chosen) if several else [chosen]
-    found = tuple(_metric(one) for one in each)
+    if isinstance(chosen, str) or not isinstance(chosen, Iterable):
+        chosen = (chosen,)
+    found = tuple(_metric(one) for one in chosen)
     if not found:
+        known = ", ".join(METRICS.names())
+        raise UsageError(f"no metric is named; expected one or more of {known}")
+    _refuse_twins(found)
+    return found
+
+
+def _metric(one: str | Metric) -> Metric:
+    found: object = METRICS.get(one) if isinstance(one, str) else one
+    if not isinstance(found, Metric):
+        where = f"metric '{one}' is" if isinstance(one, str) else "found among the metrics"
         raise UsageError(
-            f"no metric is named; expected one or more of {', '.join(METRICS.names())}"
+            f"{where} {_described(found)}; expected a name, or an instance of a subclass of "
+            "ensembles.metrics.Metric"
         )
-    owners: dict[str, str] = {}
+    if isinstance(one, str) and found.name != one:
+        raise UsageError(
+            f"metric '{one}' calls itself '{found.name}'; add it under that name, or rename it"
+        )
+    return found
+
+
+def _described(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}, no instance of it"
+    return f"a {type(value).__name__}"
+
+
+def _refuse_twins(metrics: Iterable[Metric]) -> None:
+    """Refuse two metrics of one name, or with a column of one name."""
     names: set[str] = set()
-    for metric in found:
+    owners: dict[str, str] = {}
+    for metric in metrics:
         if metric.name in names:
             raise UsageError(f"metric '{metric.name}' is named twice; name it once")
         names.add(metric.name)
@@ -59,24 +93,6 @@ def read(chosen: str | Metric | Iterable[str | Metric]) -> tuple[Metric, ...]:
                     f"the metrics '{owner}' and '{metric.name}' both have a column "
                     f"'{column.name}'; measure one at a time, or rename the column"
                 )
-    return found
-
-
-def _metric(one: object) -> Metric:
-    found = METRICS.get(one) if isinstance(one, str) else one
-    if isinstance(found, Metric):
-        return found
-    found_one = f"metric '{one}' is" if isinstance(one, str) else "found among the metrics"
-    raise UsageError(
-        f"{found_one} {_described(found)}; expected a name, or an instance of a subclass of "
-        "ensembles.metrics.Metric"
-    )
-
-
-def _described(value: object) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}, no instance of it"
-    return f"a {type(value).__name__}"
 
 
 def require(metrics: Iterable[Metric], task: Task, classes: int | None = None) -> None:
