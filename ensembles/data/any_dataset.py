@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 from ensembles.data.cache import data_folder, home_expanded
@@ -59,7 +58,6 @@ def dataset(
     check_limit(limit)
     size = check_image_size(image_size)
     chosen = None if normalize is None else Normalization.parse(normalize)
-    opener = partial(dataset, name_or_folder, root=root, download=download, image_size=image_size)
     name = _registered(name_or_folder)
     if name is None:
         folder = home_expanded(name_or_folder)
@@ -72,15 +70,13 @@ def dataset(
             source,
             chosen or NAMED["none"],
             ignored_files=tree.ignored,
-            opener=opener,
         )
     else:
         split = choose_split(split, SETS[name].splits, name)
         source, classes = _open_named(
             name, split, root=data_folder(root), size=size, limit=limit, download=download
         )
-        normalization = chosen or NAMED[name]
-        result = ImageDataset(name, split, classes, source, normalization, opener=opener)
+        result = ImageDataset(name, split, classes, source, chosen or NAMED[name])
     return result if limit is None else result.limited(limit)
 
 

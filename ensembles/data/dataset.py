@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 
 from torch import Tensor
@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from ensembles.data.normalization import Normalization
 from ensembles.data.sources import MemorySource, Source, spread
-from ensembles.data.splits import match_split
 from ensembles.errors import DataError, UsageError
 
 __all__ = ["ImageDataset"]
@@ -28,7 +27,6 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         source: Pixels and labels.
         normalization: What is done to the pixels before a network sees them.
         ignored_files: How many files of a folder were passed over, as they are no images.
-        opener: Opens another split of the same data, prepared alike, by its name.
 
     Raises:
         DataError: When there are no images, or the normalisation is for another number of
@@ -44,7 +42,6 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         normalization: Normalization,
         *,
         ignored_files: int = 0,
-        opener: Callable[[str], ImageDataset] | None = None,
     ) -> None:
         if len(source.labels) == 0:
             raise DataError(f"{name} ({split}) holds no images; expected at least one")
@@ -55,7 +52,6 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.normalization = normalization
         self.ignored_files = ignored_files
         self._source = source
-        self._opener = opener
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -181,29 +177,6 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             return self
         return self._with(self._source.take(spread(len(self), count)), self.normalization)
 
-    def sibling(self, split: str) -> ImageDataset:
-        """Another split of the same data, whole, prepared and normalised as this one is.
-
-        Args:
-            split: Its name, as for `dataset`.
-
-        Raises:
-            DataError: When it is not known where the data come from, they have no such split, or it
-                cannot be opened.
-        """
-        if self._opener is None:
-            raise DataError(
-                f"{self.name} ({self.split}) was not opened by its name, so that its {split} split "
-                "cannot be found"
-            )
-        found = self._opener(split)
-        if match_split(split, [found.split], stand_ins=False) is None:
-            raise DataError(
-                f"{self.name} has no {split} split of its own, only {found.split}; expected a data "
-                f"set, or a folder, with a part named {split}"
-            )
-        return found.with_normalization(self.normalization)
-
     def _with(self, source: Source, normalization: Normalization) -> ImageDataset:
         return ImageDataset(
             self.name,
@@ -212,7 +185,6 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             source,
             normalization,
             ignored_files=self.ignored_files,
-            opener=self._opener,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager
 from typing import Literal, get_args
 
@@ -19,6 +20,8 @@ __all__ = [
     "default_batch_size",
     "device_name",
     "exact_mathematics",
+    "home_of",
+    "movable_copy",
 ]
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -85,6 +88,19 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 def exact_mathematics(precision: str) -> AbstractContextManager[None]:
     """Allow TF32 only where it was asked for; the flags are put back afterwards."""
     return tf32(precision == "tf32")
+
+
+def home_of(net: Decomposition) -> tuple[torch.device, torch.dtype]:
+    """Where a network lies, and the type of its weights."""
+    for tensor in (*net.parameters(), *net.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32
+
+
+def movable_copy(net: Decomposition) -> Decomposition:
+    """A copy that can be moved and rounded; the graph of the whole network is left out."""
+    return copy.deepcopy(net, {id(net.traced): None})
 
 
 def default_batch_size(net: Decomposition, device: torch.device) -> int:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from ensembles.decomposition import Block, Decomposition, decompose, walk
-from ensembles.decomposition.inputs import placed, rows_of, take
-from ensembles.engine.devices import default_batch_size
+from ensembles.decomposition import Decomposition, walk
+from ensembles.decomposition.inputs import Inputs, placed, rows_of, take
+from ensembles.decomposition.trace import exact_attention
+from ensembles.decomposition.verification import tf32
+from ensembles.engine.counterparts import counterpart, weights_digest
+from ensembles.engine.devices import default_batch_size, home_of, movable_copy
 from ensembles.engine.memory import Halver
 from ensembles.engine.reference_data import ReferenceData
-from ensembles.errors import DataError, LesionError, nearest
+from ensembles.errors import LesionError, nearest
 from ensembles.lesions import Lesion
 from ensembles.lesions.needs import Initial, Need, Reference, Source
-from ensembles.numerics import exact_attention, tf32
 from ensembles.tasks import Batch, Task, task_of
 
-__all__ = ["Materials", "Network", "Sources"]
+__all__ = ["Materials", "Sources"]
 
-Network = nn.Module
-"""A model, or a decomposition of one."""
-
-Sources = Mapping[str, Network] | Callable[[str], Network]
+Sources: TypeAlias = Mapping[str, nn.Module] | Callable[[str], nn.Module]
+"""Trained networks by name, as models or decompositions, or what opens one."""
 
 _EXAMPLES = 16
 
@@ -53,7 +54,7 @@ class Materials:
         task: Task | None = None,
         data: Any = None,
         reference: Any = None,
-        initial: Network | None = None,
+        initial: nn.Module | None = None,
         sources: Sources | None = None,
         device: torch.device | None = None,
     ) -> None:
@@ -63,11 +64,13 @@ class Materials:
         self._data: dict[str, ReferenceData] = {}
         self._means: dict[Reference, tuple[Tensor, ...]] = {}
         self._others: dict[Initial | Source, Decomposition] = {}
+        self._origin: Materials | None = None
 
     def private(self) -> Materials:
         """The same materials with copies of the other networks, which may be moved and rounded."""
         twin = copy.copy(self)
-        twin._others = _Copies(self)
+        twin._others = {}
+        twin._origin = self
         return twin
 
     def needed(self, lesions: Iterable[Lesion]) -> tuple[Need, ...]:
@@ -127,7 +130,9 @@ class Materials:
             LesionError: If it was not given, or has another architecture.
         """
         if need not in self._others:
-            self._others[need] = self._opened(need)
+            self._others[need] = (
+                self._opened(need) if self._origin is None else movable_copy(self._origin.other(need))
+            )
         return self._others[need]
 
     def digest(self, needs: Iterable[Need]) -> str:
@@ -141,7 +146,7 @@ class Materials:
                 of_it = self._of(need.split).digest(need.size)
                 line = f"reference {need.size} {of_it}"
             else:
-                line = f"network {_weights_digest(self.other(need))}"
+                line = f"network {weights_digest(self.other(need))}"
             content.update(f"{line}\n".encode())
         return content.hexdigest()
 
@@ -152,10 +157,10 @@ class Materials:
 
     def _measured_means(self, need: Reference) -> tuple[Tensor, ...]:
         """One pass over the reference observations; a batch that fails for memory is halved."""
-        here, dtype = _home(self.net)
+        here, dtype = home_of(self.net)
         net, device = self.net, self.device or here
         if device != here:
-            net = copy.deepcopy(net, {id(net.traced): None}).to(device)
+            net = movable_copy(net).to(device)
         means = _BranchMeans(net)
         halver, size = Halver(device), default_batch_size(net, device)
         with torch.no_grad(), exact_attention(), tf32(False):
@@ -228,3 +233,7 @@ def _sum_of_rows(value: Tensor) -> Tensor:
     if value.device.type == "mps":  # which has no double precision
         value = value.cpu()
     return value.double().sum(0)
+
+
+def _needs(lesion: Lesion, norms: bool) -> tuple[Need, ...]:
+    return lesion.needs

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Block, Decomposition
-from ensembles.decomposition.inputs import rows_of
+from ensembles.decomposition.inputs import Inputs, rows_of
 from ensembles.engine.graphs import block_graph, bypass_graph, without_graph
 from ensembles.engine.materials import Materials
 from ensembles.lesions.steps import Beside, Bypass, Key, Program, Run, Step, Variant, Without
-from ensembles.tasks.base import Inputs
+
 
 __all__ = ["Parts", "number_rows", "numbered", "steps_of"]
 

@@ -44,7 +44,7 @@ class SharedPrefixes:
         *,
         intact: bool = False,
     ) -> None:
-                whole = intact_program(len(net))
+        whole = intact_program(len(net))
         steps = steps_of([*programs, whole] if intact else programs)
         parts, folder = Parts(net, materials), Folder()
         made = {key: parts.graph(step) for key, step in steps.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs
+from ensembles.engine.devices import movable_copy
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import number_rows, numbered
@@ -58,7 +58,7 @@ class Sweep:
         whole = intact_program(len(net))
         self.unchanged = frozenset(i for i in self._trained if programs[i] == whole)
         self._engine = engine(
-            _private(net),
+            movable_copy(net),
             [programs[number] for number in self._trained],
             materials.private(),
             device,
@@ -70,7 +70,7 @@ class Sweep:
         if self._renewed:
             chosen = [lesions[number] for number in self._renewed]
             self._recalibrated = Recalibrated(
-                _private(net), chosen, materials.private(), device, dtype
+                movable_copy(net), chosen, materials.private(), device, dtype
             )
             modules = [*modules, *self._recalibrated.modules]
         self._numbered = numbered(modules)
@@ -92,8 +92,3 @@ class Sweep:
     def intact(self, inputs: Inputs) -> Tensor:
         """The output of the intact network."""
         return self._engine.intact(inputs)
-
-
-def _private(net: Decomposition) -> Decomposition:
-    """A copy that can be moved and rounded; the graph of the whole network is not needed."""
-    return copy.deepcopy(net, {id(net.traced): None})
