@@ -60,6 +60,10 @@ class _GraphWriter:
             return module.write(self, name, x)
         if isinstance(module, fx.GraphModule):
             return self._inlined(module, name, x)
+        if type(module) is nn.Sequential:
+            for place, inner in enumerate(module):
+                x = self.part(inner, f"{name}.{place}", x)
+            return x
         return self.graph.call_module(name, (x,))
 
     def add(self, made: fx.Node, other: fx.Node, *, alike: bool = False) -> fx.Node:

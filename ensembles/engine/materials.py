@@ -66,11 +66,13 @@ class Materials:
         self._others: dict[Initial | Source, Decomposition] = {}
         self._origin: Materials | None = None
 
-    def private(self) -> Materials:
-        """The same materials with copies of the other networks, which may be moved and rounded."""
+    def around(self, net: Decomposition) -> Materials:
+        """The same materials for a copy of the network that may be moved and rounded.
+
+        They hold copies of the other networks, so that these may be too.
+        """
         twin = copy.copy(self)
-        twin._others = {}
-        twin._origin = self
+        twin.net, twin._others, twin._origin = net, {}, self
         return twin
 
     def needed(self, lesions: Iterable[Lesion]) -> tuple[Need, ...]:
@@ -119,6 +121,8 @@ class Materials:
             For each block a tensor of the shape that its branch gives for one row, on the network's
             device and in its type; added in float64.
         """
+        if self._origin is not None:
+            return self._origin.means(need)
         if need not in self._means:
             self._means[need] = self._measured_means(need)
         return self._means[need]
@@ -216,10 +220,9 @@ class _BranchMeans:
 
     def add(self, inputs: Inputs) -> None:
         """Add some rows: all of them or, should memory run out, none."""
-        found = [
-            _sum_of_rows(block.branch(x if block.pre is None else block.pre(x)))
-            for block, x, _ in walk(self.net, inputs)
-        ]
+        if not self.sums:
+            self._require_rows(inputs)
+        found = [_sum_of_rows(value) for value in self._branches(inputs)]
         if self.sums:
             found = [total + further for total, further in zip(self.sums, found, strict=True)]
         self.sums, self.rows = found, self.rows + rows_of(inputs)
@@ -227,6 +230,22 @@ class _BranchMeans:
     def values(self) -> list[Tensor]:
         """The means."""
         return [total / self.rows for total in self.sums]
+
+    def _branches(self, inputs: Inputs) -> Iterator[Tensor]:
+        for block, x, _ in walk(self.net, inputs):
+            yield block.branch(x if block.pre is None else block.pre(x))
+
+    def _require_rows(self, inputs: Inputs) -> None:
+        """Refuse a branch that keeps the rows of its inputs elsewhere than in dimension 0."""
+        for count in (2, 3):
+            some = torch.arange(count) % rows_of(inputs)
+            for block, value in zip(self.net, self._branches(take(inputs, some)), strict=True):
+                if len(value) != count:
+                    raise LesionError(
+                        f"the mean of {block.label}: its branch gives a tensor of shape "
+                        f"{tuple(value.shape)} for {count} rows, and a mean by position needs the "
+                        "rows in dimension 0"
+                    )
 
 
 def _sum_of_rows(value: Tensor) -> Tensor:

@@ -57,14 +57,14 @@ class ReferenceData:
         """
         if reference is not None:
             return cls(reference, task, "the reference data")
-        sibling = getattr(data, "sibling", None)
-        if sibling is None:
+        of_split = getattr(data, "of_split", None)
+        if of_split is None:
             raise LesionError(
                 f"reference data are needed, and those that are evaluated have no {split} split "
                 "that could be opened; name some by reference="
             )
         try:
-            found = sibling(split)
+            found = of_split(split)
         except DataError as error:
             raise LesionError(
                 f"reference data are needed: {error}; name others by reference="

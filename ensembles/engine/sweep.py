@@ -57,10 +57,11 @@ class Sweep:
         self._renewed = [number for number, renewed in enumerate(renews) if renewed]
         whole = intact_program(len(net))
         self.unchanged = frozenset(i for i in self._trained if programs[i] == whole)
+        twin = movable_copy(net)
         self._engine = engine(
-            movable_copy(net),
+            twin,
             [programs[number] for number in self._trained],
-            materials.private(),
+            materials.around(twin),
             device,
             dtype,
             intact=compared,
@@ -68,10 +69,8 @@ class Sweep:
         self._recalibrated = None
         modules = self._engine.modules
         if self._renewed:
-            chosen = [lesions[number] for number in self._renewed]
-            self._recalibrated = Recalibrated(
-                movable_copy(net), chosen, materials.private(), device, dtype
-            )
+            chosen, twin = [lesions[number] for number in self._renewed], movable_copy(net)
+            self._recalibrated = Recalibrated(twin, chosen, materials.around(twin), device, dtype)
             modules = [*modules, *self._recalibrated.modules]
         self._numbered = numbered(modules)
 
