@@ -41,7 +41,7 @@ def counterpart(
         raise LesionError(
             f"{what} is a model, and there are no data to take it apart by; give its decomposition"
         )
-    first = next((*other.parameters(), *other.buffers()), None)
+    first = next(iter((*other.parameters(), *other.buffers())), None)
     inputs = placed(example, torch.device("cpu") if first is None else first.device, torch.float32)
     try:
         found = decompose(other, inputs)
