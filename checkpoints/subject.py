@@ -12,7 +12,7 @@ from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
-from ensembles.lesions import Choice, Lesion
+from ensembles.lesions import Choice, Lesion, Structure
 
 from .card_error import check_classes, check_error
 from .loader import load
@@ -52,8 +52,7 @@ class Subject:
         Raises:
             LesionError: When the choice names blocks that the network does not have.
         """
-        shapes = [(block.in_shape, block.out_shape) for block in self.net]
-        return choice.lesions(shapes, self.net.transitions, self.net.road_counts)
+        return choice.lesions(Structure.of(self.net))
 
 
 def open_subject(

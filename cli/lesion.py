@@ -32,14 +32,14 @@ __all__ = ["lesion"]
 )  # fmt: skip
 @data_options()
 @click.option(
-    "--kind", type=click.Choice(["delete", "reorder", "duplicate", "drop"]), default="delete",
-    show_default=True,
+    "--kind", default="delete", show_default=True, metavar="KIND",
     help="What is done to the blocks; drop leaves out one of the roads that meet in a block.",
 )  # fmt: skip
 @click.option(
-    "--count", default="1", show_default=True, metavar="K|A-B",
+    "--count", metavar="K|A-B",
     help="How many blocks at once (for reorder exchanges, for drop roads). Deleting or duplicating "
-    "1 goes through every block, dropping 1 through every road; more are drawn at random.",
+    "1 goes through every block, dropping 1 through every road; more are drawn at random. "
+    "[default: 1]",
 )  # fmt: skip
 @click.option(
     "--trials", type=click.IntRange(min=1), metavar="N",
@@ -76,7 +76,7 @@ def lesion(
     normalize: str | None,
     image_size: int | None,
     kind: str,
-    count: str,
+    count: str | None,
     trials: int | None,
     seed: int,
     blocks: str | None,
@@ -98,10 +98,11 @@ def lesion(
     image is counted once, with running BatchNorm statistics; the first row is the intact network.
     """
     from ensembles.analyses.lesion import lesion as run  # noqa: PLC0415
-    from ensembles.lesions import Choice  # noqa: PLC0415
+    from ensembles.lesions import Choice, read_plan  # noqa: PLC0415
     from ensembles.plots import FIGURES  # noqa: PLC0415
     from ensembles.store import Store  # noqa: PLC0415
     from ensembles.tables import check_writable  # noqa: PLC0415
+    from ensembles.text import read_blocks, read_counts, read_roads  # noqa: PLC0415
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")
@@ -111,7 +112,17 @@ def lesion(
         check_writable(plot, FIGURES)
     if store is not None:
         Store(store).close()
-    choice = Choice(kind, count, trials, seed, blocks, skip_transitions, plan)
+    single = "." in (blocks or "")
+    choice = Choice(
+        kind,
+        None if count is None else read_counts(count),
+        trials,
+        seed,
+        blocks=None if blocks is None or single else read_blocks(blocks),
+        roads=read_roads(blocks) if blocks is not None and single else None,
+        skip_transitions=skip_transitions,
+        plan=None if plan is None else tuple(read_plan(plan)),
+    )
     options: dict[str, Any] = {
         "dataset": dataset,
         "split": split,

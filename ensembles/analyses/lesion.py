@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from ensembles.analyses.base import Analysis, Options, Run, option
 from ensembles.data import ImageDataset
 from ensembles.decomposition import Decomposition
 from ensembles.engine import (
@@ -34,7 +35,7 @@ from ensembles.store.tidy import stored_outcomes
 from ensembles.tables.frames import lesion_frame
 from ensembles.tables.provenance import provenance
 
-__all__ = ["lesion"]
+__all__ = ["LESION", "LesionOptions", "Lesions", "lesion"]
 
 Data = Dataset[Any] | Iterable[Any]
 
@@ -215,3 +216,75 @@ def _about(data: Data) -> dict[str, object]:
         "normalization": str(data.normalization),
         "content_hash": data.content_hash,
     }
+
+
+@dataclass(frozen=True)
+class LesionOptions(Options):
+    """Which lesions are measured, and how.
+
+    Attributes:
+        lesions: The lesions; by default those of the choice.
+        choice: What makes the lesions; by default each block is deleted once.
+        metrics: What is measured.
+        engine: "shared", or "direct" for checking.
+        predictions: Whether a store keeps the predicted class of each observation.
+    """
+
+    lesions: Sequence[Lesion] | None = None
+    choice: Any = None
+    metrics: Sequence[Any] = ("top1", "loss")
+    engine: str = option(
+        "direct runs each lesion whole: slow, for checking.",
+        "shared", choices=("shared", "direct"),
+    )  # fmt: skip
+    predictions: bool = option(
+        "Keep the predicted classes in the store too.", False, determines=False
+    )
+
+    def check(self) -> None:
+        """Refuse two ways to say which lesions, and metrics that there are not.
+
+        Raises:
+            UsageError: Saying which.
+        """
+        from ensembles.metrics import read  # noqa: PLC0415
+
+        super().check()
+        if self.lesions is not None and self.choice is not None:
+            raise UsageError("both lesions and a choice are given; leave out one of the two")
+        read(self.metrics)
+
+    @property
+    def determining(self) -> dict[str, Any]:
+        """Metrics and engine; the lesions are rows of their own."""
+        names = [one if isinstance(one, str) else one.name for one in self.metrics]
+        return {"metrics": names, "engine": self.engine}
+
+
+class Lesions(Analysis[LesionOptions]):
+    """A sweep of lesions; a store keeps it lesion by lesion."""
+
+    name = "lesion"
+    summary = "What a network still answers when its blocks are deleted, moved or changed."
+    source = "Veit, Wilber and Belongie 2016 (1605.06431), sections 4.1 and 4.2"
+    options = LesionOptions
+    label = ("lesion", "count", "blocks")
+    figure = "ensembles.plots.panels:plot_lesions"
+    by_lesion = True
+
+    def engine(self, options: LesionOptions) -> str:
+        """The engine of the options."""
+        return options.engine
+
+    def measure(
+        self, net: Decomposition, data: Any, options: LesionOptions, run: Run
+    ) -> pd.DataFrame:
+        """Measure the lesions."""
+        return lesion(
+            net, data, options.lesions, engine=options.engine, predictions=options.predictions,
+            batch_size=run.batch_size, device=run.device, precision=run.precision,
+            progress=run.progress, model=run.model, store=run.store, about=dict(run.about),
+        )  # fmt: skip
+
+
+LESION = Lesions()

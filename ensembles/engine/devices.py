@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager
 from typing import Literal, get_args
 
 import torch
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.verification import tf32
 from ensembles.errors import UsageError, nearest
 
 __all__ = [
@@ -19,7 +17,6 @@ __all__ = [
     "compute_dtype",
     "default_batch_size",
     "device_name",
-    "exact_mathematics",
     "home_of",
     "movable_copy",
 ]
@@ -83,11 +80,6 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
             f"precision 'tf32' needs a CUDA device, found {device.type}; use fp32 or bf16"
         )
     return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def exact_mathematics(precision: str) -> AbstractContextManager[None]:
-    """Allow TF32 only where it was asked for; the flags are put back afterwards."""
-    return tf32(precision == "tf32")
 
 
 def home_of(net: Decomposition) -> tuple[torch.device, torch.dtype]:

@@ -10,12 +10,10 @@ from torch.utils.data import Dataset
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import placed, rows_of, take
-from ensembles.decomposition.trace import exact_attention
 from ensembles.engine.devices import (
     choose_device,
     compute_dtype,
     default_batch_size,
-    exact_mathematics,
 )
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
@@ -28,6 +26,7 @@ from ensembles.lesions import Lesion
 from ensembles.lesions.steps import intact_program
 from ensembles.lesions.structure import Structure
 from ensembles.metrics import Metric, Outcome, read, require
+from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import Progress
 from ensembles.tasks import Batch, Task, task_of
 

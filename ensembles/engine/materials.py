@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition, walk
 from ensembles.decomposition.inputs import Inputs, placed, rows_of, take
-from ensembles.decomposition.trace import exact_attention
-from ensembles.decomposition.verification import tf32
 from ensembles.engine.counterparts import counterpart, weights_digest
 from ensembles.engine.devices import default_batch_size, home_of, movable_copy
 from ensembles.engine.memory import Halver
@@ -22,6 +20,7 @@ from ensembles.engine.reference_data import ReferenceData
 from ensembles.errors import LesionError, nearest
 from ensembles.lesions import Lesion
 from ensembles.lesions.needs import Initial, Need, Reference, Source
+from ensembles.numerics import exact_attention, tf32
 from ensembles.tasks import Batch, Task, task_of
 
 __all__ = ["Materials", "Sources"]

@@ -12,8 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs, placed
-from ensembles.decomposition.trace import exact_attention
-from ensembles.decomposition.verification import tf32
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.memory import twice
@@ -21,6 +19,7 @@ from ensembles.engine.parts import number_rows, numbered
 from ensembles.errors import LesionError
 from ensembles.lesions import Lesion
 from ensembles.lesions.needs import Reference
+from ensembles.numerics import exact_attention, tf32
 from ensembles.tasks.base import Batch
 
 __all__ = ["Recalibrated", "recalibrate"]
