@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from ensembles.progress import Progress, bar
 from ensembles.store import Store
 from ensembles.store.description import describe
 from ensembles.store.filler import fill
-from ensembles.store.tidy import stored_outcomes
 from ensembles.tables.frames import lesion_frame
 from ensembles.tables.provenance import provenance
 
@@ -179,27 +178,23 @@ def _from_store(
     context, data = describe(
         sweep.net, sweep.data, precision=sweep.precision, engine=sweep.engine, about=about
     )
-    missing = store.missing(context, sweep.wanted, predictions=predictions)
-    check_lesions(sweep.net, missing)
+    check_lesions(sweep.net, store.missing(context, sweep.wanted, predictions=predictions))
+    asked = store.ask(context, sweep.wanted, predictions=predictions)
     kept: Details = "predictions" if predictions else "classes"
     filled = fill(
-        store,
-        context,
-        sweep.wanted,
-        missing,
+        asked,
         lambda unit, progress: sweep.measured(unit, kept, progress, data),
         provenance=made,
         report=report,
-        predictions=predictions,
     )
-    outcomes = stored_outcomes(store, context, sweep.wanted)
-    distinct = {(outcome.lesion.kind, outcome.lesion.text) for outcome in outcomes}
+    known = store.outcomes(context, sweep.wanted, metrics=asked.metrics)
+    outcomes = [replace(known[one], lesion=one) for one in sweep.wanted if one in known]
     extra: dict[str, object] = {
         "store": {
             "path": str(store.path),
             "context": context.key.digest,
             "measured": filled.measured,
-            "known": len(distinct) - filled.measured,
+            "known": len(known) - filled.measured,
         },
         "runs": store.provenance(context),
     }
