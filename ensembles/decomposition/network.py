@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
@@ -27,12 +28,14 @@ class Outside(NamedTuple):
         input_shape: Shape of one row of its input; of several inputs a shape for each, in order.
         input_names: Names of several inputs, in order: the keywords, or "1", "2" by place; empty
             for a single one.
+        input_types: Type of the numbers of each input, as the example has it.
         output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
     """
 
     model_name: str
     input_shape: Shape | tuple[Shape, ...]
     input_names: tuple[str, ...]
+    input_types: tuple[torch.dtype, ...]
     output_shape: Shape
 
 
@@ -48,6 +51,7 @@ class Decomposition(nn.Module):
             of several inputs a shape for each, in order.
         input_names: Names of several inputs, in order: the keywords, or "1", "2" by place; empty
             for a single one.
+        input_types: Type of the numbers of each input, as the example has it.
         output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
         num_classes: How many logits there are for an answer.
         found: How many segments of each kind the network has, those not taken as blocks included.
@@ -69,7 +73,7 @@ class Decomposition(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.model_name = outside.model_name
         self.input_shape: Any = outside.input_shape
-        self.input_names = outside.input_names
+        self.input_names, self.input_types = outside.input_names, outside.input_types
         self.output_shape = tuple(outside.output_shape)
         self.found = found
         self.traced = traced
