@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from ensembles.data.batches import items_of
 from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition.road_set import Roads
 from ensembles.errors import DataError
 from ensembles.store.key import Shapes
 from ensembles.tasks import Batch, Task
@@ -25,7 +26,6 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.Size)
 _AT_ONCE = 64
 _NAMES_OF_VERSION_1 = {
-    "ensembles.decomposition.road_set": "ensembles.decomposition.joining",
     "ensembles.decomposition.simplification": "ensembles.decomposition.rewriting",
     "ensembles.decomposition.recorder": "ensembles.decomposition.recording",
     "ensembles.decomposition.private_copy": "ensembles.decomposition.copying",
@@ -55,7 +55,7 @@ def weights_digest(net: Decomposition) -> str:
 
 def _tensors(net: Decomposition) -> Iterator[tuple[str, Tensor]]:
     for part, module in _parts(net):
-        for path, inner in module.named_modules():
+        for path, inner in _described(module):
             own = {**inner._parameters, **inner._buffers}
             own |= {k: v for k, v in vars(inner).items() if isinstance(v, Tensor)}
             for name in sorted(own):
@@ -90,7 +90,7 @@ def _parts(net: Decomposition) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _operations(module: nn.Module) -> Iterator[str]:
-    for path, inner in module.named_modules():
+    for path, inner in _described(module):
         if isinstance(inner, fx.GraphModule):
             for node in inner.graph.nodes:
                 yield f"{path} {node.op} {node.name} {_name(node.target)} {_text(node.args)} " + (
@@ -99,6 +99,21 @@ def _operations(module: nn.Module) -> Iterator[str]:
         else:
             name, settings = _layer(inner)
             yield f"{path} {name} { {key: _text(settings[key]) for key in sorted(settings)} }"
+
+
+def _described(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a part that a digest speaks of, each once.
+
+    Roads that share operations were not told apart by version 1; they only repeat the branch.
+    """
+    unknown = isinstance(part, Block) and _new_roads(part)
+    for path, inner in part.named_modules():
+        if not (unknown and path.partition(".")[0] == "roads"):
+            yield path, inner
+
+
+def _new_roads(block: Block) -> bool:
+    return block.roads is not None and block.roads.sharing
 
 
 def _layer(layer: nn.Module) -> tuple[str, dict[str, Any]]:
@@ -110,10 +125,18 @@ def _layer(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     if isinstance(layer, Block):
         held = {name: getattr(layer, name) for name in _OF_A_BLOCK}
         lacking = {name: None for name in _PARTS_OF_A_BLOCK if getattr(layer, name) is None}
+        lacking |= {"roads": None} if _new_roads(layer) else {}
         return "ensembles.decomposition.blocks.Block", {**held, **lacking}
+    if isinstance(layer, Roads):
+        return "ensembles.decomposition.joining.Roads", _settings(layer, {"sharing"})
     kind = type(layer)
-    settings = {k: v for k, v in vars(layer).items() if not k.startswith("_") and k != "training"}
-    return f"{_home(kind.__module__)}.{kind.__qualname__}", settings
+    return f"{_home(kind.__module__)}.{kind.__qualname__}", _settings(layer, set())
+
+
+def _settings(layer: nn.Module, new: Collection[str]) -> dict[str, Any]:
+    """What a layer's own attributes are, those left out that came after version 1."""
+    left_out = {"training", *new}
+    return {k: v for k, v in vars(layer).items() if not k.startswith("_") and k not in left_out}
 
 
 def _name(target: Any) -> str:
