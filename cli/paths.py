@@ -210,12 +210,13 @@ def _place(frame: pd.DataFrame) -> str:
 
 def _effective(row: dict[Any, Any]) -> str:
     """One measure's effective paths in words."""
-    text = f"{row['measure']}: {100 * row['held']:.1f} % in lengths {row['first']} to {row['last']}"
-    if row["measure"] != "published":
-        text += f", median {row['median']}"
-        if isinstance(row.get("layers_first"), int):
-            text += (
-                f" (weight layers {row['layers_first']} to {row['layers_last']}, median "
-                f"{row['layers_median']})"
-            )
+    text = (
+        f"{row['measure']}: {100 * row['held']:.1f} % in lengths {row['first']} to {row['last']}, "
+        f"median {row['median']}"
+    )
+    if isinstance(row.get("layers_first"), int):
+        text += (
+            f" (weight layers {row['layers_first']} to {row['layers_last']}, median "
+            f"{row['layers_median']})"
+        )
     return text + f", {100 * row['share']:.3g} % of all paths ({row['what']})"

@@ -3,21 +3,86 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from ensembles.errors import UsageError, nearest
 
-__all__ = ["OpenSet", "PluginWarning"]
+__all__ = ["Entry", "Listing", "OpenSet", "PluginWarning"]
 
 T = TypeVar("T")
 
 
 class PluginWarning(UserWarning):
     """A member of an installed package cannot be used; the others can."""
+
+
+class Entry(NamedTuple):
+    """A member of an open set, in a line.
+
+    Attributes:
+        name: As calls and the command line take it.
+        summary: What it is.
+    """
+
+    name: str
+    summary: str
+
+
+class Listing(Sequence[Entry]):
+    """The members of an open set, as a small table that prints itself.
+
+    >>> Listing([Entry("kl", "Distance from the intact output"), Entry("top1", "Right answers")])
+    kl    Distance from the intact output
+    top1  Right answers
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = tuple(entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names alone."""
+        return tuple(entry.name for entry in self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Entry, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | tuple[Entry, ...]:
+        return self._entries[index]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __contains__(self, wanted: object) -> bool:
+        return wanted in self.names or wanted in self._entries
+
+    def __eq__(self, other: object) -> bool:
+        return self._entries == other._entries if isinstance(other, Listing) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._entries)
+
+    def __repr__(self) -> str:
+        width = max((len(entry.name) for entry in self._entries), default=0)
+        return "\n".join(f"{name.ljust(width)}  {text}".rstrip() for name, text in self._entries)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td><code>{escape(name)}</code></td><td>{escape(text)}</td></tr>"
+            for name, text in self._entries
+        )
+        return f"<table>{rows}</table>"
 
 
 class OpenSet(Generic[T]):
@@ -31,6 +96,8 @@ class OpenSet(Generic[T]):
         group: The group of entry points, such as "ensembles.metrics".
         built_in: Where each built-in member lies, as "module:attribute", by its name.
         error: What is raised where a name is unknown.
+        base: Class that a member from outside must be an instance or a subclass of, as
+            "module:attribute"; empty for any.
     """
 
     def __init__(
@@ -39,18 +106,29 @@ class OpenSet(Generic[T]):
         group: str,
         built_in: Mapping[str, str],
         error: type[UsageError] = UsageError,
+        base: str = "",
     ) -> None:
-        self.noun, self.group, self._error = noun, group, error
+        self.noun, self.group, self._error, self._base = noun, group, error, base
         self._built_in = dict(built_in)
         self._registered: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
+        self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<open set of the {self.noun}s {', '.join(self.names())}>"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
             if point.name in self._built_in or point.name in found:
-                _warn(
+                self._warn(
                     f"{self.noun} '{point.name}' of {_origin(point)} is left out: the name is taken"
                 )
             else:
@@ -81,8 +159,13 @@ class OpenSet(Generic[T]):
             try:
                 found[name] = self.get(name)
             except UsageError as error:
-                _warn(str(error))
+                self._warn(str(error))
         return found
+
+    def listing(self) -> Listing:
+        """All members that can be imported, with a line each."""
+        members = self.members().items()
+        return Listing([Entry(name, str(cast("Any", one).summary)) for name, one in members])
 
     def register(self, name: str, member: T) -> T:
         """Add a member for the rest of this process.
@@ -92,6 +175,7 @@ class OpenSet(Generic[T]):
         """
         if name in self.names() and self._registered.get(name) is not member:
             raise self._error(f"{self.noun} '{name}' is there already; choose another name")
+        self._require(name, member, "the program")
         self._registered[name] = member
         return member
 
@@ -101,29 +185,51 @@ class OpenSet(Generic[T]):
 
     def _load(self, name: str) -> T:
         if name in self._built_in:
-            home, _, attribute = self._built_in[name].partition(":")
-            return cast("T", getattr(import_module(home), attribute))
+            return cast("T", _attribute(self._built_in[name]))
         point = self._installed.get(name)
         if point is None:
             known = self.names()
             raise self._error(
                 f"{self.noun} '{name}' is unknown; expected {', '.join(known)}"
-                + nearest(name, known)
+                + nearest(str(name), known)
             )
         try:
             member: Any = point.load()
-        except Exception as error:  # somebody else's module
+        except (Exception, SystemExit) as error:  # somebody else's module
             reason = " ".join(str(error).split()) or type(error).__name__
             raise self._error(
                 f"{self.noun} '{name}' of {_origin(point)} cannot be imported "
                 f"({type(error).__name__}: {reason}); mend or remove that package"
             ) from error
+        self._require(name, member, _origin(point))
         return cast("T", member)
+
+    def _require(self, name: str, member: object, origin: str) -> None:
+        """Refuse what is no member, or calls itself otherwise than it is called."""
+        if self._base:
+            base = _attribute(self._base)
+            whole = issubclass(member, base) if isinstance(member, type) else False
+            if not whole and not isinstance(member, base):
+                raise self._error(
+                    f"{self.noun} '{name}' of {origin} is {member!r}; expected a {base.__name__}"
+                )
+        own = getattr(member, "kind", None) or getattr(member, "name", None)
+        if isinstance(own, str) and own != name:
+            raise self._error(
+                f"{self.noun} '{name}' of {origin} calls itself '{own}'; expected one name"
+            )
+
+    def _warn(self, line: str) -> None:
+        """Warn of a thing once."""
+        if line not in self._warned:
+            self._warned.add(line)
+            warnings.warn(line, PluginWarning, stacklevel=4)
+
+
+def _attribute(place: str) -> Any:
+    home, _, attribute = place.partition(":")
+    return getattr(import_module(home), attribute)
 
 
 def _origin(point: EntryPoint) -> str:
     return f"the package {point.dist.name}" if point.dist is not None else point.value
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, PluginWarning, stacklevel=3)

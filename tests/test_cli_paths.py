@@ -73,7 +73,7 @@ def test_the_table_has_a_line_for_each_length(call: Call, small: list[str]) -> N
     assert "effective paths, coherent: 9" in err and "effective paths, rms: 9" in err
     assert re.search(r"lengths (\d) to (\d), median \d \(weight layers \d+ to \d+, median", err)
     assert "heavy tails" not in err and "drawn paths" not in err
-    assert "effective paths, published: 95.0 % in lengths 5 to 17, 0.45 % of all paths" in err
+    assert "published" not in err
     assert "the sum over all lengths differs by" in err
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ensembles.errors import UsageError, nearest
+from ensembles.lesions.base import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +38,21 @@ def option(help: str, default: Any, *, choices: Sequence[str] = (), determines: 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of an analysis; a subclass adds fields made by :func:`option`."""
+    """Options of an analysis; a subclass adds fields made by :func:`option`.
+
+    A field is an ``int``, a ``float``, a ``str`` or a ``bool``, or one of these or None.
+    """
 
     @classmethod
     def made(cls, given: Mapping[str, Any], what: str) -> Any:
-        """Options from names and values.
+        """Options from names and values, checked.
+
+        Args:
+            given: Values by the name of their field.
+            what: Whose options they are, for the message.
 
         Raises:
-            UsageError: If a name is unknown, or a value is none of the choices.
+            UsageError: If a name is unknown, or a value has no meaning.
         """
         known = [one.name for one in fields(cls)]
         for name in given:
@@ -60,13 +69,17 @@ class Options:
         Raises:
             UsageError: Naming the option, what was found and what was expected.
         """
-        for one in fields(self):
-            choices = one.metadata.get("choices", ())
+        for one in self.settings():
             value = getattr(self, one.name)
-            if choices and value not in choices:
+            if not _suits(value, one.type) and not (value is None and one.default is None):
+                expected = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
                 raise UsageError(
-                    f"{one.name} '{value}'; expected {', '.join(choices)}"
-                    + nearest(str(value), choices)
+                    f"{one.name} {value!r}; expected {expected.get(one.type, 'a text')}"
+                )
+            if one.choices and value not in one.choices:
+                raise UsageError(
+                    f"{one.name} '{value}'; expected {' or '.join(one.choices)}"
+                    + nearest(str(value), one.choices)
                 )
 
     @property
@@ -76,9 +89,32 @@ class Options:
         return {name: value for name, value in asdict(self).items() if name in kept}
 
     @classmethod
+    def settings(cls) -> tuple[Setting, ...]:
+        """The fields that carry a line of help, as the command line and studies offer them."""
+        return tuple(
+            Setting(
+                one.name,
+                str(one.type).partition(" |")[0],
+                one.default,
+                str(one.metadata["help"]),
+                tuple(one.metadata["choices"]),
+            )
+            for one in fields(cls)
+            if "help" in one.metadata
+        )
+
+    @classmethod
     def defaults(cls) -> dict[str, Any]:
         """The default of each option."""
         return {one.name: one.default for one in fields(cls) if one.default is not MISSING}
+
+
+def _suits(value: object, kind: str) -> bool:
+    """Whether a value is of a field's type; a whole number is a number too."""
+    if isinstance(value, bool):
+        return kind == "bool"
+    types: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+    return isinstance(value, types[kind]) if kind in types else kind != "bool"
 
 
 @dataclass(frozen=True)
@@ -109,27 +145,38 @@ class Run:
     about: Mapping[str, Any] = field(default_factory=dict)
     reference: Any = None
     initial: Any = None
-    sources: Mapping[str, Any] = field(default_factory=dict)
+    sources: Any = None
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class Analysis(ABC, Generic[OptionsT]):
-    """One analysis; its class is the member of the open set, and has no state.
+    """One analysis; an instance of its class is the member of the open set, and has no state.
+
+    The module of an analysis imports no torch before something is measured, so that a saved table
+    is listed and drawn without it.
 
     Attributes:
         name: As ``ensembles.analyze`` and ``ensembles analyze`` take it.
         summary: One line for lists.
         source: Paper and section.
         options: The class of its options.
-        label: Columns of its table that tell rows of one network apart, first.
+        label: Columns of its table that tell its rows apart, first.
+        shown: Columns that a terminal shows; empty for all.
+        figure: The function that draws its tables, as "module:function"; a member from outside may
+            define `draw` instead.
+        by_lesion: Whether a store keeps the lesions that it measures instead of its table.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str] = ""
     options: type[OptionsT]
+    label: ClassVar[tuple[str, ...]] = ()
+    shown: ClassVar[tuple[str, ...]] = ()
+    figure: ClassVar[str] = ""
+    by_lesion: ClassVar[bool] = False
 
     def check(self, net: Decomposition, options: OptionsT) -> None:
         """Refuse a network on which the analysis has no meaning, in a line, before anything runs.
@@ -138,10 +185,36 @@ class Analysis(ABC, Generic[OptionsT]):
             EnsemblesError: Saying why.
         """
 
+    def engine(self, options: OptionsT) -> str:
+        """Which engine computes, by which a store keeps results apart."""
+        return "shared"
+
     @abstractmethod
     def measure(self, net: Decomposition, data: Any, options: OptionsT, run: Run) -> pd.DataFrame:
         """Measure; the table's ``attrs`` hold what :mod:`ensembles.tables.schema` says."""
 
-    @abstractmethod
     def draw(self, frames: Sequence[pd.DataFrame]) -> Figure:
-        """Draw tables of one network each; no torch is needed for it."""
+        """Draw tables of one network each; no torch is needed for it.
+
+        Raises:
+            UsageError: If the tables hold nothing to draw, or the analysis has no figure.
+        """
+        figure: Figure = self.drawing(list(frames))
+        return figure
+
+    @property
+    def drawing(self) -> Callable[..., Any]:
+        """The function that `figure` names."""
+        if not self.figure:
+            raise UsageError(f"the analysis '{self.name}' has no figure")
+        home, _, function = self.figure.partition(":")
+        found: Callable[..., Any] = getattr(import_module(home), function)
+        return found
+
+    def views(self, frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Further tables that a table's ``attrs`` hold, by their title."""
+        return {}
+
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        """What a table shows, in lines for a terminal and a report."""
+        return []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ensembles.analyses.path_frames import relative
+from ensembles.analyses.path_columns import relative
 from ensembles.errors import UsageError
-from ensembles.unravelling.effective import PUBLISHED, by_weight_layers, effective
+from ensembles.unravelling.effective import Effective, by_weight_layers, effective
 
 __all__ = ["effective_paths"]
 
@@ -27,9 +27,9 @@ def effective_paths(frame: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
         share: The part of the measure to hold.
 
     Returns:
-        One row for each measure, and the published one for 54 blocks (Veit et al. 2016, section
-        4.3): `measure`, `what`, `first`, `last`, `median` (in blocks), `share` (of all paths),
-        `held`, and `layers_first`, `layers_last`, `layers_median` in weight layers of the blocks.
+        One row for each measure: `measure`, `what`, `first`, `last`, `median` (in blocks), `share`
+        (of all paths), `held`, and `layers_first`, `layers_last`, `layers_median` in weight layers
+        of the blocks.
 
     Raises:
         UsageError: If the table is no path analysis, or `share` is not above 0 and up to 1.
@@ -65,11 +65,9 @@ def effective_paths(frame: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
                 "layers_median": of_layers.median,
             }
         rows.append(row)
-    published = {
-        "measure": "published",
-        "what": "mean norm, 54 blocks, CIFAR-10 (Veit et al. 2016)",
-    }
-    table = pd.DataFrame([*rows, {**published, **vars(PUBLISHED)}])
+    columns = ["measure", "what", *Effective.__dataclass_fields__]
+    layers = ["layers_first", "layers_last", "layers_median"]
+    table = pd.DataFrame(rows, columns=columns + [n for n in layers if any(n in r for r in rows)])
     whole = [
         name for name in table.columns if name.startswith(("first", "last", "median", "layer"))
     ]

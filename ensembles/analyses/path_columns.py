@@ -19,6 +19,7 @@ __all__ = [
     "log2_count",
     "log10",
     "mean_over_images",
+    "relative",
     "rms_over_draws",
 ]  # fmt: skip
 
@@ -91,6 +92,15 @@ def _logs(counts: Sequence[int]) -> Array:
     return np.array([log2_count(count) if count else 0.0 for count in counts])
 
 
+def relative(values_log10: Array, counts: Sequence[int] | None = None) -> Array:
+    """Numbers over their greatest, times their counts: a measure whose scale does not matter."""
+    logs = values_log10 / np.log10(2)
+    if counts is not None:
+        logs = logs + np.array([log2_count(count) for count in counts])
+    top = np.max(logs)
+    return linear(logs - top) if np.isfinite(top) else np.zeros_like(logs)
+
+
 class Samples:
     """Drawn single paths of every length: weighted means over the draws of each image.
 
@@ -141,7 +151,7 @@ class Samples:
         """The 95 % percentile interval of the mean, by drawing anew within each image.
 
         Args:
-            seed: Of the drawing.
+            seed: Seed of the random draws.
             rounds: How often all draws are drawn anew.
         """
         random = np.random.default_rng(seed)

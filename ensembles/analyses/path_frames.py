@@ -14,9 +14,9 @@ from ensembles.analyses.path_columns import (
     Array,
     Samples,
     linear,
-    log2_count,
     log10,
     mean_over_images,
+    relative,
     rms_over_draws,
 )
 from ensembles.decomposition import Decomposition
@@ -26,7 +26,7 @@ from ensembles.unravelling.places import Place
 from ensembles.unravelling.random_signs import Signed
 from ensembles.unravelling.single_paths import Drawn
 
-__all__ = ["class_rows", "gradient_rows", "layout", "logit_rows", "range_rows"]
+__all__ = ["Row", "class_rows", "gradient_rows", "layout", "logit_rows", "range_rows", "relative"]
 
 GRADIENT_COLUMNS = (
     "at", "length", "paths",
@@ -188,12 +188,3 @@ def _accuracy(parts: Tensor, found: LogitMeasures) -> Array:
     """Share of images whose class the constant and these contributions give."""
     correct = (parts + found.constant).argmax(-1) == found.labels
     return np.asarray(correct.double().mean(-1).numpy(), dtype=np.float64)
-
-
-def relative(values_log10: Array, counts: Sequence[int] | None = None) -> Array:
-    """Numbers over their greatest, times their counts: a measure whose scale does not matter."""
-    logs = values_log10 / np.log10(2)
-    if counts is not None:
-        logs = logs + np.array([log2_count(count) for count in counts])
-    top = np.max(logs)
-    return linear(logs - top) if np.isfinite(top) else np.zeros_like(logs)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ensembles.errors import UsageError, nearest
+from ensembles.analyses.base import Options, option
+from ensembles.errors import UsageError
 
-__all__ = ["IMAGES", "PathOptions", "path_options"]
+__all__ = ["IMAGES", "PathOptions"]
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "method": ("exact", "sampled", "all"),
-    "direction": ("gradient", "logits"),
-    "statistics": ("running", "batch"),
-    "precision": ("fp32", "fp64"),
-    "engine": ("fast", "general"),
-    "sampling": ("uniform", "weighted"),
-}
 IMAGES = {"gradient": 8, "logits": 128}
 """How many images are used where nothing is said."""
 
@@ -26,7 +18,7 @@ _OF_SAMPLES = ("samples", "sampling")
 
 
 @dataclass(frozen=True)
-class PathOptions:
+class PathOptions(Options):
     """How paths are measured.
 
     Attributes:
@@ -46,23 +38,46 @@ class PathOptions:
         statistics: "running" BatchNorm statistics, or those of the "batch" of all images.
         precision: "fp32" or "fp64".
         engine: "fast", or "general" (`torch.func` for everything), its check.
-        seed: Of the random draws.
+        seed: Seed of the random draws.
         memory: Bytes that rows may take.
     """
 
-    method: str = "exact"
-    direction: str = "gradient"
-    signs: int = 16
-    samples: int = 1000
-    images: int | None = None
-    at: str = "input"
-    sampling: str = "uniform"
-    per_class: bool = False
-    statistics: str = "running"
-    precision: str = "fp32"
-    engine: str = "fast"
-    seed: int = 0
-    memory: float = 2e9
+    method: str = option(
+        "exact: all 2^n paths; sampled: the published protocol; all: both.",
+        "exact", choices=("exact", "sampled", "all"),
+    )  # fmt: skip
+    direction: str = option(
+        "What the paths carry.", "gradient", choices=("gradient", "logits")
+    )  # fmt: skip
+    signs: int = option(
+        "Draws of random signs for each image on average, for the RMS norm of a single path; "
+        "0 for none.",
+        16,
+    )
+    samples: int = option("Drawn paths of each length, over all images together.", 1000)
+    images: int | None = option(
+        "Images, spread evenly; by default 8 for gradients, 128 for logits.", None
+    )
+    at: str = option(
+        "Where the gradient arrives: input, first, blocks, 'block 3', 'parameters 3'.", "input"
+    )
+    sampling: str = option(
+        "weighted: prefer blocks that carry more, and correct for it.",
+        "uniform", choices=("uniform", "weighted"),
+    )  # fmt: skip
+    per_class: bool = option("Logits: rows for the images of each class too.", False)
+    statistics: str = option(
+        "Which statistics BatchNorm uses.", "running", choices=("running", "batch")
+    )  # fmt: skip
+    precision: str = option(
+        "Precision of the computation.", "fp32", choices=("fp32", "fp64"), determines=False
+    )
+    engine: str = option(
+        "general differentiates every part by torch.func: slow, for checking.",
+        "fast", choices=("fast", "general"), determines=False,
+    )  # fmt: skip
+    seed: int = option("Seed of the random draws.", 0)
+    memory: float = option("Bytes that rows may take.", 2e9, determines=False)
 
     def check(self) -> None:
         """Refuse values that cannot be meant.
@@ -70,12 +85,7 @@ class PathOptions:
         Raises:
             UsageError: Naming the first such value.
         """
-        for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise UsageError(
-                    f"{name} '{value}'; expected {' or '.join(known)}" + nearest(str(value), known)
-                )
+        super().check()
         if self.images is not None and self.images < 1:
             raise UsageError(f"{self.images} images; expected at least 1")
         if self.signs < 0 or self.signs == 1:
@@ -106,22 +116,3 @@ class PathOptions:
             idle += {"exact": list(_OF_SAMPLES), "sampled": ["signs"]}.get(self.method, [])
         values = asdict(self) | {"images": self.images or IMAGES[self.direction]}
         return {name: value for name, value in values.items() if name not in idle}
-
-
-def path_options(given: Mapping[str, Any], **fixed: Any) -> PathOptions:
-    """Options from their names and values, checked.
-
-    Args:
-        given: Fields of `PathOptions`.
-        fixed: More of them, which win.
-
-    Raises:
-        UsageError: If there is no such option, or its value cannot be meant.
-    """
-    known = set(PathOptions.__dataclass_fields__)
-    for name in given:
-        if name not in known:
-            raise UsageError(f"option '{name}' of paths is unknown" + nearest(name, known))
-    chosen = PathOptions(**{**given, **fixed})
-    chosen.check()
-    return chosen

@@ -1,66 +1,42 @@
-"""The path analysis as one call: a decomposition and data in, a tidy frame out."""
+"""The analysis of all paths as one call: a network and data in, a tidy table out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-import torch
-from torch.utils.data import Dataset, IterableDataset, Subset
+from ensembles.analyses.base import Analysis, Run
+from ensembles.analyses.path_notes import path_notes
+from ensembles.analyses.path_options import PathOptions
+from ensembles.errors import UsageError, nearest
 
-from ensembles.analyses.path_frames import (
-    class_rows,
-    gradient_rows,
-    layout,
-    logit_rows,
-    range_rows,
-)
-from ensembles.analyses.path_options import IMAGES, PathOptions, path_options
-from ensembles.data import ImageDataset, batches
-from ensembles.decomposition import Decomposition
-from ensembles.engine import choose_device
-from ensembles.errors import DataError, UsageError, nearest
-from ensembles.progress import Progress, bar
-from ensembles.store import Store
-from ensembles.store.recall import recalled
-from ensembles.tables.provenance import provenance
-from ensembles.unravelling.linearized import Engine, Linearizer
-from ensembles.unravelling.measurement import (
-    Batch,
-    LogitMeasures,
-    batch_size,
-    measure_gradients,
-    measure_logits,
-    prepared,
-    with_batch_statistics,
-)
-from ensembles.unravelling.path_counts import (
-    block_lengths,
-    graph_lengths,
-    joint_lengths,
-    weight_lengths,
-)
-from ensembles.unravelling.places import parse_places
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from matplotlib.figure import Figure
 
-__all__ = ["PathOptions", "count_paths", "path_ranges", "paths"]
+    from ensembles.decomposition import Decomposition
+    from ensembles.progress import Progress
+    from ensembles.store import Store
+
+__all__ = ["PATHS", "PathOptions", "Paths", "count_paths", "path_ranges", "paths"]
 
 
 def paths(
     net: Decomposition,
-    data: Dataset[Any] | Any,
-    method: Literal["exact", "sampled", "all"] = "exact",
-    direction: Literal["gradient", "logits"] = "gradient",
+    data: Any,
+    method: Literal["exact", "sampled", "all"] | None = None,
+    direction: Literal["gradient", "logits"] | None = None,
     *,
+    options: PathOptions | None = None,
     device: str | torch.device = "auto",
     progress: bool | Progress | None = None,
     model: str | None = None,
     store: Store | str | Path | None = None,
     about: dict[str, Any] | None = None,
-    **options: Any,
+    **fields: Any,
 ) -> pd.DataFrame:
     """Measure what the 2^n paths of a network carry, by their length (docs/paths.md).
 
@@ -71,15 +47,16 @@ def paths(
     Args:
         net: A network taken apart by `ensembles.decompose`; it is left as it is.
         data: One of our data sets, a torch `Dataset` of (image, label), or an iterable of batches.
-        method: "exact", "sampled" or "all"; for gradients.
-        direction: "gradient", from the loss to `at`; or "logits".
+        method: "exact" (the default), "sampled" or "all"; for gradients.
+        direction: "gradient" (the default), from the loss to `at`; or "logits".
+        options: How the paths are measured, as one value.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         progress: Whether to show a bar, by default only on a terminal; or a function to tell.
         model: Name of the network in the frame; by default its class.
         store: A store of results, or its path (docs/store.md): an analysis that is in it is not
             made again, another is added to it.
         about: What else the provenance is to tell, such as the `checkpoint`.
-        options: Fields of `PathOptions`.
+        fields: Fields of `PathOptions` by name, in place of `options` or of single ones of them.
 
     Returns:
         One row for each length (and place, or class). All have `length` and `paths`, the exact
@@ -100,73 +77,33 @@ def paths(
         StoreError: If the store cannot be read or written.
         UsageError: If an option has no meaning.
     """
-    chosen = path_options(options, method=method, direction=direction)
+    from ensembles.analyses.path_measures import measure_paths, require_shortcuts  # noqa: PLC0415
+    from ensembles.engine import choose_device  # noqa: PLC0415
+    from ensembles.store.recall import recalled  # noqa: PLC0415
+
+    named = {"method": method, "direction": direction}
+    given = {name: value for name, value in named.items() if value is not None} | fields
+    chosen = _chosen(options, given)
     place = choose_device(device)
-    _require_shortcuts(net)
-    named = {"model": model or net.model_name, **(about or {})}
+    require_shortcuts(net)
+    told = {"model": model or net.model_name, **(about or {})}
 
     def measured() -> pd.DataFrame:
-        return _measured(net, data, chosen, place, named, progress=progress)
+        return measure_paths(net, data, chosen, place, told, progress=progress)
 
-    return measured() if store is None else recalled(store, net, data, chosen, measured, **named)
-
-
-def _measured(
-    net: Decomposition,
-    data: Any,
-    chosen: PathOptions,
-    place: torch.device,
-    named: dict[str, Any],
-    *,
-    progress: bool | Progress | None,
-) -> pd.DataFrame:
-    ready, parts = _ready(net, data, chosen, place)
-    direction, method, name = chosen.direction, chosen.method, named["model"]
-    attrs: dict[str, object] = {"model": name, "direction": direction, "blocks": len(net)}
-    drawn: dict[str, Any] = {}
-    with bar(f"paths of {name}", " images", shown=progress) as report:
-        if direction == "gradient":
-            places = parse_places(chosen.at, net)
-            found, error = measure_gradients(
-                ready, parts, places,
-                exact=method != "sampled",
-                signs=chosen.signs if method != "sampled" else 0,
-                samples=chosen.samples if method != "exact" else 0,
-                weighted=chosen.sampling == "weighted",
-                memory=chosen.memory, engine=cast(Engine, chosen.engine),
-                seed=chosen.seed, report=report,
-            )  # fmt: skip
-            rows = [row for p in places for row in gradient_rows(net, p, found[p], chosen.seed)]
-            signed = found[places[0]].signed
-            if signed is not None:
-                fewest, most = signed.draws.aminmax()
-                drawn = {"signs_fewest": int(fewest), "signs_most": int(most)}
-        else:
-            logits, error = measure_logits(
-                ready, parts, engine=cast(Engine, chosen.engine), report=report
-            )
-            counts = block_lengths(net)
-            rows = logit_rows(logits, counts)
-            if chosen.per_class:
-                rows += class_rows(logits, counts, _classes(data))
-            attrs |= _about_logits(logits)
-    attrs = attrs | {
-        "weight_layers": [[k, w, count] for (k, w), count in sorted(joint_lengths(net).items())],
-        "sum_error": error,
-        "provenance": _provenance(net, data, chosen, named | drawn, parts),
-    }
-    return layout(rows, direction, attrs)
+    return measured() if store is None else recalled(store, net, data, chosen, measured, **told)
 
 
 def path_ranges(
     net: Decomposition,
-    data: Dataset[Any] | Any,
+    data: Any,
     ranges: Sequence[tuple[int, int]] | None = None,
     *,
+    options: PathOptions | None = None,
     device: str | torch.device = "auto",
     progress: bool | Progress | None = None,
     model: str | None = None,
-    **options: Any,
+    **fields: Any,
 ) -> pd.DataFrame:
     """Measure the accuracy of sub-ensembles: all paths with a length between two bounds.
 
@@ -174,10 +111,11 @@ def path_ranges(
         net: A network taken apart.
         data: As for `paths`.
         ranges: Pairs (first, last), both included; by default all.
+        options: As for `paths`; the direction is that of logits.
         device: As for `paths`.
         progress: As for `paths`.
         model: As for `paths`.
-        options: Fields of `PathOptions`.
+        fields: As for `paths`.
 
     Returns:
         One row for each range: `first`, `last`, `paths`, `accuracy`; with `per_class` the same
@@ -187,30 +125,14 @@ def path_ranges(
         UsageError: If a range does not lie in 0..n.
         PathError: As for `paths`.
     """
-    chosen = path_options(options, direction="logits")
+    from ensembles.analyses.path_measures import measure_ranges, require_shortcuts  # noqa: PLC0415
+    from ensembles.engine import choose_device  # noqa: PLC0415
+
+    chosen = _chosen(options, {**fields, "direction": "logits"})
     place = choose_device(device)
-    _require_shortcuts(net)
-    n = len(block_lengths(net)) - 1
-    wanted = list(ranges or [(a, b) for a in range(n + 1) for b in range(a, n + 1)])
-    for first, last in wanted:
-        if not 0 <= first <= last <= n:
-            raise UsageError(f"lengths {first} to {last}; expected a range within 0 to {n}")
-    ready, parts = _ready(net, data, chosen, place)
+    require_shortcuts(net)
     name = model or net.model_name
-    with bar(f"paths of {name}", " images", shown=progress) as report:
-        logits, error = measure_logits(
-            ready, parts, engine=cast(Engine, chosen.engine), report=report
-        )
-    frame = range_rows(
-        logits, block_lengths(net), wanted, per_class=chosen.per_class, names=_classes(data)
-    )
-    frame.attrs |= _about_logits(logits) | {
-        "model": name,
-        "blocks": len(net),
-        "sum_error": error,
-        "provenance": _provenance(net, data, chosen, {"model": name}, parts),
-    }
-    return frame
+    return measure_ranges(net, data, ranges, chosen, place, name=name, progress=progress)
 
 
 def count_paths(
@@ -229,6 +151,14 @@ def count_paths(
     Raises:
         UsageError: If `by` is something else.
     """
+    import pandas as pd  # noqa: PLC0415
+
+    from ensembles.unravelling.path_counts import (  # noqa: PLC0415
+        block_lengths,
+        graph_lengths,
+        weight_lengths,
+    )
+
     counting = {"blocks": block_lengths, "weight_layers": weight_lengths, "graph": graph_lengths}
     if by not in counting:
         raise UsageError(f"paths by '{by}'; expected {', '.join(counting)}" + nearest(by, counting))
@@ -239,82 +169,76 @@ def count_paths(
     return frame
 
 
-def _require_shortcuts(net: Decomposition) -> None:
-    Linearizer(net, "general")
+def _chosen(options: PathOptions | None, fields: dict[str, Any]) -> PathOptions:
+    """Options as one value, with the fields that are given beside it."""
+    given = {} if options is None else vars(options)
+    chosen: PathOptions = PathOptions.made({**given, **fields}, "paths")
+    return chosen
 
 
-def _ready(
-    net: Decomposition, data: Any, chosen: PathOptions, device: torch.device
-) -> tuple[Decomposition, list[Batch]]:
-    """The network and the images on their device, in batches that fit in memory."""
-    ready = prepared(net, device, chosen.precision)
-    dtype = torch.float64 if chosen.precision == "fp64" else torch.float32
-    at_once = torch.get_num_threads() if device.type == "cpu" else 1
-    size = min(64, batch_size(net, chosen.memory / at_once, chosen.precision))
-    parts = [
-        (images.to(device, dtype), labels.to(device))
-        for images, labels in _read(data, chosen.images or IMAGES[chosen.direction], size)
-    ]
-    shape = tuple(parts[0][0].shape[1:])
-    if shape != tuple(net.input_shape):
-        raise DataError(
-            f"the images have shape {shape}, the network was taken apart for "
-            f"{tuple(net.input_shape)}; expected the same"
+class Paths(Analysis[PathOptions]):
+    """All 2^n paths of a network, by their length."""
+
+    name = "paths"
+    summary = "What all 2^n paths of a network carry, by their length: gradient or logits."
+    source = "Veit, Wilber and Belongie 2016 (1605.06431), section 4.3"
+    options = PathOptions
+    label = ("at", "class", "length")
+    shown = (
+        "at", "class", "length", "paths", "gradient_coherent", "gradient_rms", "gradient_rms_se",
+        "gradient_mean", "gradient_mean_low", "gradient_mean_high", "logit_norm",
+        "accuracy_up_to", "accuracy_from", "accuracy_alone",
+    )  # fmt: skip
+    figure = "ensembles.plots.paths:plot_paths"
+
+    def check(self, net: Decomposition, options: PathOptions) -> None:
+        """Refuse a network without shortcuts, and a place that it does not have."""
+        from ensembles.analyses.path_measures import require_shortcuts  # noqa: PLC0415
+        from ensembles.unravelling.places import parse_places  # noqa: PLC0415
+
+        require_shortcuts(net)
+        parse_places(options.at, net)
+
+    def engine(self, options: PathOptions) -> str:
+        """The engine of the options."""
+        return options.engine
+
+    def measure(
+        self, net: Decomposition, data: Any, options: PathOptions, run: Run
+    ) -> pd.DataFrame:
+        """Measure the paths, in the precision of the run."""
+        return paths(
+            net,
+            data,
+            options=replace(options, precision=run.precision),
+            device=run.device,
+            progress=run.progress,
+            model=run.model,
+            about=dict(run.about),
         )
-    if chosen.statistics == "batch":
-        ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
-    return ready, parts
+
+    def draw(self, frames: Sequence[pd.DataFrame]) -> Figure:
+        """Draw the table of one network."""
+        if len(frames) != 1:
+            raise UsageError(f"{len(frames)} tables of paths; a figure of paths takes one")
+        figure: Figure = self.drawing(frames[0])
+        return figure
+
+    def views(self, frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """The effective paths by each measure."""
+        from ensembles.analyses.effective_paths import effective_paths  # noqa: PLC0415
+
+        return {"Effective paths": effective_paths(frame)}
+
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        """Where drawn paths miss the tail, and how far the sum is from the network's own."""
+        lines = path_notes(frame)
+        if frame.attrs.get("sum_error") is not None:
+            lines.append(
+                f"the sum over all lengths differs by {frame.attrs['sum_error']:.1e} (relative) "
+                "from the network's own"
+            )
+        return lines
 
 
-def _read(data: Any, count: int, size: int) -> list[Batch]:
-    if isinstance(data, ImageDataset):
-        return list(data.limited(count).batches(size))
-    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        total = len(cast("Any", data))
-        if total > count:
-            data = Subset(data, [i * total // count for i in range(count)])
-        return list(batches(data, size))
-    read = list(islice(batches(data, size), -(-count // size)))
-    last = count - size * (len(read) - 1)
-    images, labels = read[-1]
-    return [*read[:-1], (images[:last], labels[:last])]
-
-
-def _classes(data: Any) -> tuple[str, ...] | None:
-    return data.classes if isinstance(data, ImageDataset) else None
-
-
-def _about_logits(found: LogitMeasures) -> dict[str, object]:
-    correct = found.logits.argmax(1) == found.labels
-    return {
-        "accuracy": float(correct.double().mean()),
-        "constant_norm": float(found.constant.norm(dim=1).mean()),
-    }
-
-
-def _provenance(
-    net: Decomposition,
-    data: Any,
-    chosen: PathOptions,
-    named: dict[str, Any],
-    parts: list[Batch],
-) -> dict[str, object]:
-    details: dict[str, object] = {**named, **asdict(chosen)}
-    details["images"] = sum(len(labels) for _, labels in parts)
-    if chosen.engine == "fast":
-        details["fast_branches"] = Linearizer(net).coverage
-    if any(block.kind == "gated" for block in net):
-        details["gates"] = "held at their value for each image"
-    if isinstance(data, ImageDataset):
-        details |= {
-            "dataset": data.name,
-            "split": data.split,
-            "normalization": str(data.normalization),
-            "content_hash": data.content_hash,
-        }
-    return provenance(
-        device=str(parts[0][0].device),
-        precision=chosen.precision,
-        threads=torch.get_num_threads(),
-        details=details,
-    )
+PATHS = Paths()

@@ -20,8 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ensembles.analyses.effective_paths import effective_paths
-from ensembles.analyses.path_columns import log2_count
-from ensembles.analyses.path_frames import relative
+from ensembles.analyses.path_columns import log2_count, relative
 from ensembles.errors import UsageError
 from ensembles.plots.style import (
     GREY,

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from ensembles.analyses.path_frames import relative
+from ensembles.analyses.path_columns import relative
 from ensembles.checkpoints import Subject, open_subject
 from ensembles.errors import EvaluationError, PathError
 from ensembles.lesions import single_deletions

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ensembles.analyses.path_columns import log2_count
-from ensembles.analyses.path_frames import relative
+from ensembles.analyses.path_columns import log2_count, relative
 from ensembles.reproduction.intervals import bootstrap
 from ensembles.unravelling.effective import effective
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["PUBLISHED", "Effective", "by_weight_layers", "effective"]
+__all__ = ["Effective", "by_weight_layers", "effective"]
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,16 @@ class Effective:
     Attributes:
         first: Its first length.
         last: Its last length.
-        median: The length at which half of the measure is reached; None where it is not known.
+        median: The length at which half of the measure is reached.
         share: The part of all paths whose length lies in the interval, 0 to 1.
         held: The part of the measure that the interval holds.
     """
 
     first: int
     last: int
-    median: int | None
+    median: int
     share: float
     held: float
-
-
-PUBLISHED = Effective(first=5, last=17, median=None, share=0.0045, held=0.95)
-"""Veit et al. 2016, section 4.3, for 54 blocks: mean norm times number of paths."""
 
 
 def effective(

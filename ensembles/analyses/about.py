@@ -1,0 +1,27 @@
+"""What a result tells of the data that it was measured on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ensembles.data import ImageDataset
+
+__all__ = ["about_data", "name_of"]
+
+
+def about_data(data: Any) -> dict[str, object]:
+    """What is known of data: of one of our data sets all, of others nothing."""
+    if not isinstance(data, ImageDataset):
+        return {}
+    return {
+        "dataset": data.name,
+        "split": data.split,
+        "images": len(data),
+        "normalization": str(data.normalization),
+        "content_hash": data.content_hash,
+    }
+
+
+def name_of(data: Any) -> str | None:
+    """The name of the data set; None where it has none."""
+    return data.name if isinstance(data, ImageDataset) else None

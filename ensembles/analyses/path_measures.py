@@ -1,0 +1,233 @@
+"""Paths of a network on data, measured and laid out: what the public calls stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+from ensembles.analyses.path_frames import (
+    Row,
+    class_rows,
+    gradient_rows,
+    layout,
+    logit_rows,
+    range_rows,
+)
+from ensembles.analyses.path_options import IMAGES, PathOptions
+from ensembles.data import ImageDataset, batches
+from ensembles.decomposition import Decomposition
+from ensembles.errors import DataError, UsageError
+from ensembles.progress import Progress, bar
+from ensembles.tables.provenance import provenance
+from ensembles.unravelling.linearized import Engine, Linearizer
+from ensembles.unravelling.measurement import (
+    Batch,
+    LogitMeasures,
+    batch_size,
+    measure_gradients,
+    measure_logits,
+    prepared,
+    with_batch_statistics,
+)
+from ensembles.unravelling.path_counts import block_lengths, joint_lengths
+from ensembles.unravelling.places import parse_places
+
+__all__ = ["measure_paths", "measure_ranges", "require_shortcuts"]
+
+
+def measure_paths(
+    net: Decomposition,
+    data: Any,
+    chosen: PathOptions,
+    place: torch.device,
+    named: dict[str, Any],
+    *,
+    progress: bool | Progress | None,
+) -> pd.DataFrame:
+    """Measure the paths of a network.
+
+    Args:
+        net: The network.
+        data: The images.
+        chosen: How.
+        place: The device.
+        named: What the provenance tells of the network; its `model` at least.
+        progress: As :func:`ensembles.progress.bar` takes it.
+    """
+    ready, parts = _ready(net, data, chosen, place)
+    attrs: dict[str, object] = {"model": named["model"], "direction": chosen.direction}
+    with bar(f"paths of {named['model']}", " images", shown=progress) as report:
+        if chosen.direction == "gradient":
+            rows, error, drawn = _gradients(net, ready, parts, chosen, report)
+        else:
+            drawn = {}
+            logits, error = measure_logits(
+                ready, parts, engine=cast(Engine, chosen.engine), report=report
+            )
+            counts = block_lengths(net)
+            rows = logit_rows(logits, counts)
+            if chosen.per_class:
+                rows += class_rows(logits, counts, _classes(data))
+            attrs |= _about_logits(logits)
+    attrs |= {
+        "blocks": len(net),
+        "weight_layers": [[k, w, count] for (k, w), count in sorted(joint_lengths(net).items())],
+        "sum_error": error,
+        "provenance": _provenance(net, data, chosen, named | drawn, parts),
+    }
+    return layout(rows, chosen.direction, attrs)
+
+
+def _gradients(
+    net: Decomposition,
+    ready: Decomposition,
+    parts: list[Batch],
+    chosen: PathOptions,
+    report: Progress,
+) -> tuple[list[Row], float | None, dict[str, Any]]:
+    """Rows of gradients, how far their sum is from autograd's, and how many signs were drawn."""
+    places, method = parse_places(chosen.at, net), chosen.method
+    found, error = measure_gradients(
+        ready, parts, places,
+        exact=method != "sampled",
+        signs=chosen.signs if method != "sampled" else 0,
+        samples=chosen.samples if method != "exact" else 0,
+        weighted=chosen.sampling == "weighted",
+        memory=chosen.memory, engine=cast(Engine, chosen.engine),
+        seed=chosen.seed, report=report,
+    )  # fmt: skip
+    rows = [row for p in places for row in gradient_rows(net, p, found[p], chosen.seed)]
+    signed = found[places[0]].signed
+    if signed is None:
+        return rows, error, {}
+    fewest, most = signed.draws.aminmax()
+    return rows, error, {"signs_fewest": int(fewest), "signs_most": int(most)}
+
+
+def measure_ranges(
+    net: Decomposition,
+    data: Any,
+    ranges: Sequence[tuple[int, int]] | None,
+    chosen: PathOptions,
+    place: torch.device,
+    *,
+    name: str,
+    progress: bool | Progress | None,
+) -> pd.DataFrame:
+    """Measure the accuracy of all paths with a length in each of some ranges; by default all.
+
+    Raises:
+        UsageError: If a range does not lie in 0..n.
+    """
+    n = len(block_lengths(net)) - 1
+    wanted = list(ranges or [(a, b) for a in range(n + 1) for b in range(a, n + 1)])
+    for first, last in wanted:
+        if not 0 <= first <= last <= n:
+            raise UsageError(f"lengths {first} to {last}; expected a range within 0 to {n}")
+    ready, parts = _ready(net, data, chosen, place)
+    with bar(f"paths of {name}", " images", shown=progress) as report:
+        logits, error = measure_logits(
+            ready, parts, engine=cast(Engine, chosen.engine), report=report
+        )
+    frame = range_rows(
+        logits, block_lengths(net), wanted, per_class=chosen.per_class, names=_classes(data)
+    )
+    frame.attrs |= _about_logits(logits) | {
+        "model": name,
+        "blocks": len(net),
+        "sum_error": error,
+        "provenance": _provenance(net, data, chosen, {"model": name}, parts),
+    }
+    return frame
+
+
+def require_shortcuts(net: Decomposition) -> None:
+    """Refuse a network without shortcuts, whose paths this analysis does not know.
+
+    Raises:
+        PathError: Saying what the blocks are.
+    """
+    Linearizer(net, "general")
+
+
+def _ready(
+    net: Decomposition, data: Any, chosen: PathOptions, device: torch.device
+) -> tuple[Decomposition, list[Batch]]:
+    """The network and the images on their device, in batches that fit in memory."""
+    ready = prepared(net, device, chosen.precision)
+    dtype = torch.float64 if chosen.precision == "fp64" else torch.float32
+    at_once = torch.get_num_threads() if device.type == "cpu" else 1
+    size = min(64, batch_size(net, chosen.memory / at_once, chosen.precision))
+    parts = [
+        (images.to(device, dtype), labels.to(device))
+        for images, labels in _read(data, chosen.images or IMAGES[chosen.direction], size)
+    ]
+    shape = tuple(parts[0][0].shape[1:])
+    if shape != tuple(net.input_shape):
+        raise DataError(
+            f"the images have shape {shape}, the network was taken apart for "
+            f"{tuple(net.input_shape)}; expected the same"
+        )
+    if chosen.statistics == "batch":
+        ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
+    return ready, parts
+
+
+def _read(data: Any, count: int, size: int) -> list[Batch]:
+    if isinstance(data, ImageDataset):
+        return list(data.limited(count).batches(size))
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        total = len(cast("Any", data))
+        if total > count:
+            data = Subset(data, [i * total // count for i in range(count)])
+        return list(batches(data, size))
+    read = list(islice(batches(data, size), -(-count // size)))
+    last = count - size * (len(read) - 1)
+    images, labels = read[-1]
+    return [*read[:-1], (images[:last], labels[:last])]
+
+
+def _classes(data: Any) -> tuple[str, ...] | None:
+    return data.classes if isinstance(data, ImageDataset) else None
+
+
+def _about_logits(found: LogitMeasures) -> dict[str, object]:
+    correct = found.logits.argmax(1) == found.labels
+    return {
+        "accuracy": float(correct.double().mean()),
+        "constant_norm": float(found.constant.norm(dim=1).mean()),
+    }
+
+
+def _provenance(
+    net: Decomposition,
+    data: Any,
+    chosen: PathOptions,
+    named: dict[str, Any],
+    parts: list[Batch],
+) -> dict[str, object]:
+    details: dict[str, object] = {**named, **asdict(chosen)}
+    details["images"] = sum(len(labels) for _, labels in parts)
+    if chosen.engine == "fast":
+        details["fast_branches"] = Linearizer(net).coverage
+    if any(block.kind == "gated" for block in net):
+        details["gates"] = "held at their value for each image"
+    if isinstance(data, ImageDataset):
+        details |= {
+            "dataset": data.name,
+            "split": data.split,
+            "normalization": str(data.normalization),
+            "content_hash": data.content_hash,
+        }
+    return provenance(
+        device=str(parts[0][0].device),
+        precision=chosen.precision,
+        threads=torch.get_num_threads(),
+        details=details,
+    )
