@@ -207,9 +207,9 @@ class _Reader(pickle.Unpickler):
         return _stand_in(module, name)
 
     def persistent_load(self, pid: Any, /) -> Storage:
-        kind, item, key, _location, count, *view = pid
+        what, item, key, _location, count, *view = pid
         whole = isinstance(count, int) and not isinstance(count, bool) and count >= 0
-        if kind != "storage" or not isinstance(item, _ItemSize) or not isinstance(key, str):
+        if what != "storage" or not isinstance(item, _ItemSize) or not isinstance(key, str):
             raise CheckpointError("it refers to something that is no storage of numbers")
         if not whole:
             raise CheckpointError(f"storage {key} declares {count!r} items")

@@ -13,25 +13,42 @@ __all__ = ["Answers"]
 
 @dataclass(eq=False)
 class Answers:
-    """The answers to N observations.
+    """The answers to N observations; what several metrics need is computed once.
 
     Attributes:
-        output: Logits (N, classes), float32; zeros where they were not finite.
+        output: Logits (N, classes), float32 or float64; zeros where they were not finite.
         target: Class of each observation, int64 (N,).
         finite: Whether the logits of each observation are finite, (N,).
-        intact: The intact network's logits, alike; None where no metric needs them.
+        intact: The answers of the intact network; None where no metric needs them.
     """
 
     output: Tensor
     target: Tensor
     finite: Tensor
-    intact: Tensor | None = None
+    intact: Answers | None = None
 
     @classmethod
-    def of(cls, output: Tensor, target: Tensor, intact: Tensor | None = None) -> Answers:
-        """Answers from raw logits; those that are not finite are marked and set to zero."""
-        finite = torch.isfinite(output).all(-1)
-        return cls(torch.where(finite[:, None], output, 0.0), target, finite, intact)
+    def of(cls, output: Tensor, target: Tensor, intact: Tensor | Answers | None = None) -> Answers:
+        """Answers from raw logits; those that are not finite are marked and set to zero.
+
+        Args:
+            output: Logits (N, classes).
+            target: Class of each observation, int64 (N,).
+            intact: The intact network's logits, (N, classes); or its answers, so that what they
+                hold is computed once for all lesions.
+        """
+        wide = output if output.dtype == torch.float64 else output.float()
+        finite = torch.isfinite(wide).all(-1)
+        of_intact = cls.of(intact, target) if isinstance(intact, Tensor) else intact
+        return cls(torch.where(finite[:, None], wide, 0.0), target, finite, of_intact)
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self.output.shape[-1]
 
     @property
     def wide(self) -> torch.dtype:
@@ -40,8 +57,25 @@ class Answers:
 
     @cached_property
     def predicted(self) -> Tensor:
-        """Class of the largest logit, int64 (N,)."""
+        """Class of the largest logit, of equal ones the first: int64 (N,)."""
         return self.output.argmax(-1)
+
+    @cached_property
+    def right(self) -> Tensor:
+        """Whether the answer is right, and finite: (N,)."""
+        return (self.predicted == self.target) & self.finite
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """How many classes come before the right one, int64 (N,).
+
+        Those of a larger logit, and of equal ones those of a lower number.
+        """
+        place = self.target[:, None]
+        right = self.output.gather(-1, place)
+        numbers = torch.arange(self.classes, device=self.output.device)
+        tied = (self.output == right) & (numbers < place)
+        return ((self.output > right) | tied).sum(-1)
 
     @cached_property
     def log_probabilities(self) -> Tensor:
@@ -49,11 +83,44 @@ class Answers:
         return self.output.log_softmax(-1)
 
     @cached_property
-    def intact_log_probabilities(self) -> Tensor:
-        """Logarithms of the intact network's softmax, (N, classes)."""
-        assert self.intact is not None
-        return self.intact.log_softmax(-1)
+    def probabilities(self) -> Tensor:
+        """The softmax, (N, classes)."""
+        return self.log_probabilities.exp()
+
+    @cached_property
+    def losses(self) -> Tensor:
+        """Cross-entropy of each observation in nats, (N,)."""
+        return -self.log_probabilities.gather(-1, self.target[:, None])[:, 0]
+
+    @property
+    def reference(self) -> Answers:
+        """The answers of the intact network, for a metric that needs them."""
+        assert self.intact is not None, "the metric must say needs_intact"
+        return self.intact
 
     def total(self, values: Tensor) -> Tensor:
-        """Sum of a value of each observation, over those whose logits are finite: (1,)."""
-        return torch.where(self.finite, values.to(self.wide), 0.0).sum()[None]
+        """Sum of a value of each observation, over those whose logits are finite.
+
+        Args:
+            values: (N,), or (N, k) for k values of each observation.
+
+        Returns:
+            (1,), or (k,).
+        """
+        finite = self.finite if values.ndim == 1 else self.finite[:, None]
+        return torch.where(finite, values.to(self.wide), 0.0).sum(0).reshape(-1)
+
+    def counts(self, places: Tensor, size: int, which: Tensor | None = None) -> Tensor:
+        """How many observations fall on each place, of those whose logits are finite.
+
+        Args:
+            places: Place of each observation, int64 (N,), from 0.
+            size: How many places there are.
+            which: Which observations are counted, (N,); by default all.
+
+        Returns:
+            (size,).
+        """
+        counted = self.finite if which is None else self.finite & which
+        zeros = torch.zeros(size, dtype=self.wide, device=self.output.device)
+        return zeros.index_add_(0, places, counted.to(self.wide))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what was measured is read without torch
 
     from ensembles.metrics.answers import Answers
 
-__all__ = ["Column", "Metric", "State"]
+__all__ = ["Column", "Mean", "Metric", "State"]
 
 State: TypeAlias = NDArray[np.float64]
 """What a metric keeps: float64, in which whole numbers up to 2^53 are exact."""
@@ -25,7 +25,7 @@ class Column(NamedTuple):
     """A column of a metric in a table.
 
     Attributes:
-        name: Of the column.
+        name: Its heading.
         type: "integer", "number" or "counts" (a list of integers).
         better: Whether more or less of it is better; None for neither.
         label: What an axis calls it, with its unit.
@@ -61,31 +61,76 @@ class Metric(ABC):
 
     @abstractmethod
     def size(self, classes: int) -> int:
-        """How many numbers are kept, for answers over so many classes."""
+        """How many numbers are kept, for answers over so many classes.
+
+        Raises:
+            UsageError: If the metric has no meaning for so many.
+        """
 
     @abstractmethod
     def measure(self, answers: Answers) -> Tensor:
-        """What some observations add: float64, (size,), on their device.
+        """What some observations add: ``answers.wide``, (size,), on their device.
 
         Observations whose output is not finite (``answers.finite`` is False) must add nothing.
         """
 
     @abstractmethod
     def row(self, state: State, total: int) -> dict[str, Any]:
-        """The columns, from what was kept of ``total`` observations whose output was finite."""
+        """The columns, from what was kept.
 
+        Args:
+            state: What was kept.
+            total: Of how many observations, those whose output was finite; 1 or more.
+        """
+
+    @final
     def zero(self, classes: int) -> State:
         """What is kept of no observation."""
         return np.zeros(self.size(classes))
 
+    @final
     def update(self, state: State, answers: Answers) -> State:
         """What is kept after some more observations."""
-        return state + self.measure(answers).double().cpu().numpy()
+        added: State = self.measure(answers).cpu().double().numpy()
+        return state + added
 
+    @final
     def merge(self, state: State, other: State) -> State:
         """What is kept of two parts of the data."""
         return state + other
 
     def chance(self, classes: int) -> Mapping[str, float]:
-        """Columns of a network that guesses, each class as often as any other, where known."""
+        """Columns of a network for which all classes are equally likely, where known.
+
+        Such a network guesses, each class as often as any other.
+        """
         return {}
+
+    @property
+    def directions(self) -> dict[str, Literal["more", "less"] | None]:
+        """Of each column, whether more or less of it is better; None for neither."""
+        return {column.name: column.better for column in self.columns}
+
+
+@dataclass(frozen=True)
+class Mean(Metric):
+    """A metric with one column: the mean over observations of a value of each.
+
+    Kept: the sum of the values, so that a mean of ones and zeros is exact.
+    """
+
+    @abstractmethod
+    def values(self, answers: Answers) -> Tensor:
+        """The value of each observation, (N,)."""
+
+    def size(self, classes: int) -> int:
+        """One number."""
+        return 1
+
+    def measure(self, answers: Answers) -> Tensor:
+        """Sum of the values, (1,)."""
+        return answers.total(self.values(answers))
+
+    def row(self, state: State, total: int) -> dict[str, Any]:
+        """The mean."""
+        return {self.columns[0].name: float(state[0]) / total}

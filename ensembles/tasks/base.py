@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ensembles.decomposition import Decomposition
     from ensembles.metrics.answers import Answers
 
-__all__ = ["Batch", "Inputs", "Task"]
+__all__ = ["Batch", "Inputs", "Task", "output_shape"]
 
 Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | dict[str, Tensor]"
 """What a network takes: a tensor, or a tuple or mapping of tensors, the rows in dimension 0."""
@@ -41,15 +41,17 @@ class Task(ABC):
         name: As ``task=`` and ``--task`` take it.
         summary: One line for lists.
         observation: What one observation is called, such as "image" or "token".
+        shapes: What a network of the task takes and gives, for messages.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     observation: ClassVar[str]
+    shapes: ClassVar[str]
 
     @abstractmethod
     def suits(self, net: Decomposition) -> bool:
-        """Whether a network takes and gives what this task has, by its shapes and types."""
+        """Whether a network takes and gives what this task has, by its shapes."""
 
     @abstractmethod
     def batches(self, data: Any, batch_size: int) -> Iterator[Batch]:
@@ -73,13 +75,16 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def answers(self, output: Tensor, targets: Tensor, intact: Tensor | None = None) -> Answers:
+    def answers(
+        self, output: Tensor, targets: Tensor, intact: Tensor | Answers | None = None
+    ) -> Answers:
         """The network's output as answers to observations.
 
         Args:
             output: What the network gave, the rows in dimension 0.
             targets: As the batch holds them.
-            intact: What the intact network gave.
+            intact: What the intact network gave; or the answers made of it, so that what they hold
+                is computed once for all lesions of a batch.
         """
 
     @abstractmethod
@@ -88,4 +93,10 @@ class Task(ABC):
 
     def labels(self, data: Iterable[Batch]) -> list[int]:
         """Class of every observation, in order."""
-        raise NotImplementedError
+        return [label for batch in data for label in batch.targets.flatten().tolist()]
+
+
+def output_shape(net: Decomposition) -> tuple[int, ...]:
+    """Shape of what a network gives for one row."""
+    shape: tuple[int, ...] = getattr(net, "output_shape", (net.num_classes,))
+    return shape

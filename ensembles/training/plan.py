@@ -241,27 +241,27 @@ def trainer_options(device: str, devices: int, precision: str) -> dict[str, Any]
     if precision not in _PRECISIONS:
         raise UsageError(f"precision {precision!r}; expected one of {', '.join(_PRECISIONS)}")
     place = choose_device(device)
-    kind, number = place.type, place.index
+    accelerator, number = place.type, place.index
     if devices < 1 or (number is not None and devices > 1):
         raise UsageError(f"{devices} devices of {device}; expected 1, or more without a number")
-    if kind == "cuda" and devices > torch.cuda.device_count():
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
         raise UsageError(
             f"{devices} devices of {device}, but there are {torch.cuda.device_count()} CUDA "
             "devices; choose fewer"
         )
-    bf16 = precision == "bf16" or (precision == "auto" and _computes_bf16(kind))
+    bf16 = precision == "bf16" or (precision == "auto" and _computes_bf16(accelerator))
     return {
-        "accelerator": kind,
-        "devices": devices if number is None or kind != "cuda" else [number],
+        "accelerator": accelerator,
+        "devices": devices if number is None or accelerator != "cuda" else [number],
         # Dropped blocks leave parameters without a gradient.
         "strategy": "auto" if devices == 1 else "ddp_find_unused_parameters_true",
         "precision": "bf16-mixed" if bf16 else "32-true",
     }
 
 
-def _computes_bf16(kind: str) -> bool:
+def _computes_bf16(accelerator: str) -> bool:
     """Whether bf16 is computed by the hardware, not emulated."""
-    if kind == "cuda":
+    if accelerator == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return kind == "cpu" and probe is not None and bool(probe())
+    return accelerator == "cpu" and probe is not None and bool(probe())

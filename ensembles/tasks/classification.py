@@ -1,0 +1,92 @@
+"""One class for each row: images, series, tables, volumes, or several inputs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ensembles.errors import DataError
+from ensembles.tasks.base import Batch, Task, output_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ensembles.decomposition import Decomposition
+    from ensembles.metrics.answers import Answers
+
+__all__ = ["CLASSIFICATION", "Classification"]
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One class for each row; an observation is a row.
+
+    The network takes a tensor of any rank (N, ...), or a tuple or mapping of such, and gives
+    logits (N, classes); targets are class numbers from 0, int64 (N,).
+    """
+
+    name = "classification"
+    summary = "one class for each row: images, series, tables, volumes"
+    observation = "image"
+    shapes = "logits (N, classes)"
+
+    def suits(self, net: Decomposition) -> bool:
+        """Whether the network gives one vector of logits for a row."""
+        return len(output_shape(net)) == 1
+
+    def batches(self, data: Any, batch_size: int) -> Iterator[Batch]:
+        """Read data as batches of rows; see :func:`ensembles.data.batches`."""
+        from ensembles.data.batches import batches  # noqa: PLC0415 (imports torch)
+
+        pairs = batches(data, batch_size)
+        return _numbered(pairs)
+
+    def check(self, net: Decomposition, batch: Batch) -> None:
+        """Hold shapes of the inputs and range of the labels against a network.
+
+        Raises:
+            DataError: Saying what was found and what would fit.
+        """
+        _check_shapes(net, batch)
+        if not len(batch.targets):
+            return
+        low, high, classes = int(batch.targets.min()), int(batch.targets.max()), net.num_classes
+        if low < 0 or high >= classes:
+            raise DataError(
+                f"the data have a label {high if high >= classes else low}, the network {classes} "
+                f"classes (0 to {classes - 1}); load a network with as many classes as the data"
+            )
+
+    def answers(
+        self, output: Tensor, targets: Tensor, intact: Tensor | Answers | None = None
+    ) -> Answers:
+        """Logits (N, classes) as answers to N observations."""
+        from ensembles.metrics.answers import Answers  # noqa: PLC0415 (imports torch)
+
+        return Answers.of(output, targets, intact)
+
+    def observations(self, batch: Batch) -> int:
+        """How many rows there are."""
+        return len(batch.targets)
+
+
+def _numbered(pairs: Iterator[tuple[Any, Tensor]]) -> Iterator[Batch]:
+    start = 0
+    for inputs, targets in pairs:
+        yield Batch(inputs, targets, start)
+        start += len(targets)
+
+
+def _check_shapes(net: Decomposition, batch: Batch) -> None:
+    if isinstance(batch.inputs, tuple | dict):
+        return
+    found = tuple(batch.inputs.shape[1:])
+    if found != net.input_shape:
+        raise DataError(
+            f"the images have shape {found}; the network was taken apart for "
+            f"{net.input_shape}: resize the images, or decompose with such images"
+        )
+
+
+CLASSIFICATION = Classification()
