@@ -17,8 +17,10 @@ from ensembles.cli.signals import interruptible
 __all__ = ["main"]
 
 _COMMANDS = {
+    "analyze": "ensembles.cli.analyze:analyze",
     "checkpoints": "ensembles.cli.checkpoints:checkpoints",
     "datasets": "ensembles.cli.datasets:datasets",
+    "export": "ensembles.cli.export:export",
     "inspect": "ensembles.cli.inspect_:inspect",
     "lesion": "ensembles.cli.lesion:lesion",
     "models": "ensembles.cli.models:models",
@@ -66,10 +68,12 @@ class _Lazy(click.Group):
 
 
 _SUMMARIES = {
+    "analyze": "Run any analysis: lesions, paths, influence, and those of installed packages.",
     "checkpoints": "List, fetch, check and add trained networks.",
     "datasets": "List the data sets that are known by name.",
+    "export": "Write a network without some of its blocks, for other tools.",
     "inspect": "Show the blocks of a network, and how many paths it has.",
-    "lesion": "Delete, reorder or duplicate blocks, and measure the error.",
+    "lesion": "Delete, move or change blocks, and measure what is still answered.",
     "models": "List the architectures.",
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",
