@@ -118,9 +118,9 @@ def test_a_constant_curve_has_no_rank() -> None:
 
 def test_what_cannot_be_meant_is_refused() -> None:
     several = pd.concat([curve([0.1]), curve([0.2])])
-    with pytest.raises(UsageError, match=r"^the second table holds two deletions of one block"):
+    with pytest.raises(UsageError, match=r"^the second table holds two lesions of one block"):
         curve_correlations(curve([0.1, 0.2]), several)
-    with pytest.raises(UsageError, match=r"^the first table holds no deletion of a single block"):
+    with pytest.raises(UsageError, match=r"^the first table holds no delete of a single block"):
         curve_correlations(lesions("none", 0, [0.1]).assign(blocks=""), several)
     with pytest.raises(UsageError, match=r"^statistic 'medain'; expected median or mean; did you"):
         bootstrap_by_count(several, "medain")

@@ -1,6 +1,7 @@
 """A trained network is taken apart: trace it, find the blocks, verify that they add up."""
 
 from ensembles.decomposition.assembly import decompose
-from ensembles.decomposition.blocks import Block, BlockKind, Decomposition
+from ensembles.decomposition.blocks import Block, BlockKind
+from ensembles.decomposition.network import Decomposition
 
 __all__ = ["Block", "BlockKind", "Decomposition", "decompose"]

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.adapters import Adapter
-from ensembles.decomposition.blocks import Block, Decomposition
+from ensembles.decomposition.blocks import (
+    Block,
+    BlockKind,
+    Dense,
+    Fractal,
+    Gated,
+    Parallel,
+    Plain,
+    Residual,
+    Slot,
+    Straight,
+    TwoStream,
+)
 from ensembles.decomposition.chain import Segment, cut
 from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.members import assemble_members, members_of
+from ensembles.decomposition.network import Decomposition
 from ensembles.decomposition.private_copy import private_copy
 from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.simplification import simplify
@@ -29,6 +43,11 @@ from ensembles.decomposition.verification import (
 from ensembles.errors import DecompositionError
 
 __all__ = ["decompose"]
+
+_SUMS: dict[BlockKind, type[Residual] | type[TwoStream]] = {
+    cls.kind: cls for cls in (Residual, TwoStream)
+}
+_STRAIGHT: dict[BlockKind, type[Straight]] = {cls.kind: cls for cls in (Parallel, Fractal, Plain)}
 
 
 def decompose(
@@ -50,7 +69,7 @@ def decompose(
             real images make the check meaningful. All but the batch size becomes fixed.
         blocks: Names of the modules that are the blocks, or a regular expression that matches
             their names; by default they are found.
-        kinds: Which kinds of block to take, of `grouping.KINDS`; by default those with a shortcut
+        kinds: Which kinds of block to take, of `blocks.KINDS`; by default those with a shortcut
             where there are any (residual, gated, two-stream, dense), then parallel and fractal
             ones, then plain ones; the members of an average of networks.
 
@@ -144,53 +163,57 @@ def _block(
 ) -> Block:
     entry, exit_ = segments[span.start].entry, segments[span.stop - 1].exit
     shapes = graph.sizes[entry.name].shape, graph.sizes[exit_.name].shape
+    slot = Slot(index, span.name, *shapes, before)
     core = None if span.core is None else segments[span.core]
     if core is None or not core.shortcut:
-        return Block(
-            index=index,
-            name=span.name,
-            kind=span.kind,
-            before=before,
-            shapes=shapes,
-            branch=part(graph, entry, exit_, "Branch"),
-            adapter=_adapter(graph, entry, exit_, shapes),
-            layers=(graph.depth((exit_,), entry), 0),
-            roads=None if core is None else _roads(graph, core, exit_),
+        return _straight(graph, slot, span.kind, (entry, exit_), core)
+    depths = graph.depth(core.branches, core.entry), graph.depth(core.shortcut, core.entry)
+    around: dict[str, Any] = {
+        "pre": _between(graph, entry, core.entry, "Pre"),
+        "post": _between(graph, core.exit, exit_, "Post"),
+        "aligned": core.aligned,
+    }
+    if core.kind == Dense.kind:
+        branch = concatenation(graph, core.entry, core.branches, "Branch")
+        width = graph.sizes[core.exit.name].rest[0]
+        return Dense(slot, branch, width=width, layers=depths[0], **around)
+    if core.gating is not None:
+        return Gated(
+            slot,
+            part(graph, core.entry, core.gating.branch, "Branch"),
+            gate=part(graph, core.entry, core.gating.gate, "Gate"),
+            gates_branch=core.gating.on_branch,
+            shortcut=_between(graph, core.entry, core.gating.carried, "Shortcut"),
+            layers=depths,
+            **around,
         )
-    shortcut, branch = _shortcut_and_branch(graph, core)
-    gating = core.gating
-    return Block(
-        index=index,
-        name=span.name,
-        kind=span.kind,
-        before=before,
-        shapes=shapes,
-        pre=_between(graph, entry, core.entry, "Pre"),
-        shortcut=shortcut,
-        branch=branch,
-        post=_between(graph, core.exit, exit_, "Post"),
-        aligned=core.aligned,
-        width=graph.sizes[core.exit.name].rest[0] if core.kind == "dense" else 0,
-        layers=(
-            graph.depth(core.branches, core.entry),
-            graph.depth(core.shortcut, core.entry),
-        ),
-        gate=None if gating is None else part(graph, core.entry, gating.gate, "Gate"),
-        gates_branch=gating is not None and gating.on_branch,
+    shortcut = contribution(graph, core.entry, core.exit, core.branches, "Shortcut")
+    return _SUMS[span.kind](
+        slot,
+        contribution(graph, core.entry, core.exit, core.shortcut, "Branch"),
+        shortcut=None if _is_identity(shortcut, graph, core) else shortcut,
+        layers=depths,
         roads=_roads(graph, core, core.exit),
+        **around,
     )
 
 
-def _shortcut_and_branch(graph: Graph, core: Segment) -> tuple[nn.Module | None, nn.Module]:
-    """Shortcut (None for the identity) and branch."""
-    if core.kind == "dense":
-        return None, concatenation(graph, core.entry, core.branches, "Branch")
-    if core.gating is not None:
-        branch = part(graph, core.entry, core.gating.branch, "Branch")
-        return _between(graph, core.entry, core.gating.carried, "Shortcut"), branch
-    branch = contribution(graph, core.entry, core.exit, core.shortcut, "Branch")
-    shortcut = contribution(graph, core.entry, core.exit, core.branches, "Shortcut")
-    return (None if _is_identity(shortcut, graph, core) else shortcut), branch
+def _straight(
+    graph: Graph,
+    slot: Slot,
+    kind: BlockKind,
+    ends: tuple[fx.Node, fx.Node],
+    core: Segment | None,
+) -> Block:
+    """A block without a shortcut."""
+    entry, exit_ = ends
+    return _STRAIGHT[kind](
+        slot,
+        part(graph, entry, exit_, "Branch"),
+        adapter=_adapter(graph, entry, exit_, (slot.in_shape, slot.out_shape)),
+        layers=graph.depth((exit_,), entry),
+        roads=None if core is None else _roads(graph, core, exit_),
+    )
 
 
 def _roads(graph: Graph, core: Segment, exit_: fx.Node) -> Roads | None:
@@ -205,7 +228,7 @@ def _roads(graph: Graph, core: Segment, exit_: fx.Node) -> Roads | None:
         own = cone.difference(*(other for other in cones if other is not cone))
         weighted = [scope_of(node) for node in own if graph.weights(node)]
         names.append(common_scope(weighted) or scope_of(ends[0]))
-    mean = core.kind == "fractal"
+    mean = core.kind == Fractal.kind
     if mean:
         roads = [part(graph, core.entry, end, "Road") for (end,) in core.roads]
     else:

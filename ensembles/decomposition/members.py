@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ensembles.decomposition.blocks import Block, Decomposition
+from ensembles.decomposition.blocks import Block, Member, Slot
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph, common_scope
+from ensembles.decomposition.network import Decomposition
 from ensembles.decomposition.subgraphs import Cut
 from ensembles.decomposition.trace import scope_of
 
@@ -57,14 +58,11 @@ def assemble_members(
     image = graph.sizes[graph.input.name].shape
     pixels, width = math.prod(image), graph.sizes[ends[0].name].shape[0]
     state = (pixels + width + 1,)
-    blocks = [
-        Block(
-            index=index,
-            name=_name(graph, end) or f"member {index}",
-            kind="member",
-            shapes=(state, state),
-            branch=_member(graph, end, image, width),
-            layers=(graph.depth((end,), graph.input), 0),
+    blocks: list[Block] = [
+        Member(
+            Slot(index, _name(graph, end) or f"member {index}", state, state),
+            _member(graph, end, image, width),
+            layers=graph.depth((end,), graph.input),
         )
         for index, end in enumerate(ends, 1)
     ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ensembles.decomposition.writer import RUN, Writer
+
 __all__ = ["Roads"]
+
+Node = TypeVar("Node")
 
 
 class Roads(nn.Module):
@@ -42,21 +47,27 @@ class Roads(nn.Module):
     def __len__(self) -> int:
         return len(self.roads)
 
-    def kept(self, dropped: Collection[int]) -> Iterator[tuple[int, nn.Module]]:
-        """The roads that stay, each with its number, from 1."""
-        for number, road in enumerate(self.roads, 1):
-            if number not in dropped:
-                yield number, road
-
-    def forward(self, x: Tensor, dropped: Collection[int] = ()) -> Tensor:
-        """What the roads that stay make together, before `post`.
+    def write(
+        self, writer: Writer[Node], name: str, x: Node, dropped: Collection[int] = ()
+    ) -> Node:
+        """Write what the roads that stay make together, before `post`.
 
         Args:
+            writer: Takes it down.
+            name: Where the module that is written holds the roads.
             x: Where the roads begin.
             dropped: Numbers of the roads that are left out, from 1; not all of them.
         """
-        values = [road(x) for _, road in self.kept(dropped)]
+        values = [
+            writer.part(road, f"{name}.roads.{number - 1}", x)
+            for number, road in enumerate(self.roads, 1)
+            if number not in dropped
+        ]
         total = values[0]
         for value in values[1:]:
-            total = total + value
-        return torch.div(total, len(values)) if self.mean else total
+            total = writer.add(total, value)
+        return writer.call(torch.div, total, len(values)) if self.mean else total
+
+    def forward(self, x: Tensor, dropped: Collection[int] = ()) -> Tensor:
+        """What the roads that stay make together, before `post`; see :meth:`write`."""
+        return self.write(RUN, "", x, dropped)

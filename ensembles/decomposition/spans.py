@@ -10,18 +10,15 @@ from itertools import pairwise
 
 from torch import fx
 
-from ensembles.decomposition.blocks import BlockKind
+from ensembles.decomposition.blocks import KINDS, BlockKind
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.trace import call_of, scope_of
 from ensembles.errors import DecompositionError, UsageError, nearest
 
-__all__ = ["KINDS", "Span", "automatic", "by_name"]
+__all__ = ["Span", "automatic", "by_name"]
 
-KINDS: tuple[BlockKind, ...] = (
-    "residual", "gated", "two-stream", "dense", "parallel", "fractal", "plain", "member",
-)  # fmt: skip
-_SHORTCUT: tuple[BlockKind, ...] = ("residual", "gated", "two-stream", "dense")
+_SHORTCUT = tuple(kind for kind, cls in KINDS.items() if cls.has_shortcut)
 _JOINED: tuple[BlockKind, ...] = ("parallel", "fractal")
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ensembles.decomposition import Block
+from ensembles.decomposition.writer import Written
 
 __all__ = ["compile_block", "compile_bypass", "compile_dropped", "compile_part"]
 
@@ -29,113 +31,72 @@ def compile_part(part: nn.Module) -> nn.Module:
     """Make a stem, a head or what stands between blocks fast."""
     if isinstance(part, nn.Identity):
         return part
-    return _compile(part, [("", part)])
+    writer = _GraphWriter(part)
+    return writer.module(writer.part(part, "", writer.x))
 
 
 def compile_block(block: Block) -> nn.Module:
     """Make a whole block one fast graph."""
-    if not block.has_shortcut:
-        return _compile(block, [("branch", block.branch)])
-    graph, x = _start()
-    entry = _inline(graph, block.pre, "pre", x)
-    branch = _inline(graph, block.branch, "branch", entry)
-    if block.kind == "dense":
-        joined = graph.call_function(torch.cat, ([entry, branch], 1))
-    else:
-        joined = _joined(graph, block, entry, branch)
-    graph.output(_inline(graph, block.post, "post", joined))
-    return _finish(block, graph)
-
-
-def _joined(graph: fx.Graph, block: Block, entry: fx.Node, branch: fx.Node) -> fx.Node:
-    """The sum of branch and shortcut, through a gate where there is one."""
-    carried = _inline(graph, block.shortcut, "shortcut", entry)
-    if block.gate is not None:
-        gate = _inline(graph, block.gate, "gate", entry)
-        made = graph.call_function(operator.mul, (gate, branch)) if block.gates_branch else branch
-        closing = graph.call_function(operator.sub, (1, gate))
-        carried = graph.call_function(operator.mul, (closing, carried))
-        return graph.call_function(operator.add, (made, carried))
-    fresh = block.aligned and _makes_new(block, branch) and len(branch.users) == 0
-    join = torch.Tensor.add_ if fresh else operator.add
-    return graph.call_function(join, (branch, carried))
+    writer = _GraphWriter(block)
+    return writer.module(block.write(writer, writer.x))
 
 
 def compile_dropped(block: Block, dropped: Collection[int]) -> nn.Module:
     """Make a block without some of its roads fast; see `Block.dropped`."""
-    roads = block.roads
-    assert roads is not None
-    graph, x = _start()
-    entry = _inline(graph, block.pre, "pre", x)
-    kept = [
-        _inline(graph, road, f"roads.roads.{number - 1}", entry)
-        for number, road in roads.kept(dropped)
-    ]
-    total = kept[0]
-    for value in kept[1:]:
-        total = graph.call_function(operator.add, (total, value))
-    if roads.mean:
-        total = graph.call_function(torch.div, (total, len(kept)))
-    if block.has_shortcut:
-        carried = _inline(graph, block.shortcut, "shortcut", entry)
-        total = graph.call_function(operator.add, (total, carried))
-        total = _inline(graph, block.post, "post", total)
-    else:
-        total = _inline(graph, roads.post, "roads.post", total)
-    graph.output(total)
-    return _finish(block, graph)
+    writer = _GraphWriter(block)
+    return writer.module(block.write_without(writer, writer.x, dropped))
 
 
 def compile_bypass(block: Block) -> nn.Module | None:
-    """Make a block without its branch fast; None where nothing is left to do."""
-    if block.kind == "dense":
-        return _Bypass(block)
-    if not block.has_shortcut:
-        return block.adapter
-    parts = [("pre", block.pre), ("shortcut", block.shortcut), ("post", block.post)]
-    left = [(name, part) for name, part in parts if part is not None]
-    return _compile(block, left) if left else None
+    """Make a block without its branch fast; None where nothing is left to do, or nothing fits."""
+    if not block.deletable:
+        return None
+    writer = _GraphWriter(block)
+    end = block.write_bypass(writer, writer.x)
+    return None if end is writer.x else writer.module(end)
 
 
-class _Bypass(nn.Module):
-    """A dense block whose branch contributes zeros."""
+class _GraphWriter:
+    """Takes down what a module computes as a graph, its parts inlined."""
 
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        self.block = block
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.graph = fx.Graph()
+        self.x = self.graph.placeholder("x")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block.deleted(x)
+    def part(self, module: nn.Module | None, name: str, x: fx.Node) -> fx.Node:
+        """Inline a part; what is no graph is called."""
+        if module is None:
+            return x
+        if isinstance(module, Written):
+            return module.write(self, name, x)
+        if isinstance(module, fx.GraphModule):
+            return _inline(self.graph, module, name, x)
+        return self.graph.call_module(name, (x,))
+
+    def add(self, made: fx.Node, other: fx.Node, *, alike: bool = False) -> fx.Node:
+        """Add, in place where the value is new and nobody else reads it."""
+        fresh = alike and _makes_new(self.root, made) and len(made.users) == 0
+        return self.call(torch.Tensor.add_ if fresh else operator.add, made, other)
+
+    def call(self, function: Callable[..., Any], *args: Any) -> fx.Node:
+        """Call a function."""
+        return self.graph.call_function(function, args)
+
+    def module(self, end: fx.Node) -> nn.Module:
+        """What was written, as a fast module."""
+        self.graph.output(end)
+        module = fx.GraphModule(self.root, self.graph, "Compiled")
+        _fold(module)
+        _write_in_place(module)
+        module.graph.eliminate_dead_code()
+        module.delete_all_unused_submodules()
+        module.recompile()
+        return copy.deepcopy(module).eval()
 
 
-def _start() -> tuple[fx.Graph, fx.Node]:
-    graph = fx.Graph()
-    return graph, graph.placeholder("x")
-
-
-def _compile(root: nn.Module, parts: Iterable[tuple[str, nn.Module]]) -> nn.Module:
-    graph, x = _start()
-    for name, part in parts:
-        x = _inline(graph, part, name, x)
-    graph.output(x)
-    return _finish(root, graph)
-
-
-def _finish(root: nn.Module, graph: fx.Graph) -> nn.Module:
-    module = fx.GraphModule(root, graph, "Compiled")
-    _fold(module)
-    _write_in_place(module)
-    module.graph.eliminate_dead_code()
-    module.delete_all_unused_submodules()
-    module.recompile()
-    return copy.deepcopy(module).eval()
-
-
-def _inline(graph: fx.Graph, part: nn.Module | None, name: str, x: fx.Node) -> fx.Node:
-    """Copy the nodes of a part into a graph; the part is the identity where it is None."""
-    if part is None:
-        return x
-    assert isinstance(part, fx.GraphModule)
+def _inline(graph: fx.Graph, part: fx.GraphModule, name: str, x: fx.Node) -> fx.Node:
+    """Copy the nodes of a part into a graph."""
     placed: dict[fx.Node, fx.Node] = {}
     for node in part.graph.nodes:
         if node.op == "placeholder":

@@ -1,22 +1,71 @@
-"""Statistics of tables of results: frame in, frame out, nothing drawn."""
+"""Statistics: of arrays (counts, samples, pairs), and of tables of results by means of these."""
 
+from ensembles.statistics.bootstrap import (
+    bootstrap_interval,
+    bootstrap_items,
+    median_interval,
+    percentile_interval,
+)
 from ensembles.statistics.correlations import curve_correlations, rank_correlations
-from ensembles.statistics.intervals import error_intervals, wilson_interval
+from ensembles.statistics.estimate import Estimate
+from ensembles.statistics.intervals import error_intervals
 from ensembles.statistics.paired import correct_by_image, paired_tests
-from ensembles.statistics.resampling import bootstrap_by_count, bootstrap_images
-from ensembles.statistics.summaries import summary_by_count, summary_by_tau
-from ensembles.statistics.tables import require_columns
+from ensembles.statistics.quantiles import (
+    Quartiles,
+    equal_bins,
+    fixed_bins,
+    largest_step,
+    quartiles_by_bin,
+)
+from ensembles.statistics.ranks import coefficient, rank_correlation, spearman_interval
+from ensembles.statistics.resampled_tables import bootstrap_by_count, bootstrap_images
+from ensembles.statistics.shares import (
+    difference_of_shares,
+    normal_quantile,
+    paired_difference,
+    wilson_interval,
+)
+from ensembles.statistics.significance import RankTest, holm, mann_whitney, mcnemar
+from ensembles.statistics.summaries import (
+    reorderings,
+    summary_by_count,
+    summary_by_tau,
+    summary_by_tau_step,
+)
+from ensembles.tables.schema import require_columns
 
 __all__ = [
+    "Estimate",
+    "Quartiles",
+    "RankTest",
     "bootstrap_by_count",
     "bootstrap_images",
+    "bootstrap_interval",
+    "bootstrap_items",
+    "coefficient",
     "correct_by_image",
     "curve_correlations",
+    "difference_of_shares",
+    "equal_bins",
     "error_intervals",
+    "fixed_bins",
+    "holm",
+    "largest_step",
+    "mann_whitney",
+    "mcnemar",
+    "median_interval",
+    "normal_quantile",
+    "paired_difference",
     "paired_tests",
+    "percentile_interval",
+    "quartiles_by_bin",
+    "rank_correlation",
     "rank_correlations",
+    "reorderings",
     "require_columns",
+    "spearman_interval",
     "summary_by_count",
     "summary_by_tau",
+    "summary_by_tau_step",
     "wilson_interval",
 ]

@@ -1,93 +1,81 @@
-"""Rank correlations: of the error with the size of a lesion, and of two curves with each other."""
+"""Rank correlations of tables: of a measure with the size of a lesion, of two curves."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import kendalltau, spearmanr
 
 from ensembles.errors import UsageError
-from ensembles.statistics.intervals import normal_quantile
-from ensembles.statistics.resampling import percentile_interval
-from ensembles.statistics.tables import require_columns
+from ensembles.statistics.bootstrap import percentile_interval
+from ensembles.statistics.ranks import Coefficient, coefficient, rank_correlation
+from ensembles.tables.schema import INTACT, require_columns
 
 __all__ = ["curve_correlations", "rank_correlations"]
 
+_COEFFICIENTS: tuple[Coefficient, ...] = get_args(Coefficient)
 
-def rank_correlations(frame: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Rank correlations of the error with the size of the lesion.
 
-    The size is the number of blocks, and for reorderings also Kendall tau of their order.
-    The intervals are Fisher's, with the standard errors on his scale of Bonett and Wright
-    ("Sample size requirements for estimating Pearson, Kendall and Spearman correlations",
-    Psychometrika 65, 2000): ``sqrt((1 + rho^2 / 2) / (n - 3))`` for Spearman's rho and
-    ``sqrt(0.437 / (n - 4))`` for Kendall's tau.
+def rank_correlations(
+    frame: pd.DataFrame, confidence: float = 0.95, column: str = "error"
+) -> pd.DataFrame:
+    """Rank correlations of a measure with the size of the lesion.
+
+    The size is the count, and for kinds that only change the order also Kendall tau. The intervals
+    are those of :func:`ensembles.statistics.rank_correlation`.
 
     Args:
-        frame: Lesions, with the columns ``lesion``, ``count``, ``kendall_tau`` and ``error``.
+        frame: Lesions, with the columns ``lesion``, ``count``, ``kendall_tau`` and the measure.
         confidence: Level of confidence.
+        column: The measure.
 
     Returns:
         One row for each kind of lesion, variable and coefficient: ``lesion``, ``variable``
         (``count`` or ``kendall_tau``), ``coefficient`` (``spearman`` or ``kendall``),
-        ``value``, ``low``, ``high``, ``n``. NaN where the variable or the error is constant,
+        ``value``, ``low``, ``high``, ``n``. NaN where the variable or the measure is constant,
         and for the interval below 5 lesions.
 
     Raises:
         UsageError: A column is missing.
     """
-    require_columns(frame, "lesion", "count", "kendall_tau", "error")
+    require_columns(frame, "lesion", "count", "kendall_tau", column)
     rows = []
-    for kind, group in frame[frame["lesion"] != "none"].groupby("lesion", sort=False):
-        for variable in ("count", "kendall_tau") if kind == "reorder" else ("count",):
-            both = group[[variable, "error"]].dropna().to_numpy(float)
-            for coefficient in ("spearman", "kendall"):
-                value, low, high = _correlation(both, coefficient, confidence)
-                rows.append((kind, variable, coefficient, value, low, high, len(both)))
+    for kind, group in frame[frame["lesion"] != INTACT].groupby("lesion", sort=False):
+        ordered = group["kendall_tau"].notna().any()
+        for variable in ("count", "kendall_tau") if ordered else ("count",):
+            x, y = group[[variable, column]].dropna().to_numpy(float).T
+            for one in _COEFFICIENTS:
+                found = rank_correlation(x, y, one, confidence)
+                rows.append((kind, variable, one, *found, len(x)))
     columns = ["lesion", "variable", "coefficient", "value", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _correlation(
-    both: NDArray[np.float64], coefficient: str, confidence: float
-) -> tuple[float, float, float]:
-    n = len(both)
-    x, y = both.T
-    value = _coefficient(x, y, coefficient)
-    if np.isnan(value):
-        return np.nan, np.nan, np.nan
-    if n < 5:
-        return value, np.nan, np.nan
-    variance = (1 + value**2 / 2) / (n - 3) if coefficient == "spearman" else 0.437 / (n - 4)
-    inside = np.clip(value, -1 + 1e-12, 1 - 1e-12)
-    half = normal_quantile(confidence) * np.sqrt(variance)
-    low, high = np.tanh(np.arctanh(inside) + np.array([-half, half]))
-    return value, float(low), float(high)
 
 
 def curve_correlations(
     first: pd.DataFrame,
     second: pd.DataFrame,
     *,
+    kind: str = "delete",
+    column: str = "error",
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Rank correlation of two curves of single deletions: do two networks need the same blocks?
+    """Rank correlation of two curves of single lesions: do two networks need the same blocks?
 
     Blocks are matched by their number, and resampled in pairs for the interval (percentiles of
-    ``scipy.stats.bootstrap``). A resample in which a curve is constant counts as no correlation.
+    the bootstrap). A resample in which a curve is constant counts as no correlation.
 
     Args:
-        first: Lesions, with the columns ``lesion``, ``count``, ``blocks`` and ``error``; only the
-            deletions of single blocks are used.
+        first: Lesions, with the columns ``lesion``, ``count``, ``blocks`` and the measure; only
+            those of single blocks and of the kind are used.
         second: Those of another network, or of another data set, seed or precision.
+        kind: The kind of lesion.
+        column: The measure.
         confidence: Level of confidence.
         resamples: How often the blocks are drawn anew.
-        seed: Of those draws.
+        seed: Seed of the random draws.
 
     Returns:
         A row each for ``spearman`` and ``kendall`` (tau-b): ``coefficient``, ``value``, ``low``,
@@ -95,44 +83,37 @@ def curve_correlations(
         below 5 blocks.
 
     Raises:
-        UsageError: A column is missing, or a table lacks deletions of single blocks, or
+        UsageError: A column is missing, or a table lacks lesions of single blocks, or
             holds two of one.
     """
-    joined = pd.concat([_curve(first, "first"), _curve(second, "second")], axis=1, join="inner")
-    x, y = joined.dropna().to_numpy(float).T
+    curves = [_curve(first, "first", kind, column), _curve(second, "second", kind, column)]
+    x, y = pd.concat(curves, axis=1, join="inner").dropna().to_numpy(float).T
     rows = []
-    for coefficient in ("spearman", "kendall"):
-        value = _coefficient(x, y, coefficient)
+    for one in _COEFFICIENTS:
+        value = coefficient(x, y, one)
         low, high = np.nan, np.nan
         if len(x) >= 5 and not np.isnan(value):
             low, high = percentile_interval(
                 [x, y],
-                lambda a, b, kind=coefficient: np.nan_to_num(_coefficient(a, b, kind)),
+                lambda a, b, one=one: np.nan_to_num(coefficient(a, b, one)),
                 confidence=confidence,
                 resamples=resamples,
                 seed=seed,
                 paired=True,
                 vectorized=False,
             )
-        rows.append((coefficient, value, float(low), float(high), len(x)))
+        rows.append((one, value, float(low), float(high), len(x)))
     return pd.DataFrame(rows, columns=["coefficient", "value", "low", "high", "n"])
 
 
-def _curve(frame: pd.DataFrame, which: str) -> pd.Series[Any]:
-    require_columns(frame, "lesion", "count", "blocks", "error")
-    single = frame[(frame["lesion"] == "delete") & (frame["count"] == 1)]
+def _curve(frame: pd.DataFrame, which: str, kind: str, column: str) -> pd.Series[Any]:
+    require_columns(frame, "lesion", "count", "blocks", column)
+    single = frame[(frame["lesion"] == kind) & (frame["count"] == 1)]
     if single.empty:
-        raise UsageError(f"the {which} table holds no deletion of a single block; expected some")
-    curve = single.assign(block=single["blocks"].astype(int)).set_index("block")["error"]
+        raise UsageError(f"the {which} table holds no {kind} of a single block; expected some")
+    curve = single.set_index(single["blocks"].astype(str))[column]
     if not curve.index.is_unique:
         raise UsageError(
-            f"the {which} table holds two deletions of one block; expected those of one network"
+            f"the {which} table holds two lesions of one block; expected those of one network"
         )
     return curve.rename(which)
-
-
-def _coefficient(x: NDArray[np.float64], y: NDArray[np.float64], kind: str) -> float:
-    if len(x) < 2 or (x == x[0]).all() or (y == y[0]).all():
-        return np.nan
-    result = spearmanr(x, y) if kind == "spearman" else kendalltau(x, y)
-    return float(result.statistic)

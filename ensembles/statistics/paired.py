@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, chi2
 
 from ensembles.errors import UsageError
-from ensembles.lesions import Lesion
-from ensembles.statistics.intervals import wilson_interval
+from ensembles.statistics.shares import paired_difference
+from ensembles.statistics.significance import holm, mcnemar
+from ensembles.tables.schema import INTACT
 
-__all__ = ["INTACT", "correct_by_image", "paired_tests"]
+if TYPE_CHECKING:
+    from ensembles.lesions import Lesion
 
-INTACT = ("none", "")
+__all__ = ["WHOLE", "correct_by_image", "paired_tests"]
+
+WHOLE = (INTACT, "")
 """The column of the intact network in a table of :func:`correct_by_image`."""
-
-_EXACT_BELOW = 25
 
 
 def correct_by_image(
@@ -84,24 +86,24 @@ def paired_tests(correct: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
         Scandinavian Journal of Statistics 6 (1979).
     """
     require_intact(correct)
-    intact = correct[INTACT].to_numpy(bool)[:, None]
-    others = [name for name in names_of(correct) if name != INTACT]
+    intact = correct[WHOLE].to_numpy(bool)[:, None]
+    others = [name for name in names_of(correct) if name != WHOLE]
     lesioned = correct[others].to_numpy(bool)
     b, c = (intact & ~lesioned).sum(0), (~intact & lesioned).sum(0)
     both, neither = (intact & lesioned).sum(0), (~intact & ~lesioned).sum(0)
-    low, high = _difference_interval(both, b, c, neither, confidence)
-    p_value, exact = _mcnemar(b, c)
+    difference, low, high = paired_difference(neither, b, c, both, confidence)
+    p_value, exact = mcnemar(b, c)
     return pd.DataFrame(
         {
             "lesion": pd.Series([kind for kind, _ in others], dtype="str"),
             "blocks": pd.Series([text for _, text in others], dtype="str"),
             "only_intact": b,
             "only_lesioned": c,
-            "difference": (b - c) / len(correct),
+            "difference": difference,
             "low": low,
             "high": high,
             "p_value": p_value,
-            "p_holm": _holm(p_value),
+            "p_holm": holm(p_value),
             "test": pd.Series(np.where(exact, "exact", "chi-squared"), dtype="str"),
         }
     )
@@ -118,59 +120,10 @@ def require_intact(correct: pd.DataFrame) -> None:
     Raises:
         UsageError: Saying which.
     """
-    if INTACT not in correct.columns:
+    if WHOLE not in correct.columns:
         raise UsageError(
             "predictions without the intact network: expected the lesion none among them, as "
             "correct_by_image gives it"
         )
     if correct.empty:
         raise UsageError("predictions of no image; expected one or more")
-
-
-def _mcnemar(
-    b: NDArray[np.int64], c: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """P values, and which of them are exact."""
-    differ = b + c
-    exact = differ < _EXACT_BELOW
-    tail = np.minimum(1, 2 * binom.cdf(np.minimum(b, c), differ, 0.5))
-    statistic = np.maximum(np.abs(b - c) - 1, 0) ** 2 / np.maximum(differ, 1)
-    return np.where(exact, tail, chi2.sf(statistic, 1)), exact
-
-
-def _holm(p_value: NDArray[np.float64]) -> NDArray[np.float64]:
-    order = np.argsort(p_value, kind="stable")
-    steps = p_value[order] * np.arange(len(p_value), 0, -1)
-    adjusted = np.empty_like(p_value)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
-
-
-def _difference_interval(
-    both: NDArray[np.int64],
-    b: NDArray[np.int64],
-    c: NDArray[np.int64],
-    neither: NDArray[np.int64],
-    confidence: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Newcombe's method 10 for the error of the lesioned network less that of the intact one."""
-    n = both + b + c + neither
-    lesioned, intact = (b + neither) / n, (c + neither) / n
-    low1, high1 = wilson_interval(b + neither, n, confidence)
-    low2, high2 = wilson_interval(c + neither, n, confidence)
-    margins = np.sqrt(
-        (b + neither).astype(float) * (both + c) * (c + neither).astype(float) * (both + b)
-    )
-    agreement = (both * neither - b * c).astype(float)
-    shrunk = np.where(agreement > 0, np.maximum(agreement - n / 2, 0), agreement)
-    phi = np.divide(shrunk, margins, out=np.zeros_like(shrunk), where=margins > 0)
-    difference = lesioned - intact
-    down = _combined(lesioned - low1, high2 - intact, phi)
-    up = _combined(high1 - lesioned, intact - low2, phi)
-    return difference - down, difference + up
-
-
-def _combined(
-    one: NDArray[np.float64], other: NDArray[np.float64], phi: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return np.sqrt(np.maximum(one**2 - 2 * phi * one * other + other**2, 0))

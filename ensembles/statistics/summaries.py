@@ -1,4 +1,4 @@
-"""Medians and quartiles of the errors of many lesions."""
+"""Medians and quartiles of a measure of many lesions."""
 
 from __future__ import annotations
 
@@ -6,38 +6,49 @@ import numpy as np
 import pandas as pd
 
 from ensembles.errors import UsageError
-from ensembles.statistics.tables import require_columns
+from ensembles.statistics.quantiles import equal_bins, fixed_bins, quartiles_by_bin
+from ensembles.tables.schema import INTACT, require_columns
 
-__all__ = ["summary_by_count", "summary_by_tau"]
+__all__ = ["reorderings", "summary_by_count", "summary_by_tau", "summary_by_tau_step"]
 
-_QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
+_QUARTILES = ("n", "q1", "median", "q3")
 
 
-def summary_by_count(frame: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the errors for each kind of lesion and number of blocks.
+def summary_by_count(frame: pd.DataFrame, column: str = "error") -> pd.DataFrame:
+    """Summarise a measure for each kind of lesion and size.
 
     Args:
-        frame: Lesions, with the columns ``lesion``, ``count`` and ``error``.
+        frame: Lesions, with the columns ``lesion``, ``count`` and the measure.
+        column: The measure.
 
     Returns:
-        One row for each ``lesion`` and ``count``, the intact network left out: ``n`` (lesions
-        with an error), ``q1``, ``median``, ``q3`` (of the error), ``nonfinite`` (lesions
-        without one).
+        One row for each ``lesion`` and ``count``, the intact network left out: ``n`` (lesions that
+        have the measure), ``q1``, ``median``, ``q3`` (of the measure), ``nonfinite`` (lesions
+        without it).
 
     Raises:
         UsageError: A column is missing.
     """
-    require_columns(frame, "lesion", "count", "error")
-    lesioned = frame[frame["lesion"] != "none"]
-    return _summary(lesioned, ["lesion", "count"])
+    require_columns(frame, "lesion", "count", column)
+    parts = []
+    for kind, group in frame[frame["lesion"] != INTACT].groupby("lesion", sort=True):
+        found = quartiles_by_bin(group[column], group["count"])
+        part = pd.DataFrame(found._asdict())
+        part.insert(0, "lesion", pd.Series([kind] * len(part), dtype="str"))
+        parts.append(part.rename(columns={"bin": "count", "missing": "nonfinite"}))
+    if parts:
+        return pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(columns=["lesion", "count", *_QUARTILES, "nonfinite"])
 
 
-def summary_by_tau(frame: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Summarise the errors of reorderings by Kendall tau, in bins of equal width.
+def summary_by_tau(frame: pd.DataFrame, bins: int = 10, column: str = "error") -> pd.DataFrame:
+    """Summarise a measure of reorderings by Kendall tau, in bins of equal width.
 
     Args:
-        frame: Lesions, with the columns ``lesion``, ``kendall_tau`` and ``error``.
+        frame: Lesions, with the columns ``lesion``, ``kendall_tau`` and the measure; those that
+            have no tau are left out.
         bins: Number of bins between the smallest tau and 1.
+        column: The measure.
 
     Returns:
         One row for each bin that holds a reordering: ``tau_low``, ``tau_high`` (its ends, the
@@ -47,29 +58,50 @@ def summary_by_tau(frame: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     Raises:
         UsageError: A column is missing, or fewer than one bin.
     """
-    require_columns(frame, "lesion", "kendall_tau", "error")
+    require_columns(frame, "lesion", "kendall_tau", column)
     if bins < 1:
         raise UsageError(f"bins {bins}: expected 1 or more")
-    reorders = frame[frame["lesion"] == "reorder"]
-    columns = ["tau_low", "tau_high", "tau", "n", *_QUARTILES, "nonfinite"]
-    if reorders.empty:
+    chosen = reorderings(frame)
+    columns = ["tau_low", "tau_high", "tau", *_QUARTILES, "nonfinite"]
+    if chosen.empty:
         return pd.DataFrame(columns=columns, dtype=float)
-    edges = np.linspace(min(reorders["kendall_tau"].min(), 1 - 1e-9), 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, reorders["kendall_tau"]) - 1, 0, bins - 1)
-    binned = reorders.assign(bin=place)
-    summary = _summary(binned, ["bin"])
-    where = summary["bin"].to_numpy()
-    return summary.assign(
-        tau_low=edges[where],
-        tau_high=edges[where + 1],
-        tau=binned.groupby("bin")["kendall_tau"].median().to_numpy(),
+    taus = chosen["kendall_tau"].to_numpy(float)
+    places, edges = equal_bins(taus, bins, 1.0)
+    found = quartiles_by_bin(chosen[column], places)
+    table = pd.DataFrame(found._asdict()).rename(columns={"missing": "nonfinite"})
+    return table.assign(
+        tau_low=edges[found.bin],
+        tau_high=edges[found.bin + 1],
+        tau=quartiles_by_bin(taus, places).median,
     )[columns]
 
 
-def _summary(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    errors = frame.groupby(keys, sort=True)["error"]
-    summary = pd.DataFrame({"n": errors.count()})
-    for name, quantile in _QUARTILES.items():
-        summary[name] = errors.quantile(quantile)
-    summary["nonfinite"] = errors.size() - errors.count()
-    return summary.reset_index()
+def summary_by_tau_step(
+    frame: pd.DataFrame, step: float = 0.025, column: str = "error"
+) -> pd.DataFrame:
+    """Summarise a measure of reorderings in bins of Kendall tau that are alike for all tables.
+
+    The bins end at 1, 1 - step, 1 - 2 step, ...; the upper end belongs to a bin.
+
+    Args:
+        frame: As for :func:`summary_by_tau`.
+        step: Width of a bin.
+        column: The measure.
+
+    Returns:
+        One row for each bin that holds a reordering, tau falling: ``tau`` (middle of the bin),
+        ``n``, ``q1``, ``median``, ``q3``.
+
+    Raises:
+        UsageError: A column is missing, or the width is not above 0.
+    """
+    require_columns(frame, "lesion", "kendall_tau", column)
+    chosen = reorderings(frame)
+    found = quartiles_by_bin(chosen[column], fixed_bins(chosen["kendall_tau"], step))
+    middle = np.round(1 - (found.bin + 0.5) * step, 9)
+    return pd.DataFrame({"tau": middle} | {name: getattr(found, name) for name in _QUARTILES})
+
+
+def reorderings(frame: pd.DataFrame) -> pd.DataFrame:
+    """The lesions in which blocks only change places: those with a Kendall tau."""
+    return frame[(frame["lesion"] != INTACT) & frame["kendall_tau"].notna()]

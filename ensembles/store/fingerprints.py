@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils.data import Dataset
 
 from ensembles.data import batches
-from ensembles.decomposition import Decomposition
+from ensembles.decomposition import Block, Decomposition
 from ensembles.errors import DataError
 
 __all__ = ["Watched", "architecture_digest", "weights_digest"]
@@ -28,6 +28,14 @@ _NAMES_OF_VERSION_1 = {
     "ensembles.decomposition.private_copy": "ensembles.decomposition.copying",
 }
 """Files that were renamed: a digest goes on to say the old name, so that results are found."""
+
+_OF_A_BLOCK = (
+    "index", "name", "kind", "in_shape", "out_shape", "weight_layers", "shortcut_layers",
+    "aligned", "width", "gates_branch", "step", "steps",
+)  # fmt: skip
+_PARTS_OF_A_BLOCK = (
+    "before", "pre", "branch", "shortcut", "post", "adapter", "gate", "roads",
+)  # fmt: skip
 
 
 def weights_digest(net: Decomposition) -> str:
@@ -86,13 +94,23 @@ def _operations(module: nn.Module) -> Iterator[str]:
                     _text(node.kwargs)
                 )
         else:
-            kind = type(inner)
-            settings = {
-                name: _text(value)
-                for name, value in sorted(vars(inner).items())
-                if not name.startswith("_") and name != "training"
-            }
-            yield f"{path} {_home(kind.__module__)}.{kind.__qualname__} {settings}"
+            name, settings = _layer(inner)
+            yield f"{path} {name} { {key: _text(settings[key]) for key in sorted(settings)} }"
+
+
+def _layer(layer: nn.Module) -> tuple[str, dict[str, Any]]:
+    """The class of a layer and its settings, as a digest says them.
+
+    A block is described as version 1 did, when all blocks were of one class, so that what is known
+    of a network is found again: every attribute, and each part that it lacks as None.
+    """
+    if isinstance(layer, Block):
+        held = {name: getattr(layer, name) for name in _OF_A_BLOCK}
+        lacking = {name: None for name in _PARTS_OF_A_BLOCK if getattr(layer, name) is None}
+        return "ensembles.decomposition.blocks.Block", {**held, **lacking}
+    kind = type(layer)
+    settings = {k: v for k, v in vars(layer).items() if not k.startswith("_") and k != "training"}
+    return f"{_home(kind.__module__)}.{kind.__qualname__}", settings
 
 
 def _name(target: Any) -> str:

@@ -1,29 +1,29 @@
-"""Columns of a frame as plain values, so that every file format gives back the same frame."""
+"""Columns of a table as plain values, so that every file format gives back the same table."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["describe", "infer", "plain", "restore"]
+from ensembles.tables.schema import LESION_COLUMNS
 
-Value = str | int | float | bool | None
+__all__ = ["Counts", "Value", "describe", "infer", "plain", "restore", "series"]
 
-_KNOWN = {
-    "lesion": "text",
-    "blocks": "text",
-    "block_names": "text",
-    "adapted": "text",
-    "trial": "nullable",
-    "seed": "nullable",
-    "paths": "exact",
-}
+Counts: TypeAlias = "list[int | Counts]"
+"""Whole numbers in a list, or in lists of lists."""
+
+Value: TypeAlias = "str | int | float | bool | Counts | None"
+
+_KNOWN = {name: kind for name, (kind, _) in LESION_COLUMNS.items() if kind in ("text", "nullable")}
+_KNOWN["paths"] = "exact"
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_COUNTS = re.compile(r"\[[-0-9,\s\[\]]*\]", re.ASCII)
 
 
 def describe(frame: pd.DataFrame) -> dict[str, str]:
@@ -31,7 +31,8 @@ def describe(frame: pd.DataFrame) -> dict[str, str]:
 
     Returns:
         For every column ``text``, ``truth``, ``integer``, ``nullable`` (integers, some
-        missing), ``exact`` (integers of any size) or ``number``.
+        missing), ``exact`` (integers of any size), ``number`` or ``counts`` (lists of integers,
+        some missing).
     """
     return {str(name): _describe(frame[name]) for name in frame.columns}
 
@@ -44,12 +45,16 @@ def _describe(column: pd.Series[Any]) -> str:
         return "integer" if isinstance(column.dtype, np.dtype) else "nullable"
     if types.is_float_dtype(column):
         return "number"
-    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in column)
-    return "exact" if whole and len(column) else "text"
+    if len(column) and all(_whole(value) for value in column):
+        return "exact"
+    given = [value for value in column if not _missing(value)]
+    return "counts" if given and all(_is_counts(value) for value in given) else "text"
 
 
 def plain(column: pd.Series[Any], dtype: str) -> list[Value]:
     """Values of a column as Python's own, None where one is missing."""
+    if dtype == "counts":
+        return [None if _missing(value) else _counts(value) for value in column]
     pairs = zip(cast("list[str]", column.tolist()), column.isna(), strict=True)
     if dtype == "text":
         return ["" if missing else str(value) for value, missing in pairs]
@@ -64,12 +69,22 @@ def restore(values: Sequence[Value], dtype: str) -> pd.Series[Any]:
         ValueError: A value is not of that type.
     """
     if dtype == "text":
-        return _series(["" if value is None else str(value) for value in values], "str")
+        return series(["" if value is None else str(value) for value in values], "text")
     convert = _CONVERT[dtype]
     given = [None if value is None or value == "" else convert(value) for value in values]
     if dtype == "number":
-        return _series([math.nan if value is None else value for value in given], "float64")
-    return _series(given, {"integer": "int64", "nullable": "Int64", "truth": "bool"}.get(dtype))
+        given = [math.nan if value is None else value for value in given]
+    return series(given, dtype)
+
+
+def series(values: Sequence[object], dtype: str) -> pd.Series[Any]:
+    """A column of one of the types of :func:`describe`.
+
+    Args:
+        values: Its values.
+        dtype: What it holds.
+    """
+    return pd.Series(list(values), dtype=_DTYPES[dtype])
 
 
 def infer(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -85,6 +100,8 @@ def _infer(values: Sequence[str]) -> str:
         if max(abs(int(value)) for value in given) >= 2**63:
             return "exact"
         return "integer" if len(given) == len(values) else "nullable"
+    if given and all(_COUNTS.fullmatch(value) and _readable(value) for value in given):
+        return "counts"
     try:
         for value in given:
             float(value)
@@ -93,20 +110,70 @@ def _infer(values: Sequence[str]) -> str:
     return "number"
 
 
+def _readable(value: str) -> bool:
+    try:
+        _counts(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _leaves(value: object) -> Iterator[Any]:
+    if isinstance(value, list | tuple | np.ndarray):
+        for one in value:
+            yield from _leaves(one)
+    else:
+        yield value
+
+
+def _is_counts(value: object) -> bool:
+    return isinstance(value, list | tuple | np.ndarray) and all(
+        isinstance(one, np.integer) or _whole(one) for one in _leaves(value)
+    )
+
+
+def _counts(value: object) -> Counts:
+    """Lists of Python's own integers, from lists, tuples, arrays or their text."""
+    found = json.loads(value) if isinstance(value, str) else value
+    if not _is_counts(found):
+        raise ValueError(f"{value!r} is no list of whole numbers")
+    return cast("Counts", _listed(found))
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_listed(one) for one in value]
+    return int(value)
+
+
 def _truth(value: Value) -> bool:
     if str(value) not in {"True", "False"}:
         raise ValueError(f"{value!r} is neither True nor False")
     return str(value) == "True"
 
 
-_CONVERT: dict[str, Callable[..., int | float | bool]] = {
+_CONVERT: dict[str, Callable[..., Any]] = {
     "truth": _truth,
     "integer": int,
     "nullable": int,
     "exact": int,
     "number": float,
+    "counts": _counts,
 }
-
-
-def _series(values: Sequence[object], dtype: str | None) -> pd.Series[Any]:
-    return pd.Series(values, dtype=dtype or object)
+_DTYPES: dict[str, str] = {
+    "text": "str",
+    "truth": "bool",
+    "integer": "int64",
+    "nullable": "Int64",
+    "exact": "object",
+    "number": "float64",
+    "counts": "object",
+}

@@ -21,6 +21,7 @@ import pandas as pd
 from ensembles.errors import OutputError, UsageError
 from ensembles.files import atomic, refusals
 from ensembles.tables.columns import Value, describe, infer, plain, restore
+from ensembles.tables.schema import Attributes, check_columns
 
 __all__ = [
     "TABLES",
@@ -33,6 +34,9 @@ __all__ = [
 
 TABLES = (".csv", ".parquet", ".json")
 _KEY = b"ensembles"
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError, csv.Error,
+)  # fmt: skip
 _Columns = Mapping[str, Sequence[Value]]
 
 
@@ -113,32 +117,39 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 
     Raises:
         UsageError: The ending tells no known format, the file cannot be read, or it holds
-            something else.
+            something else than :mod:`ensembles.tables.schema` says.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"results {path}: expected a file ending in {', '.join(TABLES)}")
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise UsageError(f"results {path}: Parquet needs ensembles[parquet]")
     try:
         columns, note = reader(path)
         dtypes = note["dtypes"]
         frame = pd.DataFrame({name: restore(columns[name], dtypes[name]) for name in columns})
         frame.attrs = dict(note["attrs"])
+        Attributes.of(frame)
+        check_columns(frame, dtypes)
     except OSError as error:
         raise UsageError(f"results {path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except _UNREADABLE as error:
         why = " ".join(str(error).split())[:200]
         raise UsageError(f"results {path}: is no table of results ({why})") from error
     return frame
 
 
 def frame_to_csv(frame: pd.DataFrame) -> str:
-    """The rows as CSV text; numbers in full precision, empty where one is missing."""
+    """The rows as CSV text: numbers in full precision, lists as JSON, empty where missing."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = _plain_columns(frame)
     writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    rows = zip(*columns.values(), strict=True)
+    writer.writerows(
+        [json.dumps(value) if isinstance(value, list) else value for value in row] for row in rows
+    )
     return buffer.getvalue()
 
 
@@ -191,8 +202,13 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
     dtypes, stored = describe(frame), frame.copy()
     for name, dtype in dtypes.items():
-        if dtype == "exact" and max(map(abs, frame[name])) >= 2**63:
-            stored[name] = frame[name].map(str)
+        if dtype in ("exact", "counts"):
+            values = plain(frame[name], dtype)
+            try:
+                pa.array(values)
+            except (pa.ArrowInvalid, OverflowError):  # larger than 64 bits, or of several depths
+                values = [None if value is None else json.dumps(value) for value in values]
+            stored[name] = pd.Series(values, index=stored.index, dtype=object)
     note = json.dumps({"attrs": _tree(frame.attrs), "dtypes": dtypes}).encode()
     table = pa.Table.from_pandas(stored, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: note})
@@ -224,10 +240,7 @@ def _read_json(path: Path) -> tuple[_Columns, dict[str, Any]]:
 
 
 def _read_parquet(path: Path) -> tuple[_Columns, dict[str, Any]]:
-    try:
-        import pyarrow.parquet as pq  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise UsageError(f"results {path}: Parquet needs ensembles[parquet]") from error
+    import pyarrow.parquet as pq  # noqa: PLC0415  (an extra)
 
     table = pq.read_table(path)
     columns = {name: table.column(name).to_pylist() for name in table.column_names}

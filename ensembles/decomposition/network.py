@@ -1,0 +1,123 @@
+"""A network that was taken apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from ensembles.decomposition.blocks import Block
+from ensembles.errors import LesionError
+
+if TYPE_CHECKING:
+    from ensembles.lesions import Lesion
+
+__all__ = ["Decomposition"]
+
+
+class Decomposition(nn.Module):
+    """A network as stem, blocks and head; calling it gives the model's own output.
+
+    Attributes:
+        stem: What comes before the first block.
+        blocks: The blocks in order (`Block`), numbered from 1.
+        head: What comes after the last block.
+        model_name: The class of the model, or the name it was registered under.
+        input_shape: Shape of one image: (channels, height, width).
+        num_classes: How many logits there are for an image.
+        found: How many segments of each kind the network has, those not taken as blocks included.
+        traced: The functional graph of the whole network.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        blocks: list[Block],
+        head: nn.Module,
+        model_name: str,
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        found: Counter[str],
+        traced: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.stem, self.head = stem, head
+        self.blocks = nn.ModuleList(blocks)
+        self.model_name, self.input_shape, self.found = model_name, input_shape, found
+        self.num_classes = num_classes
+        self.traced = traced
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            yield block
+
+    def block(self, index: int) -> Block:
+        """The block with a number, from 1.
+
+        Raises:
+            LesionError: If there is no such block.
+        """
+        if not 1 <= index <= len(self):
+            raise LesionError(f"block {index}: the network has blocks 1 to {len(self)}")
+        found = self.blocks[index - 1]
+        assert isinstance(found, Block)
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The blocks' names, in order."""
+        return tuple(block.name for block in self)
+
+    @property
+    def road_counts(self) -> tuple[int, ...]:
+        """How many roads each block has that can be dropped, 0 where there are none."""
+        return tuple(0 if block.roads is None else len(block.roads) for block in self)
+
+    @property
+    def transitions(self) -> tuple[int, ...]:
+        """The numbers of the blocks whose shortcut is not the identity."""
+        return tuple(block.index for block in self if block.is_transition)
+
+    @property
+    def batch_norms(self) -> int:
+        """How many BatchNorm layers with running statistics the parts have."""
+        parts = (self.stem, *self.blocks, self.head)
+        norms = {
+            id(module)
+            for part in parts
+            for module in part.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and module.running_mean is not None
+        }
+        return len(norms)
+
+    def lesioned(self, lesion: Lesion) -> nn.Module:
+        """The network with a lesion, as a module from inputs to outputs.
+
+        Args:
+            lesion: A lesion that needs nothing beside the network: no reference data and no other
+                network.
+
+        Raises:
+            LesionError: If it does not fit the network, or needs more.
+        """
+        from ensembles.engine import lesioned_module  # noqa: PLC0415 (a room that knows this one)
+
+        module: nn.Module = lesioned_module(self, lesion)
+        return module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of shape (images, classes) from images of shape (images, *input_shape)."""
+        x = self.stem(x)
+        for block in self:
+            x = x if block.before is None else block.before(x)
+            x = block(x)
+        out: Tensor = self.head(x)
+        return out
