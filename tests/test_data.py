@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -13,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from ensembles.data import ImageDataset, Normalization, batches, dataset, known_datasets
+from ensembles.data import ImageDataset, Normalization, dataset, known_datasets
 from ensembles.data.digits import test_indices as held_out_digits
 from ensembles.data.sources import MemorySource
 from ensembles.errors import DataError, UsageError
@@ -215,110 +216,34 @@ class TestSubsets:
         assert len({other.content_hash for other in [data, *others]}) == 5
         assert data.with_normalization("imagenet").content_hash == data.content_hash
 
+    def test_another_split_has_the_same_size_and_normalisation(self) -> None:
+        data = dataset("digits", limit=7, normalize="none")
+        train = data.limited(3).of_split("training")
+        assert (train.name, train.split, len(train)) == ("digits", "train", 1438)
+        assert str(train.normalization) == "none"
+        assert len(train.of_split("test")) == 359
+        assert len(pickle.loads(pickle.dumps(data)).of_split("train")) == 1438
+
+    def test_a_split_that_is_not_there(self) -> None:
+        with pytest.raises(DataError, match="digits has no split 'val', only test; give"):
+            dataset("digits").of_split("val")
+        with pytest.raises(DataError, match=r"digits has no split 'trian'; .* mean train"):
+            dataset("digits").of_split("trian")
+        with pytest.raises(DataError, match=r"numbered \(all\) was made from images in mem"):
+            numbered(3).of_split("train")
+
+    def test_splits_of_folders(self, tmp_path: Path) -> None:
+        for place, side in (("two/test/a", 4), ("two/train/a", 4), ("odd/test/a", 4),
+                            ("odd/train/a", 5), ("one/a", 4)):  # fmt: skip
+            (tmp_path / place).mkdir(parents=True)
+            Image.new("RGB", (side, side)).save(tmp_path / place / "0.png")
+        assert dataset(tmp_path / "two").of_split("train").split == "train"
+        with pytest.raises(DataError, match=r"\(train\) have shape \(3, 5, 5\), those of"):
+            dataset(tmp_path / "odd").of_split("train")
+        assert dataset(tmp_path / "odd", image_size=4).of_split("train").shape == (3, 4, 4)
+        with pytest.raises(DataError, match="one has no split 'train', only all; give those data"):
+            dataset(tmp_path / "one").of_split("train")
+
     def test_an_empty_set_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"numbered \(all\) holds no images"):
             numbered(0)
-
-
-class OneByOne(IterableDataset[tuple[Tensor, int]]):
-    def __iter__(self) -> Any:
-        return iter(numbered(7))
-
-
-class TestBatches:
-    @settings(deadline=None)
-    @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 30))
-    def test_recutting_keeps_every_image_once_in_order(self, sizes: list[int], size: int) -> None:
-        total = sum(sizes)
-        images = torch.arange(total, dtype=torch.float32).view(-1, 1, 1, 1)
-        labels = torch.arange(total)
-        stream = zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
-        if not total:
-            with pytest.raises(DataError, match="holds no images"):
-                list(batches(stream, size))
-            return
-        found = list(batches(stream, size))
-        assert [len(numbers) for _, numbers in found[:-1]] == [size] * (len(found) - 1)
-        assert torch.equal(joined(found)[0], images)
-        assert torch.equal(joined(found)[1], labels)
-
-    @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 45))
-    def test_our_batches_can_start_anywhere(self, total: int, size: int, start: int) -> None:
-        data = numbered(total)
-        found = list(data.batches(size, start=start))
-        numbers = [round(255 * float(image[0, 0, 0])) for part, _ in found for image in part]
-        assert numbers == list(range(start, total))
-
-    @pytest.mark.parametrize(
-        "data",
-        [
-            numbered(7),
-            OneByOne(),
-            DataLoader(numbered(7), batch_size=3),
-            list(DataLoader(numbered(7), batch_size=2)),
-            (pair for pair in DataLoader(numbered(7), batch_size=4)),
-            torch.utils.data.Subset(numbered(7), range(7)),
-            TensorDataset(*joined(numbered(7).batches(7))),
-        ],
-        ids=["ours", "iterable", "loader", "list", "generator", "subset", "tensors"],
-    )
-    def test_all_kinds_of_data_give_the_same(self, data: Any) -> None:
-        found = list(batches(data, 5))
-        expected = list(numbered(7).batches(5))
-        for (images, labels), (wanted, numbers) in zip(found, expected, strict=True):
-            assert torch.equal(images, wanted)
-            assert torch.equal(labels, numbers)
-            assert images.dtype == torch.float32
-            assert labels.dtype == torch.int64
-
-    @pytest.mark.parametrize(
-        ("item", "message"),
-        [
-            (torch.zeros(2, 3, 4, 4), "item 0 of the data is a Tensor; expected pairs of images"),
-            ((1, 2, 3), "item 0 of the data is a tuple of 3"),
-            ({"image": 1, "label": 2}, "item 0 of the data is a mapping with image, label"),
-            (("cat.png", 1), "has a str as image; add a transform|has a str as image"),
-            (
-                (torch.zeros(2, 3, 4, 4), torch.zeros(3, dtype=torch.long)),
-                r"labels of shape \(3,\)",
-            ),
-            ((torch.zeros(4, 4), 1), r"images of shape \(4, 4\)"),
-            ((torch.zeros(3, 4, 4, dtype=torch.uint8), 1), "type uint8; expected floating point"),
-            ((torch.zeros(3, 4, 4), 1.0), "labels of type float32; expected whole numbers"),
-            ((torch.zeros(3, 4, 4), True), "labels of type bool"),
-            ((torch.zeros(3, 4, 4), -1), "has the label -1; expected class numbers from 0"),
-        ],
-    )
-    def test_says_what_is_wrong_with_an_item(self, item: Any, message: str) -> None:
-        with pytest.raises(DataError, match=message) as caught:
-            list(batches([item], 2))
-        assert "\n" not in str(caught.value)
-
-    def test_refuses_images_of_two_shapes(self) -> None:
-        pairs = [(torch.zeros(3, 4, 4), 0), (torch.zeros(3, 5, 4), 0)]
-        with pytest.raises(DataError, match=r"shape \(3, 5, 4\), those before have \(3, 4, 4\)"):
-            list(batches(pairs, 2))
-
-    def test_a_spent_generator_says_so(self) -> None:
-        stream = iter(list(numbered(3).batches(2)))
-        list(batches(stream, 2))
-        with pytest.raises(DataError, match="a generator can be read only once"):
-            list(batches(stream, 2))
-
-    @pytest.mark.parametrize("data", [numbered(3), [], None])
-    def test_refuses_a_batch_size_of_zero(self, data: Any) -> None:
-        with pytest.raises(UsageError, match="batch size"):
-            batches(data, 0)
-
-    def test_refuses_what_holds_no_images(self) -> None:
-        with pytest.raises(DataError, match="cannot read images from a int"):
-            batches(7, 2)  # type: ignore[arg-type]
-        with pytest.raises(DataError, match=r"holds no images; expected at least one$"):
-            list(batches([], 2))
-
-    def test_indices_out_of_range_end_a_loop(self) -> None:
-        data = numbered(3)
-        assert [label for _, label in data] == [0, 1, 2]
-        assert data[-1][1] == 2
-        with pytest.raises(IndexError, match="image 3 of 3"):
-            data[3]

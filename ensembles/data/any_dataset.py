@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from ensembles.data.cache import data_folder, home_expanded
@@ -58,6 +59,7 @@ def dataset(
     check_limit(limit)
     size = check_image_size(image_size)
     chosen = None if normalize is None else Normalization.parse(normalize)
+    opener = partial(dataset, name_or_folder, root=root, download=download, image_size=image_size)
     name = _registered(name_or_folder)
     if name is None:
         folder = home_expanded(name_or_folder)
@@ -70,13 +72,14 @@ def dataset(
             source,
             chosen or NAMED["none"],
             ignored_files=tree.ignored,
+            opener=opener,
         )
     else:
         split = choose_split(split, SETS[name].splits, name)
         source, classes = _open_named(
             name, split, root=data_folder(root), size=size, limit=limit, download=download
         )
-        result = ImageDataset(name, split, classes, source, chosen or NAMED[name])
+        result = ImageDataset(name, split, classes, source, chosen or NAMED[name], opener=opener)
     return result if limit is None else result.limited(limit)
 
 

@@ -1,53 +1,83 @@
-"""Batches of a chosen size from whatever holds images and labels."""
+"""Batches of a chosen size from whatever holds inputs and labels."""
 
 from __future__ import annotations
 
-import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from ensembles.data.dataset import ImageDataset
+from ensembles.data.items import described, pair, type_name
+from ensembles.data.rows import Form, Inputs, changed, form_of, joined
 from ensembles.errors import DataError, UsageError
 
-__all__ = ["batches"]
-
-_EXPECTED = "expected pairs of images (N, C, H, W) and labels (N,), or of one image and its label"
+__all__ = ["batches", "items_of", "recut"]
 
 
-def batches(data: Dataset[Any] | Iterable[Any], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Read any data as batches of one size, each image once and in the order of the data.
+def batches(
+    data: Dataset[Any] | Iterable[Any], batch_size: int, *, double: bool = False
+) -> Iterator[tuple[Any, Tensor]]:
+    """Read any data as batches of one size, each row once and in the order of the data.
+
+    An item is a pair of inputs and labels, or a mapping with one of the usual names for each
+    (``image``, ``pixel_values``, ``inputs``, ``x``, ``input_ids``; ``label``, ``labels``,
+    ``target``, ``y``). Inputs are a tensor of any rank, or a tuple or mapping of tensors for
+    networks that take several. With a single label an item is one row; with labels (N,) it is a
+    batch of N.
 
     Args:
-        data: One of ours; a torch ``Dataset`` of (image, label); or an iterable of batches (a
-            ``DataLoader``, a list, a generator), which are cut anew to ``batch_size``. Images must
-            be floating point and normalised. A generator can be read only once.
-        batch_size: Images in a batch; the last batch may be smaller.
+        data: One of ours; a torch ``Dataset`` of (input, label); or an iterable of items, most
+            often batches (a ``DataLoader``, a list, a generator), which are cut anew to
+            ``batch_size``. Images must be floating point and normalised. A generator can be read
+            only once.
+        batch_size: Rows in a batch; the last batch may be smaller.
+        double: Whether float64 stays; otherwise all floating point becomes float32. Whole numbers
+            keep their type.
 
     Returns:
-        Pairs of images, float32 (N, C, H, W), and labels, int64 (N,).
+        Pairs of inputs, the rows in dimension 0, and labels, int64 (N,); images are float32
+        (N, C, H, W).
 
     Raises:
         UsageError: When ``batch_size`` is below 1.
-        DataError: When an item is not (images, labels), labels are not class numbers, images
-            differ in shape, or there are no images at all; raised while reading.
+        DataError: When an item is something else, labels are not class numbers, rows differ in
+            shape or type, or there are none at all; raised while reading.
     """
     if batch_size < 1:
         raise UsageError(f"a batch size of {batch_size}; expected at least 1")
     if isinstance(data, ImageDataset):
         return data.batches(batch_size)
-    return _recut(_items(data), batch_size, once=isinstance(data, Iterator))
+    items, single = items_of(data)
+    read = partial(pair, single=single, double=double)
+    pairs = (read(item, number) for number, item in enumerate(items))
+    return recut(pairs, batch_size, once=isinstance(data, Iterator))
 
 
-def _items(data: Any) -> Iterator[Any]:
+def items_of(data: Any) -> tuple[Iterator[Any], bool]:
+    """The items of any data, and whether each is one row for certain.
+
+    Raises:
+        DataError: When it holds no items.
+    """
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        return (data[index] for index in range(_length(data)))
+        return (data[index] for index in range(_length(data))), True
+    if isinstance(data, str | bytes | os.PathLike):
+        raise DataError(
+            f"cannot read images from the name {os.fsdecode(data)!r}; open it with "
+            "ensembles.dataset first"
+        )
+    if isinstance(data, Mapping):
+        raise DataError(
+            f"cannot read images from a mapping with {', '.join(map(str, data)) or 'nothing'}; "
+            "expected a list of such mappings, one for each batch"
+        )
     try:
-        return iter(data)
+        return iter(data), False
     except TypeError:
         raise DataError(
             f"cannot read images from a {type(data).__name__}; expected a data set of this "
@@ -65,88 +95,64 @@ def _length(data: Any) -> int:
         ) from None
 
 
-def _recut(items: Iterator[Any], batch_size: int, *, once: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    shape: torch.Size | None = None
-    images: list[Tensor] = []
-    labels: list[Tensor] = []
-    waiting = total = 0
-    for number, item in enumerate(items):
-        some, theirs = _pair(item, number)
-        if shape is not None and some.shape[1:] != shape:
-            raise DataError(
-                f"item {number} of the data has images of shape {tuple(some.shape[1:])}, those "
-                f"before have {tuple(shape)}; expected one shape"
-            )
-        shape = some.shape[1:]
-        images.append(some)
-        labels.append(theirs)
-        waiting += len(some)
-        total += len(some)
-        if waiting >= batch_size:
-            joined, numbers = _join(images), _join(labels)
-            whole = waiting - waiting % batch_size
+def recut(
+    pairs: Iterable[tuple[Inputs, Tensor]],
+    batch_size: int,
+    *,
+    once: bool = False,
+    noun: str = "images or other inputs",
+) -> Iterator[tuple[Any, Tensor]]:
+    """Cut pairs of inputs and targets anew, to one size.
+
+    Args:
+        pairs: The rows in dimension 0.
+        batch_size: Rows in a batch; the last batch may be smaller.
+        once: Whether what they come from can be read only once, for the message.
+        noun: What the rows are called, likewise.
+
+    Raises:
+        DataError: When rows differ in shape or type, or there are none.
+    """
+    form: Form | None = None
+    waiting: list[Inputs] = []
+    targets: list[Tensor] = []
+    rows = total = 0
+    for number, (some, theirs) in enumerate(pairs):
+        form = _same(form, some, number)
+        waiting.append(some)
+        targets.append(theirs)
+        rows += len(theirs)
+        total += len(theirs)
+        if rows >= batch_size:
+            inputs, numbers = joined(waiting), joined(targets)
+            whole = rows - rows % batch_size
             for start in range(0, whole, batch_size):
-                yield joined[start : start + batch_size], numbers[start : start + batch_size]
-            images, labels = [joined[whole:]], [numbers[whole:]]
-            waiting -= whole
+                part = slice(start, start + batch_size)
+                yield changed(inputs, itemgetter(part)), numbers[part]
+            rest = slice(whole, None)
+            waiting, targets = [changed(inputs, itemgetter(rest))], [numbers[rest]]
+            rows -= whole
     if not total:
         reason = "; a generator can be read only once" if once else ""
-        raise DataError(f"the data holds no images; expected at least one{reason}")
-    if waiting:
-        yield _join(images), _join(labels)
+        raise DataError(f"the data holds no {noun}; expected at least one{reason}")
+    if rows:
+        yield joined(waiting), joined(targets)
 
 
-def _join(parts: list[Tensor]) -> Tensor:
-    """One tensor of all parts, without a copy where there is only one with anything in it."""
-    filled = [part for part in parts if len(part)]
-    return filled[0] if len(filled) == 1 else torch.cat(filled)
-
-
-def _pair(item: Any, number: int) -> tuple[Tensor, Tensor]:
-    """One item of the data as a batch: float32 (N, C, H, W) and int64 (N,)."""
-    if isinstance(item, Mapping):
-        keys = ", ".join(map(str, item))
-        raise DataError(f"item {number} of the data is a mapping with {keys}; {_EXPECTED}")
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        size = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
-        raise DataError(f"item {number} of the data is a {type(item).__name__}{size}; {_EXPECTED}")
-    images, labels = _tensor(item[0], "image", number), _tensor(item[1], "label", number)
-    if images.ndim == 3 and labels.ndim == 0:
-        images, labels = images.unsqueeze(0), labels.unsqueeze(0)
-    if images.ndim != 4 or labels.shape != images.shape[:1]:
+def _same(before: Form | None, inputs: Inputs, number: int) -> Form:
+    """The form of some rows, which must be that of those before them."""
+    form = form_of(inputs)
+    if before is None or form == before:
+        return form
+    shapes, those = ({name: shape for name, shape, _ in one} for one in (form, before))
+    if shapes != those:
+        old = those[""] if those.keys() == shapes.keys() == {""} else described(those, 3)
         raise DataError(
-            f"item {number} of the data has images of shape {tuple(images.shape)} and labels of "
-            f"shape {tuple(labels.shape)}; {_EXPECTED}"
+            f"item {number} of the data has {described(shapes, 3)}, those before have {old}; "
+            "expected one shape"
         )
-    if not images.is_floating_point():
-        raise DataError(
-            f"item {number} of the data has images of type {_type(images)}; expected floating "
-            "point, normalised as the network was trained"
-        )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise DataError(
-            f"item {number} of the data has labels of type {_type(labels)}; expected whole "
-            "numbers, the index of the class"
-        )
-    if len(labels) and int(labels.min()) < 0:
-        raise DataError(
-            f"item {number} of the data has the label {int(labels.min())}; expected class "
-            "numbers from 0"
-        )
-    return images.to(torch.float32), labels.to(torch.int64)
-
-
-def _tensor(value: Any, what: str, number: int) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
-        with contextlib.suppress(ValueError, TypeError, RuntimeError):
-            return torch.as_tensor(value)
-    hint = "; add a transform to tensors" if what == "image" else ""
+    types, old_types = (", ".join(type_name(dtype) for *_, dtype in one) for one in (form, before))
     raise DataError(
-        f"item {number} of the data has a {type(value).__name__} as {what}; expected a tensor{hint}"
+        f"item {number} of the data has inputs of type {types}, those before have {old_types}; "
+        "expected one type"
     )
-
-
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

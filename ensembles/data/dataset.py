@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ensembles.data.normalization import Normalization
 from ensembles.data.sources import MemorySource, Source, spread
+from ensembles.data.splits import match_split
 from ensembles.errors import DataError, UsageError
 
 __all__ = ["ImageDataset"]
@@ -27,6 +28,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         source: Pixels and labels.
         normalization: What is done to the pixels before a network sees them.
         ignored_files: How many files of a folder were passed over, as they are no images.
+        opener: Opens a split of the same data set, given its name and ``normalize``; where there
+            is none, the data set has no other split.
 
     Raises:
         DataError: When there are no images, or the normalisation is for another number of
@@ -42,6 +45,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         normalization: Normalization,
         *,
         ignored_files: int = 0,
+        opener: Callable[..., ImageDataset] | None = None,
     ) -> None:
         if len(source.labels) == 0:
             raise DataError(f"{name} ({split}) holds no images; expected at least one")
@@ -52,6 +56,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.normalization = normalization
         self.ignored_files = ignored_files
         self._source = source
+        self._opener = opener
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -177,6 +182,34 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             return self
         return self._with(self._source.take(spread(len(self), count)), self.normalization)
 
+    def of_split(self, split: str) -> ImageDataset:
+        """Another split of the same data set, whole, of the same size and normalised alike.
+
+        Args:
+            split: As for ``ensembles.dataset``, but no split stands in for another one.
+
+        Raises:
+            DataError: When there is no such split, its images are of another size, or the data set
+                was made from images in memory.
+        """
+        if self._opener is None:
+            raise DataError(
+                f"{self.name} ({self.split}) was made from images in memory, and has no split "
+                f"{split!r}; give those data themselves"
+            )
+        other = self._opener(split, normalize=self.normalization)
+        if match_split(split, (other.split,), stand_ins=False) is None:
+            raise DataError(
+                f"{self.name} has no split {split!r}, only {other.split}; give those data "
+                "themselves"
+            )
+        if other.shape != self.shape:
+            raise DataError(
+                f"the images of {self.name} ({other.split}) have shape {other.shape}, those of "
+                f"{self.split} {self.shape}; open it with an image size"
+            )
+        return other
+
     def _with(self, source: Source, normalization: Normalization) -> ImageDataset:
         return ImageDataset(
             self.name,
@@ -185,6 +218,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             source,
             normalization,
             ignored_files=self.ignored_files,
+            opener=self._opener,
         )
 
 

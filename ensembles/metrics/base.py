@@ -26,7 +26,7 @@ class Column(NamedTuple):
 
     Attributes:
         name: Its heading.
-        type: "integer", "number" or "counts" (a list of integers).
+        type: "integer", "number" or "counts" (a list of integers, or of such lists).
         better: Whether more or less of it is better; None for neither.
         label: What an axis calls it, with its unit.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,8 @@ _MOST_CLASSES = 2000
 class Confusion(Metric):
     """Confusion matrix: how many observations of each class got each answer, as exact integers.
 
-    ``confusion`` lists its entries row by row: rows are the right classes, columns the answers, so
-    that ``numpy.reshape(value, (classes, classes))`` is the matrix. Its diagonal is
-    ``class_correct``. Kept: the same; at most 2,000 classes.
+    ``confusion`` is a list of rows: rows are the right classes, columns the answers. Its diagonal
+    is ``class_correct``. Kept: its entries, row by row; at most 2,000 classes.
     """
 
     name = "confusion"
@@ -51,8 +51,9 @@ class Confusion(Metric):
         return answers.counts(places, answers.classes**2)
 
     def row(self, state: State, total: int) -> dict[str, Any]:
-        """The entries of the matrix, row by row."""
-        return {"confusion": [int(count) for count in state]}
+        """The matrix, as a list of rows."""
+        classes = math.isqrt(len(state))
+        return {"confusion": state.reshape(classes, classes).astype(int).tolist()}
 
 
 CONFUSION = Confusion()

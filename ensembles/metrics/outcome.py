@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome"]
 
+
+def _integers(values: Any) -> Any:
+    """Integers in lists, as deep as they come."""
+    return int(values) if np.ndim(values) == 0 else [_integers(value) for value in values]
+
+
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "integer": int,
     "number": float,
-    "counts": lambda values: [int(value) for value in values],
+    "counts": _integers,
 }
 
 
@@ -117,7 +123,7 @@ class Outcome:
 
         Returns:
             The value of each column: an integer, a number (NaN where logits were not finite, or
-            nothing was seen), or a list of integers.
+            nothing was seen), or lists of integers.
 
         Raises:
             UsageError: If a metric was not measured.

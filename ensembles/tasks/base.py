@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ensembles.decomposition import Decomposition
     from ensembles.metrics.answers import Answers
 
-__all__ = ["Batch", "Inputs", "Task", "output_shape"]
+__all__ = ["Batch", "Inputs", "Task", "numbered", "output_shape"]
 
 Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | dict[str, Tensor]"
 """What a network takes: a tensor, or a tuple or mapping of tensors, the rows in dimension 0."""
@@ -100,3 +100,11 @@ def output_shape(net: Decomposition) -> tuple[int, ...]:
     """Shape of what a network gives for one row."""
     shape: tuple[int, ...] = getattr(net, "output_shape", (net.num_classes,))
     return shape
+
+
+def numbered(pairs: Iterator[tuple[Inputs, Tensor]]) -> Iterator[Batch]:
+    """Pairs of inputs and targets as batches that know where they start in the data."""
+    start = 0
+    for inputs, targets in pairs:
+        yield Batch(inputs, targets, start)
+        start += len(targets)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensembles.errors import DataError
-from ensembles.tasks.base import Batch, Task, output_shape
+from ensembles.tasks.base import Batch, Inputs, Task, numbered, output_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class Classification(Task):
     name = "classification"
     summary = "one class for each row: images, series, tables, volumes"
     observation = "image"
-    shapes = "logits (N, classes)"
+    shapes = "logits (N, classes) out"
 
     def suits(self, net: Decomposition) -> bool:
         """Whether the network gives one vector of logits for a row."""
@@ -39,8 +39,7 @@ class Classification(Task):
         """Read data as batches of rows; see :func:`ensembles.data.batches`."""
         from ensembles.data.batches import batches  # noqa: PLC0415 (imports torch)
 
-        pairs = batches(data, batch_size)
-        return _numbered(pairs)
+        return numbered(batches(data, batch_size))
 
     def check(self, net: Decomposition, batch: Batch) -> None:
         """Hold shapes of the inputs and range of the labels against a network.
@@ -48,7 +47,7 @@ class Classification(Task):
         Raises:
             DataError: Saying what was found and what would fit.
         """
-        _check_shapes(net, batch)
+        _check_shapes(net, batch.inputs)
         if not len(batch.targets):
             return
         low, high, classes = int(batch.targets.min()), int(batch.targets.max()), net.num_classes
@@ -71,22 +70,37 @@ class Classification(Task):
         return len(batch.targets)
 
 
-def _numbered(pairs: Iterator[tuple[Any, Tensor]]) -> Iterator[Batch]:
-    start = 0
-    for inputs, targets in pairs:
-        yield Batch(inputs, targets, start)
-        start += len(targets)
+def _check_shapes(net: Decomposition, inputs: Inputs) -> None:
+    """Hold the shapes of some rows, and the names of several inputs, against a network."""
+    from ensembles.data.rows import parts_of  # noqa: PLC0415 (imports torch)
 
-
-def _check_shapes(net: Decomposition, batch: Batch) -> None:
-    if isinstance(batch.inputs, tuple | dict):
+    found = {name: tuple(part.shape[1:]) for name, part in parts_of(inputs).items()}
+    taken = _taken(net, named=isinstance(inputs, dict))
+    if found == taken:
         return
-    found = tuple(batch.inputs.shape[1:])
-    if found != net.input_shape:
-        raise DataError(
-            f"the images have shape {found}; the network was taken apart for "
-            f"{net.input_shape}: resize the images, or decompose with such images"
-        )
+    images = found.keys() == taken.keys() == {""} and len(taken[""]) == 3
+    noun, advice = "inputs", "give such inputs, or decompose with inputs like those of the data"
+    if images:
+        noun, advice = "images", "resize the images, or decompose with such images"
+    raise DataError(
+        f"the {noun} have {_described(found)}; the network was taken apart for "
+        f"{_described(taken).removeprefix('shape ')}: {advice}"
+    )
+
+
+def _taken(net: Decomposition, *, named: bool) -> dict[str, tuple[int, ...]]:
+    """Shape of a row of each input of a network, by its name, its place, or alone."""
+    shape: tuple[Any, ...] = net.input_shape
+    if not shape or not isinstance(shape[0], tuple):
+        return {"": shape}
+    names: Any = net.input_names if named else map(str, range(1, len(shape) + 1))
+    return dict(zip(names, shape, strict=True))
+
+
+def _described(shapes: dict[str, tuple[int, ...]]) -> str:
+    if shapes.keys() == {""}:
+        return f"shape {shapes['']}"
+    return "the shapes " + ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
 
 
 CLASSIFICATION = Classification()

@@ -18,6 +18,7 @@ TASKS: OpenSet[Task] = OpenSet(
     "ensembles.tasks",
     {
         "classification": "ensembles.tasks.classification:CLASSIFICATION",
+        "language": "ensembles.tasks.language:LANGUAGE",
     },
 )
 """All tasks by name, as instances."""
@@ -34,11 +35,13 @@ def task_of(net: Decomposition, task: str | Task | None = None) -> Task:
         UsageError: If the name is unknown, the task does not suit the network, or none does.
     """
     if task is not None:
-        chosen = TASKS.get(task) if isinstance(task, str) else task
+        chosen: object = TASKS.get(task) if isinstance(task, str) else task
         if not isinstance(chosen, Task):
+            what = getattr(chosen, "__name__", repr(chosen))
+            kind = "class" if isinstance(chosen, type) else type(chosen).__name__
             raise UsageError(
-                f"task {task!r} is a {type(chosen).__name__}; expected a name, or an instance of a "
-                "subclass of ensembles.tasks.Task"
+                f"task {what} is a {kind}; expected a name, or an instance of a subclass of "
+                "ensembles.tasks.Task"
             )
         if not chosen.suits(net):
             raise UsageError(
@@ -50,7 +53,7 @@ def task_of(net: Decomposition, task: str | Task | None = None) -> Task:
         if one.suits(net):
             return one
     expected = "; ".join(f"{one.name}: {one.shapes}" for one in tasks)
-    raise UsageError(f"no task suits the network, for {_described(net)}; there are {expected}")
+    raise UsageError(f"no task suits the network: {_described(net)}; there are {expected}")
 
 
 def _described(net: Decomposition) -> str:

@@ -1,0 +1,184 @@
+"""One item of any data: the inputs of a network and their labels, as rows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ensembles.data.rows import Inputs, changed, parts_of
+from ensembles.errors import DataError
+
+__all__ = ["INPUT_NAMES", "LABEL_NAMES", "described", "pair", "tensor", "type_name"]
+
+INPUT_NAMES = ("image", "images", "pixel_values", "inputs", "input", "x", "input_ids")
+LABEL_NAMES = ("label", "labels", "target", "targets", "y")
+
+_EXPECTED = (
+    "expected pairs of images (N, C, H, W) or other inputs (N, ...) and labels (N,), or of one "
+    "input and its label"
+)
+
+
+def pair(
+    item: Any, number: int, *, single: bool = False, double: bool = False
+) -> tuple[Inputs, Tensor]:
+    """Read one item of the data as a batch of rows.
+
+    Args:
+        item: (inputs, labels), or a mapping with the usual names.
+        number: Its number in the data, for messages.
+        single: Whether an item is one row, as those of a ``Dataset``; batches of images are taken
+            all the same.
+        double: Whether float64 stays; otherwise all floating point becomes float32.
+
+    Returns:
+        The inputs, rows in dimension 0, and their labels, int64 (N,).
+
+    Raises:
+        DataError: Saying what was found and what was expected.
+    """
+    first, second = _halves(item, number)
+    inputs, labels = _inputs(first, number), tensor(second, "label", number)
+    if labels.ndim == 0:
+        inputs, labels = changed(inputs, lambda part: part.unsqueeze(0)), labels.unsqueeze(0)
+    elif single and labels.ndim == 1 and not _is_images(inputs):
+        raise DataError(
+            f"item {number} of the data set has labels of shape {tuple(labels.shape)}; a Dataset "
+            "gives one row and its label at a time: give batches as a list or a DataLoader"
+        )
+    shapes = {name: tuple(part.shape) for name, part in parts_of(inputs).items()}
+    if labels.ndim != 1 or any(shape[:1] != labels.shape for shape in shapes.values()):
+        raise DataError(
+            f"item {number} of the data has {described(shapes, 4)} and labels of shape "
+            f"{tuple(labels.shape)}; {_EXPECTED}"
+        )
+    _check_types(inputs, labels, number)
+
+    def settled(part: Tensor) -> Tensor:
+        stays = not part.is_floating_point() or (double and part.dtype == torch.float64)
+        return part if stays else part.to(torch.float32)
+
+    return changed(inputs, settled), labels.to(torch.int64)
+
+
+def described(shapes: Mapping[str, tuple[int, ...]], images: int) -> str:
+    """What inputs are, for messages.
+
+    Args:
+        shapes: The shape of each tensor by its name, which is empty for one by itself.
+        images: How many dimensions it has if it holds images.
+    """
+    if shapes.keys() == {""}:
+        noun = "images" if len(shapes[""]) == images else "inputs"
+        return f"{noun} of shape {shapes['']}"
+    listed = ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
+    return f"inputs of the shapes {listed}"
+
+
+def _halves(item: Any, number: int) -> tuple[Any, Any]:
+    """Inputs and labels as they lie in an item."""
+    if isinstance(item, Mapping):
+        return _named_halves(item, number)
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        size, hint = "", ""
+        if isinstance(item, tuple | list):
+            size = f" of {len(item)}"
+            hint = "; several inputs belong in a tuple of their own" if len(item) > 2 else ""
+        raise DataError(
+            f"item {number} of the data is a {type(item).__name__}{size}; {_EXPECTED}{hint}"
+        )
+    return item[0], item[1]
+
+
+def _named_halves(item: Mapping[Any, Any], number: int) -> tuple[Any, Any]:
+    keys = ", ".join(map(str, item))
+    labels = [name for name in LABEL_NAMES if name in item]
+    if not labels:
+        raise DataError(
+            f"item {number} of the data is a mapping with {keys} and no label; expected it as one "
+            f"of {', '.join(LABEL_NAMES)}"
+        )
+    if len(labels) > 1:
+        raise DataError(
+            f"item {number} of the data is a mapping with {' and '.join(labels)}; leave out all "
+            "but the right answer"
+        )
+    others = [name for name in item if name != labels[0]]
+    if len(others) != 1:
+        raise DataError(
+            f"item {number} of the data is a mapping with {keys}, which does not say what the "
+            "network takes; put that under 'inputs', as a tensor or, for several inputs, as a "
+            "mapping or tuple, and leave out the rest"
+        )
+    if others[0] not in INPUT_NAMES:
+        raise DataError(
+            f"item {number} of the data is a mapping with {keys}; expected the input as one of "
+            f"{', '.join(INPUT_NAMES)}"
+        )
+    return item[others[0]], item[labels[0]]
+
+
+def _inputs(value: Any, number: int) -> Inputs:
+    if isinstance(value, Mapping):
+        several = {str(name): tensor(part, f"input {name}", number) for name, part in value.items()}
+    elif isinstance(value, tuple | list) and any(isinstance(x, Tensor | np.ndarray) for x in value):
+        return tuple(tensor(part, f"input {i}", number) for i, part in enumerate(value, 1))
+    else:
+        return tensor(value, "image", number)
+    if not several:
+        raise DataError(f"item {number} of the data has an empty mapping as input; {_EXPECTED}")
+    return several
+
+
+def _is_images(inputs: Inputs) -> bool:
+    return isinstance(inputs, Tensor) and inputs.ndim == 4
+
+
+def _check_types(inputs: Inputs, labels: Tensor, number: int) -> None:
+    if isinstance(inputs, Tensor) and inputs.ndim == 4 and not inputs.is_floating_point():
+        raise DataError(
+            f"item {number} of the data has images of type {type_name(inputs.dtype)}; expected "
+            "floating point, normalised as the network was trained"
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(
+            f"item {number} of the data has labels of type {type_name(labels.dtype)}; expected "
+            "whole numbers, the index of the class"
+        )
+    if len(labels) and int(labels.min()) < 0:
+        raise DataError(
+            f"item {number} of the data has the label {int(labels.min())}; expected class "
+            "numbers from 0"
+        )
+
+
+def tensor(value: Any, what: str, number: int) -> Tensor:
+    """A tensor of what lies in an item.
+
+    Args:
+        value: A tensor, an array, numbers, or lists of numbers.
+        what: What it is called, such as "image" or "label".
+        number: Number of the item, for messages.
+
+    Raises:
+        DataError: If it is something else.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, int | float | np.ndarray | np.generic | list | tuple):
+        with contextlib.suppress(ValueError, TypeError, RuntimeError):
+            return torch.as_tensor(value)
+    hint = "" if what == "label" else "; add a transform to tensors"
+    raise DataError(
+        f"item {number} of the data has a {type(value).__name__} as {what}; expected a tensor{hint}"
+    )
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """What a type of numbers is called, such as "float32"."""
+    return str(dtype).removeprefix("torch.")
