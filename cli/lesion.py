@@ -171,17 +171,20 @@ def lesion(
 def _choice(given: dict[str, Any]) -> Choice:
     """The lesions that the options ask for; they are taken out of what is given."""
     from ensembles.lesions import Choice, read_plan  # noqa: PLC0415
-    from ensembles.text import read_blocks, read_counts  # noqa: PLC0415
+    from ensembles.text import read_blocks, read_counts, read_roads  # noqa: PLC0415
 
     kind, plan = given.pop("kind"), given.pop("plan")
     settings = settings_of(kind, given)
     count, blocks = given.pop("count"), given.pop("blocks")
+    places: dict[str, Any] = {}
+    if blocks is not None:  # 3.2 is a branch of block 3
+        places = {"roads": read_roads(blocks)} if "." in blocks else {"blocks": read_blocks(blocks)}
     return Choice(
         kind,
         counts=None if count is None else read_counts(count),
         settings=settings,
         plan=None if plan is None else tuple(read_plan(plan)),
-        blocks=None if blocks is None else read_blocks(blocks),
+        **places,
         **{n: given.pop(n) for n in ("trials", "seed", "skip_transitions", "recalibrated")},
     )
 

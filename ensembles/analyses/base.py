@@ -88,6 +88,11 @@ class Options:
         kept = {one.name for one in fields(self) if one.metadata.get("determines", True)}
         return {name: value for name, value in asdict(self).items() if name in kept}
 
+    @property
+    def random(self) -> bool:
+        """Whether a result depends on a seed, so that a study makes one for each of its seeds."""
+        return "seed" in self.determining
+
     @classmethod
     def settings(cls) -> tuple[Setting, ...]:
         """The fields that carry a line of help, as the command line and studies offer them."""
@@ -177,6 +182,16 @@ class Analysis(ABC, Generic[OptionsT]):
     shown: ClassVar[tuple[str, ...]] = ()
     figure: ClassVar[str] = ""
     by_lesion: ClassVar[bool] = False
+
+    def title(self, options: OptionsT) -> str:
+        """The analysis in a few words: its name, and options that are not as usual."""
+        usual = options.defaults()
+        told = [
+            f"{name} {value}"
+            for name, value in options.determining.items()
+            if name != "seed" and value != usual.get(name)
+        ]
+        return f"{self.name} ({', '.join(told)})" if told else self.name
 
     def check(self, net: Decomposition, options: OptionsT) -> None:
         """Refuse a network on which the analysis has no meaning, in a line, before anything runs.

@@ -58,6 +58,11 @@ class InfluenceOptions(Options):
         if self.resamples < 10:
             raise UsageError(f"{self.resamples} resamples; expected at least 10")
 
+    @property
+    def random(self) -> bool:
+        """No: only the ends of intervals are drawn."""
+        return False
+
 
 class Influence(Analysis[InfluenceOptions]):
     """For each block what its deletion does, beside proxies that need no deletion.

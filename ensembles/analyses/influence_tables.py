@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 
 from ensembles.analyses.base import Run
-from ensembles.analyses.influence import InfluenceOptions
+from ensembles.analyses.influence import DAMAGES, PROXIES, InfluenceOptions
 from ensembles.analyses.lesion import lesion
-from ensembles.decomposition import Decomposition
+from ensembles.analyses.stream import Stream, compared_with
+from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition.inputs import placed, rows_of, take
+from ensembles.engine import choose_device, default_batch_size
+from ensembles.engine.devices import compute_dtype
+from ensembles.engine.memory import Halver
+from ensembles.errors import LesionError
+from ensembles.lesions import Delete, Lesion
+from ensembles.lesions.structure import Structure
+from ensembles.numerics import exact_attention, exact_mathematics
+from ensembles.progress import bar
+from ensembles.statistics import spearman_interval
 
 __all__ = ["influence_frame"]
 
 _METRICS = ("top1", "loss", "kl", "agreement")
-_DAMAGE_COLUMNS = ("loss_rise", "accuracy_fall", "kl", "agreement")
+_DAMAGE = ("loss_rise", "accuracy_fall", "kl", "agreement")
+_KEPT = (
+    "model", "dataset", "task", "observation", "blocks", "transitions", "adapted", "failed", "runs",
+)  # fmt: skip
 
 
 def influence_frame(
@@ -22,11 +41,11 @@ def influence_frame(
 ) -> pd.DataFrame:
     """Walk over the intact network, delete every block, and lay both side by side."""
     stream = _walked(net, data, options, run)
-    singles, spans, refused = _lesions(net, options.span)
+    deleted = _deletions(net, options.span)
     swept = lesion(
         net,
         data,
-        [*singles.values(), *spans.values()],
+        list(deleted.lesions.values()),
         metrics=_METRICS,
         task=run.task,
         batch_size=run.batch_size,
@@ -38,17 +57,201 @@ def influence_frame(
         about=dict(run.about),
     )
     damage = _damage(swept)
-    rows = [_row(block, stream, singles, spans, damage, refused, options.span) for block in net]
-    frame = pd.DataFrame(rows).astype({"block": "int64", "undefined": "int64"})
-    kept = ("model", "dataset", "task", "observation", "blocks", "transitions", "adapted", "chance")
-    frame.attrs = {name: swept.attrs[name] for name in kept if name in swept.attrs}
+    frame = pd.DataFrame([_row(block, stream, deleted, damage, options.span) for block in net])
+    frame.attrs = {name: swept.attrs[name] for name in _KEPT if name in swept.attrs}
     frame.attrs |= {
         "cosine": options.cosine,
         "rows": stream.rows,
         "correlations": _correlations(frame, options),
         "provenance": {**swept.attrs["provenance"], **vars(options)},
     }
-    for name in ("failed", "runs"):
-        if name in swept.attrs:
-            frame.attrs[name] = swept.attrs[name]
     return frame
+
+
+# Proxies
+
+
+def _walked(net: Decomposition, data: Any, options: InfluenceOptions, run: Run) -> Stream:
+    """What the intact network does to all rows; a batch that fails for memory is halved."""
+    device = choose_device(run.device)
+    dtype = compute_dtype(run.precision, device)
+    ready = copy.deepcopy(net, {id(net.traced): None}).to(device, dtype)
+    stream, halver = Stream(ready, options.cosine, options.span), Halver(device)
+    size = run.batch_size or default_batch_size(net, device)
+    whole = len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0
+    title = f"blocks of {run.model or net.model_name}"
+    with (
+        bar(title, " rows", shown=run.progress) as report,
+        torch.inference_mode(),
+        exact_mathematics(run.precision),
+        exact_attention(),
+    ):
+        for batch in run.task.batches(data, size):
+            run.task.check(net, batch)
+            halver.each(
+                rows_of(batch.inputs),
+                lambda part, batch=batch: stream.add(
+                    placed(take(batch.inputs, part), device, dtype)
+                ),
+            )
+            report(stream.rows, whole)
+    return stream
+
+
+# Damage
+
+
+@dataclass(frozen=True)
+class _Deletions:
+    """What is deleted.
+
+    Attributes:
+        lesions: By first and last block.
+        refused: Why a deletion has no meaning, alike.
+    """
+
+    lesions: dict[tuple[int, int], Lesion]
+    refused: dict[tuple[int, int], str]
+
+
+def _deletions(net: Decomposition, span: int) -> _Deletions:
+    """Every block, and every span, as far as their deletion has a meaning."""
+    structure, n = Structure.of(net), len(net)
+    places = [(first, first) for first in range(1, n + 1)]
+    if span > 1:
+        places += [(first, first + span - 1) for first in range(1, n - span + 2)]
+    lesions: dict[tuple[int, int], Lesion] = {}
+    refused: dict[tuple[int, int], str] = {}
+    for first, last in places:
+        try:
+            one = Delete(tuple(range(first, last + 1)))
+            one.require(structure)
+        except LesionError as error:
+            refused[first, last] = str(error)
+        else:
+            lesions[first, last] = one
+    return _Deletions(lesions, refused)
+
+
+def _damage(swept: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What each deletion does, by its text."""
+    rows = swept.to_dict("records")
+    intact = next(row for row in rows if row["lesion"] == "none")
+    return {
+        row["blocks"]: {
+            "loss_rise": row["loss"] - intact["loss"],
+            "accuracy_fall": row["error"] - intact["error"],
+            "kl": row["kl"],
+            "agreement": row["agreement"],
+            "nonfinite": int(row["nonfinite"]),
+        }
+        for row in rows
+        if row["lesion"] != "none"
+    }
+
+
+# Both
+
+
+def _row(
+    block: Block,
+    stream: Stream,
+    deleted: _Deletions,
+    damage: Mapping[str, Mapping[str, Any]],
+    span: int,
+) -> dict[str, Any]:
+    """A block's row, with the reasons for what it lacks."""
+    first, means = block.index, stream.means[block.index]
+    reasons = [_lacking(block, stream)]
+    row: dict[str, Any] = {
+        "block": first,
+        "name": block.name,
+        "kind": block.kind,
+        "against": compared_with(block),
+    }
+    for name in PROXIES:
+        row |= {name: means[name].value, f"{name}_se": means[name].error}
+    found, reason = _found(deleted, damage, (first, first), "its deletion")
+    row |= found
+    reasons.append(reason)
+    if span > 1:
+        last = first + span - 1
+        for name in ("span_influence", "span_angle"):
+            row |= {name: means[name].value, f"{name}_se": means[name].error}
+        found, reason = _found(deleted, damage, (first, last), f"the span {first}-{last}")
+        row |= {f"span_{name}": value for name, value in found.items()}
+        inside = last <= len(stream.net)
+        if inside and math.isnan(means["span_influence"].value) and not reason:
+            reason = f"the span {first}-{last} has no direction to compare"
+        reasons.append(reason if inside else f"the span {first}-{last} leaves the network")
+    row |= {
+        "undefined": stream.undefined[first],
+        "reason": "; ".join(dict.fromkeys(filter(None, reasons))),
+    }
+    return row
+
+
+def _lacking(block: Block, stream: Stream) -> str:
+    """Why a block lacks some of the proxies; "" where it has them all."""
+    means = stream.means[block.index]
+    reasons = []
+    if not compared_with(block):
+        sizes = " to ".join("x".join(map(str, s)) for s in (block.in_shape, block.out_shape))
+        reasons.append(f"no shortcut, and the shape changes from {sizes}")
+    elif not block.has_shortcut:
+        reasons.append("no shortcut, so that its branch adds to nothing")
+    elif not means["branch_cosine"].count:
+        reasons.append("its branch, or what it is added to, is zero everywhere")
+    if compared_with(block) and not means["influence"].count:
+        reasons.append("its input or its output is zero everywhere")
+    if any(mean.count and math.isnan(mean.value) for mean in means.values()):
+        reasons.append("some values are not finite")
+    return "; ".join(reasons)
+
+
+def _found(
+    deleted: _Deletions,
+    damage: Mapping[str, Mapping[str, Any]],
+    place: tuple[int, int],
+    what: str,
+) -> tuple[dict[str, float], str]:
+    """What a deletion does, or why it is not known."""
+    nothing = dict.fromkeys(_DAMAGE, math.nan)
+    if place not in deleted.lesions:
+        return nothing, deleted.refused.get(place, "")
+    row = damage.get(deleted.lesions[place].text)
+    if row is None:
+        return nothing, f"{what} could not be measured"
+    found = {name: float(row[name]) for name in _DAMAGE}
+    if row["nonfinite"]:
+        return found, f"{what} leaves {row['nonfinite']} outputs that are not finite"
+    return found, ""
+
+
+def _correlations(frame: pd.DataFrame, options: InfluenceOptions) -> list[dict[str, Any]]:
+    """Spearman's correlation of each proxy with each damage, over the blocks that have both."""
+    rows = []
+    sides = [("", PROXIES)]
+    if options.span > 1:
+        sides.append(("span_", ("influence", "angle")))
+    for prefix, proxies in sides:
+        for proxy in proxies:
+            for damage in DAMAGES:
+                x = frame[f"{prefix}{proxy}"].to_numpy(float)
+                y = _severity(frame, prefix, damage)
+                both = ~pd.isna(x) & ~pd.isna(y)
+                found = spearman_interval(
+                    x[both], y[both], options.seed, resamples=options.resamples
+                )
+                rows.append(
+                    {"proxy": f"{prefix}{proxy}", "damage": f"{prefix}{damage}", **found._asdict(),
+                     "n": int(both.sum())}
+                )  # fmt: skip
+    return rows
+
+
+def _severity(frame: pd.DataFrame, prefix: str, damage: str) -> Any:
+    """A damage as numbers of which more is more damage."""
+    if damage == "disagreement":
+        return 1 - frame[f"{prefix}agreement"].to_numpy(float)
+    return frame[f"{prefix}{damage}"].to_numpy(float)

@@ -25,10 +25,10 @@ def kept(
     store: Store,
     net: Decomposition,
     data: Any,
-    name: str,
-    options: Mapping[str, Any],
     measure: Measure,
     *,
+    name: str,
+    options: Mapping[str, Any],
     task: Task | None = None,
     precision: str,
     engine: str,
@@ -40,9 +40,9 @@ def kept(
         store: The store.
         net: The network.
         data: The data.
+        measure: Measures it.
         name: Name of the analysis.
         options: The options that determine it.
-        measure: Measures it.
         task: What is asked of the network.
         precision: Precision of the computation.
         engine: Which engine computes.

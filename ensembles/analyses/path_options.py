@@ -103,6 +103,12 @@ class PathOptions(Options):
             )
 
     @property
+    def random(self) -> bool:
+        """Whether signs or paths are drawn."""
+        drawn = self.method != "exact" or self.signs > 0
+        return self.direction == "gradient" and drawn
+
+    @property
     def determining(self) -> dict[str, Any]:
         """The options that make a difference to the result, besides precision and engine.
 

@@ -191,6 +191,13 @@ class Paths(Analysis[PathOptions]):
     )  # fmt: skip
     figure = "ensembles.plots.paths:plot_paths"
 
+    def title(self, options: PathOptions) -> str:
+        """What the paths carry, how they are measured, and where."""
+        if options.direction == "logits":
+            return "paths of logits"
+        at = "" if options.at == "input" else f" at {options.at}"
+        return f"paths of {options.direction} {options.method}{at}"
+
     def check(self, net: Decomposition, options: PathOptions) -> None:
         """Refuse a network without shortcuts, and a place that it does not have."""
         from ensembles.analyses.path_measures import require_shortcuts  # noqa: PLC0415

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,12 @@ class Mean:
 
 
 def compared_with(block: Block) -> str:
-    """What a block's output is compared with: its "input", what its "shortcut" makes of it, or ""."""
+    """What a block's output is compared with.
+
+    Returns:
+        "input"; "shortcut", what the shortcut makes of the input, where it is not the identity; ""
+        where there is no shortcut and the shape changes.
+    """
     if block.in_shape == block.out_shape and not (block.has_shortcut and block.is_transition):
         return "input"
     return "shortcut" if block.has_shortcut else ""
@@ -82,9 +88,8 @@ class Stream:
         means: For each block, by its number, the mean of each measure: "influence"
             (1 - cos(x, y)), "angle" (arccos(cos(x, y)) / pi), "branch_ratio" (|f| / |x|),
             "branch_cosine" (cos(f, x)), and of the span that begins with it "span_influence" and
-            "span_angle".
-        undefined: For each block, positions at which x or y is zero, so that they have no angle;
-            they are left out.
+            "span_angle". A position at which a vector is zero has no direction and is left out.
+        undefined: For each block, how many positions of x and y were left out.
         rows: Rows seen.
     """
 
@@ -102,40 +107,46 @@ class Stream:
             self.undefined[block.index] = 0
             if self.cosine == "last" and not _is_sequence(block):
                 raise UsageError(
-                    f"cosine 'last' is of the last position of a sequence; block {block.index} "
-                    f"({block.name}) takes {_shape(block.in_shape)}: expected position or flattened"
+                    f"cosine 'last' is of the last position of a sequence; {block.label} takes "
+                    f"{_shape(block.in_shape)}: expected position or flattened"
                 )
 
     def add(self, inputs: Inputs) -> None:
-        """Walk through the network once with a batch of rows."""
+        """Walk through the network once with some rows: all are added or, if memory ends, none."""
+        found: list[tuple[int, _Found]] = []
         carried: dict[int, Tensor] = {}
+        rows = 0
         for block, x, y in walk(self.net, inputs):
-            if block.index == 1:
-                self.rows += len(x)
-            self._block(block, x, y)
+            rows = len(x)
+            found.append((block.index, self._of_block(block, x, y)))
             if self.span > 1:
-                carried = self._spans(block, x, y, carried)
+                carried, ended = self._of_spans(block, x, y, carried)
+                found += ended
+        for index, one in found:
+            self.undefined[index] += one.missing
+            for name, values in one.values.items():
+                self.means[index][name].add(values)
+        self.rows += rows
 
-    def _block(self, block: Block, x: Tensor, y: Tensor) -> None:
-        means, against = self.means[block.index], compared_with(block)
+    def _of_block(self, block: Block, x: Tensor, y: Tensor) -> _Found:
+        against, found = compared_with(block), _Found({}, 0)
         if against:
             before = x if against == "input" else block.deleted(x)
-            pair = [self._vectors(block, value) for value in (before, y)]
-            missing = _add_direction(means["influence"], means["angle"], *pair)
-            self.undefined[block.index] += missing
+            found = self._direction(block, before, y, "")
         if block.has_shortcut:
             shared = x if block.pre is None else block.pre(x)
             added = block.on_branch(shared)
             base = x if against == "input" else block.on_shortcut(shared)
             f, x = (self._vectors(block, value) for value in torch.broadcast_tensors(added, base))
             sizes = (f * f).sum(-1), (x * x).sum(-1)
-            _add(means["branch_ratio"], (sizes[0] / sizes[1]).sqrt(), sizes[1] != 0)
             both = (sizes[0] != 0) & (sizes[1] != 0)
-            _add(means["branch_cosine"], _cosines(f, x, *sizes), both)
+            found.values["branch_ratio"] = _by_row((sizes[0] / sizes[1]).sqrt(), sizes[1] != 0)
+            found.values["branch_cosine"] = _by_row(_cosines(f, x, *sizes), both)
+        return found
 
-    def _spans(
+    def _of_spans(
         self, block: Block, x: Tensor, y: Tensor, carried: Mapping[int, Tensor]
-    ) -> dict[int, Tensor]:
+    ) -> tuple[dict[int, Tensor], list[tuple[int, _Found]]]:
         """Take the value before each open span past a block; compare where a span ends.
 
         Args:
@@ -143,23 +154,34 @@ class Stream:
             x: Its input.
             y: Its output.
             carried: What the shortcuts made of the input of each open span, by its first block.
+
+        Returns:
+            The same after the block, and what was found of the span that ends with it.
         """
         against = compared_with(block)
         after: dict[int, Tensor] = {}
-        for first, value in {**carried, block.index: x}.items():
-            inside = value
+        for first, value in {**carried, block.index: x}.items() if against else ():
+            passed = value
             if first != block.index and block.before is not None:
-                inside = block.before(value)
-            if against == "shortcut":
-                inside = block.deleted(inside)
-            if against:
-                after[first] = inside
+                passed = block.before(passed)
+            after[first] = block.deleted(passed) if against == "shortcut" else passed
         first = block.index - self.span + 1
-        if first in after:
-            pair = [self._vectors(block, value) for value in (after.pop(first), y)]
-            means = self.means[first]
-            _add_direction(means["span_influence"], means["span_angle"], *pair)
-        return after
+        if first not in after:
+            return after, []
+        found = self._direction(block, after.pop(first), y, "span_")
+        return after, [(first, found._replace(missing=0))]
+
+    def _direction(self, block: Block, x: Tensor, y: Tensor, prefix: str) -> _Found:
+        """What lies between the directions of two values."""
+        one, other = self._vectors(block, x), self._vectors(block, y)
+        sizes = (one * one).sum(-1), (other * other).sum(-1)
+        both = (sizes[0] != 0) & (sizes[1] != 0)
+        cosines = _cosines(one, other, *sizes)
+        values = {"influence": 1 - cosines, "angle": cosines.arccos() / math.pi}
+        return _Found(
+            {f"{prefix}{name}": _by_row(value, both) for name, value in values.items()},
+            int((~both).sum()),
+        )
 
     def _vectors(self, block: Block, value: Tensor) -> Tensor:
         """A value as vectors, (rows, positions, channels), in the widest type of the device."""
@@ -171,14 +193,16 @@ class Stream:
         return wide.movedim(_channels(block, wide.ndim), -1).flatten(1, -2)
 
 
-def _add_direction(influence: Mean, angle: Mean, x: Tensor, y: Tensor) -> int:
-    """Add what lies between the directions of two values; returns how often one has none."""
-    sizes = (x * x).sum(-1), (y * y).sum(-1)
-    both = (sizes[0] != 0) & (sizes[1] != 0)
-    cosines = _cosines(x, y, *sizes)
-    _add(influence, 1 - cosines, both)
-    _add(angle, cosines.arccos() / math.pi, both)
-    return int((~both).sum())
+class _Found(NamedTuple):
+    """What some rows show of a block.
+
+    Attributes:
+        values: Of each measure, the rows that have a value, (rows,).
+        missing: Positions that have no direction.
+    """
+
+    values: dict[str, Tensor]
+    missing: int
 
 
 def _cosines(x: Tensor, y: Tensor, x_squared: Tensor, y_squared: Tensor) -> Tensor:
@@ -186,17 +210,20 @@ def _cosines(x: Tensor, y: Tensor, x_squared: Tensor, y_squared: Tensor) -> Tens
     return ((x * y).sum(-1) / (x_squared * y_squared).sqrt()).clamp(-1, 1)
 
 
-def _add(mean: Mean, values: Tensor, defined: Tensor) -> None:
-    """Add the mean over defined positions of each row that has some.
+def _by_row(values: Tensor, defined: Tensor) -> Tensor:
+    """The mean over defined positions, of each row that has some.
 
     Args:
-        mean: Of the measure.
         values: (rows, positions).
         defined: Whether a value has a meaning, alike.
     """
     count = defined.sum(1)
-    rows = torch.where(defined, values, 0.0).sum(1) / count
-    mean.add(rows[count > 0])
+    means = torch.where(defined, values, 0.0).sum(1) / count
+    return means[count > 0]
+
+
+_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention)
 
 
 def _channels(block: Block, rank: int) -> int:
@@ -213,10 +240,6 @@ def _channels(block: Block, rank: int) -> int:
             if isinstance(module, _LAST):
                 return -1
     return -1 if rank == 3 else 1
-
-
-_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
-_LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention, nn.Embedding)
 
 
 def _is_sequence(block: Block) -> bool:
