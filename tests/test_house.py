@@ -16,7 +16,7 @@ ORDER = (
     "errors", "progress", "files", "text", "numerics", "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",
     "tables", "store", "statistics", "catalogue", "checkpoints", "training", "analyses", "plots",
-    "report", "studies", "reproduction", "cli",
+    "report", "studies", "listings", "reproduction", "cli",
 )  # fmt: skip
 """The rooms from top to bottom; each imports only from rooms before it."""
 

@@ -114,12 +114,16 @@ class Options:
         return {one.name: one.default for one in fields(cls) if one.default is not MISSING}
 
 
-def _suits(value: object, kind: str) -> bool:
-    """Whether a value is of a field's type; a whole number is a number too."""
+_TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,),
+}  # fmt: skip
+
+
+def _suits(value: object, name: str) -> bool:
+    """Whether a value is of a field's type; a whole number is a number, a truth value is none."""
     if isinstance(value, bool):
-        return kind == "bool"
-    types: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
-    return isinstance(value, types[kind]) if kind in types else kind != "bool"
+        return name not in _TYPES or bool in _TYPES[name]
+    return isinstance(value, _TYPES.get(name, (object,)))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ensembles.analyses.base import Analysis, Options, Run, option
+from ensembles.analyses.base import Analysis, Run
+from ensembles.analyses.influence_options import InfluenceOptions
 from ensembles.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -14,54 +14,7 @@ if TYPE_CHECKING:
 
     from ensembles.decomposition import Decomposition
 
-__all__ = ["DAMAGES", "INFLUENCE", "PROXIES", "Influence", "InfluenceOptions"]
-
-PROXIES = ("influence", "angle", "branch_ratio", "branch_cosine")
-"""What is measured on the intact network."""
-
-DAMAGES = ("loss_rise", "accuracy_fall", "kl", "disagreement")
-"""What deletion does; disagreement is 1 - agreement, so that more is more damage."""
-
-
-@dataclass(frozen=True)
-class InfluenceOptions(Options):
-    """How influence is measured.
-
-    Attributes:
-        span: Spans of so many blocks are compared and deleted too, each from its first block; 1
-            for none.
-        cosine: Over what vectors cosines and norms are taken.
-        resamples: How often blocks are drawn anew for the intervals of rank correlations.
-        seed: Seed of these draws.
-    """
-
-    span: int = option("Compare and delete spans of so many blocks too; 1 for none.", 1)
-    cosine: str = option(
-        "position: over channels at each position, then averaged; flattened: over all values of a "
-        "row; last: over channels at the last position of a sequence.",
-        "position", choices=("position", "flattened", "last"),
-    )  # fmt: skip
-    resamples: int = option(
-        "How often blocks are drawn anew for the intervals of rank correlations.", 1000
-    )
-    seed: int = option("Seed of these draws.", 0)
-
-    def check(self) -> None:
-        """Refuse spans of no block, and too few resamples.
-
-        Raises:
-            UsageError: Naming the option.
-        """
-        super().check()
-        if self.span < 1:
-            raise UsageError(f"a span of {self.span} blocks; expected 1 or more")
-        if self.resamples < 10:
-            raise UsageError(f"{self.resamples} resamples; expected at least 10")
-
-    @property
-    def random(self) -> bool:
-        """No: only the ends of intervals are drawn."""
-        return False
+__all__ = ["INFLUENCE", "Influence"]
 
 
 class Influence(Analysis[InfluenceOptions]):

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from ensembles.analyses.base import Run
-from ensembles.analyses.influence import DAMAGES, PROXIES, InfluenceOptions
+from ensembles.analyses.influence_options import DAMAGES, PROXIES, InfluenceOptions
 from ensembles.analyses.lesion import lesion
 from ensembles.analyses.stream import Stream, compared_with
 from ensembles.decomposition import Block, Decomposition

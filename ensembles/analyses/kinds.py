@@ -17,6 +17,7 @@ ANALYSES: OpenSet[AnyAnalysis] = OpenSet(
     {
         "lesion": "ensembles.analyses.lesion:LESION",
         "paths": "ensembles.analyses.paths:PATHS",
+        "influence": "ensembles.analyses.influence:INFLUENCE",
     },
     base="ensembles.analyses.base:Analysis",
 )
