@@ -37,6 +37,7 @@ from ensembles.analyses.path_frames import gradient_rows
 from ensembles.data import dataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.models.resnet import CifarResNet
+from ensembles.numerics import differentiable
 from ensembles.unravelling.gradients import GradientSource, sampled
 from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.measurement import (
@@ -45,7 +46,6 @@ from ensembles.unravelling.measurement import (
     measure_gradients,
     measure_logits,
 )
-from ensembles.unravelling.parallel import differentiable
 from ensembles.unravelling.path_draws import draw_paths
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.single_paths import pilot_guide

@@ -184,13 +184,19 @@ class TestNames:
         ]  # fmt: skip
 
 
-def test_the_example_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_docs_run(capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    exec(compile(example, "docs/data.md", "exec"), {})
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("100 (3, 32, 32) ('0', '1'")
-    assert lines[-2:] == ["64", "36"]
+    examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    shown = []
+    for example in examples:
+        exec(compile(example, "docs/data.md", "exec"), {})
+        shown.append(capsys.readouterr().out.splitlines())
+    ours, any_form = shown
+    assert ours[0].startswith("100 (3, 32, 32) ('0', '1'")
+    assert ours[-2:] == ["64", "36"]
+    assert any_form[:3] == [f"torch.Size([{rows}, 7])" for rows in (4, 4, 2)]
+    assert any_form[3].startswith("{'left': torch.Size([4, 7]), 'right'")
+    assert any_form[-1] == "5"
 
 
 class TestSubsets:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition, decompose
+from ensembles.numerics import differentiable
 from ensembles.unravelling.linearized import Linearizer
 from ensembles.unravelling.oracle import path_gradients, path_logits
-from ensembles.unravelling.parallel import differentiable
 from ensembles.unravelling.spectra import backward, forward, head_cotangent
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

@@ -9,6 +9,7 @@ import torch
 from ensembles.decomposition import Block, Decomposition, decompose
 from ensembles.errors import DecompositionError, ModelError, UsageError
 from ensembles.models import architecture, create_model
+from ensembles.numerics import forked
 from ensembles.unravelling.path_counts import block_lengths, graph_lengths, weight_lengths
 
 __all__ = ["describe", "inspected"]
@@ -42,8 +43,7 @@ def inspected(
     shape = (2, channels, image_size or height, image_size or width)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     if model is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with forked(0):
             model = create_model(name)
     try:
         net = decompose(model, images, blocks=blocks, kinds=kinds)

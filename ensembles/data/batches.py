@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ensembles.data.dataset import ImageDataset
 from ensembles.data.items import described, pair, type_name
-from ensembles.data.rows import Form, Inputs, changed, form_of, joined
+from ensembles.data.rows import Form, Inputs, form_of, joined, mapped
 from ensembles.errors import DataError, UsageError
 
 __all__ = ["batches", "items_of", "recut"]
@@ -128,9 +128,9 @@ def recut(
             whole = rows - rows % batch_size
             for start in range(0, whole, batch_size):
                 part = slice(start, start + batch_size)
-                yield changed(inputs, itemgetter(part)), numbers[part]
+                yield mapped(itemgetter(part), inputs), numbers[part]
             rest = slice(whole, None)
-            waiting, targets = [changed(inputs, itemgetter(rest))], [numbers[rest]]
+            waiting, targets = [mapped(itemgetter(rest), inputs)], [numbers[rest]]
             rows -= whole
     if not total:
         reason = "; a generator can be read only once" if once else ""

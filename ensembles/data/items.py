@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensembles.data.rows import Inputs, changed, parts_of
+from ensembles.data.rows import Inputs, mapped, named_tensors
 from ensembles.errors import DataError
 
 __all__ = ["INPUT_NAMES", "LABEL_NAMES", "described", "pair", "tensor", "type_name"]
@@ -45,13 +45,13 @@ def pair(
     first, second = _halves(item, number)
     inputs, labels = _inputs(first, number), tensor(second, "label", number)
     if labels.ndim == 0:
-        inputs, labels = changed(inputs, lambda part: part.unsqueeze(0)), labels.unsqueeze(0)
+        inputs, labels = mapped(lambda part: part.unsqueeze(0), inputs), labels.unsqueeze(0)
     elif single and labels.ndim == 1 and not _is_images(inputs):
         raise DataError(
             f"item {number} of the data set has labels of shape {tuple(labels.shape)}; a Dataset "
             "gives one row and its label at a time: give batches as a list or a DataLoader"
         )
-    shapes = {name: tuple(part.shape) for name, part in parts_of(inputs).items()}
+    shapes = {name: tuple(part.shape) for name, part in named_tensors(inputs).items()}
     if labels.ndim != 1 or any(shape[:1] != labels.shape for shape in shapes.values()):
         raise DataError(
             f"item {number} of the data has {described(shapes, 4)} and labels of shape "
@@ -63,7 +63,7 @@ def pair(
         stays = not part.is_floating_point() or (double and part.dtype == torch.float64)
         return part if stays else part.to(torch.float32)
 
-    return changed(inputs, settled), labels.to(torch.int64)
+    return mapped(settled, inputs), labels.to(torch.int64)
 
 
 def described(shapes: Mapping[str, tuple[int, ...]], images: int) -> str:

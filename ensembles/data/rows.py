@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor
 
-__all__ = ["Form", "Inputs", "changed", "form_of", "joined", "parts_of"]
+__all__ = ["Form", "Inputs", "form_of", "joined", "mapped", "named_tensors"]
 
 Inputs: TypeAlias = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 """A tensor, or a tuple or mapping of tensors, the rows in dimension 0."""
@@ -19,7 +19,7 @@ Form: TypeAlias = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 """Name, shape of a row and type of each tensor; the name is empty for a tensor by itself."""
 
 
-def parts_of(inputs: Inputs) -> dict[str, Tensor]:
+def named_tensors(inputs: Inputs) -> dict[str, Tensor]:
     """The tensors by their names; those of a tuple are numbered, one by itself has none."""
     if isinstance(inputs, Tensor):
         return {"": inputs}
@@ -28,7 +28,7 @@ def parts_of(inputs: Inputs) -> dict[str, Tensor]:
     return inputs
 
 
-def changed(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+def mapped(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """The same with every tensor changed."""
     if isinstance(inputs, Tensor):
         return change(inputs)
@@ -39,7 +39,7 @@ def changed(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
 def form_of(inputs: Inputs) -> Form:
     """What all rows of a data set must have in common; names may come in any order."""
-    named = parts_of(inputs)
+    named = named_tensors(inputs)
     return tuple((name, tuple(named[name].shape[1:]), named[name].dtype) for name in sorted(named))
 
 
@@ -48,9 +48,9 @@ def joined(several: Sequence[InputsT]) -> InputsT:
 
     Nothing is copied where only one of them holds any.
     """
-    filled = [one for one in several if len(next(iter(parts_of(one).values())))] or several[:1]
+    filled = [one for one in several if len(next(iter(named_tensors(one).values())))] or several[:1]
     if len(filled) == 1:
         return filled[0]
-    parts = [parts_of(one) for one in filled]
+    parts = [named_tensors(one) for one in filled]
     whole = iter([torch.cat([one[name] for one in parts]) for name in parts[0]])
-    return cast("InputsT", changed(filled[0], lambda _: next(whole)))
+    return cast("InputsT", mapped(lambda _: next(whole), filled[0]))

@@ -32,15 +32,15 @@ from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.spans import Span, automatic, by_name
 from ensembles.decomposition.subgraphs import concatenation, contribution, part
-from ensembles.decomposition.trace import exact_attention, scope_of, trace
+from ensembles.decomposition.trace import scope_of, trace
 from ensembles.decomposition.verification import (
     check_finite,
     check_independence,
     check_logits,
-    tf32,
     verify,
 )
 from ensembles.errors import DecompositionError
+from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
+from ensembles.decomposition.walk import last_output, walk
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
@@ -115,9 +116,5 @@ class Decomposition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (images, classes) from images of shape (images, *input_shape)."""
-        x = self.stem(x)
-        for block in self:
-            x = x if block.before is None else block.before(x)
-            x = block(x)
-        out: Tensor = self.head(x)
+        out: Tensor = self.head(last_output(walk(self, x)))
         return out

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,18 +13,7 @@ from ensembles.decomposition.recorder import Recorder, UnfollowableError
 from ensembles.decomposition.sizes import Sizes
 from ensembles.errors import DecompositionError
 
-__all__ = ["call_of", "exact_attention", "scope_of", "trace"]
-
-
-@contextmanager
-def exact_attention() -> Iterator[None]:
-    """Switch off the fused inference path of `nn.MultiheadAttention`, which has no derivative."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+__all__ = ["call_of", "scope_of", "trace"]
 
 
 def trace(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[str, Sizes]]:

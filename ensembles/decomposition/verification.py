@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -13,21 +11,9 @@ from torch.nn.parameter import is_lazy
 
 from ensembles.errors import DecompositionError, ModelError
 
-__all__ = ["check_finite", "check_independence", "check_logits", "tf32", "verify"]
+__all__ = ["check_finite", "check_independence", "check_logits", "verify"]
 
 _TOLERANCE = 1e-4
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow TF32 to CUDA's products and convolutions or keep it out; put back afterwards."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    try:
-        matmul.allow_tf32, cudnn.allow_tf32 = allowed, allowed
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def check_finite(model: nn.Module) -> None:

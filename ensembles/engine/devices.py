@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Literal, get_args
 
 import torch
 
-from ensembles.decomposition.verification import tf32
 from ensembles.errors import UsageError, nearest
 
-__all__ = ["PRECISIONS", "Precision", "choose_device", "device_name", "exact_mathematics", "is_oom"]
+__all__ = ["PRECISIONS", "Precision", "choose_device", "device_name", "is_oom"]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -70,11 +68,6 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
             f"precision 'tf32' needs a CUDA device, found {device.type}; use fp32 or bf16"
         )
     return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def exact_mathematics(precision: str) -> AbstractContextManager[None]:
-    """Allow TF32 only where it was asked for; the flags are put back afterwards."""
-    return tf32(precision == "tf32")
 
 
 def is_oom(error: BaseException) -> bool:

@@ -12,8 +12,7 @@ from torch.utils.data import Dataset
 
 from ensembles.data import batches
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.trace import exact_attention
-from ensembles.engine.devices import choose_device, compute_dtype, exact_mathematics, is_oom
+from ensembles.engine.devices import choose_device, compute_dtype, is_oom
 from ensembles.engine.engines import Direct, Engine, SharedPrefixes
 from ensembles.engine.outcome import Outcome
 from ensembles.engine.tally import Details, Tally
@@ -26,6 +25,7 @@ from ensembles.errors import (
     nearest,
 )
 from ensembles.lesions import Lesion, check
+from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import Progress
 
 __all__ = ["EngineName", "check_lesions", "choose_engine", "default_batch_size", "evaluate"]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ensembles.data import batches
-from ensembles.engine.devices import choose_device, compute_dtype, exact_mathematics
+from ensembles.engine.devices import choose_device, compute_dtype
 from ensembles.errors import DataError, EvaluationError
+from ensembles.numerics import exact_mathematics
 
 __all__ = ["count_correct"]
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias,
 import numpy as np
 from numpy.typing import NDArray
 
+from ensembles.errors import UsageError
+
 if TYPE_CHECKING:  # what was measured is read without torch
     from torch import Tensor
 
@@ -72,6 +74,7 @@ class Metric(ABC):
         """What some observations add: ``answers.wide``, (size,), on their device.
 
         Observations whose output is not finite (``answers.finite`` is False) must add nothing.
+        Callers use :meth:`added`.
         """
 
     @abstractmethod
@@ -89,9 +92,24 @@ class Metric(ABC):
         return np.zeros(self.size(classes))
 
     @final
+    def added(self, answers: Answers) -> Tensor:
+        """What some observations add, held against the size that the metric names.
+
+        Raises:
+            UsageError: If it is of another size.
+        """
+        found, expected = self.measure(answers), (self.size(answers.classes),)
+        if tuple(found.shape) != expected:
+            raise UsageError(
+                f"metric '{self.name}' adds numbers of shape {tuple(found.shape)}, and its size "
+                f"says {expected}; mend its measure or its size"
+            )
+        return found
+
+    @final
     def update(self, state: State, answers: Answers) -> State:
         """What is kept after some more observations."""
-        added: State = self.measure(answers).cpu().double().numpy()
+        added: State = self.added(answers).cpu().double().numpy()
         return state + added
 
     @final

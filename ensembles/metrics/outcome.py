@@ -52,6 +52,10 @@ class Outcome:
     states: Mapping[str, State]
     predictions: NDArray[np.int32] | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        kept = {name: np.asarray(state, np.float64) for name, state in self.states.items()}
+        object.__setattr__(self, "states", kept)
+
     def __eq__(self, other: object) -> bool:
         """Whether lesion, counts and sums are the same; predictions are not compared."""
         if not isinstance(other, Outcome):

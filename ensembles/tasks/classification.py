@@ -72,9 +72,9 @@ class Classification(Task):
 
 def _check_shapes(net: Decomposition, inputs: Inputs) -> None:
     """Hold the shapes of some rows, and the names of several inputs, against a network."""
-    from ensembles.data.rows import parts_of  # noqa: PLC0415 (imports torch)
+    from ensembles.data.rows import named_tensors  # noqa: PLC0415 (imports torch)
 
-    found = {name: tuple(part.shape[1:]) for name, part in parts_of(inputs).items()}
+    found = {name: tuple(part.shape[1:]) for name, part in named_tensors(inputs).items()}
     taken = _taken(net, named=isinstance(inputs, dict))
     if found == taken:
         return

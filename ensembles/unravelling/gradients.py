@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensembles.decomposition import Decomposition
+from ensembles.decomposition import Decomposition, walk
 from ensembles.unravelling.linearized import Linearized
 from ensembles.unravelling.parameters import ParameterGradients
 from ensembles.unravelling.path_draws import path_norms
@@ -107,9 +107,9 @@ def _arrivals(
     learned = _parameter_maps(source, places)
     numbers = _choice_numbers(source.linear)
     for place, state in backward(source.linear, source.cotangent, signs):
-        wanted = Place("parameters", place.block) if place.kind == "output" else place
+        wanted = Place("parameters", place.block) if place.is_output else place
         if wanted in places:
-            if wanted.kind == "parameters":
+            if wanted.is_learned:
                 block = source.linear.blocks[place.block - 1]
                 number = numbers.get(place.block)
                 sign = None if signs is None or number is None else signs.at(number)[0]
@@ -133,14 +133,11 @@ def _choice_numbers(linear: Linearized) -> Mapping[int, int]:
 def _parameter_maps(
     source: GradientSource, places: Collection[Place]
 ) -> dict[int, ParameterGradients]:
-    wanted = {place.block for place in places if place.kind == "parameters"}
+    wanted = {place.block for place in places if place.is_learned}
     found: dict[int, ParameterGradients] = {}
     if not wanted:
         return found
-    x = source.net.stem(source.linear.images)
-    for block in source.net:
-        x = x if block.before is None else block.before(x)
+    for block, x, _ in walk(source.net, source.linear.images):
         if block.index in wanted:
             found[block.index] = ParameterGradients(block, x)
-        x = block(x)
     return found

@@ -9,7 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition import Block, Decomposition, walk
+from ensembles.decomposition.blocks import Around
+from ensembles.decomposition.blocks.joins import Among, Entry, Weighted
+from ensembles.decomposition.walk import last_output
 from ensembles.errors import PathError
 from ensembles.unravelling.maps import FunctionMap, LinearMap, chain
 from ensembles.unravelling.operations import UnknownOperationError, channels_last, times
@@ -69,11 +72,11 @@ class Linearized:
         return sum(block.branch is not None for block in self.blocks)
 
 
-class _DenseRoad:
-    """A road of a dense block: its channels among those of the block's output."""
+class _AmongOthers:
+    """A road whose channels stand among those of others."""
 
-    def __init__(self, road: LinearMap | None, before: int, after: int) -> None:
-        self.road, self.before, self.after = road, before, after
+    def __init__(self, road: LinearMap | None, entry: Among) -> None:
+        self.road, self.before, self.after = road, entry.before, entry.after
 
     def _pad(self, rows: Tensor) -> Tensor:
         spatial = [0] * (2 * (rows.ndim - 2))
@@ -91,22 +94,29 @@ class _DenseRoad:
         return None if own is None else self._pad(own)
 
 
-class _GatedRoad:
-    """A road that a gate multiplies; the gate is held at the images' own value."""
+class _Weighed:
+    """A road that is multiplied by a factor, such as the images' own value of a gate."""
 
-    def __init__(self, road: LinearMap | None, gate: Tensor) -> None:
-        self.road, self.gate = road, gate
+    def __init__(self, road: LinearMap | None, entry: Weighted) -> None:
+        self.road, self.factor = road, entry.factor
 
     def push(self, rows: Tensor) -> Tensor:
-        return times(rows if self.road is None else self.road.push(rows), self.gate, None, False)
+        return times(rows if self.road is None else self.road.push(rows), self.factor, None, False)
 
     def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
-        part = times(rows, self.gate, images, False)
+        part = times(rows, self.factor, images, False)
         return part if self.road is None else self.road.pull(part, images, True)
 
     def constant(self) -> Tensor | None:
         own = None if self.road is None else self.road.constant()
-        return None if own is None else own * self.gate
+        return None if own is None else own * self.factor
+
+
+def _entering(road: LinearMap | None, entry: Entry) -> LinearMap | None:
+    """A road as it enters the tensor where roads meet."""
+    if isinstance(entry, Among):
+        return _AmongOthers(road, entry)
+    return _Weighed(road, entry) if isinstance(entry, Weighted) else road
 
 
 class Linearizer:
@@ -150,42 +160,49 @@ class Linearizer:
         Raises:
             PathError: If a part is not differentiable or an activation is not finite.
         """
-        with torch.no_grad():
-            x, stem = self._map(self.net.stem, images, "the stem")
-            start, blocks = x, []
-            for block in self.net:
-                x, linear = self._block(block, x)
-                if not torch.isfinite(x).all():
-                    raise PathError(
-                        f"block {block.index} ({block.name}) gives values that are not finite; "
-                        "check the weights and the normalisation of the images"
-                    )
-                blocks.append(linear)
-            logits, head = self._map(self.net.head, x, "the head")
-        return Linearized(images, stem, start, tuple(blocks), head, logits)
+        found: list[LinearBlock] = []
+        between: list[LinearMap] = []
+        start: list[Tensor] = []
 
-    def _block(self, block: Block, x: Tensor) -> tuple[Tensor, LinearBlock]:
-        name = f"block {block.index} ({block.name})"
-        x, before = self._optional(block.before, x, f"what precedes {name}")
-        if not block.has_shortcut:
+        def pass_on(part: nn.Module, x: Tensor) -> Tensor:
+            name = f"what precedes {self.net.block(len(found) + 1).label}" if found else "the stem"
+            value, road = self._map(part, x, name)
+            between.append(road)
+            return value
+
+        def run(block: Block, x: Tensor) -> Tensor:
+            if not found:
+                start.append(x)
+            before = None if block.before is None else between.pop()
+            y, linear = self._block(block, x, before)
+            if not torch.isfinite(y).all():
+                raise PathError(
+                    f"{block.label} gives values that are not finite; "
+                    "check the weights and the normalisation of the images"
+                )
+            found.append(linear)
+            return y
+
+        with torch.no_grad():
+            last = last_output(walk(self.net, images, run, pass_on))
+            logits, head = self._map(self.net.head, last, "the head")
+        (stem,) = between
+        return Linearized(images, stem, start[0], tuple(found), head, logits)
+
+    def _block(
+        self, block: Block, x: Tensor, before: LinearMap | None
+    ) -> tuple[Tensor, LinearBlock]:
+        name = block.label
+        if not isinstance(block, Around):
             y, road = self._map(block.branch, x, name)
             return y, LinearBlock(block.index, before, None, road, None, None)
         x, pre = self._optional(block.pre, x, name)
-        value, branch = self._map(block.branch, x, name)
-        around, shortcut = self._optional(block.shortcut, x, f"the shortcut of {name}")
-        if block.gate is not None:
-            gate = block.gate(x)
-            if block.gates_branch:
-                value, branch = gate * value, _GatedRoad(branch, gate)
-            around, shortcut = (1 - gate) * around, _GatedRoad(shortcut, 1 - gate)
-        if block.kind == "dense":
-            shortcut = _DenseRoad(shortcut, 0, value.shape[1])
-            branch = _DenseRoad(branch, around.shape[1], 0)
-            y = torch.cat([around, value], 1)
-        else:
-            y = value + around
-        y, post = self._optional(block.post, y, name)
-        return y, LinearBlock(block.index, before, pre, shortcut, branch, post)
+        made, branch = self._map(block.branch, x, name)
+        carried, shortcut = self._optional(block.shortcut, x, f"the shortcut of {name}")
+        join = block.join(x, made, carried)
+        y, post = self._optional(block.post, join.total, name)
+        roads = _entering(shortcut, join.shortcut), _entering(branch, join.branch)
+        return y, LinearBlock(block.index, before, pre, *roads, post)
 
     def _optional(
         self, part: nn.Module | None, x: Tensor, name: str

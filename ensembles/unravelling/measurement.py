@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.verification import tf32
 from ensembles.errors import PathError
+from ensembles.numerics import tf32
 from ensembles.unravelling.gradients import GradientSource, coherent
 from ensembles.unravelling.linearized import Engine, Linearizer
 from ensembles.unravelling.parallel import in_parallel, workers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition import Block, Decomposition, walk
 
 __all__ = ["path_gradients", "path_logits"]
 
@@ -105,11 +105,8 @@ def path_logits(net: Decomposition, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _activations(net: Decomposition, images: Tensor) -> tuple[list[Tensor], Tensor]:
     """The input of each block (before `before`), and of the head."""
-    x, inputs = net.stem(images), []
-    for block in net:
-        inputs.append(x)
-        x = block(x if block.before is None else block.before(x))
-    return inputs, x
+    outputs = [output for _, _, output in walk(net, images)]
+    return [net.stem(images), *outputs[:-1]], outputs[-1]
 
 
 def _middle(block: Block, x: Tensor) -> Tensor:

@@ -6,29 +6,20 @@ operation for a slower core, as it would if the operations themselves were divid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ensembles.decomposition.trace import exact_attention
+from ensembles.numerics import differentiable
 
-__all__ = ["differentiable", "in_parallel", "workers"]
+__all__ = ["in_parallel", "workers"]
 
 Result = TypeVar("Result")
 Batch = tuple[Tensor, Tensor]
-
-
-@contextmanager
-def differentiable() -> Iterator[None]:
-    """Use forms of attention that have derivatives in both directions."""
-    with exact_attention(), sdpa_kernel(SDPBackend.MATH):
-        yield
 
 
 def workers(batches: Sequence[Batch]) -> int:

@@ -37,9 +37,9 @@ def paths_to(net: Decomposition, place: Place) -> Polynomial:
     at i+1..n; they enter the branch, which counts, and, where the shortcut or what both roads
     share has parameters too, also the shortcut.
     """
-    first = place.block if place.kind != "output" else place.block + 1
+    first = place.block + 1 if place.is_output else place.block
     choices = sum(block.has_shortcut for block in net if block.index >= first)
-    if place.kind == "parameters" and only_branch_learns(net, place.block):
+    if place.is_learned and only_branch_learns(net, place.block):
         return {k: math.comb(choices - 1, k - 1) if k else 0 for k in range(choices + 1)}
     return {k: math.comb(choices, k) for k in range(choices + 1)}
 

@@ -19,18 +19,28 @@ class Place:
     """One place.
 
     Attributes:
-        kind: "input" (the images), "block" (a block's input), "output" (a block's output), or
+        where: "input" (the images), "block" (a block's input), "output" (a block's output), or
             "parameters" (all parameters of a block).
         block: The block's number; 0 for the images.
     """
 
-    kind: Literal["input", "block", "output", "parameters"]
+    where: Literal["input", "block", "output", "parameters"]
     block: int = 0
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether it is the parameters of a block."""
+        return self.where == "parameters"
+
+    @property
+    def is_output(self) -> bool:
+        """Whether it is the output of a block."""
+        return self.where == "output"
 
     @property
     def text(self) -> str:
         """The place as it is written: "input", "block 3", "parameters 3"."""
-        return f"{self.kind} {self.block}" if self.block else self.kind
+        return f"{self.where} {self.block}" if self.block else self.where
 
 
 def parse_places(text: str, net: Decomposition) -> tuple[Place, ...]:

@@ -125,7 +125,7 @@ def _choices(net: Decomposition, place: Place) -> int:
 
 def _ends_in_branch(net: Decomposition, place: Place) -> bool:
     """Whether every path to a place takes the branch of its block, which alone has parameters."""
-    return place.kind == "parameters" and only_branch_learns(net, place.block)
+    return place.is_learned and only_branch_learns(net, place.block)
 
 
 def _measure(

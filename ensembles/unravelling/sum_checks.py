@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition import Block, Decomposition, walk
+from ensembles.decomposition.walk import last_output
 from ensembles.errors import PathError
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import Logits
@@ -30,32 +31,30 @@ def reference_gradients(
         places: Where; parameters give one vector, summed over the images.
     """
     wanted = tuple(places)
-    learned = {p.block for p in wanted if p.kind == "parameters"}
+    learned = {place.block for place in wanted if place.is_learned}
     leaves: dict[Place, list[Tensor]] = {}
+
+    def run(block: Block, x: Tensor) -> Tensor:
+        if not x.requires_grad:
+            x = x.detach().requires_grad_()
+        leaves[Place("block", block.index)] = [x]
+        if block.index not in learned:
+            return block.held(x)
+        parameters = {k: v.detach().requires_grad_() for k, v in block.named_parameters()}
+        leaves[Place("parameters", block.index)] = list(parameters.values())
+        out: Tensor = torch.func.functional_call(_Held(block), _within(parameters), (x,))
+        return out
+
     with torch.enable_grad():
         probe = images.detach().requires_grad_()
         leaves[Place("input")] = [probe]
-        x = net.stem(probe)
-        for block in net:
-            x = x if block.before is None else block.before(x)
-            if not x.requires_grad:
-                x = x.detach().requires_grad_()
-            leaves[Place("block", block.index)] = [x]
-            if block.index in learned:
-                parameters = {k: v.detach().requires_grad_() for k, v in block.named_parameters()}
-                leaves[Place("parameters", block.index)] = list(parameters.values())
-                x = torch.func.functional_call(_Held(block), _within(parameters), (x,))
-            else:
-                x = block.held(x)
-        logits = net.head(x)
+        logits = net.head(last_output(walk(net, probe, run)))
         flat = [leaf for place in wanted for leaf in leaves[place]]
         gradients = iter(torch.autograd.grad(logits, flat, cotangent, materialize_grads=True))
     found = {}
     for place in wanted:
         parts = [next(gradients) for _ in leaves[place]]
-        found[place] = (
-            torch.cat([g.flatten() for g in parts]) if place.kind == "parameters" else parts[0]
-        )
+        found[place] = torch.cat([g.flatten() for g in parts]) if place.is_learned else parts[0]
     return found
 
 
@@ -103,7 +102,7 @@ def check_gradient(
     """
     found = total(data, exponent)
     sizes = torch.exp2(norms).sum(0)
-    if place.kind == "parameters":
+    if place.is_learned:
         found, sizes, expected = found.sum(0)[None], sizes.sum()[None], expected[None]
     return _compare(
         found, expected, sizes, data.dtype, ("gradients at " + place.text, "autograd's")

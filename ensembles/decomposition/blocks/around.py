@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.blocks.base import Block, Slot
 from ensembles.decomposition.blocks.branches import Scaled, Together
+from ensembles.decomposition.blocks.joins import Join
 from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.simplification import operation
 from ensembles.decomposition.writer import RUN, Writer
@@ -100,6 +101,16 @@ class Around(Block):
         made = every.write(writer, "roads", middle, roads)
         carried = writer.part(self.shortcut, "shortcut", middle)
         return writer.part(self.post, "post", writer.add(made, carried))
+
+    def join(self, middle: Tensor, made: Tensor, carried: Tensor) -> Join:
+        """Where the roads meet, and how each enters.
+
+        Args:
+            middle: Value after `pre`.
+            made: What the branch made of it.
+            carried: What the shortcut carried of it.
+        """
+        return Join(made + carried)
 
     def held(self, x: Tensor) -> Tensor:
         """The intact block, with a gate that has its value and no derivative."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition.blocks.around import Around
 from ensembles.decomposition.blocks.base import Block, BlockKind, Slot
+from ensembles.decomposition.blocks.joins import Among, Join
 from ensembles.decomposition.writer import Writer
 from ensembles.errors import LesionError
 
@@ -57,6 +58,11 @@ class Dense(Around):
     def write_kept(self, writer: Writer[Node], middle: Node) -> Node:
         """Write the input with zeros behind it."""
         return writer.call(widened, middle, self.width)
+
+    def join(self, middle: Tensor, made: Tensor, carried: Tensor) -> Join:
+        """The concatenation; each road has its channels."""
+        old, new = carried.shape[1], made.shape[1]
+        return Join(torch.cat([carried, made], 1), Among(old, 0), Among(0, new))
 
     def on_shortcut(self, x: Tensor) -> Tensor:
         """The input, with zeros in place of the new channels."""

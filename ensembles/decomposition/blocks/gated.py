@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ensembles.decomposition.blocks.around import Around
 from ensembles.decomposition.blocks.base import Block, BlockKind, Slot
 from ensembles.decomposition.blocks.branches import Scaled
+from ensembles.decomposition.blocks.joins import Join, Weighted
 from ensembles.decomposition.blocks.residual import Residual
 from ensembles.decomposition.writer import Writer, Written
 
@@ -74,6 +75,14 @@ class Gated(Around):
             made = writer.call(operator.mul, gate, made)
         closing = writer.call(operator.sub, 1, gate)
         return writer.add(made, writer.call(operator.mul, closing, carried))
+
+    def join(self, middle: Tensor, made: Tensor, carried: Tensor) -> Join:
+        """The sum; the gate weighs the roads."""
+        gate: Tensor = self.gate(middle)
+        kept = Weighted(1 - gate)
+        if not self.gates_branch:
+            return Join(made + kept.factor * carried, None, kept)
+        return Join(gate * made + kept.factor * carried, Weighted(gate), kept)
 
     def on_branch(self, x: Tensor) -> Tensor:
         """What the branch adds, through a gate without derivative."""
