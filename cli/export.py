@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,9 @@ from ensembles.cli.options import (
     open_subject,
 )
 from ensembles.cli.settings import kind_options, settings_of
+
+if TYPE_CHECKING:
+    from ensembles.lesions import Lesion
 
 __all__ = ["export"]
 
@@ -31,6 +35,7 @@ __all__ = ["export"]
     "'4 x0.5' or '5<-6'.",
 )  # fmt: skip
 @kind_options()
+@click.option("--seed", type=int, metavar="S", help="Seed of kinds that have one of their own.")
 @click.option(
     "--recalibrated", type=click.IntRange(min=1), metavar="K",
     help="Measure BatchNorm statistics anew on K batches of reference data.",
@@ -57,12 +62,37 @@ def export(
     without this package. A .safetensors file holds the weights of `net.lesioned(lesion)`.
     """
     from ensembles.checkpoints import check_export, write_network  # noqa: PLC0415
-    from ensembles.text import read_lesion  # noqa: PLC0415
 
     check_export(out)
-    lesion = read_lesion(kind, blocks, settings_of(kind, given))
+    settings = settings_of(kind, given)
+    seed = given.pop("seed")
+    lesion = _lesion(kind, blocks, settings if seed is None else {**settings, "seed": seed})
     if recalibrated is not None:
         lesion = lesion.recalibrated(recalibrated)
     subject = open_subject(model, checkpoint, **given)
     path = write_network(subject, lesion, out)
     click.echo(f"wrote {path}: {lesion.kind} {lesion.text} of {subject.name}", err=True)
+
+
+def _lesion(kind: str, text: str, settings: dict[str, Any]) -> Lesion:
+    """One lesion of all the blocks that are named.
+
+    Raises:
+        LesionError: If the text names no lesion of this kind.
+    """
+    from ensembles.errors import LesionError  # noqa: PLC0415
+    from ensembles.lesions import KINDS, parse_lesion  # noqa: PLC0415
+    from ensembles.text import read_blocks  # noqa: PLC0415
+
+    member = KINDS.get(kind)
+    if "seed" in settings and "seed" not in {one.name for one in fields(member)}:
+        raise LesionError(f"{kind} has no seed of its own; leave out --seed")
+    try:
+        lesion = parse_lesion(kind, text.replace(",", " "))
+    except LesionError:
+        try:
+            return member(read_blocks(text), **settings)
+        except (LesionError, TypeError):
+            pass
+        raise
+    return replace(lesion, **settings) if settings else lesion

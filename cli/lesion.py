@@ -133,12 +133,11 @@ def lesion(
     from ensembles.analyses.lesion import lesion as run  # noqa: PLC0415
     from ensembles.metrics import read  # noqa: PLC0415
     from ensembles.plots import plot_lesions  # noqa: PLC0415
-    from ensembles.text import read_names  # noqa: PLC0415
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")
     choice = _choice(given)
-    measured = read(read_names(metrics))
+    measured = read(metrics.replace(",", " ").split())
     check_outputs(out, plot, store)
     how = {name: given.pop(name) for name in ("batch_size", "precision", "engine", "task")}
     if average:

@@ -39,7 +39,8 @@ def setting_options(
 def kind_options() -> Callable[[Command], Command]:
     """An option for each setting of any kind of lesion; kinds may share one.
 
-    They have no default here: what is not given is left to the kind (:func:`settings_of`).
+    They have no default here: what is not given is left to the kind (:func:`settings_of`). A seed
+    of a kind's own is the seed of the command.
     """
 
     def apply(command: Command) -> Command:
@@ -97,7 +98,8 @@ def _by_name() -> dict[str, dict[str, Setting]]:
     found: dict[str, dict[str, Setting]] = {}
     for kind, member in KINDS.members().items():
         for one in member.settings():
-            found.setdefault(one.name, {})[kind] = one
+            if one.name != "seed":
+                found.setdefault(one.name, {})[kind] = one
     return found
 
 
