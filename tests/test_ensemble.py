@@ -13,7 +13,7 @@ from ensembles.checkpoints import open_average
 from ensembles.cli import main
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import CheckpointError, LesionError, PathError, UsageError
-from ensembles.lesions import Choice, Lesion, intact, single_deletions
+from ensembles.lesions import Lesion, single_deletions
 from ensembles.models import Average
 from ensembles.models.ensemble import AverageOf
 from ensembles.unravelling.linearized import Linearizer
@@ -71,7 +71,7 @@ def test_members_give_the_same_counts_in_both_engines() -> None:
     ("lesion", "message"),
     [
         (Lesion("reorder", swaps=((1, 2),)), "members of an average, whose order means nothing"),
-        (Lesion("delete", (1, 2, 3)), "delete of all 3 members leaves nothing to average"),
+        (Lesion("delete", (1, 2, 3)), "deleting all 3 members leaves nothing to average"),
         (Lesion("drop", roads=((1, 1),)), "block 1 (members.0) is member and has no roads"),
     ],
 )
@@ -193,16 +193,3 @@ def test_networks_for_other_images_are_not_averaged(tmp_path: Path) -> None:
     members = [("resnet110", None), ("lenet5", tmp_path / "seven.pt")]
     with pytest.raises(CheckpointError, match="cannot be averaged: their num_classes are 10 and 7"):
         open_average(members)
-
-
-def test_the_lesions_of_a_choice_name_roads() -> None:
-    shapes = [((4, 8, 8), (4, 8, 8))] * 3
-    choice = Choice("drop", blocks="1,3.2")
-    found = choice.lesions(shapes, (), (2, 0, 3))
-    assert [lesion.text for lesion in found] == ["", "1.1", "1.2", "3.2"]
-    assert [one.text for one in Choice("drop").lesions(shapes, (), (2, 0, 0))] == ["", "1.1", "1.2"]
-    drawn = Choice("drop", count="2-3", trials=2, seed=1).lesions(shapes, (), (2, 0, 3))
-    assert [lesion.count for lesion in drawn] == [0, 2, 2, 3, 3]
-    assert drawn[0] == intact()
-    skipped = Choice("drop", skip_transitions=True).lesions(shapes, (1,), (2, 0, 2))
-    assert [lesion.text for lesion in skipped] == ["", "3.1", "3.2"]

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,15 @@ from scipy.stats import kendalltau
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
+    Bypass,
     Choice,
-    Kind,
+    Form,
     Lesion,
-    Visit,
-    check,
+    Reorder,
+    Run,
+    Structure,
     exchangeable,
     intact,
-    parse_blocks,
-    parse_counts,
     parse_lesion,
     random_deletions,
     random_duplications,
@@ -30,16 +30,30 @@ from ensembles.lesions import (
     read_plan,
     single_deletions,
 )
+from ensembles.lesions.structure import Shape
+from ensembles.text import read_blocks, read_counts
 
 N = 54
 WIDE, NARROW = (16, 32, 32), (32, 16, 16)
 SHAPES = [(WIDE, WIDE), (WIDE, WIDE), (WIDE, NARROW), (NARROW, NARROW), (NARROW, NARROW)]
 
 
+def structure_of(shapes: Sequence[tuple[Shape, Shape]], transitions: Collection[int]) -> Structure:
+    return Structure(
+        tuple(
+            Form(index, f"blocks.{index - 1}", "residual", a, b, transition=index in transitions)
+            for index, (a, b) in enumerate(shapes, start=1)
+        )
+    )
+
+
+FIVE = structure_of(SHAPES, [3])
+
+
 @st.composite
 def lesions(draw: st.DrawFn, n: int = N) -> Lesion:
     block = st.integers(1, n)
-    kind: Kind = draw(st.sampled_from(["none", "delete", "reorder", "duplicate"]))
+    kind = draw(st.sampled_from(["none", "delete", "reorder", "duplicate"]))
     if kind == "none":
         return intact()
     if kind == "reorder":
@@ -53,9 +67,9 @@ def message(match: str) -> str:
 
 
 def test_programs_by_hand() -> None:
-    one, two, three = Visit(1), Visit(2), Visit(3)
+    one, two, three = Run(1), Run(2), Run(3)
     assert intact().program(3) == ((one,), (two,), (three,))
-    assert Lesion("delete", (3, 1)).program(3) == ((Visit(1, False),), (two,), (Visit(3, False),))
+    assert Lesion("delete", (3, 1)).program(3) == ((Bypass(1),), (two,), (Bypass(3),))
     assert Lesion("duplicate", (2,)).program(3) == ((one,), (two, two), (three,))
     assert Lesion("reorder", swaps=((1, 3),)).program(3) == ((three,), (two,), (one,))
     repeated = Lesion("reorder", swaps=((1, 2), (2, 3)))
@@ -66,8 +80,10 @@ def test_programs_by_hand() -> None:
 
 @given(lesions())
 def test_tau_against_scipy(lesion: Lesion) -> None:
-    if lesion.kind in ("none", "reorder"):
-        expected = kendalltau(range(N), lesion.order(N)).statistic
+    order = lesion.order(N)
+    if order is not None:
+        assert lesion.kind in ("none", "reorder")
+        expected = kendalltau(range(N), order).statistic
         assert lesion.kendall_tau(N) == pytest.approx(expected, abs=1e-12)
     else:
         assert math.isnan(lesion.kendall_tau(N))
@@ -87,7 +103,7 @@ def test_text_reads_back_and_programs_visit_every_block(lesion: Lesion) -> None:
     assert hash(lesion) == hash(parse_lesion(lesion.kind, lesion.text))
     program = lesion.program(N)
     assert len(program) == N
-    assert sorted({visit.block for visits in program for visit in visits}) == list(range(1, N + 1))
+    assert sorted({step.block for steps in program for step in steps}) == list(range(1, N + 1))
     extra = lesion.count if lesion.kind == "duplicate" else 0
     assert sum(map(len, program)) == N + extra
 
@@ -109,8 +125,9 @@ def test_text_reads_back_and_programs_visit_every_block(lesion: Lesion) -> None:
         ),
         (
             lambda: parse_lesion("delet", "4"),
-            "lesion 'delet' is unknown: expected none, delete, reorder, duplicate, drop; "
-            "did you mean delete?",
+            "lesion 'delet' is unknown; expected none, delete, reorder, duplicate, drop, scale, "
+            "noise, mean, reset, randomize, replace, repeat, reverse, shuffle, parallel, "
+            "transplant, then, recalibrated; did you mean delete or reset?",
         ),
         (lambda: Lesion("delete", (55,)).program(N), "block 55: the network has blocks 1 to 54"),
         (
@@ -186,7 +203,7 @@ def test_check_shapes() -> None:
         Lesion("duplicate", (1, 5)),
         Lesion("reorder", swaps=((4, 5), (1, 2))),
     ):
-        check(lesion, SHAPES, transitions=[3])
+        lesion.require(FIVE)
     with pytest.raises(
         LesionError,
         match=message(
@@ -194,7 +211,7 @@ def test_check_shapes() -> None:
             "reorder exchanges blocks of equal shape"
         ),
     ):
-        check(Lesion("reorder", swaps=((1, 4),)), SHAPES, transitions=[3])
+        Lesion("reorder", swaps=((1, 4),)).require(FIVE)
     with pytest.raises(
         LesionError,
         match=message(
@@ -202,31 +219,32 @@ def test_check_shapes() -> None:
             "reorder exchanges blocks that are none"
         ),
     ):
-        check(Lesion("reorder", swaps=((2, 3),)), SHAPES, transitions=[3])
+        Lesion("reorder", swaps=((2, 3),)).require(FIVE)
     with pytest.raises(LesionError, match="duplicate of block 3: it maps 16x32x32 to 32x16x16"):
-        check(Lesion("duplicate", (3,)), SHAPES, transitions=[3])
+        Lesion("duplicate", (3,)).require(FIVE)
     with pytest.raises(LesionError, match="block 6: the network has blocks 1 to 5"):
-        check(Lesion("delete", (6,)), SHAPES)
+        Lesion("delete", (6,)).require(FIVE)
 
 
 @given(lesions(5))
 def test_swaps_within_groups_pass_the_check(lesion: Lesion) -> None:
     groups = [{1, 2}, {4, 5}]
-    allowed = all(set(pair) in groups for pair in lesion.swaps)
+    swaps = lesion.swaps if isinstance(lesion, Reorder) else ()
+    allowed = all(set(pair) in groups for pair in swaps)
     allowed = allowed and not (lesion.kind == "duplicate" and 3 in lesion.blocks)
     if allowed:
-        check(lesion, SHAPES, transitions=[3])
+        lesion.require(FIVE)
     else:
         with pytest.raises(LesionError):
-            check(lesion, SHAPES, transitions=[3])
+            lesion.require(FIVE)
 
 
 @pytest.mark.parametrize(
     ("text", "blocks"),
     [("3", (3,)), ("1-5,9", (1, 2, 3, 4, 5, 9)), ("3 17", (3, 17)), (" 9, 2 ", (2, 9))],
 )
-def test_parse_blocks(text: str, blocks: tuple[int, ...]) -> None:
-    assert parse_blocks(text, N) == blocks
+def test_read_blocks(text: str, blocks: tuple[int, ...]) -> None:
+    assert read_blocks(text, N) == blocks
 
 
 @pytest.mark.parametrize(
@@ -241,21 +259,21 @@ def test_parse_blocks(text: str, blocks: tuple[int, ...]) -> None:
         ("1-3,2", "list of blocks: block 2 is named twice; name each block once"),
     ],
 )
-def test_parse_blocks_errors(text: str, error: str) -> None:
+def test_read_blocks_errors(text: str, error: str) -> None:
     with pytest.raises(LesionError, match=message(error)):
-        parse_blocks(text, N)
+        read_blocks(text, N)
 
 
-def test_parse_counts() -> None:
-    assert parse_counts("1") == range(1, 2)
-    assert parse_counts("1-20") == range(1, 21)
+def test_read_counts() -> None:
+    assert read_counts("1") == range(1, 2)
+    assert read_counts("1-20") == range(1, 21)
     for text, error in {
         "0": "count 0: expected 1 or more",
         "2,4": "count '2,4': expected one number or one range, such as 1 or 1-20",
         "few": "count 'few': 'few' is no number or range; expected 1 or 1-20",
     }.items():
         with pytest.raises(LesionError, match=message(error)):
-            parse_counts(text)
+            read_counts(text)
 
 
 PLAN = "lesion,blocks,note\nnone,,x\ndelete,17 3,y\nreorder,3-17 20-25,\nduplicate,4,\n"
@@ -268,10 +286,10 @@ def test_plan(tmp_path: Path) -> None:
         Lesion("reorder", swaps=((3, 17), (20, 25))),
         Lesion("duplicate", (4,)),
     ]
-    assert read_plan(io.StringIO(PLAN), N) == expected
+    assert read_plan(io.StringIO(PLAN)) == expected
     path = tmp_path / "plan.csv"
     path.write_text("\ufeff" + PLAN, encoding="utf-8")
-    assert read_plan(path, N) == expected
+    assert read_plan(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -294,13 +312,14 @@ def test_plan(tmp_path: Path) -> None:
             "plan p.csv, line 2: delete: block 5 is named twice; name each block once",
         ),
         (
-            "lesion,blocks\nshuffle,5\n",
-            "plan p.csv, line 2: lesion 'shuffle' is unknown: expected none, delete, reorder, "
-            "duplicate, drop",
+            "lesion,blocks\nshove,5\n",
+            "plan p.csv, line 2: lesion 'shove' is unknown; expected none, delete, reorder, "
+            "duplicate, drop, scale, noise, mean, reset, randomize, replace, repeat, reverse, "
+            "shuffle, parallel, transplant, then, recalibrated",
         ),
         (
             "lesion,blocks\ndelete\n",
-            "plan p.csv, line 2: lesion 'delete' needs one block or more, no swaps",
+            "plan p.csv, line 2: lesion 'delete' needs one block or more",
         ),
         (
             "lesion,block\ndelete,5\n",
@@ -319,31 +338,32 @@ def test_plan_errors(
     monkeypatch.chdir(tmp_path)
     Path("p.csv").write_text(text, encoding="utf-8")
     with pytest.raises(LesionError, match=message(error)):
-        read_plan("p.csv", N)
+        read_plan("p.csv", structure_of([(WIDE, WIDE)] * N, []))
 
 
 def test_plan_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "plan.csv"
     path.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(LesionError, match="is no CSV text"):
-        read_plan(path, N)
+        read_plan(path)
     with pytest.raises(LesionError, match=r"absent.csv: cannot be read \(No such file"):
-        read_plan(tmp_path / "absent.csv", N)
+        read_plan(tmp_path / "absent.csv")
 
 
 @pytest.mark.assets
 def test_published_plan_reproduces_the_published_tau(assets: Path) -> None:
     path = assets / "reference" / "veit2016_lesions_preact_resnet110_cifar10.csv"
-    plan = read_plan(path, N)
+    plan = read_plan(path)
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(plan) == len(rows) == 4647
     groups = [{*range(2, 19)}, {*range(20, 37)}, {*range(38, 55)}]
     shapes = [((g,), (g,)) for g in (1, 2, 3) for _ in range(18)]
-    assert exchangeable(shapes, {1, 19, 37}) == tuple(tuple(sorted(group)) for group in groups)
+    structure = structure_of(shapes, {1, 19, 37})
+    assert structure.stages == tuple(tuple(sorted(group)) for group in groups)
     for lesion, row in zip(plan, rows, strict=True):
         assert lesion.count == int(row["count"])
-        check(lesion, shapes, transitions={1, 19, 37})
+        lesion.check(structure)
         tau = lesion.kendall_tau(N)
         if row["kendall_tau"]:
             assert tau == pytest.approx(float(row["kendall_tau"]), abs=1e-5)
@@ -354,28 +374,25 @@ def test_published_plan_reproduces_the_published_tau(assets: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (Choice(blocks=""), "blocks '': names none; expected 3, 1-5,9 or 3 17"),
+        (Choice(blocks=(3,), skip_transitions=True), "no blocks left: all 1 are skipped"),
         (
-            Choice("duplicate", blocks="3"),
-            "no blocks left to duplicate: each changes the shape",
-        ),
-        (
-            Choice("duplicate", count="1", trials=2, blocks="3"),
-            "no blocks left to duplicate: each changes the shape",
+            Choice("duplicate", blocks=(3,)),
+            "duplicate of block 3: it maps 16x32x32 to 32x16x16 and so cannot run twice in a row; "
+            "name blocks that keep the shape",
         ),
     ],
 )
 def test_a_choice_that_leaves_no_lesion(choice: Choice, message: str) -> None:
     with pytest.raises(LesionError) as error:
-        choice.lesions(SHAPES, (3,))
+        choice.lesions(FIVE)
     assert str(error.value) == message
 
 
 def test_a_plan_stands_alone() -> None:
-    assert Choice(plan="p.csv", seed=3).plan == "p.csv"
+    plan = (Lesion("delete", (3,)),)
+    assert Choice(plan=plan, seed=3).lesions(FIVE) == [intact(), *plan]
     with pytest.raises(LesionError) as error:
-        Choice("reorder", trials=2, plan="p.csv")
+        Choice("reorder", trials=2, plan=plan)
     assert str(error.value) == (
-        "plan p.csv: a plan names all lesions, found kind, trials beside it; leave out one or "
-        "the other"
+        "a plan names all lesions, found kind, trials beside it; leave out one or the other"
     )

@@ -13,14 +13,20 @@ from hypothesis import strategies as st
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
+    Choice,
+    Drop,
+    Form,
     Lesion,
-    Visit,
+    Run,
+    Structure,
+    Without,
+    intact,
     parse_lesion,
-    parse_roads,
     random_drops,
     read_plan,
     single_drops,
 )
+from ensembles.text import read_roads
 
 ROADS = st.lists(st.sampled_from([0, 2, 3, 4]), min_size=1, max_size=6).filter(any)
 
@@ -28,16 +34,17 @@ ROADS = st.lists(st.sampled_from([0, 2, 3, 4]), min_size=1, max_size=6).filter(a
 def test_a_lesion_of_roads() -> None:
     lesion = Lesion("drop", roads=((3, 2), (1, 1), (3, 4)))
     assert (lesion.text, lesion.count) == ("1.1 3.2 3.4", 3)
+    assert isinstance(lesion, Drop)
     assert lesion.dropped == {1: (1,), 3: (2, 4)}
     assert lesion.program(3) == (
-        (Visit(1, True, (1,)),), (Visit(2),), (Visit(3, True, (2, 4)),),
+        (Without(1, (1,)),), (Run(2),), (Without(3, (2, 4)),),
     )  # fmt: skip
     assert parse_lesion("drop", lesion.text) == lesion
 
 
 def test_a_plan_of_roads() -> None:
     plan = io.StringIO("lesion,blocks\ndrop,3.2 5.1\ndelete,4\n")
-    assert read_plan(plan, 5) == [Lesion("drop", roads=((3, 2), (5, 1))), Lesion("delete", (4,))]
+    assert read_plan(plan) == [Lesion("drop", roads=((3, 2), (5, 1))), Lesion("delete", (4,))]
 
 
 @pytest.mark.parametrize(
@@ -49,13 +56,13 @@ def test_a_plan_of_roads() -> None:
         (lambda: Lesion("drop", roads=((0, 2),)), "block 0: blocks are numbered from 1"),
         (lambda: parse_lesion("drop", "3"), "blocks '3': drop expects roads such as 3.2 5.1"),
         (lambda: Lesion("drop", roads=((7, 1),)).program(5), "block 7: the network has blocks 1"),
-        (lambda: parse_roads("2.1", [2, 0]), "block 2 has no roads to drop one of"),
-        (lambda: parse_roads("2", [2, 0]), "block 2 has no roads to drop one of"),
-        (lambda: parse_roads("1.3", [2, 0]), "road 1.3: block 1 has roads 1 to 2"),
-        (lambda: parse_roads("1.1,1", [2, 0]), "roads '1.1,1': 1.1 is named twice"),
-        (lambda: parse_roads(",", [2]), "roads ',': names none; expected 3.2 or 3.2,5.1"),
-        (lambda: parse_roads("1.x", [2]), "'1.x' is no number or range"),
-        (lambda: parse_roads("9.1", [2]), "block 9: the network has blocks 1 to 1"),
+        (lambda: read_roads("2.1", [2, 0]), "block 2 has no roads to drop one of"),
+        (lambda: read_roads("2", [2, 0]), "block 2 has no roads to drop one of"),
+        (lambda: read_roads("1.3", [2, 0]), "road 1.3: block 1 has roads 1 to 2"),
+        (lambda: read_roads("1.1,1", [2, 0]), "roads '1.1,1': 1.1 is named twice"),
+        (lambda: read_roads(",", [2]), "roads ',': names none; expected 3.2 or 3.2,5.1"),
+        (lambda: read_roads("1.x", [2]), "'1.x' is no number or range"),
+        (lambda: read_roads("9.1", [2]), "block 9: the network has blocks 1 to 1"),
         (lambda: single_drops([0, 0]), "no block has several roads: drop takes blocks where"),
         (lambda: random_drops([2, 3], [4], 1), "count 4: at most 3 of 5 roads can be dropped"),
     ],
@@ -83,3 +90,27 @@ def test_random_drops_leave_each_block_a_road(
     for lesion in drawn:
         lost = Counter(block for block, _ in lesion.roads)
         assert all(lost[block] < roads[block - 1] for block in lost)
+
+
+def inception(*roads: int, transitions: tuple[int, ...] = ()) -> Structure:
+    """Blocks of equal shape in which so many branches meet."""
+    return Structure(
+        tuple(
+            Form(
+                index, f"blocks.{index - 1}", "parallel", (4, 8, 8), (4, 8, 8),
+                shortcut=False, transition=index in transitions, roads=count,
+            )
+            for index, count in enumerate(roads, start=1)
+        )
+    )  # fmt: skip
+
+
+def test_the_lesions_of_a_choice_name_roads() -> None:
+    found = Choice("drop", roads=read_roads("1,3.2")).lesions(inception(2, 0, 3))
+    assert [lesion.text for lesion in found] == ["", "1.1", "1.2", "3.2"]
+    assert [one.text for one in Choice("drop").lesions(inception(2, 0, 0))] == ["", "1.1", "1.2"]
+    drawn = Choice("drop", range(2, 4), trials=2, seed=1).lesions(inception(2, 0, 3))
+    assert [lesion.count for lesion in drawn] == [0, 2, 2, 3, 3]
+    assert drawn[0] == intact()
+    skipped = Choice("drop", skip_transitions=True).lesions(inception(2, 0, 2, transitions=(1,)))
+    assert [lesion.text for lesion in skipped] == ["", "3.1", "3.2"]

@@ -16,7 +16,7 @@ from ensembles.engine.folding import (
     compile_part,
 )
 from ensembles.engine.prefix_tree import Step, plan_routes, steps_of
-from ensembles.lesions import Lesion
+from ensembles.lesions import Bypass, Lesion, Run, Without
 
 __all__ = ["Direct", "Engine", "SharedPrefixes"]
 
@@ -44,21 +44,22 @@ class Direct:
         self.net = net.to(device=device, dtype=dtype)
         self.programs = [lesion.program(len(net)) for lesion in lesions]
         self.dtype = dtype
-        self.evaluations = sum(len(visits) for program in self.programs for visits in program)
+        self.evaluations = sum(len(steps) for program in self.programs for steps in program)
 
     def run(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of each lesion and its logits."""
         for i, program in enumerate(self.programs):
             x = self.net.stem(images.to(self.dtype))
-            for position, visits in enumerate(program, 1):
+            for position, steps in enumerate(program, 1):
                 before = self.net.block(position).before
                 x = x if before is None else before(x)
-                for visit in visits:
-                    block = self.net.block(visit.block)
-                    if visit.dropped:
-                        x = block.dropped(x, visit.dropped)
+                for step in steps:
+                    assert isinstance(step, Run | Bypass | Without)
+                    block = self.net.block(step.block)
+                    if isinstance(step, Without):
+                        x = block.dropped(x, step.roads)
                     else:
-                        x = block(x) if visit.keep_branch else block.deleted(x)
+                        x = block(x) if isinstance(step, Run) else block.deleted(x)
             yield i, self.net.head(x)
 
 

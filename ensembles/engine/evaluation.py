@@ -19,12 +19,11 @@ from ensembles.engine.tally import Details, Tally
 from ensembles.errors import (
     DataError,
     EvaluationError,
-    LesionError,
     OutOfMemoryError,
     UsageError,
     nearest,
 )
-from ensembles.lesions import Lesion, check
+from ensembles.lesions import Lesion, Structure
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import Progress
 
@@ -151,32 +150,9 @@ def check_lesions(net: Decomposition, lesions: Sequence[Lesion]) -> None:
     Raises:
         LesionError: Naming the block that does not exist, or cannot be deleted, moved or repeated.
     """
-    shapes = [(block.in_shape, block.out_shape) for block in net]
+    structure = Structure.of(net)
     for lesion in lesions:
-        check(lesion, shapes, net.transitions)
-        _check_members(net, lesion)
-        for index, roads in lesion.dropped.items():
-            net.block(index).require_roads(roads)
-        for index in lesion.blocks if lesion.kind == "delete" else ():
-            block = net.block(index)
-            if not block.deletable:
-                raise LesionError(
-                    f"delete of block {index} ({block.name}): it turns shape {block.in_shape} into "
-                    f"{block.out_shape}, and no map without parameters does; leave it out"
-                )
-
-
-def _check_members(net: Decomposition, lesion: Lesion) -> None:
-    """Refuse what has no meaning for members of an average."""
-    if not any(block.kind == "member" for block in net):
-        return
-    if lesion.kind == "reorder":
-        raise LesionError(
-            f"reorder of {lesion.text}: the blocks are members of an average, whose order means "
-            "nothing; delete or duplicate them"
-        )
-    if lesion.kind == "delete" and lesion.count == len(net):
-        raise LesionError(f"delete of all {len(net)} members leaves nothing to average; leave one")
+        lesion.require(structure)
 
 
 def default_batch_size(net: Decomposition, device: torch.device) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ensembles.lesions import Lesion, Visit
+from ensembles.lesions import Bypass, Lesion, Run, Without
 
 __all__ = ["Route", "Step", "plan_routes", "steps_of"]
 
@@ -50,19 +50,20 @@ def steps_of(
         idle: Blocks that do nothing at all once their branch is deleted.
     """
     steps: list[Step] = []
-    for position, visits in enumerate(lesion.program(n), 1):
+    for position, run in enumerate(lesion.program(n), 1):
         if position in befores:
             steps.append(("before", position))
-        steps.extend(
-            _step(visit) for visit in visits if visit.keep_branch or visit.block not in idle
-        )
+        for step in run:
+            assert isinstance(step, Run | Bypass | Without)
+            if not isinstance(step, Bypass) or step.block not in idle:
+                steps.append(_step(step))
     return tuple(steps)
 
 
-def _step(visit: Visit) -> Step:
-    if visit.dropped:
-        return "drop", visit.block, visit.dropped
-    return ("whole" if visit.keep_branch else "bypass", visit.block)
+def _step(step: Run | Bypass | Without) -> Step:
+    if isinstance(step, Without):
+        return "drop", step.block, step.roads
+    return ("whole" if isinstance(step, Run) else "bypass", step.block)
 
 
 def plan_routes(sequences: Sequence[tuple[Step, ...]]) -> list[Route]:

@@ -1,56 +1,119 @@
 """What is done to blocks, as frozen values, and how such values are drawn.
 
-A lesion names blocks by their number, from 1 as in the published data, and knows nothing
-of the network that it will be applied to; :meth:`Lesion.program` says which blocks run, in
-which order, once their number is known. Running programs is the evaluation's work.
+A lesion names blocks by their number, from 1 as in the published data, and knows nothing of the
+network that it will be applied to; :meth:`Lesion.program` says what runs, in which order, once the
+number of blocks is known. Running programs is the engine's work.
 
-The lesions are those of Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles
-of Relatively Shallow Networks" (NIPS 2016, arXiv 1605.06431), sections 4.1 to 4.3, and the loss of
-one of the roads that meet in a block, as in drop-path (Larsson et al. 2016, section 3).
+Each kind is a class of its own in a file of its own; `KINDS` holds them by name, those of installed
+packages too. Everything is imported when it is first used.
 """
 
 from __future__ import annotations
 
-from ensembles.lesions.choice import Choice
-from ensembles.lesions.draws import (
-    intact,
-    random_deletions,
-    random_drops,
-    random_duplications,
-    random_swaps,
-    single_deletions,
-    single_drops,
-)
-from ensembles.lesions.shapes import Shape, check, exchangeable
-from ensembles.lesions.text import (
-    parse_blocks,
-    parse_counts,
-    parse_lesion,
-    parse_roads,
-    read_plan,
-)
-from ensembles.lesions.values import KINDS, Kind, Lesion, Program, Visit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from ensembles.lesions.base import Draw, Lesion, Setting, Words, setting
+    from ensembles.lesions.block_set import BlockSet, Variation
+    from ensembles.lesions.block_span import BlockSpan
+    from ensembles.lesions.choice import Choice
+    from ensembles.lesions.delete import Delete
+    from ensembles.lesions.drop import Drop
+    from ensembles.lesions.duplicate import Duplicate
+    from ensembles.lesions.kinds import KINDS, parse_lesion
+    from ensembles.lesions.mean import MeanBranch
+    from ensembles.lesions.needs import Initial, Need, Reference, Source
+    from ensembles.lesions.noise import Noise
+    from ensembles.lesions.none import Intact
+    from ensembles.lesions.parallel import Parallel
+    from ensembles.lesions.plan import read_plan
+    from ensembles.lesions.randomize import Randomize
+    from ensembles.lesions.recalibrated import Recalibrated, Recalibration
+    from ensembles.lesions.reorder import Reorder
+    from ensembles.lesions.repeat import Repeat
+    from ensembles.lesions.replace import Replace
+    from ensembles.lesions.reset import Reset
+    from ensembles.lesions.reverse import Reverse
+    from ensembles.lesions.samplers import (
+        intact,
+        random_deletions,
+        random_drops,
+        random_duplications,
+        random_swaps,
+        single_deletions,
+        single_drops,
+    )
+    from ensembles.lesions.scale import Scale
+    from ensembles.lesions.shuffle import Shuffle
+    from ensembles.lesions.steps import (
+        Beside,
+        Bypass,
+        Program,
+        Recipe,
+        Run,
+        Step,
+        Variant,
+        Without,
+        intact_program,
+    )
+    from ensembles.lesions.structure import Form, Structure, exchangeable
+    from ensembles.lesions.then import Then, chain
+    from ensembles.lesions.transplant import Transplant
+    from ensembles.lesions.version_1 import lesion_of
+
+_NAMES = {
+    "base": "Draw Lesion Setting Words setting",
+    "block_set": "BlockSet Variation",
+    "block_span": "BlockSpan",
+    "choice": "Choice",
+    "delete": "Delete",
+    "drop": "Drop",
+    "duplicate": "Duplicate",
+    "kinds": "KINDS parse_lesion",
+    "mean": "MeanBranch",
+    "needs": "Initial Need Reference Source",
+    "noise": "Noise",
+    "none": "Intact",
+    "parallel": "Parallel",
+    "plan": "read_plan",
+    "randomize": "Randomize",
+    "recalibrated": "Recalibrated Recalibration",
+    "reorder": "Reorder",
+    "repeat": "Repeat",
+    "replace": "Replace",
+    "reset": "Reset",
+    "reverse": "Reverse",
+    "samplers": "intact random_deletions random_drops random_duplications random_swaps "
+    "single_deletions single_drops",
+    "scale": "Scale",
+    "shuffle": "Shuffle",
+    "steps": "Beside Bypass Program Recipe Run Step Variant Without intact_program",
+    "structure": "Form Structure exchangeable",
+    "then": "Then chain",
+    "transplant": "Transplant",
+    "version_1": "lesion_of",
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = [
-    "KINDS",
-    "Choice",
-    "Kind",
-    "Lesion",
-    "Program",
-    "Shape",
-    "Visit",
-    "check",
-    "exchangeable",
-    "intact",
-    "parse_blocks",
-    "parse_counts",
-    "parse_lesion",
-    "parse_roads",
-    "random_deletions",
-    "random_drops",
-    "random_duplications",
-    "random_swaps",
-    "read_plan",
-    "single_deletions",
-    "single_drops",
-]
+    "KINDS", "Beside", "BlockSet", "BlockSpan", "Bypass", "Choice", "Delete", "Draw", "Drop",
+    "Duplicate", "Form", "Initial", "Intact", "Lesion", "MeanBranch", "Need", "Noise", "Parallel",
+    "Program", "Randomize", "Recalibrated", "Recalibration", "Recipe", "Reference", "Reorder",
+    "Repeat", "Replace", "Reset", "Reverse", "Run", "Scale", "Setting", "Shuffle", "Source", "Step",
+    "Structure", "Then", "Transplant", "Variant", "Variation", "Without", "Words", "chain",
+    "exchangeable", "intact", "intact_program", "lesion_of", "parse_lesion", "random_deletions",
+    "random_drops", "random_duplications", "random_swaps", "read_plan", "setting",
+    "single_deletions", "single_drops",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ensembles.lesions' has no attribute '{name}'")
+    value = getattr(import_module(f"ensembles.lesions.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ensembles.errors import LesionError
 from ensembles.lesions.needs import Need
-from ensembles.lesions.steps import Beside, Program, Run, intact_program
-from ensembles.lesions.structure import Structure, arrow
+from ensembles.lesions.orders import kendall_tau
+from ensembles.lesions.steps import Bypass, Program, Run, intact_program
+from ensembles.lesions.structure import Structure, require_flow
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ensembles.lesions.choice import Choice
     from ensembles.lesions.recalibrated import Recalibration
 
-__all__ = ["Draw", "Lesion", "Setting", "Words"]
+__all__ = ["Draw", "Lesion", "Setting", "Words", "setting"]
 
 
 class Draw(NamedTuple):
@@ -72,7 +73,7 @@ class _Kinds(ABCMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a lesion."""
         if cls.__name__ == "Lesion" and cls.__module__ == __name__:
-            from ensembles.lesions.version_1 import lesion_of  # noqa: PLC0415 (imports all kinds)
+            from ensembles.lesions import lesion_of  # noqa: PLC0415 (knows all kinds)
 
             return lesion_of(*args, **kwargs)
         return super().__call__(*args, **kwargs)
@@ -88,9 +89,11 @@ class Lesion(metaclass=_Kinds):
     Attributes:
         draw: Which random draw it came from; two lesions that do the same are equal whatever draw
             they came from.
+        blocks: The blocks that it names, sorted, each once; a field or a property of the kind.
         kind: Its name in tables, in files and on the command line.
         summary: One line for lists and help.
         words: What axes call it.
+        usual: How many blocks a sweep takes at once where nothing is said.
     """
 
     draw: Draw | None = field(default=None, kw_only=True, compare=False, repr=False)
@@ -98,6 +101,13 @@ class Lesion(metaclass=_Kinds):
     kind: ClassVar[str]
     summary: ClassVar[str]
     words: ClassVar[Words]
+    usual: ClassVar[int] = 1
+
+    if TYPE_CHECKING:  # a field of most kinds, a property of others
+
+        @property
+        def blocks(self) -> tuple[int, ...]:
+            """See the class."""
 
     # How it is written
 
@@ -115,15 +125,18 @@ class Lesion(metaclass=_Kinds):
             LesionError: Saying what was found and what was expected.
         """
 
-    @property
-    @abstractmethod
-    def blocks(self) -> tuple[int, ...]:
-        """The blocks that it names, sorted, each once."""
+    def __str__(self) -> str:
+        return f"{self.kind} {self.text}".strip()
 
     @property
     def count(self) -> int:
         """How large it is: blocks, swaps, branches or the length of a span."""
         return len(self.blocks)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether it is the network as it is."""
+        return False
 
     @property
     def trial(self) -> int | None:
@@ -159,7 +172,7 @@ class Lesion(metaclass=_Kinds):
         return None
 
     def require(self, structure: Structure) -> None:
-        """Hold the lesion against a network before anything runs; `check`, and that shapes fit.
+        """Hold the lesion against a network before anything runs: `check`, and that shapes fit.
 
         Raises:
             LesionError: Naming the block, what was found, and what to do.
@@ -167,7 +180,7 @@ class Lesion(metaclass=_Kinds):
         for block in self.blocks:
             structure.form(block)
         self.check(structure)
-        _follow(self, self.program(len(structure)), structure)
+        require_flow(str(self), self.program(len(structure)), structure)
 
     def check(self, structure: Structure) -> None:
         """Refuse what has no meaning on a network; shapes along the program are checked apart.
@@ -195,6 +208,11 @@ class Lesion(metaclass=_Kinds):
             raise LesionError(f"block {wrong}: the network has blocks 1 to {n}")
         return self.rewrite(intact_program(n))
 
+    def bypassed(self, n: int) -> tuple[int, ...]:
+        """The blocks that run without their branch, each once, sorted."""
+        steps = [step for steps in self.program(n) for step in steps]
+        return tuple(sorted({step.block for step in steps if isinstance(step, Bypass)}))
+
     def order(self, n: int) -> tuple[int, ...] | None:
         """Blocks in the order in which they run; None unless each runs whole, once."""
         steps = [step for steps in self.program(n) for step in steps]
@@ -209,8 +227,6 @@ class Lesion(metaclass=_Kinds):
         Returns:
             1 for the intact network, -1 to 1 where blocks only change places, else NaN.
         """
-        from ensembles.lesions.orders import kendall_tau  # noqa: PLC0415
-
         order = self.order(n)
         return math.nan if order is None else kendall_tau(order)
 
@@ -218,9 +234,9 @@ class Lesion(metaclass=_Kinds):
 
     def then(self, following: Lesion) -> Lesion:
         """This lesion, and then another one of what it leaves."""
-        from ensembles.lesions.then import Then  # noqa: PLC0415 (knows this class)
+        from ensembles.lesions import chain  # noqa: PLC0415 (knows this class)
 
-        return Then((self, following))
+        return chain((self, following))
 
     def recalibrated(self, batches: int = 8, batch_size: int = 128) -> Lesion:
         """This lesion, with BatchNorm statistics measured anew on reference data before it counts.
@@ -229,7 +245,7 @@ class Lesion(metaclass=_Kinds):
             batches: Batches of the reference data, the training split by default.
             batch_size: Observations in each.
         """
-        from ensembles.lesions.recalibrated import Recalibrated  # noqa: PLC0415 (knows this class)
+        from ensembles.lesions import Recalibrated  # noqa: PLC0415 (knows this class)
 
         return Recalibrated(self, batches, batch_size)
 
@@ -241,7 +257,7 @@ class Lesion(metaclass=_Kinds):
         return tuple(
             Setting(
                 one.name,
-                str(one.type).partition(" |")[0],
+                _type_name(one.type),
                 one.default,
                 str(one.metadata["help"]),
                 tuple(one.metadata.get("choices", ())),
@@ -251,6 +267,11 @@ class Lesion(metaclass=_Kinds):
         )
 
     @classmethod
+    def is_random(cls, choice: Choice) -> bool:
+        """Whether what a choice makes of the kind depends on its seed."""
+        return choice.several
+
+    @classmethod
     def sweep(cls, structure: Structure, choice: Choice) -> list[Lesion]:
         """The lesions of this kind that a choice asks for on a network.
 
@@ -258,7 +279,7 @@ class Lesion(metaclass=_Kinds):
             LesionError: If it leaves none, or the kind has no meaning on the network.
         """
         raise LesionError(
-            f"{cls.kind}: is not made for every block by itself; name the lesions in a plan"
+            f"{cls.kind} is not made for every block by itself; name the lesions in a plan"
         )
 
 
@@ -268,28 +289,7 @@ def setting(help: str, default: Any = MISSING, *, choices: Sequence[str] = ()) -
     return field(default=default, metadata=metadata)
 
 
-def _follow(lesion: Lesion, program: Program, structure: Structure) -> None:
-    """Refuse a program in which a block would meet an input of another shape than its own."""
-    shape = structure.forms[0].in_shape if structure.forms else ()
-    last = "the start"
-    for position, steps in enumerate(program, 1):
-        if structure.form(position).passage:
-            before = structure.forms[position - 2].out_shape if position > 1 else shape
-            if shape != before:
-                raise LesionError(
-                    f"{lesion.kind} of {lesion.text}: what stands before block {position} would "
-                    f"meet the shape {'x'.join(map(str, shape))} after {last}; choose blocks that "
-                    "keep the shape"
-                )
-            shape = structure.form(position).in_shape
-        for step in steps:
-            parts = step.parts if isinstance(step, Beside) else (step,)
-            for part in parts:
-                form = structure.form(part.block)
-                if form.in_shape != shape:
-                    raise LesionError(
-                        f"{lesion.kind} of {lesion.text}: {form.label} maps {arrow(form)}, but "
-                        f"would meet {'x'.join(map(str, shape))} after {last}; choose blocks of "
-                        "equal shape"
-                    )
-            shape, last = form.out_shape, form.label
+def _type_name(annotation: Any) -> str:
+    """The name of a field's type, whether it was written as a text or not; the first of several."""
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None)
+    return str(name or annotation).partition(" |")[0]

@@ -1,26 +1,31 @@
-"""The lesions that a few settings ask for, on a network whose shapes are known."""
+"""The lesions that a few settings ask for, on a network whose structure is known."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensembles.errors import LesionError, nearest
-from ensembles.lesions.draws import (
-    intact,
-    random_deletions,
-    random_drops,
-    random_duplications,
-    random_swaps,
-    single_deletions,
-    single_drops,
-)
-from ensembles.lesions.shapes import Shape, exchangeable
-from ensembles.lesions.text import parse_blocks, parse_counts, parse_roads, read_plan
-from ensembles.lesions.values import Lesion
+from ensembles.lesions.draws import own_seed
+from ensembles.lesions.kinds import KINDS
+from ensembles.lesions.none import Intact
+from ensembles.lesions.tokens import block_numbers, whole
 
-_CHOSEN = ("delete", "reorder", "duplicate", "drop")
-_TRIALS = 10
+if TYPE_CHECKING:
+    from ensembles.lesions.base import Lesion, Setting
+    from ensembles.lesions.structure import Structure
+
+__all__ = ["Choice"]
+
+T = TypeVar("T")
+_DRAWS = 10
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "a text"),
+    "bool": ((bool,), "true or false"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,127 +33,219 @@ class Choice:
     """Which lesions a sweep makes.
 
     Attributes:
-        kind: ``delete``, ``reorder``, ``duplicate`` or ``drop``.
-        count: How many blocks at once (for ``reorder`` exchanges, for ``drop`` roads), as ``"1"``
-            or ``"1-20"``.
-        trials: Random draws for each count, by default 10. Without it, a count of 1 deletes or
-            duplicates every block once, or drops every road.
-        seed: Of the random draws.
-        blocks: Only these, as ``"3,17"`` or ``"20-25"``, for ``drop`` also roads, as ``"3.2"``; by
-            default all.
+        kind: A name of `KINDS`.
+        counts: How many blocks at once (exchanges for ``reorder``, branches for ``drop``, the
+            length of the span for kinds that name one): a number or a range. None for what is
+            usual for the kind: 1, or 2 where one block alone stays as it is.
+        trials: Random draws for each count, by default 10 where anything is drawn. Without it, a
+            count of 1 takes every block once, and kinds that name a span every span. For kinds
+            with a seed of their own each trial has another.
+        seed: Seed of the random draws, and of kinds that have one of their own.
+        blocks: Only these; by default all that the kind has a meaning for.
+        roads: For ``drop``, pairs of a block and the number of one of the branches that meet in it,
+            from 1, or blocks, which stand for all their branches; in place of `blocks`.
         skip_transitions: Whether blocks whose shortcut is not the identity are left alone.
-        plan: A CSV file with the columns ``lesion`` and ``blocks``, in place of all others.
+        settings: Settings of the kind, by name; see `Lesion.settings`.
+        recalibrated: Measure BatchNorm statistics anew on so many reference batches, under each
+            lesion and for the intact network too; None for not at all.
+        plan: These lesions, in place of all that the other settings but `recalibrated` ask for.
 
     Raises:
-        LesionError: An unknown kind, a count that is none, or no trials.
+        LesionError: An unknown kind or setting, a count that is none, or no trials.
     """
 
     kind: str = "delete"
-    count: str = "1"
+    counts: int | range | None = None
     trials: int | None = None
     seed: int = 0
-    blocks: str | None = None
+    blocks: tuple[int, ...] | None = None
+    roads: tuple[int | tuple[int, int], ...] | None = None
     skip_transitions: bool = False
-    plan: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    recalibrated: int | None = None
+    plan: tuple[Lesion, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in _CHOSEN:
-            raise LesionError(
-                f"kind {self.kind!r} is unknown: expected {', '.join(_CHOSEN)}"
-                f"{nearest(self.kind, _CHOSEN)}"
-            )
-        parse_counts(self.count)
+        kind = KINDS.get(self.kind)
+        keep = object.__setattr__
+        keep(self, "counts", kind.usual if self.counts is None else _counts(self.counts))
         if self.trials is not None and self.trials < 1:
             raise LesionError(f"trials {self.trials}: expected 1 or more")
+        if self.recalibrated is not None:
+            whole("recalibrated", self.recalibrated, 1)
+        if self.blocks is not None:
+            keep(self, "blocks", block_numbers("list of blocks", self.blocks))
+        if self.roads is not None:
+            keep(self, "roads", _roads(self.kind, self.roads))
+        keep(self, "settings", dict(self.settings))
+        known = {one.name: one for one in kind.settings()}
+        for name, value in self.settings.items():
+            _check_setting(kind, known, name, value)
         if self.plan is not None:
             self._refuse_beside_plan()
+            keep(self, "plan", tuple(self.plan))
 
     def _refuse_beside_plan(self) -> None:
-        settings = ("kind", "count", "trials", "blocks", "skip_transitions")
+        alone: dict[str, Any] = {"counts": KINDS.get(self.kind).usual, "settings": {}}
         beside = [
-            name.replace("_", "-")
-            for name in settings
-            if getattr(self, name) != self.__dataclass_fields__[name].default
+            one.name.replace("_", "-")
+            for one in fields(self)
+            if one.name not in ("plan", "recalibrated", "seed")
+            and getattr(self, one.name) != alone.get(one.name, one.default)
         ]
         if beside:
             raise LesionError(
-                f"plan {self.plan}: a plan names all lesions, found {', '.join(beside)} beside it; "
-                "leave out one or the other"
+                f"a plan names all lesions, found {', '.join(beside)} beside it; leave out one or "
+                "the other"
             )
 
     @property
-    def random(self) -> bool:
-        """Whether lesions are drawn at random, rather than each one made once."""
-        if self.plan is not None:
-            return False
-        several = self.trials is not None or list(parse_counts(self.count)) != [1]
-        return self.kind == "reorder" or several
+    def sizes(self) -> tuple[int, ...]:
+        """The counts, each in turn."""
+        return (self.counts,) if isinstance(self.counts, int) else tuple(self.counts or ())
 
-    def lesions(
-        self,
-        shapes: Sequence[tuple[Shape, Shape]],
-        transitions: Collection[int] = (),
-        roads: Sequence[int] | None = None,
-    ) -> list[Lesion]:
+    @property
+    def several(self) -> bool:
+        """Whether sets are drawn, rather than each block taken once."""
+        return self.trials is not None or self.sizes != (1,)
+
+    @property
+    def draws(self) -> int:
+        """How many random draws are made for each count, where any are."""
+        return _DRAWS if self.trials is None else self.trials
+
+    @property
+    def random(self) -> bool:
+        """Whether the lesions depend on the seed."""
+        return self.plan is None and KINDS.get(self.kind).is_random(self)
+
+    def lesions(self, structure: Structure) -> list[Lesion]:
         """Make the lesions for one network.
 
-        Args:
-            shapes: Shape of the input and the output of each block, without the batch dimension.
-            transitions: Numbers of the blocks whose shortcut is not the identity.
-            roads: How many roads each block has that can be dropped; by default none.
-
         Returns:
-            The intact network first, then the lesions.
+            The intact network first, then (where BatchNorm is recalibrated) the intact network
+            recalibrated, then the lesions.
 
         Raises:
-            LesionError: The settings name blocks that do not exist, or leave none.
+            LesionError: If the settings name blocks that do not exist or that the kind has no
+                meaning for, or leave none.
         """
-        n = len(shapes)
+        intact: Lesion = Intact()
         if self.plan is not None:
-            return [intact(), *read_plan(self.plan, n)]
-        if self.kind == "drop":
-            counts = list(roads) if roads is not None else [0] * n
-            return [intact(), *self._drops(counts, set(transitions))]
-        everything = range(1, n + 1)
-        wanted = set(everything if self.blocks is None else parse_blocks(self.blocks, n))
-        if self.skip_transitions:
-            wanted -= set(transitions)
-        return [intact(), *self._drawn(wanted, shapes, transitions)]
+            made = [one for one in self.plan if one != intact]
+        else:
+            made = KINDS.get(self.kind).sweep(structure, self)
+        if not made and self.plan is None:
+            raise LesionError(f"{self.kind}: no lesion is left; choose other blocks")
+        if self.recalibrated is None:
+            return [intact, *made]
+        again = (one.recalibrated(self.recalibrated) for one in (intact, *made))
+        return [intact, *again]
 
-    def _drops(self, roads: Sequence[int], transitions: Collection[int]) -> list[Lesion]:
-        skip = transitions if self.skip_transitions else ()
-        counts = parse_counts(self.count)
-        if self.blocks is not None and not self.random:
-            chosen = parse_roads(self.blocks, roads)
-            return [Lesion("drop", roads=(one,)) for one in chosen if one[0] not in skip]
-        if self.blocks is not None:
-            wanted = parse_blocks(self.blocks, len(roads))
-            skip = {*skip, *range(1, len(roads) + 1)}.difference(wanted)
-        if not self.random:
-            return single_drops(roads, skip)
-        return random_drops(roads, counts, self.trials or _TRIALS, self.seed, skip)
+    # What kinds ask of a choice
 
-    def _drawn(
+    def chosen(self, structure: Structure) -> list[int]:
+        """The blocks that may be lesioned.
+
+        Raises:
+            LesionError: If a named block does not exist, or none is left.
+        """
+        n = len(structure)
+        for block in self.blocks or ():
+            structure.form(block)
+        wanted = range(1, n + 1) if self.blocks is None else self.blocks
+        skipped = structure.transitions if self.skip_transitions else ()
+        left = [block for block in wanted if block not in skipped]
+        if not left:
+            raise LesionError(f"no blocks left: all {len(wanted)} are skipped")
+        return left
+
+    def fitting(
         self,
-        wanted: set[int],
-        shapes: Sequence[tuple[Shape, Shape]],
-        transitions: Collection[int],
-    ) -> list[Lesion]:
-        n, counts, trials = len(shapes), parse_counts(self.count), self.trials or _TRIALS
-        if self.kind == "reorder":
-            groups = [
-                [index for index in group if index in wanted]
-                for group in exchangeable(shapes, transitions)
-            ]
-            return random_swaps(groups, counts, trials, self.seed)
-        skip = set(range(1, n + 1)) - wanted
-        if self.kind == "duplicate":
-            skip |= {i for i, (before, after) in enumerate(shapes, start=1) if before != after}
-            if len(skip) == n:
-                raise LesionError("no blocks left to duplicate: each changes the shape")
-            if not self.random:
-                return [Lesion("duplicate", (b,)) for b in range(1, n + 1) if b not in skip]
-            return random_duplications(n, counts, trials, self.seed, skip)
-        if not self.random:
-            return single_deletions(n, skip)
-        return random_deletions(n, counts, trials, self.seed, skip)
+        structure: Structure,
+        places: Iterable[T],
+        make: Callable[[T], Lesion],
+        *,
+        named: bool = True,
+    ) -> list[T]:
+        """Those places for which a kind has a meaning on a network.
+
+        Args:
+            structure: The network.
+            places: Blocks, spans, whatever the kind takes.
+            make: Makes the lesion of one place.
+            named: Whether naming blocks names places, so that one without a meaning is refused.
+
+        Raises:
+            LesionError: If a place that was named has no meaning, or no place has one.
+        """
+        kept, reason = list[T](), ""
+        for place in places:
+            try:
+                make(place).require(structure)
+            except LesionError as error:
+                if named and (self.blocks is not None or self.roads is not None):
+                    raise
+                reason = reason or str(error)
+            else:
+                kept.append(place)
+        if not kept:
+            raise LesionError(
+                f"{self.kind}: no block of the network suits it; first of all, {reason}"
+            )
+        return kept
+
+    def settings_of(self, kind: type[Lesion], trial: int | None = None) -> dict[str, Any]:
+        """The settings of a kind's lesion; a seed of its own is another in each trial.
+
+        Raises:
+            LesionError: If a setting is missing that has no default.
+        """
+        found = dict(self.settings)
+        for one in kind.settings():
+            if one.name == "seed":
+                found["seed"] = own_seed(found.get("seed", self.seed), trial)
+            elif one.name not in found and one.default is MISSING:
+                raise LesionError(f"{self.kind} needs the setting {one.name}: {one.help}")
+        return found
+
+    def seeds_trials(self, kind: type[Lesion]) -> bool:
+        """Whether a kind has a seed of its own, so that the same blocks may be lesioned again."""
+        return any(one.name == "seed" for one in kind.settings())
+
+    @property
+    def each_trial(self) -> tuple[int | None, ...]:
+        """The number of each trial of a lesion that is not drawn; None where there are none."""
+        return (None,) if self.trials is None else tuple(range(self.trials))
+
+
+def _counts(counts: Any) -> int | range:
+    if isinstance(counts, range):
+        if not counts or counts.step != 1 or counts.start < 1:
+            raise LesionError(f"count {counts}: expected a range of numbers from 1 on")
+        return counts.start if len(counts) == 1 else counts
+    return whole("count", counts, 1)
+
+
+def _roads(kind: str, roads: Sequence[Any]) -> tuple[int | tuple[int, int], ...]:
+    if kind != "drop":
+        raise LesionError(f"roads are for drop, found them beside {kind}; name blocks")
+    if not roads:
+        raise LesionError("roads (): names none; expected pairs such as (3, 2)")
+    return tuple(one if isinstance(one, int) else (one[0], one[1]) for one in roads)
+
+
+def _check_setting(kind: type[Lesion], known: Mapping[str, Setting], name: str, value: Any) -> None:
+    if name not in known:
+        expected = ", ".join(known) or "none"
+        raise LesionError(
+            f"setting '{name}' of {kind.kind} is unknown; expected {expected}{nearest(name, known)}"
+        )
+    setting = known[name]
+    types, meant = _TYPES.get(setting.type, ((object,), ""))
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise LesionError(f"setting {name} of {kind.kind}: {value!r}; expected {meant}")
+    if setting.choices and value not in setting.choices:
+        raise LesionError(
+            f"setting {name} of {kind.kind}: {value!r}; expected {' or '.join(setting.choices)}"
+        )

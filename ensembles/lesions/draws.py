@@ -1,195 +1,149 @@
-"""Sets of lesions: every block in turn, random sets of blocks, random swaps."""
+"""Random draws of blocks, swaps, branches and spans: the same on every machine.
+
+A draw depends on the kind of lesion, the seed, the count and the number of the trial, and on what
+there is to draw from; not on which other draws are asked for. So more trials keep those that were
+made before.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from ensembles.errors import LesionError
-from ensembles.lesions.values import Kind, Lesion, require_block
+from ensembles.lesions.base import Draw
+
+__all__ = [
+    "hashed", "own_seed", "random_order", "random_picks", "random_places", "random_roads",
+    "random_sets",
+]  # fmt: skip
+
+T = TypeVar("T")
+_SEEDS_A_DRAW = 1000
 
 
-def intact() -> Lesion:
-    """The network as it is."""
-    return Lesion("none")
-
-
-def single_deletions(n: int, skip: Collection[int] = ()) -> list[Lesion]:
-    """Delete every block once.
+def random_sets(  # noqa: PLR0917 (what a draw depends on)
+    kind: str, n: int, pool: Sequence[int], counts: Iterable[int], trials: int, seed: int
+) -> Iterator[tuple[Draw, tuple[int, ...]]]:
+    """Sets of blocks, each set of a size as likely as any other.
 
     Args:
+        kind: Of the lesion.
         n: Number of blocks of the network.
-        skip: Blocks to leave alone.
-
-    Returns:
-        One deletion a block, in order.
-
-    Raises:
-        LesionError: ``skip`` names a block that does not exist, or leaves none.
-    """
-    return [Lesion("delete", (block,)) for block in _pool(n, skip)]
-
-
-def random_deletions(
-    n: int, counts: Iterable[int], trials: int, seed: int = 0, skip: Collection[int] = ()
-) -> list[Lesion]:
-    """Delete random sets of blocks, each set of a size as likely as any other.
-
-    A draw depends on seed, count, trial and the blocks to draw from, not on which other
-    draws are asked for, and is the same on every machine.
-
-    Args:
-        n: Number of blocks of the network.
-        counts: How many blocks to delete at a time, each in turn.
-        trials: Draws for each count.
-        seed: Seed of the draws.
-        skip: Blocks to leave alone.
-
-    Returns:
-        ``trials`` lesions a count.
-
-    Raises:
-        LesionError: A count below 1 or larger than the number of blocks, no trials, or
-            ``skip`` names a block that does not exist.
-    """
-    return _random_sets("delete", n, skip, _draws(counts, trials), seed)
-
-
-def random_duplications(
-    n: int, counts: Iterable[int], trials: int, seed: int = 0, skip: Collection[int] = ()
-) -> list[Lesion]:
-    """Duplicate random sets of blocks; as :func:`random_deletions` otherwise."""
-    return _random_sets("duplicate", n, skip, _draws(counts, trials), seed)
-
-
-def random_swaps(
-    groups: Iterable[Sequence[int]], counts: Iterable[int], trials: int, seed: int = 0
-) -> list[Lesion]:
-    """Reorder blocks by random swaps, every exchangeable pair as likely as any other.
-
-    As in the published lesions, a block may be exchanged more than once.
-
-    Args:
-        groups: Blocks that may change places with each other, from :func:`exchangeable`.
-        counts: How many swaps to make, each in turn.
+        pool: The blocks to draw from.
+        counts: How many blocks at a time, each in turn.
         trials: Draws for each count.
         seed: Seed of the draws.
 
-    Returns:
-        ``trials`` lesions a count.
-
     Raises:
-        LesionError: A count below 1, no trials, or no two blocks that can change places.
+        LesionError: If a count is below 1 or larger than the pool, or there are no trials.
     """
-    pairs = [pair for group in groups for pair in combinations(group, 2)]
-    if not pairs:
-        raise LesionError(
-            "no two blocks can change places: reorder needs two blocks of equal shape that are "
-            "no transitions"
-        )
-    lesions = []
-    for count, trial in _draws(counts, trials):
-        draw = _generator("reorder", seed, count, trial)
-        swaps = tuple(pairs[_below(draw, len(pairs))] for _ in range(count))
-        lesions.append(Lesion("reorder", swaps=swaps, trial=trial, seed=seed))
-    return lesions
+    for count, trial in _trials(counts, trials):
+        if count > len(pool):
+            left = f", of which {len(pool)} may be chosen" if len(pool) < n else ""
+            raise LesionError(f"count {count}: the network has {n} blocks{left}")
+        draw, rest = _generator(kind, seed, count, trial), list(pool)
+        sizes = range(len(pool), len(pool) - count, -1)
+        yield Draw(trial, seed), tuple([rest.pop(_below(draw, size)) for size in sizes])
 
 
-def single_drops(roads: Sequence[int], skip: Collection[int] = ()) -> list[Lesion]:
-    """Drop every road of every block once.
-
-    Args:
-        roads: How many roads each block has that can be dropped, 0 where there are none.
-        skip: Blocks to leave alone.
-
-    Returns:
-        One lesion a road, in order.
-
-    Raises:
-        LesionError: ``skip`` names a block that does not exist, or no block has several roads.
-    """
-    return [Lesion("drop", roads=(road,)) for road in _road_pool(roads, skip)]
+def random_picks(
+    kind: str, pool: Sequence[T], counts: Iterable[int], trials: int, seed: int
+) -> Iterator[tuple[Draw, tuple[T, ...]]]:
+    """As many picks as the count says, one of which may come several times."""
+    for count, trial in _trials(counts, trials):
+        draw = _generator(kind, seed, count, trial)
+        yield Draw(trial, seed), tuple(pool[_below(draw, len(pool))] for _ in range(count))
 
 
-def random_drops(
+def random_places(
+    kind: str, count: int, pool: Sequence[T], trials: int, seed: int
+) -> Iterator[tuple[Draw, T]]:
+    """One pick a trial, of what has the size that the count says."""
+    for _, trial in _trials([count], trials):
+        draw = _generator(kind, seed, count, trial)
+        yield Draw(trial, seed), pool[_below(draw, len(pool))]
+
+
+def random_roads(  # noqa: PLR0917 (what a draw depends on)
+    kind: str,
+    pool: Sequence[tuple[int, int]],
     roads: Sequence[int],
     counts: Iterable[int],
     trials: int,
-    seed: int = 0,
-    skip: Collection[int] = (),
-) -> list[Lesion]:
-    """Drop random sets of roads; no block loses all of its roads.
+    seed: int,
+) -> Iterator[tuple[Draw, tuple[tuple[int, int], ...]]]:
+    """Sets of branches that meet in a block, such that no block loses all of its own.
 
     Args:
-        roads: How many roads each block has that can be dropped, 0 where there are none.
-        counts: How many roads to drop at a time, each in turn.
+        kind: Of the lesion.
+        pool: Pairs of a block and the number of one of its branches, to draw from.
+        roads: How many branches meet in each block.
+        counts: How many to drop at a time, each in turn.
         trials: Draws for each count.
         seed: Seed of the draws.
-        skip: Blocks to leave alone.
-
-    Returns:
-        ``trials`` lesions a count.
 
     Raises:
-        LesionError: A count below 1 or of more roads than can go, no trials, or no block with
-            several roads.
+        LesionError: If a count is below 1 or of more than can go, or there are no trials.
     """
-    pool, lesions = _road_pool(roads, skip), []
-    most = len(pool) - len({block for block, _ in pool})
-    for count, trial in _draws(counts, trials):
+    offered = {block: sum(one == block for one, _ in pool) for block, _ in pool}
+    most = sum(min(offered[block], roads[block - 1] - 1) for block in offered)
+    for count, trial in _trials(counts, trials):
         if count > most:
             raise LesionError(
                 f"count {count}: at most {most} of {len(pool)} roads can be dropped at once, "
                 "so that each block keeps one"
             )
-        draw, rest = _generator("drop", seed, count, trial), list(pool)
+        draw, rest = _generator(kind, seed, count, trial), list(pool)
         chosen: list[tuple[int, int]] = []
         while len(chosen) < count:
             road = rest.pop(_below(draw, len(rest)))
             lost = sum(block == road[0] for block, _ in chosen)
             if lost < roads[road[0] - 1] - 1:
                 chosen.append(road)
-        lesions.append(Lesion("drop", roads=tuple(chosen), trial=trial, seed=seed))
-    return lesions
+        yield Draw(trial, seed), tuple(chosen)
 
 
-def _road_pool(roads: Sequence[int], skip: Collection[int]) -> list[tuple[int, int]]:
-    kept = _pool(len(roads), skip)
-    pool = [(block, road) for block in kept for road in range(1, roads[block - 1] + 1)]
-    if not pool:
+def random_order(count: int, *key: object) -> tuple[int, ...]:
+    """An order of 0 to count - 1, any but the given one as likely as any other.
+
+    Args:
+        count: How many there are, 2 or more.
+        key: What the order depends on.
+    """
+    draw = random.Random("-".join(map(str, key)))
+    while True:
+        rest = list(range(count))
+        order = tuple([rest.pop(_below(draw, size)) for size in range(count, 0, -1)])
+        if order != tuple(range(count)):
+            return order
+
+
+def own_seed(seed: int, trial: int | None) -> int:
+    """The seed that a lesion of its own randomness has in a trial; without trials, the seed.
+
+    Raises:
+        LesionError: If there are more trials than seeds are set apart for.
+    """
+    if trial is None:
+        return seed
+    if trial >= _SEEDS_A_DRAW:
         raise LesionError(
-            "no block has several roads: drop takes blocks where several roads meet, as in "
-            "Inception or FractalNet; delete whole blocks"
+            f"trials: more than {_SEEDS_A_DRAW} of a kind with a seed of its own; take another "
+            "seed for the others"
         )
-    return pool
+    return _SEEDS_A_DRAW * seed + trial
 
 
-def _pool(n: int, skip: Collection[int]) -> list[int]:
-    for block in skip:
-        require_block(block, n)
-    pool = [block for block in range(1, n + 1) if block not in skip]
-    if not pool:
-        raise LesionError(f"no blocks left: all {n} are skipped")
-    return pool
+def hashed(*key: object) -> int:
+    """A number of 63 bits that depends on a key alone."""
+    digest = hashlib.sha256("-".join(map(str, key)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _random_sets(
-    kind: Kind, n: int, skip: Collection[int], draws: Iterable[tuple[int, int]], seed: int
-) -> list[Lesion]:
-    pool, lesions = _pool(n, skip), []
-    for count, trial in draws:
-        if count > len(pool):
-            left = f", of which {len(pool)} may be chosen" if len(pool) < n else ""
-            raise LesionError(f"count {count}: the network has {n} blocks{left}")
-        uniform, rest = _generator(kind, seed, count, trial).random, list(pool)
-        sizes = range(len(pool), len(pool) - count, -1)
-        blocks = tuple([rest.pop(int(uniform() * bound)) for bound in sizes])
-        lesions.append(Lesion(kind, blocks, trial=trial, seed=seed))
-    return lesions
-
-
-def _draws(counts: Iterable[int], trials: int) -> Iterator[tuple[int, int]]:
+def _trials(counts: Iterable[int], trials: int) -> Iterator[tuple[int, int]]:
     if trials < 1:
         raise LesionError(f"trials {trials}: expected 1 or more")
     for count in counts:
@@ -199,10 +153,10 @@ def _draws(counts: Iterable[int], trials: int) -> Iterator[tuple[int, int]]:
             yield count, trial
 
 
-def _generator(kind: Kind, seed: int, count: int, trial: int) -> random.Random:
+def _generator(kind: str, seed: int, count: int, trial: int) -> random.Random:
     return random.Random(f"{kind}-{seed}-{count}-{trial}")
 
 
 def _below(draw: random.Random, bound: int) -> int:
-    """A whole number below ``bound``, from the one method that Python promises to keep."""
+    """A whole number below a bound, from the one method that Python promises to keep."""
     return int(draw.random() * bound)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:  # a lesion knows no torch until its recipe is carried out
     from ensembles.decomposition import Block
     from ensembles.engine.materials import Materials
 
 __all__ = [
-    "Beside", "Bypass", "Program", "Recipe", "Run", "Step", "Variant", "Without", "intact_program",
+    "Beside", "Bypass", "Key", "Program", "Recipe", "Run", "Step", "Variant", "Without",
+    "intact_program", "keys_of",
 ]  # fmt: skip
 
 Key: TypeAlias = tuple[Any, ...]
+Aspect: TypeAlias = Literal["value", "weights", "whole", "constant", "block"]
 
 
 class Recipe(ABC):
@@ -22,7 +24,13 @@ class Recipe(ABC):
 
     Attributes:
         text: Its whole identity: equal texts make equal variants of a block.
+        aspect: What it changes: the "value" of the branch, its "weights", the branch as a "whole",
+            its value for a "constant" one, or the "block" with all that belongs to it.
+        unclear_after: The aspects after whose change it has no clear meaning.
     """
+
+    aspect: ClassVar[Aspect] = "value"
+    unclear_after: ClassVar[tuple[Aspect, ...]] = ()
 
     @property
     @abstractmethod
@@ -118,3 +126,8 @@ def intact_program(n: int) -> Program:
     ((Run(block=1),), (Run(block=2),))
     """
     return tuple((Run(block),) for block in range(1, n + 1))
+
+
+def keys_of(program: Program) -> tuple[Key, ...]:
+    """Sorts programs: those that begin alike stand beside each other."""
+    return tuple(tuple(step.key for step in steps) for steps in program)

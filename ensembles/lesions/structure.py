@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from ensembles.errors import LesionError
+from ensembles.lesions.steps import Beside, Bypass, Program, Without
 
 if TYPE_CHECKING:
     from ensembles.decomposition import Decomposition
 
-__all__ = ["Form", "Shape", "Structure", "arrow"]
+__all__ = ["Form", "Shape", "Structure", "arrow", "exchangeable", "require_flow"]
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -36,6 +38,9 @@ class Form:
         roads: How many branches meet in it that can be left out one by one; 0 for none.
         passage: Whether something that is no block stands before it.
         closed: Whether weights follow the sum of branch and shortcut (a norm after the addition).
+        prepared: Whether something stands before both branch and shortcut (BN and ReLU of a
+            pre-activation transition).
+        weights: Whether its branch has weights.
     """
 
     index: int
@@ -50,6 +55,8 @@ class Form:
     roads: int = 0
     passage: bool = False
     closed: bool = False
+    prepared: bool = False
+    weights: bool = True
 
     @property
     def keeps_shape(self) -> bool:
@@ -95,11 +102,37 @@ class Structure:
     @cached_property
     def stages(self) -> tuple[tuple[int, ...], ...]:
         """Groups of two blocks or more that can change places: equal shapes, no transitions."""
-        groups: dict[tuple[Shape, Shape], list[int]] = {}
-        for form in self.forms:
-            if not form.transition and form.ordered:
-                groups.setdefault((form.in_shape, form.out_shape), []).append(form.index)
-        return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+        fixed = [form.index for form in self.forms if form.transition or not form.ordered]
+        return exchangeable([(form.in_shape, form.out_shape) for form in self.forms], fixed)
+
+    @property
+    def roads(self) -> tuple[int, ...]:
+        """How many branches meet in each block that can be left out one by one."""
+        return tuple(form.roads for form in self.forms)
+
+    def require_roads(self, block: int, roads: Collection[int] = ()) -> None:
+        """Refuse a block without branches to leave out, or such that it has not, or all of them.
+
+        Args:
+            block: The block.
+            roads: Numbers of the branches that are left out, from 1.
+
+        Raises:
+            LesionError: Naming the block or the branch.
+        """
+        form = self.form(block)
+        if not form.roads:
+            raise LesionError(
+                f"{form.label} is {form.kind} and has no roads to drop one of; delete the block"
+            )
+        for road in roads:
+            if not 1 <= road <= form.roads:
+                raise LesionError(f"road {block}.{road}: {form.label} has roads 1 to {form.roads}")
+        if len(set(roads)) == form.roads:
+            raise LesionError(
+                f"all {form.roads} roads of {form.label} are dropped; leave one, or delete the "
+                "block"
+            )
 
     @classmethod
     def of(cls, net: Decomposition) -> Structure:
@@ -118,6 +151,8 @@ class Structure:
                 roads=0 if block.roads is None else len(block.roads),
                 passage=block.before is not None,
                 closed=block.is_closed,
+                prepared=block.pre is not None,
+                weights=any(True for _ in block.branch.parameters()),
             )
             for block in net
         )
@@ -126,4 +161,72 @@ class Structure:
 
 def arrow(form: Form) -> str:
     """What a block does to the shape, in a message: ``16x32x32 to 32x16x16``."""
-    return " to ".join("x".join(map(str, side)) for side in (form.in_shape, form.out_shape))
+    return f"{_times(form.in_shape)} to {_times(form.out_shape)}"
+
+
+def exchangeable(
+    shapes: Sequence[tuple[Shape, Shape]], transitions: Collection[int] = ()
+) -> tuple[tuple[int, ...], ...]:
+    """Group the blocks that can change places: equal shapes, no transitions.
+
+    Args:
+        shapes: Shape of the input and the output of each block, without the batch dimension.
+        transitions: Numbers of the blocks whose shortcut is not the identity.
+
+    Returns:
+        Groups of two block numbers or more, in the order of their first block.
+
+    >>> exchangeable([((8,), (8,)), ((8,), (4,)), ((8,), (8,))], transitions=[2])
+    ((1, 3),)
+    """
+    groups: dict[tuple[Shape, Shape], list[int]] = {}
+    for block, shape in enumerate(shapes, start=1):
+        if block not in transitions:
+            groups.setdefault(shape, []).append(block)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def require_flow(what: str, program: Program, structure: Structure) -> None:
+    """Refuse a program in which something would meet another shape than its own, or nothing runs.
+
+    Args:
+        what: The lesion, for messages.
+        program: What would run.
+        structure: On which network.
+
+    Raises:
+        LesionError: Naming the first block that does not fit.
+    """
+    forms = structure.forms
+    shape, last = forms[0].in_shape if forms else (), "the stem"
+    for form, steps in zip(forms, program, strict=True):
+        if form.passage:
+            before = forms[form.index - 2].out_shape if form.index > 1 else form.in_shape
+            _require_shape(what, f"what stands before {form.label}", before, shape, last)
+            shape = form.in_shape
+        for step in steps:
+            for part in step.parts if isinstance(step, Beside) else (step,):
+                met = structure.form(part.block)
+                if isinstance(part, Without):
+                    structure.require_roads(part.block, part.roads)
+                _require_shape(what, f"{met.label} ({arrow(met)})", met.in_shape, shape, last)
+            shape, last = met.out_shape, met.label
+    if forms:
+        _require_shape(what, "the head", forms[-1].out_shape, shape, last)
+    averaged = bool(forms) and not any(form.ordered for form in forms)
+    if averaged and all(isinstance(step, Bypass) for steps in program for step in steps):
+        raise LesionError(
+            f"{what}: deleting all {len(forms)} members leaves nothing to average; leave one"
+        )
+
+
+def _require_shape(what: str, reader: str, expected: Shape, found: Shape, last: str) -> None:
+    if found != expected:
+        raise LesionError(
+            f"{what}: {reader} reads the shape {_times(expected)}, but would meet {_times(found)} "
+            f"after {last}; choose blocks of equal shape"
+        )
+
+
+def _times(shape: Shape) -> str:
+    return "x".join(map(str, shape))

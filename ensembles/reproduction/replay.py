@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ensembles.errors import LesionError, UsageError
-from ensembles.lesions import Lesion, parse_lesion
+from ensembles.lesions import Lesion, Structure, parse_lesion
 from ensembles.plots.quartiles import error_quartiles
 from ensembles.plots.style import new_figure
 from ensembles.reproduction.bench import Bench
@@ -95,7 +95,7 @@ def _replayed(bench: Bench, wanted: pd.DataFrame, kind: str) -> pd.DataFrame:
     try:
         for blocks in wanted["blocks"]:
             lesions.append(parse_lesion(kind, str(blocks)))
-            lesions[-1].require(len(subject.net))
+            lesions[-1].require(Structure.of(subject.net))
     except LesionError as error:
         raise NotMeasured(f"the published lesions do not fit this network ({error})") from error
     if not lesions:

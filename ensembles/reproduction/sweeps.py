@@ -31,6 +31,7 @@ from ensembles.reproduction.shapes import (
 )
 from ensembles.reproduction.summaries import by_count, by_tau, largest_step
 from ensembles.reproduction.unmeasured import NotMeasured
+from ensembles.text import read_counts
 
 __all__ = ["DELETIONS", "DUPLICATIONS", "REORDERINGS", "half_way", "less_than_deleting"]
 
@@ -50,7 +51,7 @@ def _sweep(bench: Bench, kind: str) -> pd.DataFrame:
         "duplicate": scale.duplications,
     }[kind]
     fitting = _fitting(_COUNTS[kind], len(subject.net))
-    choice = Choice(kind, fitting, trials, bench.setting.seed)
+    choice = Choice(kind, read_counts(fitting), trials, bench.setting.seed)
     return bench.lesions(subject, subject.lesions(choice), _WORDS[kind])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ensembles.engine.outcome import Outcome
 from ensembles.errors import StoreError
 from ensembles.lesions import Lesion
+from ensembles.lesions.steps import keys_of
 from ensembles.progress import Progress
 from ensembles.store.context import Context
 from ensembles.store.store import Store
@@ -139,4 +140,4 @@ def _after(report: Progress, done: int, total: int) -> Progress:
 def _ordered(lesions: Iterable[Lesion], context: Context) -> list[Lesion]:
     """The intact network first, then lesions that begin alike beside each other."""
     n = len(context.key.blocks)
-    return sorted(lesions, key=lambda one: (one.kind != "none", one.program(n)))
+    return sorted(lesions, key=lambda one: (one.kind != "none", keys_of(one.program(n))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,7 @@ Integers = NDArray[np.int32]
 
 def bare(lesion: Lesion) -> Lesion:
     """A lesion by itself, whatever draw it came from."""
-    if lesion.trial is None and lesion.seed is None:
-        return lesion
-    return replace(lesion, trial=None, seed=None)
+    return lesion.bare()
 
 
 def read_counts(connection: Connection, context: int) -> dict[tuple[str, str], Counts]:

@@ -101,8 +101,7 @@ class Store(Reader):
             lesions: The lesions; those that were asked for before are noted once.
         """
         wanted = {
-            (one.kind, one.text, -1 if one.trial is None else one.trial, one.seed or 0)
-            for one in lesions
+            (one.kind, one.text, *((-1, 0) if one.draw is None else one.draw)) for one in lesions
         }
         number = self._keep_context(context)
         rows = self.connection.rows(

@@ -52,12 +52,16 @@ def stored_outcomes(
 
 def _asked(store: Reader, context: Context) -> list[Lesion]:
     """Every lesion under every draw that it was asked for by, in a fixed order."""
-    return sorted((parse_lesion(*drawn) for drawn in store.drawn(context)), key=_place)
+    lesions = (
+        parse_lesion(kind, text, None if trial is None or seed is None else (trial, seed))
+        for kind, text, trial, seed in store.drawn(context)
+    )
+    return sorted(lesions, key=_place)
 
 
 def _place(one: Lesion) -> tuple[object, ...]:
-    draw = (-1, -1) if one.trial is None or one.seed is None else (one.seed, one.trial)
-    return one.kind != "none", one.kind, one.count, draw, one.blocks, one.swaps, one.roads
+    draw = (-1, -1) if one.draw is None else (one.draw.seed, one.draw.trial)
+    return one.kind != "none", one.kind, one.count, draw, one.blocks, one.text
 
 
 def class_frame(store: Reader, context: Context, lesions: Iterable[Lesion] | None) -> pd.DataFrame:

@@ -108,8 +108,8 @@ def _swept(study: Study, store: Store, contexts: dict[str, Context]) -> Iterable
         if record is not None and record.context in contexts:
             _, lesions = groups.setdefault(record.context, (unit, {}))
             for kind, blocks, trial in record.lesions:
-                seed = None if trial is None else unit.seed
-                lesions[parse_lesion(kind, blocks, trial, seed)] = None
+                draw = None if trial is None else (trial, unit.seed or 0)
+                lesions[parse_lesion(kind, blocks, draw)] = None
     for digest, (unit, lesions) in groups.items():
         frame = store.frame(contexts[digest], lesions)
         if not frame.empty:

@@ -133,17 +133,14 @@ def _row(
     outcome: Outcome, names: Sequence[str], n: int, stand_ins: Mapping[int, str]
 ) -> dict[str, object]:
     lesion = outcome.lesion
-    named = [names[block - 1] for block in lesion.blocks]
-    named += [f"{names[a - 1]}-{names[b - 1]}" for a, b in lesion.swaps]
-    named += [f"{names[block - 1]}/{road}" for block, road in lesion.roads]
     return {
         "lesion": lesion.kind,
         "count": lesion.count,
         "blocks": lesion.text,
-        "block_names": " ".join(named),
+        "block_names": lesion.described(names),
         "kendall_tau": lesion.kendall_tau(n),
         "trial": lesion.trial,
-        "seed": lesion.seed,
+        "seed": None if lesion.draw is None else lesion.draw.seed,
         "correct": outcome.correct,
         "total": outcome.total,
         "error": outcome.error,
