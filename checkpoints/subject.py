@@ -14,8 +14,7 @@ from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
-from ensembles.lesions import Choice, Lesion
-from ensembles.lesions.structure import Structure
+from ensembles.lesions import Choice, Lesion, Structure
 
 from .card_error import check_classes, check_error
 from .initial_weights import find_initial, open_initial

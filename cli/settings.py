@@ -132,14 +132,19 @@ def _help(owners: Mapping[str, Setting]) -> str:
     """What a setting does in each kind that has it; equal lines once."""
     lines: dict[str, list[str]] = {}
     for kind, one in owners.items():
-        default = one.default
-        told = "needed" if default is MISSING else f"default: {_said(default)}"
-        lines.setdefault(f"{one.help.rstrip('.')}. [{told}]", []).append(kind)
+        text = one.help.rstrip(".")
+        text = text if text[1:2].isupper() else text[:1].lower() + text[1:]
+        lines.setdefault(f"{text}.{_told(one.default)}", []).append(kind)
     return " ".join(f"For {', '.join(kinds)}: {line}" for line, kinds in lines.items())
 
 
-def _said(value: Any) -> str:
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else value
+def _told(default: Any) -> str:
+    """A default as help tells it."""
+    if default is MISSING:
+        return " [needed]"
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
+    return "" if default is None else f" [default: {default}]"
 
 
 def _all_choices(settings: Iterable[Setting]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class Influence(Analysis[InfluenceOptions]):
 
     name = "influence"
     summary = "What deleting each block does, beside proxies from the intact network alone."
-    source = "ShortGPT (2403.03853), equation 1; Gromov et al. (2403.17887), equation 7"
+    source = "block influence: ShortGPT (2403.03853); angle: Gromov et al. 2024 (2403.17887)"
     options = InfluenceOptions
     label = ("block", "name")
     shown = (
