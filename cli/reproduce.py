@@ -37,11 +37,11 @@ __all__ = ["reproduce"]
     "--published-lesions", type=click.Path(dir_okay=False), metavar="FILE",
     help="The authors' own lesions, with the columns lesion, blocks and top1_error, to replay.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random draws.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
 @click.option(
     "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32",
-    show_default=True, help="Of the lesions.",
+    show_default=True, help="Precision of the lesions.",
 )  # fmt: skip
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False), metavar="FOLDER",
@@ -71,10 +71,10 @@ def reproduce(
     Writes report.html: figures with our results over the published ones, and a row for each claim
     that says whether it holds here, by a stated criterion. Interrupted, the same command goes on.
     """
-    from ensembles.reproduction.bench import Setting  # noqa: PLC0415 (imports torch)
-    from ensembles.reproduction.replay import read_published  # noqa: PLC0415
-    from ensembles.reproduction.report_pages import choose  # noqa: PLC0415
+    from ensembles.reproduction.experiments import choose  # noqa: PLC0415 (imports torch)
+    from ensembles.reproduction.experiments.replay import read_published  # noqa: PLC0415
     from ensembles.reproduction.report_pages import reproduce as run  # noqa: PLC0415
+    from ensembles.reproduction.request import Request  # noqa: PLC0415
     from ensembles.reproduction.scale import FULL, QUICK  # noqa: PLC0415
 
     if figure and everything:
@@ -83,7 +83,7 @@ def reproduce(
     if published_lesions is not None:
         read_published(published_lesions)
     scale = QUICK if quick else FULL
-    setting = Setting(
+    request = Request(
         dataset=dataset,
         split=split,
         model=model,
@@ -96,7 +96,7 @@ def reproduce(
         published_lesions=None if published_lesions is None else Path(published_lesions),
     )
     try:
-        claims = run(setting, experiments, out, lambda line: click.echo(line, err=True))
+        claims = run(request, experiments, out, lambda line: click.echo(line, err=True))
     except KeyboardInterrupt:
         click.echo(f"interrupted; the same command goes on from {out}", err=True)
         context.exit(130)

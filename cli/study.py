@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["study"]
 
-_HEAD = ("model", "data", "task", "seed", "done", "total", "failed", "state")
+_HEAD = ("model", "data", "analysis", "seed", "done", "total", "failed", "state")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -39,16 +39,29 @@ def _common(command: Command) -> Command:
 
 @study.command("run")
 @_common
+@click.option(
+    "--on", metavar="EXECUTOR",
+    help="Where it runs: here, in this process, or as an installed package adds. [default: as FILE "
+    "says, else here]",
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), metavar="N",
-    help="Images at a time; halved when memory runs out. [default: by the device]",
+    help="Rows at a time; halved when memory runs out. [default: by the device]",
 )  # fmt: skip
 @click.option(
     "--force", is_flag=True,
     help="Go on without comparing the intact errors with the checkpoints' cards.",
 )  # fmt: skip
-def run(file: str, store: str | None, device: str, batch_size: int | None, force: bool) -> None:
+def run(
+    file: str,
+    *,
+    store: str | None,
+    on: str | None,
+    device: str,
+    batch_size: int | None,
+    force: bool,
+) -> None:
     """Measure what the store lacks of a study.
 
     It may be stopped at any moment and continued by the same command, and several processes may
@@ -59,7 +72,7 @@ def run(file: str, store: str | None, device: str, batch_size: int | None, force
 
     chosen, place = _opened(file, store)
     found = measure(
-        chosen, place, device=device, batch_size=batch_size, check=not force, tell=_tell
+        chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell
     )
     _print(found)
     failed = found[found["state"] == "failed"]
@@ -67,7 +80,7 @@ def run(file: str, store: str | None, device: str, batch_size: int | None, force
         first = failed.iloc[0]
         raise EvaluationError(
             f"{len(failed)} of {len(found)} units failed, the first of them {first['model']} on "
-            f"{first['data']}, {first['task']}: {first['reason']}"
+            f"{first['data']}, {first['analysis']}: {first['reason']}"
         )
 
 
@@ -91,11 +104,11 @@ def status(file: str, store: str | None, as_json: bool) -> None:
 @_common
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False), metavar="FILE",
-    help="As .csv, .parquet or .json; written are NAME-lesions, NAME-gradient and NAME-logits.",
+    help="As .csv, .parquet or .json; a file for each table, such as NAME-lesions, NAME-gradient.",
 )  # fmt: skip
 @click.option(
-    "--table", type=click.Choice(["lesions", "gradient", "logits"]),
-    help="Only this one, to FILE itself.",
+    "--table", metavar="TABLE",
+    help="Only this one, to FILE itself: lesions, gradient, logits, or the name of an analysis.",
 )  # fmt: skip
 def export(file: str, store: str | None, out: str, table: str | None) -> None:
     """Write the results of a study as tidy tables."""

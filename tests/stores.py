@@ -17,12 +17,12 @@ from ensembles.data import ImageDataset
 from ensembles.data.normalization import Normalization
 from ensembles.data.sources import MemorySource
 from ensembles.lesions import intact, random_deletions, single_deletions
-from ensembles.store import Store, filling
+from ensembles.store import Store, filler
 
 PLAN = [("post", 6, 1), ("pre", 6, 1), ("post", 8, 2), ("post", 8, 1), ("post", 8, 1)]
 
 
-class Small(filling.Pace):
+class Small(filler.Pace):
     """Units of at most three lesions."""
 
     def size(self) -> int:
@@ -121,6 +121,6 @@ def command_line(path: Path, **options: object) -> None:
         lesions=lambda _: lesions(),
     )  # fmt: skip
     command.open_subject = lambda *_, **__: subject
-    filling.Pace = Small
+    filler.Pace = Small
     sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     main(["lesion", "--store", str(path), "--predictions", "--engine", "direct"])

@@ -156,7 +156,7 @@ def test_images_that_influence_each_other(images, count):
         (lambda y: y.sum(), "returns a tensor of shape (); expected logits"),
         (lambda y: y.sum(1), "returns a tensor of shape (3,); expected logits"),
         (lambda y: y.sum(0, keepdim=True), "returns a tensor of shape (1, 5); expected logits"),
-        (lambda y: y[:, None], "returns a tensor of shape (3, 1, 5); expected logits"),
+        (lambda y: y.T, "returns a tensor of shape (5, 3); expected logits"),
     ],
 )
 def test_outputs_that_are_no_logits(model, images, output, message):
@@ -174,12 +174,12 @@ def test_outputs_that_are_no_logits(model, images, output, message):
 @pytest.mark.parametrize(
     ("example", "message"),
     [
-        (torch.zeros(3), "the example is a tensor of shape (3,); expected a batch of images"),
+        (torch.zeros(3), "the example is a tensor of shape (3,); expected a tensor with the rows"),
         (
             torch.zeros(0, 3, 8, 8),
-            "the example is a tensor of shape (0, 3, 8, 8); expected a batch",
+            "the example is a tensor of shape (0, 3, 8, 8); expected a tensor",
         ),
-        ([1, 2], "the example is a list; expected a batch of images (images, channels, height"),
+        ([1, 2], "the example is a list of int; expected a tensor with the rows in its first dim"),
         (torch.zeros(3, 8, 8), "does not accept an input of shape (3, 8, 8): "),
         (torch.zeros(2, 1, 8, 8), "does not accept an input of shape (2, 1, 8, 8): "),
     ],

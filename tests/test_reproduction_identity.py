@@ -8,25 +8,28 @@ from pathlib import Path
 import pytest
 
 from ensembles.cli import main
-from ensembles.reproduction import identity_mappings as study
-from ensembles.reproduction.bench import Bench, Setting
-from ensembles.reproduction.experiment import Frames, claim_rows
-from ensembles.reproduction.report_pages import EXPERIMENTS, choose
+from ensembles.reproduction.bench import Bench
+from ensembles.reproduction.experiments import EXPERIMENTS, choose
+from ensembles.reproduction.experiments import identity_mappings as study
+from ensembles.reproduction.judgements import Frames, claim_rows
+from ensembles.reproduction.named import NotMeasured
+from ensembles.reproduction.request import Request
 from ensembles.reproduction.scale import FULL, QUICK
-from ensembles.reproduction.unmeasured import NotMeasured
 from ensembles.store import Store
 
 pytest.importorskip("lightning")
 BLOCKS = ("original", "exclusive-gating", "bn-after-add")
-SHORT = study.Study(depth=20, epochs=1, recipe="digits", limit=32, blocks=BLOCKS)
+SHORT = study.Training(depth=20, epochs=1, recipe="digits", limit=32, blocks=BLOCKS)
 SCALE = replace(QUICK, images=8, path_images=1, signs=2, samples=2)
 
 
 def measured(folder: Path) -> tuple[Frames, list[str]]:
     said: list[str] = []
     with Store(folder / "results.db") as store:
-        bench = Bench(Setting(scale=SCALE, device="cpu"), store, said.append)
-        return study.measure_study(bench, SHORT), said
+        bench = Bench(Request(scale=SCALE, device="cpu"), store, said.append)
+        experiment = study.IdentityMappings(SHORT)
+        [found] = bench.measure([experiment.parts(bench)])
+        return experiment.frames(found, bench), said
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +67,16 @@ def test_a_second_run_trains_nothing_again(frames: Frames, folder: Path) -> None
 
 
 def test_pictures_and_table(frames: Frames) -> None:
-    deletions, gradients = study._draw(frames)
+    deletions, gradients = study.IdentityMappings().draw(frames)
     assert [len(figure.figure.axes) for figure in (deletions, gradients)] == [3, 3]
     labels = {text.get_text() for text in gradients.figure.axes[2].get_legend().get_texts()}
     assert labels == {"original", "bn-after-add"}
-    [table] = study._compare(frames)
+    [table] = study.IdentityMappings().compare(frames)
     assert list(table.frame["published, 110 layers %"].round(2)) == [6.61, 8.7, 8.17]
 
 
 def test_claims_wait_for_all_their_blocks(frames: Frames) -> None:
-    first, second = claim_rows(study.EXPERIMENT, frames).to_dict("records")
+    first, second = claim_rows("", study.IdentityMappings().claims(), frames).to_dict("records")
     assert first["verdict"] == "not measured"
     assert first["note"].startswith("not trained: constant-scaling, shortcut-gating,")
     assert "relu-before-add" in second["note"]
@@ -91,7 +94,7 @@ def test_the_lowest_error_decides(frames: Frames) -> None:
 
 @pytest.mark.slow
 def test_one_command_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "study_for", lambda _: SHORT)
+    monkeypatch.setattr(study, "training_for", lambda _: SHORT)
     asked = ["reproduce", "--figure", "identity-mappings", "--quick", "--limit", "8"]
     with pytest.raises(SystemExit) as ended:
         main([*asked, "--out", str(tmp_path / "out")])
@@ -112,7 +115,7 @@ def test_a_network_that_fails_is_left_open(tmp_path: Path, monkeypatch: pytest.M
     def diverging(*_: object, **__: object) -> None:
         raise study.EvaluationError("the loss is not finite")
 
-    monkeypatch.setattr(study, "train", diverging)
+    monkeypatch.setattr("ensembles.training.train", diverging)
     frames, _ = measured(tmp_path)
     assert str(frames.missing["deletions original"]) == "the loss is not finite"
     with pytest.raises(NotMeasured, match="no network of the study was measured"):
@@ -120,14 +123,15 @@ def test_a_network_that_fails_is_left_open(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_a_setting_asks_for() -> None:
-    assert study.study_for(Setting()) == study.Study(20, None, "digits")
-    asked = study.study_for(Setting(dataset="cifar10", model="resnet56", scale=QUICK))
-    assert asked == study.Study(56, 3, "short", 256)
-    assert study.study_for(Setting(model="resnet999", scale=FULL)).depth == 20
+    assert study.training_for(Request()) == study.Training(20, None, "digits")
+    asked = study.training_for(Request(dataset="cifar10", model="resnet56", scale=QUICK))
+    assert asked == study.Training(56, 3, "short", 256)
+    assert study.training_for(Request(model="resnet999", scale=FULL)).depth == 20
     assert len(study.BLOCKS) == 11
 
 
 def test_it_is_asked_for_by_name_only() -> None:
-    assert choose("identity-mappings") == [study.EXPERIMENT]
-    assert study.EXPERIMENT not in choose("all")
+    [chosen] = choose("identity-mappings")
+    assert isinstance(chosen, study.IdentityMappings) and chosen.trains
     assert len(choose("all")) == len(EXPERIMENTS) - 1
+    assert not any(one.trains for one in choose("all"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from ensembles.reproduction.criteria import quartiles
 from ensembles.reproduction.derivation import SWEEPS, derive, toml_text
 from ensembles.reproduction.published import (
     facts,
@@ -13,7 +14,6 @@ from ensembles.reproduction.published import (
     published_quartiles,
     published_singles,
 )
-from ensembles.reproduction.summaries import by_tau, largest_step
 from ensembles.statistics import wilson_interval
 
 
@@ -82,16 +82,10 @@ def test_bins_of_tau_end_at_fixed_places():
             "error": [0.0, 0.1, 0.3, 0.5, 0.7],
         }
     )
-    table = by_tau(frame)
+    table = quartiles(frame, "reorder", "tau")
     assert list(table["tau"]) == [0.9875, 0.9625, 0.8875]
     assert list(table["n"]) == [2, 1, 1]
     assert list(table["median"]) == [0.2, 0.5, 0.7]
-
-
-def test_the_largest_step_is_a_share_of_the_rise():
-    assert largest_step(pd.Series([0.0, 0.1, 0.2])) == 0.5
-    assert largest_step(pd.Series([0.0, 0.0, 0.9, 0.9])) == 1
-    assert pd.isna(largest_step(pd.Series([0.3, 0.2])))
 
 
 def test_toml_text_nests_tables():

@@ -10,11 +10,12 @@ import ensembles
 from ensembles.cards import Card
 from ensembles.checkpoints import save_checkpoint
 from ensembles.cli import main
-from ensembles.reproduction.bench import Setting
+from ensembles.reproduction.experiments import choose
+from ensembles.reproduction.named import NotMeasured
 from ensembles.reproduction.networks import find_network
-from ensembles.reproduction.report_pages import choose, reproduce
+from ensembles.reproduction.report_pages import reproduce
+from ensembles.reproduction.request import Request
 from ensembles.reproduction.scale import Scale
-from ensembles.reproduction.unmeasured import NotMeasured
 from ensembles.tables import read_frame
 
 TINY = Scale(
@@ -41,18 +42,18 @@ def store(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def setting(store, tmp_path):
+def request_of(store, tmp_path):
     path = tmp_path / "theirs.csv"
     rows = [f"delete,{block},0.{block}" for block in range(1, 8)]
     path.write_text("\n".join(["lesion,blocks,top1_error", *rows]))
-    return Setting(model="preresnet20", scale=TINY, device="cpu", published_lesions=path)
+    return Request(model="preresnet20", scale=TINY, device="cpu", published_lesions=path)
 
 
 @pytest.mark.slow
-def test_a_run_writes_everything_and_is_not_made_twice(setting, tmp_path, monkeypatch):
+def test_a_run_writes_everything_and_is_not_made_twice(request_of, tmp_path, monkeypatch):
     out, said = tmp_path / "out", []
     experiments = choose("3,5a,6,effective-paths,replay")
-    claims = reproduce(setting, experiments, out, said.append)
+    claims = reproduce(request_of, experiments, out, said.append)
     assert said[0] == "[1/5] Figure 3: deleting every single block"
     assert "deleting each block: 9 of preresnet20-digits on 4 images" in said
     assert list(claims["experiment"].unique()) == ["3", "5a", "6", "effective-paths", "replay"]
@@ -77,7 +78,7 @@ def test_a_run_writes_everything_and_is_not_made_twice(setting, tmp_path, monkey
 
     monkeypatch.setattr("ensembles.analyses.lesion.evaluate_each", refuse)
     monkeypatch.setattr("ensembles.analyses.paths._measured", refuse)
-    again = reproduce(setting, experiments, out)
+    again = reproduce(request_of, experiments, out)
     pd.testing.assert_frame_equal(again, claims)
 
 

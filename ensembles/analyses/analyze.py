@@ -113,10 +113,10 @@ def _kept(
     analysis: AnyAnalysis, net: Decomposition, data: Any, options: Options, run: Run
 ) -> pd.DataFrame:
     """The table of a store, measured only where it is not there."""
-    from ensembles.analyses.kept import kept  # noqa: PLC0415
+    from ensembles.store.recall import recalled  # noqa: PLC0415
 
     assert run.store is not None
-    return kept(
+    return recalled(
         run.store,
         net,
         data,

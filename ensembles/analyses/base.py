@@ -197,6 +197,16 @@ class Analysis(ABC, Generic[OptionsT]):
         ]
         return f"{self.name} ({', '.join(told)})" if told else self.name
 
+    def table(self, options: OptionsT) -> str:
+        """Name of the table of a study that its rows stand in; rows with other columns need one."""
+        return self.name
+
+    def told(self, frame: pd.DataFrame, options: OptionsT) -> dict[str, Any]:
+        """What tells its rows from those made with other options, as columns of such a table."""
+        return {
+            name: value for name, value in options.determining.items() if name not in frame.columns
+        }
+
     def check(self, net: Decomposition, options: OptionsT) -> None:
         """Refuse a network on which the analysis has no meaning, in a line, before anything runs.
 

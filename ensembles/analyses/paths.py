@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from ensembles.store import Store
 
 __all__ = ["PATHS", "PathOptions", "Paths", "count_paths", "path_ranges", "paths"]
+
+_TOLD = {
+    "gradient": ("images", "method", "signs", "samples", "sampling", "statistics", "precision",
+                 "seed"),
+    "logits": ("images", "statistics", "precision"),
+}  # fmt: skip
+"""Options that a study's table tells of each row, by the direction."""
 
 
 def paths(
@@ -79,6 +87,7 @@ def paths(
     """
     from ensembles.analyses.path_measures import measure_paths, require_shortcuts  # noqa: PLC0415
     from ensembles.engine import choose_device  # noqa: PLC0415
+    from ensembles.store import Store  # noqa: PLC0415
     from ensembles.store.recall import recalled  # noqa: PLC0415
 
     named = {"method": method, "direction": direction}
@@ -88,10 +97,16 @@ def paths(
     require_shortcuts(net)
     told = {"model": model or net.model_name, **(about or {})}
 
-    def measured() -> pd.DataFrame:
-        return measure_paths(net, data, chosen, place, told, progress=progress)
+    def measured(read: Any) -> pd.DataFrame:
+        return measure_paths(net, read, chosen, place, told, progress=progress)
 
-    return measured() if store is None else recalled(store, net, data, chosen, measured, **told)
+    if store is None:
+        return measured(data)
+    with nullcontext(store) if isinstance(store, Store) else Store(store) as opened:
+        return recalled(
+            opened, net, data, measured, name="paths", options=chosen.determining,
+            precision=chosen.precision, engine=chosen.engine, about=told,
+        )  # fmt: skip
 
 
 def path_ranges(
@@ -197,6 +212,15 @@ class Paths(Analysis[PathOptions]):
             return "paths of logits"
         at = "" if options.at == "input" else f" at {options.at}"
         return f"paths of {options.direction} {options.method}{at}"
+
+    def table(self, options: PathOptions) -> str:
+        """A table for each direction, whose columns differ."""
+        return options.direction
+
+    def told(self, frame: pd.DataFrame, options: PathOptions) -> dict[str, Any]:
+        """How the rows were measured, as the provenance tells it."""
+        made = frame.attrs["provenance"]
+        return {name: made[name] for name in _TOLD[options.direction]}
 
     def check(self, net: Decomposition, options: PathOptions) -> None:
         """Refuse a network without shortcuts, and a place that it does not have."""

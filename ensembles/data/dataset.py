@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -181,6 +182,21 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         if count >= len(self):
             return self
         return self._with(self._source.take(spread(len(self), count)), self.normalization)
+
+    def taken(self, rows: Sequence[int]) -> ImageDataset:
+        """Some of the images, in the order in which they are named.
+
+        Args:
+            rows: Their numbers, from 0.
+
+        Raises:
+            UsageError: When there is no such image, or none is named.
+        """
+        wrong = [row for row in rows if not 0 <= row < len(self)]
+        if wrong or not rows:
+            found = f"image {wrong[0]}" if wrong else "no image"
+            raise UsageError(f"{found} of {self.name}; expected 0 to {len(self) - 1}")
+        return self._with(self._source.take(torch.tensor(rows)), self.normalization)
 
     def of_split(self, split: str) -> ImageDataset:
         """Another split of the same data set, whole, of the same size and normalised alike.

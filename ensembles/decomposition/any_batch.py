@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from ensembles.decomposition.recorder import Recorder, UnfollowableError
-from ensembles.decomposition.sizes import Sizes, made_beside, size_affine
+from ensembles.decomposition.sizes import Sizes, made_beside, sample_of, size_affine
 from ensembles.errors import DecompositionError
 
 __all__ = ["merge"]
@@ -65,7 +65,7 @@ def _compare(one: Tensor, other: Tensor) -> None:
 def _merge_arguments(
     graph: fx.Graph, a: fx.Node, b: fx.Node, partner: dict[fx.Node, fx.Node]
 ) -> None:
-    image = next(iter(graph.nodes))
+    sample = sample_of(next(iter(graph.nodes)))
     follows = False
 
     def merged(one: Any, other: Any) -> Any:
@@ -86,7 +86,7 @@ def _merge_arguments(
             return one
         elif type(one) is int and type(other) is int:
             follows = True
-            return _size(graph, image, a, one, other)
+            return _size(graph, sample, a, one, other)
         raise DecompositionError(
             f"the model computes with {other} for three images and {one} for two in "
             f"{a.meta.get('scope') or 'its forward'}; expected images that are independent"
@@ -94,14 +94,14 @@ def _merge_arguments(
 
     a.args, a.kwargs = merged(a.args, b.args), merged(a.kwargs, b.kwargs)
     if follows and a.op == "call_function" and a.target in _FACTORIES:
-        a.args, a.target = (image, _FACTORIES[a.target], *a.args), made_beside
+        a.args, a.target = (sample, _FACTORIES[a.target], *a.args), made_beside
         a.meta["anchored"] = True
 
 
-def _size(graph: fx.Graph, image: fx.Node, node: fx.Node, two: int, three: int) -> fx.Node:
+def _size(graph: fx.Graph, sample: fx.Node, node: fx.Node, two: int, three: int) -> fx.Node:
     factor = three - two
     with graph.inserting_before(node):
-        size = graph.call_function(size_affine, (image, 0, 1, factor, two - 2 * factor))
+        size = graph.call_function(size_affine, (sample, 0, 1, factor, two - 2 * factor))
     size.meta["anchored"] = True
     return size
 

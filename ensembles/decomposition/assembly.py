@@ -25,8 +25,9 @@ from ensembles.decomposition.blocks import (
 )
 from ensembles.decomposition.chain import Segment, cut
 from ensembles.decomposition.graph import Graph, common_scope
+from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of
 from ensembles.decomposition.members import assemble_members, members_of
-from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.private_copy import private_copy
 from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.simplification import simplify
@@ -39,7 +40,6 @@ from ensembles.decomposition.verification import (
     check_logits,
     verify,
 )
-from ensembles.errors import DecompositionError
 from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
@@ -52,7 +52,7 @@ _STRAIGHT: dict[BlockKind, type[Straight]] = {cls.kind: cls for cls in (Parallel
 
 def decompose(
     model: nn.Module,
-    example: Tensor,
+    example: Inputs,
     *,
     blocks: Iterable[str] | str | None = None,
     kinds: Collection[str] | None = None,
@@ -64,9 +64,13 @@ def decompose(
     the example. The model itself is not touched.
 
     Args:
-        model: Any classifier from one tensor of images to logits (images, classes).
-        example: A batch of its inputs (images, channels, height, width), on the model's device;
-            real images make the check meaningful. All but the batch size becomes fixed.
+        model: Any network from rows of inputs to logits (rows, classes), or to (rows, ...,
+            classes) where a row has several answers, as the tokens of a text have.
+        example: A batch of what it takes, on its device; real data make the check meaningful. All
+            but the number of rows becomes fixed. A tensor, such as images (images, channels,
+            height, width), series (rows, channels, length), tables (rows, columns), volumes, or
+            ids (rows, tokens); for a model with several inputs a tuple, passed as
+            ``model(*example)``, or a mapping, passed as ``model(**example)``.
         blocks: Names of the modules that are the blocks, or a regular expression that matches
             their names; by default they are found.
         kinds: Which kinds of block to take, of `blocks.KINDS`; by default those with a shortcut
@@ -75,50 +79,52 @@ def decompose(
 
     Returns:
         The decomposition, on the model's device, in evaluation mode, with copies of its weights.
+        It takes a batch in the form of the example: ``net((a, b))`` is ``model(a, b)``.
 
     Raises:
-        DecompositionError: If the model cannot be traced, has no blocks, or its parts do not
-            compute what it computes; the message names the place.
+        DecompositionError: If the example holds no rows of inputs, or the model cannot be traced,
+            has no blocks, or its parts do not compute what it computes; the message names the
+            place.
         ModelError: If a weight or a logit is not finite.
         UsageError: If `blocks` or `kinds` names what does not exist.
     """
-    if not isinstance(example, Tensor) or example.ndim < 2 or len(example) == 0:
-        raise DecompositionError(
-            f"the example is {_describe(example)}; expected a batch of images "
-            "(images, channels, height, width)"
-        )
+    rows = checked(example)
     check_finite(model)
     with torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False):
-        twin, example = private_copy(model), example.detach().clone()
-        logits = check_logits(twin, example)
-        check_independence(twin, example, logits)
-        traced, sizes = trace(twin, example)
+        twin, rows = private_copy(model), cloned(rows)
+        logits = check_logits(twin, rows)
+        check_independence(twin, rows, logits)
+        traced, sizes = trace(twin, rows)
         simplify(traced)
         graph = Graph(traced, sizes)
         segments = cut(graph)
+        outside = Outside(type(model).__name__, shapes_of(rows), names_of(rows), logits.shape[1:])
         names = [name for name, _ in model.named_modules() if name]
-        members = members_of(graph, segments) if blocks is None else ()
+        members = members_of(graph, segments) if blocks is None and _is_real(rows) else ()
         if members and (kinds is None or "member" in kinds):
-            net = assemble_members(graph, segments, members, type(model).__name__)
+            net = assemble_members(graph, segments, members, outside)
         else:
             if blocks is None:
                 spans, found = automatic(graph, segments, kinds)
             else:
                 spans = by_name(graph, segments, blocks, names)
                 found = Counter(span.kind for span in spans)
-            net = _assemble(graph, segments, spans, found, type(model).__name__)
-        verify(twin, net, example, logits)
+            net = _assemble(graph, segments, spans, found, outside)
+        verify(twin, net, rows, logits)
     return net
 
 
-def _describe(example: object) -> str:
-    if isinstance(example, Tensor):
-        return f"a tensor of shape {tuple(example.shape)}"
-    return f"a {type(example).__name__}"
+def _is_real(inputs: Inputs) -> bool:
+    """Whether inputs are one tensor of real numbers, which can be carried along as a state."""
+    return isinstance(inputs, Tensor) and inputs.is_floating_point()
 
 
 def _assemble(
-    graph: Graph, segments: Sequence[Segment], spans: list[Span], found: Counter[str], name: str
+    graph: Graph,
+    segments: Sequence[Segment],
+    spans: list[Span],
+    found: Counter[str],
+    outside: Outside,
 ) -> Decomposition:
     blocks = []
     place = graph.input
@@ -133,9 +139,7 @@ def _assemble(
         stem=_between(graph, graph.input, segments[spans[0].start].entry, "Stem") or nn.Identity(),
         blocks=blocks,
         head=_between(graph, place, graph.output, "Head") or nn.Identity(),
-        model_name=name,
-        input_shape=graph.sizes[graph.input.name].shape,
-        num_classes=graph.sizes[graph.output.name].shape[-1],
+        outside=outside,
         found=found,
         traced=graph.traced,
     )

@@ -70,10 +70,10 @@ def _joined(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment | None:
     found = meeting(graph, entry, exit_)
     if len(found.roads) < 2 or not any(road.weighted for road in found.roads):
         return None
-    return _around(entry, exit_, found) or _beside(entry, exit_, found)
+    return _around(graph, entry, exit_, found) or _beside(entry, exit_, found)
 
 
-def _around(entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
+def _around(graph: Graph, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
     """A segment whose cheapest road is a shortcut."""
     first, second = found.roads[:2]
     in_part = second.whole and not first.whole
@@ -85,7 +85,8 @@ def _around(entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
         return Segment(entry, exit_, kind, first.ends, rest, found.aligned, roads)
     if is_concat(exit_):
         parts, dim = concat_parts(exit_)
-        if dim == 1 and parts[0] is entry and entry not in parts[1:]:
+        rank = len(graph.sizes[exit_.name].two or ())
+        if dim in (1, 1 - rank) and parts[0] is entry and entry not in parts[1:]:
             return Segment(entry, exit_, "dense", (entry,), tuple(parts[1:]))
     return None
 

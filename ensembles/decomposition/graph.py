@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.simplification import operation
-from ensembles.decomposition.sizes import Sizes
+from ensembles.decomposition.sizes import Sizes, sample_of
 from ensembles.decomposition.trace import scope_of
 from ensembles.errors import DecompositionError
 
@@ -45,6 +45,11 @@ class Graph:
         self._weights: dict[fx.Node, list[Tensor]] = {}
         if not isinstance(self.output, fx.Node):
             raise DecompositionError("the model returns a constant; expected logits")
+
+    @property
+    def sample(self) -> fx.Node:
+        """The tensor by which the network tells how many images it is given."""
+        return sample_of(self.input)
 
     @property
     def device(self) -> torch.device:

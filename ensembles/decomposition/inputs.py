@@ -8,33 +8,15 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from ensembles.data.rows import Inputs, mapped, named_tensors
+from ensembles.errors import DecompositionError
+
 __all__ = [
-    "Inputs", "cloned", "described", "mapped", "named_tensors", "placed", "rows_of", "shapes_of",
-    "take",
+    "Inputs", "Shape", "called", "checked", "cloned", "described", "mapped", "named_tensors",
+    "names_of", "placed", "rows_of", "shapes_of", "take",
 ]  # fmt: skip
 
-Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | dict[str, Tensor]"
-"""A tensor; a tuple of tensors, which are positional arguments; or a mapping of keywords."""
-
 Shape: TypeAlias = "tuple[int, ...]"
-
-
-def named_tensors(inputs: Inputs) -> dict[str, Tensor]:
-    """The tensors of inputs by name: by keyword, by place from "0", or "" for a single one."""
-    if isinstance(inputs, Tensor):
-        return {"": inputs}
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    return {str(place): tensor for place, tensor in enumerate(inputs)}
-
-
-def mapped(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
-    """Inputs of the same form, each tensor changed."""
-    if isinstance(inputs, Tensor):
-        return function(inputs)
-    if isinstance(inputs, Mapping):
-        return {name: function(tensor) for name, tensor in inputs.items()}
-    return tuple(function(tensor) for tensor in inputs)
 
 
 def rows_of(inputs: Inputs) -> int:
@@ -79,6 +61,18 @@ def shapes_of(inputs: Inputs) -> Shape | tuple[Shape, ...]:
     return tuple(tuple(tensor.shape[1:]) for tensor in named_tensors(inputs).values())
 
 
+def names_of(inputs: Inputs) -> tuple[str, ...]:
+    """Names of the tensors in order, those of a tuple by place from "1"; none for a single one."""
+    return () if isinstance(inputs, Tensor) else tuple(named_tensors(inputs))
+
+
+def called(model: Callable[..., Any], inputs: Inputs) -> Any:
+    """What a model gives: a tuple holds its positional arguments, a mapping its keywords."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(**inputs)
+
+
 def described(inputs: Any) -> str:
     """Anything that was given as inputs, for a message.
 
@@ -87,10 +81,56 @@ def described(inputs: Any) -> str:
     """
     if isinstance(inputs, Tensor):
         return f"a tensor of shape {tuple(inputs.shape)}"
+    if not isinstance(inputs, (tuple, list, Mapping)):
+        return f"a {type(inputs).__name__}"
     items = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
-    if not isinstance(items, (tuple, list)) or not items:
-        return f"a {type(inputs).__name__}" + (" of nothing" if items == [] else "")
+    if not items:
+        return f"an empty {type(inputs).__name__}"
+    strange = [name for name in inputs if not isinstance(name, str)]
+    if isinstance(inputs, Mapping) and strange:
+        return f"a {type(inputs).__name__} with a key of type {type(strange[0]).__name__}"
     if not all(isinstance(item, Tensor) for item in items):
-        kinds = " and ".join(sorted({type(item).__name__ for item in items}))
+        kinds = " and ".join(dict.fromkeys(type(item).__name__ for item in items))
         return f"a {type(inputs).__name__} of {kinds}"
     return "tensors of shape " + " and ".join(str(tuple(item.shape)) for item in items)
+
+
+def checked(example: Any) -> Inputs:
+    """An example as inputs, unless it is none.
+
+    Args:
+        example: A tensor of two dimensions or more, or a tuple, list or mapping of tensors, the
+            rows in dimension 0 of each.
+
+    Raises:
+        DecompositionError: Saying what was found and what is expected.
+    """
+    inputs: Any = example
+    if isinstance(example, Mapping):
+        inputs = dict(example)
+    elif isinstance(example, list):
+        inputs = tuple(example)
+    if not isinstance(inputs, (Tensor, tuple, dict)) or not _are_rows(inputs):
+        raise DecompositionError(
+            f"the example is {described(example)}; expected a tensor with the rows in its first "
+            "dimension, such as images (images, channels, height, width) or ids (rows, tokens), "
+            "or a tuple or mapping of such tensors for a model with several inputs"
+        )
+    rows = {name: len(tensor) for name, tensor in named_tensors(inputs).items()}
+    if len(set(rows.values())) > 1:
+        raise DecompositionError(
+            "the inputs of the example hold "
+            + ", ".join(f"{count} rows ({name})" for name, count in rows.items())
+            + "; expected as many of each"
+        )
+    return inputs
+
+
+def _are_rows(inputs: Tensor | tuple[Any, ...] | dict[Any, Any]) -> bool:
+    """Whether all are tensors with rows in dimension 0."""
+    if isinstance(inputs, Tensor):
+        return inputs.ndim > 1 and len(inputs) > 0
+    named = isinstance(inputs, tuple) or all(isinstance(name, str) for name in inputs)
+    parts = inputs if isinstance(inputs, tuple) else inputs.values()
+    rows = (isinstance(part, Tensor) and part.ndim > 0 and len(part) > 0 for part in parts)
+    return named and len(inputs) > 0 and all(rows)

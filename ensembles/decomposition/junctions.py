@@ -155,9 +155,9 @@ def _reads_all(
 
 
 def _channels(graph: Graph, node: fx.Node) -> int:
-    """Channels of images; what has another rank has none to tell apart."""
+    """Channels of images and volumes; series and tokens have none to tell apart."""
     rest = graph.sizes[node.name].rest
-    return rest[0] if len(rest) == 3 else 0
+    return rest[0] if len(rest) > 2 else 0
 
 
 def _views(graph: Graph, entry: fx.Node) -> set[fx.Node]:

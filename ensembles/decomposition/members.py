@@ -20,7 +20,7 @@ from torch import fx, nn
 from ensembles.decomposition.blocks import Block, Member, Slot
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.subgraphs import Cut
 from ensembles.decomposition.trace import scope_of
 
@@ -45,7 +45,7 @@ def members_of(graph: Graph, segments: Sequence[Segment]) -> tuple[fx.Node, ...]
 
 
 def assemble_members(
-    graph: Graph, segments: Sequence[Segment], ends: Sequence[fx.Node], name: str
+    graph: Graph, segments: Sequence[Segment], ends: Sequence[fx.Node], outside: Outside
 ) -> Decomposition:
     """Write an average as a chain of its members.
 
@@ -53,7 +53,7 @@ def assemble_members(
         graph: The functional graph of the whole network.
         segments: Its segments, of which the first is the mean.
         ends: The ends of the members.
-        name: The class of the model.
+        outside: What the network is seen from outside.
     """
     image = graph.sizes[graph.input.name].shape
     pixels, width = math.prod(image), graph.sizes[ends[0].name].shape[0]
@@ -71,9 +71,7 @@ def assemble_members(
         stem=_stem(width),
         blocks=blocks,
         head=_head(graph, segments[0].exit, pixels, width),
-        model_name=name,
-        input_shape=image,
-        num_classes=graph.sizes[graph.output.name].shape[-1],
+        outside=outside,
         found=Counter({"member": len(blocks)}),
         traced=graph.traced,
     )

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
+from ensembles.decomposition.inputs import Inputs, Shape
 from ensembles.decomposition.walk import last_output, walk
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
-__all__ = ["Decomposition"]
+__all__ = ["Decomposition", "Outside"]
+
+
+class Outside(NamedTuple):
+    """What a network is, seen from outside.
+
+    Attributes:
+        model_name: The class of the model, or the name it was registered under.
+        input_shape: Shape of one row of its input; of several inputs a shape for each, in order.
+        input_names: Names of several inputs, in order: the keywords, or "1", "2" by place; empty
+            for a single one.
+        output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
+    """
+
+    model_name: str
+    input_shape: Shape | tuple[Shape, ...]
+    input_names: tuple[str, ...]
+    output_shape: Shape
 
 
 class Decomposition(nn.Module):
@@ -26,8 +44,12 @@ class Decomposition(nn.Module):
         blocks: The blocks in order (`Block`), numbered from 1.
         head: What comes after the last block.
         model_name: The class of the model, or the name it was registered under.
-        input_shape: Shape of one image: (channels, height, width).
-        num_classes: How many logits there are for an image.
+        input_shape: Shape of one row of its input, such as (channels, height, width) of an image;
+            of several inputs a shape for each, in order.
+        input_names: Names of several inputs, in order: the keywords, or "1", "2" by place; empty
+            for a single one.
+        output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
+        num_classes: How many logits there are for an answer.
         found: How many segments of each kind the network has, those not taken as blocks included.
         traced: The functional graph of the whole network.
     """
@@ -38,17 +60,18 @@ class Decomposition(nn.Module):
         stem: nn.Module,
         blocks: list[Block],
         head: nn.Module,
-        model_name: str,
-        input_shape: tuple[int, ...],
-        num_classes: int,
+        outside: Outside,
         found: Counter[str],
         traced: nn.Module,
     ) -> None:
         super().__init__()
         self.stem, self.head = stem, head
         self.blocks = nn.ModuleList(blocks)
-        self.model_name, self.input_shape, self.found = model_name, input_shape, found
-        self.num_classes = num_classes
+        self.model_name = outside.model_name
+        self.input_shape: Any = outside.input_shape
+        self.input_names = outside.input_names
+        self.output_shape = tuple(outside.output_shape)
+        self.found = found
         self.traced = traced
 
     def __len__(self) -> int:
@@ -87,6 +110,11 @@ class Decomposition(nn.Module):
         return tuple(block.index for block in self if block.is_transition)
 
     @property
+    def num_classes(self) -> int:
+        """How many logits there are for an answer: the last dimension of the output."""
+        return self.output_shape[-1]
+
+    @property
     def batch_norms(self) -> int:
         """How many BatchNorm layers with running statistics the parts have."""
         parts = (self.stem, *self.blocks, self.head)
@@ -114,7 +142,7 @@ class Decomposition(nn.Module):
         module: nn.Module = lesioned_module(self, lesion)
         return module
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (images, classes) from images of shape (images, *input_shape)."""
-        out: Tensor = self.head(last_output(walk(self, x)))
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (rows, *output_shape) from inputs in the form of the example."""
+        out: Tensor = self.head(last_output(walk(self, inputs)))
         return out

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
+from ensembles.decomposition.inputs import Inputs, called
 from ensembles.decomposition.private_copy import Sealed
 from ensembles.errors import DecompositionError
 
@@ -88,28 +89,29 @@ class Recorder(TorchFunctionMode):
         self._leaf: nn.Module | None = None
         self._call: tuple[Any, Any] = ((), {})
 
-    def run(self, images: Tensor) -> None:
+    def run(self, inputs: Inputs) -> None:
         """Run the model and record it.
 
         Raises:
             UnfollowableError: If it does what cannot be written down.
             DecompositionError: If what it does depends on the data.
         """
-        self.begin(images)
+        self.begin(inputs)
         handles = list(self._hooks())
         try:
             with self:
-                out = self.model(images)
+                out = called(self.model, inputs)
         finally:
             for handle in handles:
                 handle.remove()
         self.finish(out)
 
-    def begin(self, images: Tensor) -> None:
-        """Open the graph with the images."""
+    def begin(self, inputs: Inputs) -> None:
+        """Open the graph with the inputs: one node, and one for each tensor of several."""
         node = self.graph.placeholder("x")
+        node.meta["several"] = not isinstance(inputs, Tensor)
         self.active.add(node)
-        self._remember(images, node)
+        self._remember(inputs, node)
 
     def finish(self, out: Any) -> None:
         """Close the graph with what the model returned."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
-__all__ = ["Sizes", "blank", "made_beside", "size_affine"]
+__all__ = ["Sizes", "blank", "made_beside", "sample_of", "size_affine"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Sizes:
     def _varying(self) -> list[int]:
         pairs = zip(self.two or (), self.three or (), strict=False)
         return [d for d, (two, three) in enumerate(pairs) if two != three]
+
+
+def sample_of(inputs: fx.Node) -> fx.Node:
+    """The tensor by which a graph tells how many images it is given: the first of its inputs."""
+    parts = [user for user in inputs.users if user.target is operator.getitem]
+    return parts[0] if inputs.meta.get("several") else inputs
 
 
 def size_affine(x: Tensor, dim: int, per_image: int, factor: int, offset: int) -> int:

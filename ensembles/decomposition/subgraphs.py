@@ -70,8 +70,12 @@ class Cut:
         self.source, self.entry, self.others = graph, entry, frozenset(others)
         self.graph = fx.Graph()
         self.placed = {entry: self.graph.placeholder("x")}
+        sample = graph.sample if entry is graph.input else entry
+        if sample is not entry:
+            self.placed[sample] = self.graph.node_copy(sample, self.placed.__getitem__)
+        self.sample = self.placed[sample]
         self._linear: dict[fx.Node, fx.Node | None] = {}
-        batch = graph.sizes[entry.name].batch
+        batch = graph.sizes[sample.name].batch
         assert batch is not None
         self.batch = batch
 
@@ -83,12 +87,11 @@ class Cut:
     def value(self, end: fx.Node) -> fx.Node:
         """Place a node and all that it needs."""
         for node in self._needed(end):
-            x = self.placed[self.entry]
             if node.target is size_affine:
-                args = (x, *self.batch, *node.args[3:])
+                args = (self.sample, *self.batch, *node.args[3:])
                 self.placed[node] = self.graph.call_function(size_affine, args)
             elif node.target is made_beside:
-                placed = {**self.placed, self.source.input: x}
+                placed = {**self.placed, self.source.sample: self.sample}
                 self.placed[node] = self.graph.node_copy(node, placed.__getitem__)
             else:
                 self.placed[node] = self.graph.node_copy(node, self.placed.__getitem__)
@@ -128,7 +131,7 @@ class Cut:
 
     def _blank(self, node: fx.Node) -> fx.Node:
         sizes = self.source.sizes[node.name]
-        x = self.placed[self.entry]
+        x = self.sample
         return self.graph.call_function(blank, (x, self.batch, sizes.batch, *sizes.rest))
 
     def _needed(self, end: fx.Node) -> list[fx.Node]:
@@ -145,6 +148,6 @@ class Cut:
                     "expected one entry"
                 )
             found.add(node)
-            anchor = self.source.input if node.meta.get("anchored") else None
+            anchor = self.source.sample if node.meta.get("anchored") else None
             open_nodes.extend(n for n in node.all_input_nodes if n is not anchor)
         return sorted(found, key=self.source.order.__getitem__)

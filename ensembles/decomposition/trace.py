@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.any_batch import merge
+from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of
 from ensembles.decomposition.recorder import Recorder, UnfollowableError
 from ensembles.decomposition.sizes import Sizes
+from ensembles.decomposition.verification import altered
 from ensembles.errors import DecompositionError
 
 __all__ = ["call_of", "scope_of", "trace"]
 
 
-def trace(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[str, Sizes]]:
+def trace(model: nn.Module, example: Inputs) -> tuple[fx.GraphModule, dict[str, Sizes]]:
     """Turn a model into a graph of its operations, for any number of images.
 
     Args:
@@ -30,13 +32,13 @@ def trace(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[str, 
     Raises:
         DecompositionError: If neither a recording nor `torch.export` can follow the model.
     """
-    two, three = _probe(example, 2), _probe(example, 3).flip(-1)
+    two, three = _probe(example, 2), altered(model, _probe(example, 3))
     try:
         return merge(_recorded(model, two), _recorded(model, three))
     except UnfollowableError as error:
         first = str(error)
     try:
-        return merge(*(_replayed(_exported(model, images), images) for images in (two, three)))
+        return merge(*(_replayed(_exported(model, rows), rows) for rows in (two, three)))
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
             f"{type(model).__name__} cannot be traced: {first}; torch.export says "
@@ -44,21 +46,26 @@ def trace(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[str, 
         ) from error
 
 
-def _probe(example: Tensor, size: int) -> Tensor:
-    return example[torch.arange(size, device=example.device) % len(example)]
+def _probe(example: Inputs, size: int) -> Inputs:
+    rows = torch.arange(size) % rows_of(example)
+    return mapped(lambda tensor: tensor[rows.to(tensor.device)], example)
 
 
-def _recorded(model: nn.Module, images: Tensor) -> Recorder:
+def _recorded(model: nn.Module, inputs: Inputs) -> Recorder:
     recorder = Recorder(model)
-    recorder.run(images.clone())
+    recorder.run(cloned(inputs))
     return recorder
 
 
-def _exported(model: nn.Module, images: Tensor) -> fx.GraphModule:
+def _exported(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
     """Export a model for one number of images; its graph then holds pure operations alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(model, (images,), strict=False)
+        if isinstance(inputs, dict):
+            program = torch.export.export(model, (), inputs, strict=False)
+        else:
+            args = (inputs,) if isinstance(inputs, Tensor) else inputs
+            program = torch.export.export(model, args, strict=False)
         module = program.run_decompositions({}).module()
     assert isinstance(module, fx.GraphModule)
     return module
@@ -79,12 +86,22 @@ class _Replay(fx.Interpreter):
         return self.recorder.observe(target, args, kwargs)
 
 
-def _replayed(program: fx.GraphModule, images: Tensor) -> Recorder:
+def _replayed(program: fx.GraphModule, inputs: Inputs) -> Recorder:
     recorder = Recorder(program)
-    recorder.begin(images)
-    out = _Replay(program, recorder).run(images)
+    recorder.begin(inputs)
+    replay = _Replay(program, recorder)
+    out = replay.run(*_arguments(program, inputs))
     recorder.finish(out[0] if isinstance(out, (tuple, list)) else out)
     return recorder
+
+
+def _arguments(program: fx.GraphModule, inputs: Inputs) -> list[Tensor]:
+    """The tensors in the order in which an exported graph takes them."""
+    given = named_tensors(inputs)
+    names = [str(node.target) for node in program.graph.nodes if node.op == "placeholder"]
+    if isinstance(inputs, dict) and set(names) == set(given):
+        return [given[name] for name in names]
+    return list(given.values())
 
 
 def _exported_scope(node: fx.Node) -> str:

@@ -9,9 +9,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
+from ensembles.decomposition.inputs import (
+    Inputs,
+    called,
+    cloned,
+    described,
+    mapped,
+    named_tensors,
+    rows_of,
+    take,
+)
 from ensembles.errors import DecompositionError, ModelError
 
-__all__ = ["check_finite", "check_independence", "check_logits", "verify"]
+__all__ = ["altered", "check_finite", "check_independence", "check_logits", "verify"]
 
 _TOLERANCE = 1e-4
 
@@ -38,75 +48,113 @@ def check_finite(model: nn.Module) -> None:
             )
 
 
-def check_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Refuse a model that does not turn images into finite logits.
+def check_logits(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Refuse a model that does not turn its inputs into finite logits.
 
     Returns:
-        The logits (images, classes).
+        The logits (rows, ..., classes).
 
     Raises:
-        DecompositionError: If it does not take the images, or returns something else.
+        DecompositionError: If it does not take the inputs, or returns something else.
         ModelError: If its logits are not finite.
     """
-    out = _run(model, images)
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images):
+    out, rows = _run(model, inputs), rows_of(inputs)
+    if not isinstance(out, Tensor) or out.ndim < 2 or len(out) != rows or not out.numel():
         shape = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else ""
         raise DecompositionError(
             f"{type(model).__name__} returns {shape or f'a {type(out).__name__}'}; "
-            f"expected logits of shape ({len(images)}, classes)"
+            f"expected logits of shape ({rows}, classes), or ({rows}, ..., classes) where a row "
+            "has several answers"
         )
-    bad = int((~out.isfinite()).any(-1).sum())
+    if not out.is_floating_point():
+        raise DecompositionError(
+            f"{type(model).__name__} returns numbers of type {out.dtype}; expected logits"
+        )
+    bad = int((~out.isfinite()).flatten(1).any(-1).sum())
     if bad:
         raise ModelError(
-            f"the intact network gives logits that are not finite for {bad} of {len(out)} images; "
-            "check the weights and the normalisation of the images"
+            f"the intact network gives logits that are not finite for {bad} of {rows} "
+            f"{_noun(inputs)}; check the weights and the normalisation of the {_noun(inputs)}"
         )
     return out
 
 
-def _run(model: nn.Module, images: Tensor) -> Any:
+def _noun(inputs: Inputs) -> str:
+    """What the rows are called in messages."""
+    return "images" if isinstance(inputs, Tensor) and inputs.ndim == 4 else "inputs"
+
+
+def _run(model: nn.Module, inputs: Inputs) -> Any:
     try:
-        return model(images.clone())
+        return called(model, cloned(inputs))
     except Exception as error:  # the user's code runs here
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        what = described(inputs).replace("a tensor", "an input", 1)
+        fitting = "images of the size and channels" if _noun(inputs) == "images" else "inputs"
         raise DecompositionError(
-            f"{type(model).__name__} does not accept an input of shape {tuple(images.shape)}: "
-            f"{reason[:200].rstrip('!. ')}; give images of the size and channels that it was made "
-            "for"
+            f"{type(model).__name__} does not accept {what}: {reason[:200].rstrip('!. ')}; "
+            f"give {fitting} that it was made for"
         ) from error
 
 
-def check_independence(model: nn.Module, images: Tensor, logits: Tensor) -> None:
-    """Refuse a model that is random in evaluation mode, or that lets images influence each other.
+def altered(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Other inputs of the same shapes that a model takes: each row back to front.
+
+    Whole numbers may be ids whose order cannot be turned round; then they stay as they are.
+    """
+
+    def flipped(tensor: Tensor, whole: bool) -> Tensor:
+        turn = tensor.ndim > 1 and (whole or tensor.is_floating_point())
+        return tensor.flip(-1) if turn else tensor
+
+    other = mapped(lambda tensor: flipped(tensor, True), inputs)
+    if all(tensor.is_floating_point() for tensor in named_tensors(inputs).values()):
+        return other
+    try:
+        called(model, cloned(other))
+    except Exception:  # the user's code runs here
+        return mapped(lambda tensor: flipped(tensor, False), inputs)
+    return other
+
+
+def check_independence(model: nn.Module, inputs: Inputs, logits: Tensor) -> None:
+    """Refuse a model that is random in evaluation mode, or that lets rows influence each other.
 
     Args:
         model: A private copy of the model, in evaluation mode.
-        images: A batch of images.
+        inputs: A batch of inputs.
         logits: What the model makes of them.
 
     Raises:
         DecompositionError: The message names the module where the outputs part.
     """
-    name, one = type(model).__name__, images[:1]
+    name, one, several = type(model).__name__, take(inputs, slice(1)), rows_of(inputs) > 1
     alone = _run(model, one)
-    if len(images) > 1 and _equal(alone, logits[:1]):
+    if several and _equal(alone, logits[:1]):
         return
+    noun = "image" if _noun(inputs) == "images" else "input"
     if not _equal(alone, _run(model, one)):
         raise DecompositionError(
-            f"{name} gives other logits for the same image when it runs again: it is random "
+            f"{name} gives other logits for the same {noun} when it runs again: it is random "
             f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
         )
-    two = torch.cat([one, images[-1:].flip(-1)])
-    if len(images) > 1 or not _equal(alone, _run(model, two)[:1]):
+    two = inputs if several else _beside(one, altered(model, one))
+    if several or not _equal(alone, _run(model, two)[:1]):
         raise DecompositionError(
-            f"{name} gives other logits for an image when another one is beside it: they part "
-            f"{_parting(model, one, images if len(images) > 1 else two)}; expected images that do "
+            f"{name} gives other logits for an {noun} when another "
+            f"one is beside it: they part {_parting(model, one, two)}; expected {noun}s that do "
             "not influence each other (BatchNorm needs its running statistics)"
         )
 
 
-def verify(model: nn.Module, net: nn.Module, images: Tensor, logits: Tensor) -> None:
-    """Compare a decomposition with its model on real images.
+def _beside(one: Inputs, other: Inputs) -> Inputs:
+    """The rows of two batches in one."""
+    others = iter(named_tensors(other).values())
+    return mapped(lambda tensor: torch.cat([tensor, next(others)]), one)
+
+
+def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor) -> None:
+    """Compare a decomposition with its model on real inputs.
 
     The greatest difference must stay under 1e-4 of the scale of the output, and the decisions must
     be the same.
@@ -114,19 +162,19 @@ def verify(model: nn.Module, net: nn.Module, images: Tensor, logits: Tensor) -> 
     Args:
         model: A private copy of the model, in evaluation mode.
         net: Its decomposition, with the functional graph as `traced`.
-        images: A batch of images; the first is also compared alone.
+        inputs: A batch of inputs; the first row is also compared alone.
         logits: What the model makes of them.
 
     Raises:
         DecompositionError: Where they differ; the message names the first module that does.
     """
-    for count in {len(images), 1}:
-        batch, expected = images[:count], logits[:count]
-        found = net(batch.clone())
+    for count in {len(logits), 1}:
+        batch, expected = take(inputs, slice(count)), logits[:count]
+        found = net(cloned(batch))
         if _equal(expected, found):
             continue
         walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
-        walker.run(batch.clone())
+        walker.run(cloned(batch))
         gap = float((expected - found).abs().max()) if expected.shape == found.shape else math.nan
         raise DecompositionError(
             "the parts do not compute what the model computes: they part "
@@ -171,7 +219,7 @@ class _Calls:
         self.given: list[list[Tensor]] = []
 
     @classmethod
-    def of(cls, model: nn.Module, images: Tensor) -> _Calls:
+    def of(cls, model: nn.Module, inputs: Inputs) -> _Calls:
         """Run a model and keep what its modules do."""
         found = cls()
         handles = [
@@ -184,7 +232,7 @@ class _Calls:
             )
         ]
         try:
-            model(images.clone())
+            called(model, cloned(inputs))
         finally:
             for handle in handles:
                 handle.remove()
@@ -202,9 +250,9 @@ class _Calls:
         return keep
 
 
-def _parting(model: nn.Module, images: Tensor, others: Tensor) -> str:
-    """Say where two runs first differ for their first images."""
-    runs = _Calls.of(model, images).calls, _Calls.of(model, others).calls
+def _parting(model: nn.Module, inputs: Inputs, others: Inputs) -> str:
+    """Say where two runs first differ for their first rows."""
+    runs = _Calls.of(model, inputs).calls, _Calls.of(model, others).calls
     for one, two in zip(*runs, strict=False):
         if one.name != two.name:
             break

@@ -46,7 +46,9 @@ def store_frames(path: str | Path) -> list[tuple[str, pd.DataFrame]]:
             lesions = store.frame(context)
             if len(lesions):
                 found.append((f"{name}, lesions", lesions))
-            found += [(f"{name}, paths", frame) for frame in store.path_frames(context)]
+            found += [
+                (f"{name}, {frame.attrs['analysis']}", frame) for frame in store.analyses(context)
+            ]
     if not found:
         raise UsageError(f"store {path}: holds no results yet")
     return found

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensembles.reproduction.summaries import TAU_STEP, by_count, by_tau
+from ensembles.reproduction.comparisons import TAU_STEP
+from ensembles.reproduction.criteria import quartiles
 from ensembles.statistics import rank_correlations
 
 __all__ = ["SINGLES", "SWEEPS", "derive", "toml_text"]
@@ -71,10 +72,10 @@ def _singles(name: str, group: pd.DataFrame) -> dict[str, Any]:
 
 
 def _sweep(frame: pd.DataFrame) -> dict[str, Any]:
-    found: dict[str, Any] = {"lesions": len(frame), "by_count": _columns(by_count(frame))}
-    kinds = ["count"]
+    kind, kinds = str(frame["lesion"].iloc[0]), ["count"]
+    found: dict[str, Any] = {"lesions": len(frame), "by_count": _columns(quartiles(frame, kind))}
     if (frame["lesion"] == "reorder").all():
-        found["by_tau"] = {"step": TAU_STEP, **_columns(by_tau(frame))}
+        found["by_tau"] = {"step": TAU_STEP, **_columns(quartiles(frame, kind, "tau"))}
         kinds.append("kendall_tau")
     table = rank_correlations(frame)
     for kind in kinds:

@@ -1,94 +1,42 @@
-"""What an experiment is: claims, what has to be measured for them, and how each is decided."""
+"""What an experiment is: parts of a study that are measured, and claims that are judged by them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-import pandas as pd
-
-from ensembles.reproduction.unmeasured import NotMeasured
+from ensembles.reproduction.judgements import Claim, Frames
+from ensembles.reproduction.named import Named
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from ensembles.reproduction.bench import Bench
+    from ensembles.studies import Data, Measurement, Network, Sweep
 
-__all__ = [
-    "COLUMNS",
-    "VERDICTS",
-    "Claim",
-    "Comparison",
-    "Experiment",
-    "Finding",
-    "Frames",
-    "Picture",
-    "claim_rows",
-]
-
-VERDICTS = {True: "holds", False: "does not hold", None: "not measured"}
-COLUMNS = (
-    "experiment", "claim", "published", "ours", "interval", "verdict", "criterion", "note",
-    "network", "dataset",
-)  # fmt: skip
-_PUBLISHED_DATA = "cifar10"
-
-
-class Frames(dict[str, pd.DataFrame]):
-    """Tables of one experiment by name; one that is missing says why when it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.missing: dict[str, NotMeasured] = {}
-
-    def __missing__(self, name: str) -> pd.DataFrame:
-        raise self.missing.get(name) or NotMeasured(f"no table {name}")
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Keep the reason why a table cannot be made, rather than stop."""
-        try:
-            yield
-        except NotMeasured as reason:
-            self.missing[name] = reason
+__all__ = ["Comparison", "Experiment", "Part", "Parts", "Picture"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What our results say about a claim.
+class Part:
+    """One table to be measured: an analysis of one network on one data set.
 
     Attributes:
-        ours: Our value, in words.
-        interval: Its 95 % interval, in words; empty for an exact number.
-        holds: Whether the criterion is met.
+        network: The network, as a study names it.
+        data: The data.
+        analysis: What is measured.
     """
 
-    ours: str
-    interval: str
-    holds: bool
+    network: Network
+    data: Data
+    analysis: Sweep | Measurement
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim of the paper or its data.
-
-    Attributes:
-        text: The claim.
-        criterion: When it holds, in words; ``judge`` decides exactly this.
-        published: The published value, in words.
-        uses: Names of the tables that decide it.
-        judge: From the tables to the finding; raises :class:`NotMeasured` where they do not suit.
-        data: The data set that it was published for.
-    """
-
-    text: str
-    criterion: str
-    published: str
-    uses: tuple[str, ...]
-    judge: Callable[[Frames], Finding]
-    data: str = _PUBLISHED_DATA
+Parts: TypeAlias = Named[Part]
+"""What an experiment measures, by the name of the table that comes of it."""
 
 
 @dataclass(frozen=True)
@@ -107,66 +55,37 @@ class Comparison:
     caption: str
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment of the paper.
+class Experiment(ABC):
+    """One experiment of the paper; a value without state.
 
     Attributes:
         key: Number of the figure, or a word, as ``--figure`` takes it.
         title: Heading.
         about: What is done, and what is held against what.
-        claims: What it decides.
-        measure: Makes the tables; what cannot be made is noted in them.
-        draw: Draws the tables that are there.
-        compare: Lays our numbers beside the published ones.
+        trains: Whether it trains networks, and so is run only when it is asked for.
     """
 
-    key: str
-    title: str
-    about: tuple[str, ...]
-    claims: tuple[Claim, ...]
-    measure: Callable[[Bench], Frames]
-    draw: Callable[[Frames], Sequence[Picture]]
-    compare: Callable[[Frames], Sequence[Comparison]] = lambda frames: ()
+    key: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[tuple[str, ...]]
+    trains: ClassVar[bool] = False
 
+    @abstractmethod
+    def claims(self) -> tuple[Claim, ...]:
+        """What it decides."""
 
-def claim_rows(experiment: Experiment, frames: Frames) -> pd.DataFrame:
-    """Decide every claim of an experiment.
+    @abstractmethod
+    def parts(self, bench: Bench) -> Parts:
+        """What has to be measured; what cannot be is noted with the reason."""
 
-    Args:
-        experiment: The experiment.
-        frames: What it measured.
+    def frames(self, measured: Frames, bench: Bench) -> Frames:
+        """The tables that claims are judged by, made of those that were measured."""
+        return measured
 
-    Returns:
-        One row a claim, with the columns of :data:`COLUMNS`; ``verdict`` is "holds", "does not
-        hold" or "not measured", and ``note`` says why not, or on what other data.
-    """
-    rows = [_row(experiment.key, claim, frames) for claim in experiment.claims]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    def draw(self, frames: Frames) -> Sequence[Picture]:
+        """Draw the tables that are there."""
+        return ()
 
-
-def _row(key: str, claim: Claim, frames: Frames) -> dict[str, str]:
-    row = {
-        "experiment": key,
-        "claim": claim.text,
-        "published": claim.published,
-        "criterion": claim.criterion,
-    }
-    try:
-        used = [frames[name] for name in claim.uses]
-        finding = claim.judge(frames)
-    except NotMeasured as reason:
-        note = reason.why + (f"; {reason.command}" if reason.command else "")
-        return row | {"ours": "", "interval": "", "verdict": VERDICTS[None], "note": note,
-                      "network": "", "dataset": ""}  # fmt: skip
-    networks = list(dict.fromkeys(str(frame.attrs.get("model", "")) for frame in used))
-    datasets = list(dict.fromkeys(str(frame.attrs.get("dataset", "")) for frame in used))
-    other = [name for name in datasets if name != claim.data]
-    return row | {
-        "ours": finding.ours,
-        "interval": finding.interval,
-        "verdict": VERDICTS[finding.holds],
-        "note": f"other data: published for {claim.data}, ours {', '.join(other)}" if other else "",
-        "network": ", ".join(networks),
-        "dataset": ", ".join(datasets),
-    }
+    def compare(self, frames: Frames) -> Sequence[Comparison]:
+        """Lay our numbers beside the published ones."""
+        return ()

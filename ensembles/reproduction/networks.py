@@ -7,11 +7,15 @@ from pathlib import Path
 from ensembles.cards import Card, card_name
 from ensembles.checkpoints import list_checkpoints
 from ensembles.data import known_datasets
-from ensembles.reproduction.unmeasured import NotMeasured
+from ensembles.reproduction.named import NotMeasured
 
 __all__ = ["find_network", "training_command"]
 
-KINDS = ("ordinary", "stochastic depth", "paths only")
+_HOW = {
+    "ordinary": "",
+    "stochastic depth": " trained with stochastic depth",
+    "paths only": " trained on effective paths only",
+}
 
 
 def find_network(
@@ -35,11 +39,8 @@ def find_network(
         card = entry.card
         if entry.here and _kind(card) == kind and _suits(card, dataset, classes):
             return card
-    how = "" if kind == "ordinary" else f" trained with {kind}"
-    if kind == "paths only":
-        how = " trained on effective paths only"
     raise NotMeasured(
-        f"no checkpoint: {architecture}{how} on {dataset}",
+        f"no checkpoint: {architecture}{_HOW[kind]} on {dataset}",
         training_command(architecture, dataset, kind),
     )
 
@@ -48,7 +49,7 @@ def training_command(architecture: str, dataset: str, kind: str = "ordinary") ->
     """The commands that train a network and add it to the user's store."""
     extra = {"stochastic depth": " --stochastic-depth 0.5", "paths only": " --paths-only 23"}
     recipe = "digits" if dataset == "digits" else "paper"
-    suffix = "" if kind == "ordinary" else f"-{kind.replace(' ', '-')}"
+    suffix = f"-{kind.replace(' ', '-')}" if _HOW[kind] else ""
     name = f"{architecture}-{card_name(Path(dataset).name)}{suffix}"
     return (
         f"ensembles train --model {architecture} --dataset {dataset} --recipe {recipe}"

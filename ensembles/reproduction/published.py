@@ -15,6 +15,9 @@ else:
     import tomli as tomllib
 
 __all__ = [
+    "RESIDUAL",
+    "STOCHASTIC",
+    "VGG",
     "facts",
     "published_depths",
     "published_network",
@@ -23,6 +26,7 @@ __all__ = [
 ]
 
 RESIDUAL, VGG = "preact_resnet110_cifar10", "vgg_cifar10"
+STOCHASTIC = "stochastic_depth110_cifar10"
 _ORDINARY, _STOCHASTIC = "preact_resnet", "stochastic_depth"
 
 

@@ -1,14 +1,14 @@
 """A store of results: one SQLite file that many processes fill, and that loses and repeats nothing.
 
-    from ensembles.store import Store
+    from ensembles import Store
 
     with Store("study.db") as store:                  # made where there is none
         frame = ensembles.lesion(net, data, lesions, store=store, model="resnet110")
         spectrum = ensembles.paths(net, data, store=store, signs=64)
 
-`ensembles.lesion` and `ensembles.paths` take a `Store` or a path. They measure what is missing, in
-units that are stored when whole, and return the rows that were asked for, in their order. Any
-number of processes may do so at once: each lesion is claimed by one of them.
+`ensembles.lesion`, `ensembles.paths` and `ensembles.analyze` take a `Store` or a path. They measure
+what is missing, in units that are stored when whole, and return the rows that were asked for, in
+their order. Any number of processes may do so at once: each lesion is claimed by one of them.
 
     with Store("study.db", mode="r") as store:        # only reads; needs no torch
         for context in store.contexts():              # a network on a data set: Context
@@ -17,11 +17,13 @@ number of processes may do so at once: each lesion is claimed by one of them.
             store.frame(context)                      # tidy, as `ensembles.lesion` returns it
             store.frame(context, lesions)             # these lesions, in this order, where known
             store.class_frame(context)                # a row for each lesion and class
-            store.lesions(context)                    # {Lesion without trial and seed: Outcome}
+            store.outcomes(context)                   # {Lesion without its draw: Outcome}
+            store.missing(context, lesions)           # those that were not measured
             store.failures(context)                   # {Lesion: why}
-            store.labels(context)                     # numpy int32, (images,)
-            store.predictions(context, lesions)       # {Lesion: int32 (images,), -1 not finite}
-            store.path_frames(context)                # tidy, as `ensembles.paths` returns them
+            store.labels(context)                     # numpy int32, (observations,)
+            store.predictions(context, lesions)       # {Lesion: int32 (observations,)}
+            store.analyses(context)                   # tables, as the analyses returned them
+            store.analysis(context, "paths", options) # one of them, or None
         store.summary()                               # a row for each context: numbers of rows
         store.provenance(context)                     # of each run that measured rows of it
         store.note("name")                            # a JSON value that was kept, or None
@@ -30,11 +32,13 @@ number of processes may do so at once: each lesion is claimed by one of them.
         store.merge("other.db")                       # rows that are not there yet; see `Merged`
         store.keep_note("name", {"any": "JSON"})
 
-`ensembles.store.description.describe(net, data, ...)` makes the context of a network on
-data, as `ensembles.lesion` does; `context.key.digest` names it, the same on every machine.
+`Store.ask` gives the handle (`Asked`) by which a program of its own claims and adds lesions.
+`ensembles.store.description.describe(net, data, ...)` makes the context of a network on data, as
+`ensembles.lesion` does; `context.key.digest` names it, the same on every machine.
 """
 
-from ensembles.store.context import ENGINE_VERSION, Context, Key
+from ensembles.store.asked import Asked, Claimed
+from ensembles.store.key import ENGINE_VERSION, Context, Key
 from ensembles.store.store import Merged, Store
 
-__all__ = ["ENGINE_VERSION", "Context", "Key", "Merged", "Store"]
+__all__ = ["ENGINE_VERSION", "Asked", "Claimed", "Context", "Key", "Merged", "Store"]

@@ -1,23 +1,80 @@
-"""Which process measures which lesion: a claim that ends with its process, or when it runs out."""
+"""The table of claims: which process measures which lesion.
+
+A claim ends with its process, or when it runs out.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import secrets
-import threading
+import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ensembles.errors import StoreError
-from ensembles.store.connection import Connection
+if TYPE_CHECKING:
+    from ensembles.store.connection import Connection
 
-__all__ = ["LEASE", "is_alive", "new_owner", "renewed"]
+__all__ = [
+    "LEASE",
+    "TABLES",
+    "claims_by_context",
+    "drop_claim",
+    "new_owner",
+    "release",
+    "renew",
+    "try_claim",
+]
+
+TABLES = (
+    """
+CREATE TABLE claims (              -- lesions that a process is measuring now
+    lesion INTEGER PRIMARY KEY REFERENCES lesions,
+    owner TEXT NOT NULL,
+    expires REAL NOT NULL          -- seconds since the epoch
+)""",
+    "CREATE INDEX claims_of_owner ON claims (owner)",
+)
 
 LEASE = 120.0
 """Seconds after which a claim that was not renewed counts no more."""
+
+
+def claims_by_context(connection: Connection) -> Counter[int]:
+    """How many lesions of each context are being measured."""
+    rows = connection.rows("SELECT context, owner, expires FROM claims JOIN lesions ON id = lesion")
+    return Counter(number for number, owner, expires in rows if _is_alive(owner, expires))
+
+
+def try_claim(raw: sqlite3.Connection, lesion: int, owner: str) -> bool:
+    """Claim a lesion, unless another process is measuring it."""
+    sql = "SELECT owner, expires FROM claims WHERE lesion = ?"
+    found = raw.execute(sql, (lesion,)).fetchone()
+    if found and found[0] != owner and _is_alive(*found):
+        return False
+    values = (lesion, owner, time.time() + LEASE)
+    raw.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", values)
+    return True
+
+
+def renew(raw: sqlite3.Connection, owner: str) -> None:
+    """Let the claims of an owner run from now."""
+    raw.execute("UPDATE claims SET expires = ? WHERE owner = ?", (time.time() + LEASE, owner))
+
+
+def release(raw: sqlite3.Connection, lesions: Iterable[int], owner: str) -> None:
+    """Let go of lesions that an owner has claimed."""
+    sql = "DELETE FROM claims WHERE lesion = ? AND owner = ?"
+    raw.executemany(sql, ((lesion, owner) for lesion in lesions))
+
+
+def drop_claim(raw: sqlite3.Connection, lesion: int) -> None:
+    """Lift the claim on a lesion that was measured or has failed, whoever made it."""
+    raw.execute("DELETE FROM claims WHERE lesion = ?", (lesion,))
 
 
 def new_owner() -> str:
@@ -26,7 +83,7 @@ def new_owner() -> str:
     return f"{_processes()} {pid} {_began(pid)} {secrets.token_hex(4)}"
 
 
-def is_alive(owner: str, expires: float) -> bool:
+def _is_alive(owner: str, expires: float) -> bool:
     """Whether a claim still counts: its process lives, as far as can be told, and renewed it."""
     if expires < time.time():
         return False
@@ -53,28 +110,3 @@ def _began(pid: int) -> str:
         return "gone"
     state, *rest = text.rpartition(")")[2].split()
     return "gone" if state in "ZX" else rest[18]
-
-
-@contextmanager
-def renewed(path: Path, owner: str) -> Iterator[None]:
-    """Renew an owner's claims in the background for as long as the body runs."""
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(LEASE / 4):
-            with suppress(StoreError):
-                connection = Connection(path, write=True)
-                try:
-                    with connection.transaction() as raw:
-                        later = (time.time() + LEASE, owner)
-                        raw.execute("UPDATE claims SET expires = ? WHERE owner = ?", later)
-                finally:
-                    connection.close()
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

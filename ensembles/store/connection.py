@@ -1,34 +1,22 @@
-"""One connection to a store's file: opened, shared with other processes, and its refusals said."""
+"""One connection to a store's file: opened, and shared with other processes."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
 from ensembles.errors import StoreError
 from ensembles.store.disk_room import check_room, has_locks, is_network_folder
+from ensembles.store.migration import drop_copy, migrate, migrated_copy
 from ensembles.store.schema import VERSION, make_tables, stored_version
+from ensembles.store.sqlite import LOCKLESS, connect, patiently, translated
 
 __all__ = ["Connection"]
 
-PATIENCE = 120.0
-"""Seconds to wait for another process before giving up."""
-
-_BUSY = 1.0
-_LOCKLESS = "its file system has no file locks; put the store on a local disk"
-_PROTECTED = (
-    "cannot be opened (the folder or the file is protected); name another file, or change the "
-    "permissions"
-)
-_PAUSE = 0.02
 _CHECKPOINT_PAGES = 64
-_T = TypeVar("_T")
 
 
 class Connection:
@@ -39,7 +27,9 @@ class Connection:
 
     Args:
         path: The file.
-        write: Whether to make the store where there is none, and to change it; else it is read.
+        write: Whether to make the store where there is none, and to change it; else it is read. An
+            older store is brought up to date where it may be changed; where it is only read, a
+            temporary copy of it is.
 
     Raises:
         StoreError: If the file is no store, is of a version that this program does not read, or
@@ -53,7 +43,7 @@ class Connection:
             if write:
                 check_room(path, 0)
                 if not has_locks(path.resolve().parent):
-                    raise StoreError(f"store {path}: {_LOCKLESS}")
+                    raise StoreError(f"store {path}: {LOCKLESS}")
             self._raw = _opened_to_write(path) if write else _opened_to_read(path)
 
     def close(self) -> None:
@@ -102,21 +92,17 @@ def _check_place(path: Path, write: bool) -> None:
         raise StoreError(f"store {path}: there is no folder {path.parent}; make it first")
 
 
-def connect(path: Path, options: str) -> sqlite3.Connection:
-    """Open a file through its address, with SQLite's options; never wait long inside SQLite."""
-    address = f"file:{quote(str(path.resolve()))}?{options}"
-    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY)
-
-
 def _opened_to_write(path: Path) -> sqlite3.Connection:
     raw = connect(path, "mode=rwc")
     try:
         raw.execute("PRAGMA synchronous = FULL")
-        raw.execute("PRAGMA foreign_keys = ON")
         raw.execute("PRAGMA temp_store = MEMORY")
         raw.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        if patiently(lambda: stored_version(raw, path)) != VERSION:
-            patiently(lambda: _make(raw, path))
+        while (version := patiently(lambda: stored_version(raw, path))) != VERSION:
+            step = _make if version is None else migrate
+            patiently(lambda step=step: step(raw, path))  # type: ignore[misc]
+        drop_copy(path)
+        raw.execute("PRAGMA foreign_keys = ON")
         patiently(lambda: _choose_journal(raw, path))
     except BaseException:
         raw.close()
@@ -127,7 +113,8 @@ def _opened_to_write(path: Path) -> sqlite3.Connection:
 def _make(raw: sqlite3.Connection, path: Path) -> None:
     raw.execute("BEGIN IMMEDIATE")
     try:
-        make_tables(raw, path)
+        if stored_version(raw, path) is None:
+            make_tables(raw)
         raw.execute("COMMIT")
     finally:
         if raw.in_transaction:
@@ -143,7 +130,7 @@ def _choose_journal(raw: sqlite3.Connection, path: Path) -> None:
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
-    """The first way that works; an older store is brought up to date first."""
+    """The first way that works; of an older store a copy that is brought up to date."""
     for way in (ways := _ways_to_read(path)):
         raw = connect(path, way)
         try:
@@ -151,11 +138,11 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
             version = patiently(lambda raw=raw: stored_version(raw, path))  # type: ignore[misc]
             if version is None:
                 raise StoreError(f"store {path}: is empty, nothing has been stored in it")
-            if version != VERSION:
-                raw.close()
-                _opened_to_write(path).close()
-                return _opened_to_read(path)
-            return raw
+            if version == VERSION:
+                return raw
+            copy = migrated_copy(raw, path)
+            raw.close()
+            return copy
         except sqlite3.OperationalError:
             raw.close()
             if way == ways[-1]:
@@ -181,56 +168,3 @@ def _ways_to_read(path: Path) -> list[str]:
     except StoreError:
         return ["mode=rw", "mode=ro", alone] if log.exists() else [alone]
     return ["mode=rw", "mode=ro", alone]
-
-
-def patiently(work: Callable[[], _T]) -> _T:
-    """Do something that another process may be in the way of, again until it is not."""
-    deadline = time.monotonic() + PATIENCE
-    pause = _PAUSE
-    while True:
-        try:
-            return work()
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(pause * (0.5 + os.urandom(1)[0] / 255))
-        pause = min(2 * pause, 0.5)
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return any(
-        sign in str(error) for sign in ("is locked", "locking protocol", "schema has changed")
-    )
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one line.
-
-    Raises:
-        StoreError: In place of them.
-    """
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"store {path}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    kept = "what it held before is intact"
-    known = {
-        "not a database": "is no store of results (no SQLite file); name another file",
-        "malformed": f"is damaged ({text}); go on from a copy, or name another file",
-        "is full": f"cannot be written (the disk is full); free space, {kept}",
-        "readonly": f"cannot be written (file or folder is read-only); name another file, {kept}",
-        "read-only": f"cannot be written (file or folder is read-only); name another file, {kept}",
-        "Permission denied": _PROTECTED,
-        "unable to open": _PROTECTED,
-        "is locked": f"another process has held it for {PATIENCE:.0f} s, or its file system has no "
-        "locks; end that process, or put the store on a local disk",
-        "locking protocol": _LOCKLESS,
-        "disk I/O error": "cannot be read or written (input/output error: the disk or a limit is "
-        f"full, or the file system has no locks); put it on a local disk with space, {kept}",
-    }
-    return next((line for sign, line in known.items() if sign in text), f"failed ({text})")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ensembles.data import ImageDataset
 from ensembles.decomposition import Decomposition
-from ensembles.store.context import ENGINE_VERSION, Context, Key
+from ensembles.store.blobs import encode_labels
 from ensembles.store.fingerprints import Watched, architecture_digest, weights_digest
-from ensembles.store.rows import encode_labels
+from ensembles.store.key import ENGINE_VERSION, Context, Key
+from ensembles.tasks import Task, task_of
+from ensembles.tasks.classification import CLASSIFICATION
 
 __all__ = ["describe"]
 
@@ -22,17 +24,19 @@ def describe(
     net: Decomposition,
     data: Dataset[Any] | Iterable[Any],
     *,
+    task: Task | str | None = None,
     precision: str = "fp32",
     engine: str = "shared",
     model: str | None = None,
-    about: dict[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> tuple[Context, ImageDataset | Watched]:
     """Describe a network on data.
 
     Args:
         net: A network taken apart.
         data: The data.
-        precision: Of the computation.
+        task: What is asked of the network, by its name or as a value; by default what suits it.
+        precision: Precision of the computation.
         engine: Which engine computes.
         model: Name of the network in tables; by default its class.
         about: Anything else to be told of it that determines nothing, such as the `checkpoint`.
@@ -42,9 +46,15 @@ def describe(
         they change.
 
     Raises:
-        DataError: If the data can be read only once, or hold no images.
+        DataError: If the data can be read only once, or hold nothing.
+        UsageError: If the task is unknown, or does not suit the network.
     """
-    read = data if isinstance(data, (ImageDataset, Watched)) else Watched(data)
+    chosen = task_of(net, task)
+    read: ImageDataset | Watched
+    if isinstance(data, Watched) or (isinstance(data, ImageDataset) and chosen == CLASSIFICATION):
+        read = data
+    else:
+        read = Watched(data, chosen)
     key = Key(
         weights=weights_digest(net),
         architecture=architecture_digest(net),
@@ -52,33 +62,43 @@ def describe(
         precision=precision,
         engine=engine,
         engine_version=ENGINE_VERSION,
-        image_shape=read.shape,
-        images=len(read.labels),
+        task=_written(chosen),
         **_of_data(read),
     )
     named: dict[str, Any] = {
         "model": model or net.model_name,
-        "dataset": read.name if isinstance(read, ImageDataset) else None,
-        "classes": list(read.classes) if isinstance(read, ImageDataset) else None,
+        "dataset": name if isinstance(name := getattr(data, "name", None), str) else None,
+        "classes": list(data.classes) if isinstance(data, ImageDataset) else None,
         "num_classes": net.num_classes,
         "transitions": list(net.transitions),
         "adapted": {str(block.index): block.adaptation for block in net if block.adaptation},
         **(about or {}),
     }
-    return Context(key, named, encode_labels(_labels(read))), read
+    return Context(key, named, encode_labels(read.labels)), read
 
 
-def _of_data(data: ImageDataset | Watched) -> dict[str, str]:
+def _of_data(data: ImageDataset | Watched) -> dict[str, Any]:
+    """Those fields of a key that the data determine."""
     if isinstance(data, Watched):
-        return {"data": data.digest, "split": "", "normalization": "as given"}
+        return {
+            "data": data.digest,
+            "split": "",
+            "images": data.rows,
+            "image_shape": data.shape,
+            "normalization": "as given",
+        }
     numbers = [data.normalization.mean, data.normalization.std]
     return {
         "data": data.content_hash,
         "split": data.split,
+        "images": len(data.labels),
+        "image_shape": data.shape,
         "normalization": json.dumps(numbers),
     }
 
 
-def _labels(data: ImageDataset | Watched) -> Any:
-    labels: Tensor = data.labels
-    return labels.numpy()
+def _written(task: Task) -> str:
+    """The name of a task, with the settings that differ from its defaults."""
+    usual = asdict(type(task)())
+    settings = {name: value for name, value in asdict(task).items() if value != usual[name]}
+    return f"{task.name} {json.dumps(settings, sort_keys=True)}" if settings else task.name

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ensembles.engine.outcome import Outcome
 from ensembles.errors import StoreError
-from ensembles.lesions import Lesion
+from ensembles.lesions import Intact, Lesion
 from ensembles.lesions.steps import keys_of
+from ensembles.metrics import Outcome
 from ensembles.progress import Progress
-from ensembles.store.context import Context
-from ensembles.store.store import Store
+from ensembles.store.asked import Asked
 
 __all__ = ["Filled", "Pace", "fill"]
 
@@ -68,15 +67,11 @@ class Pace:
 
 
 def fill(
-    store: Store,
-    context: Context,
-    wanted: Iterable[Lesion],
-    missing: Iterable[Lesion],
+    asked: Asked,
     measure: Measure,
     *,
     provenance: Mapping[str, Any],
     report: Progress,
-    predictions: bool = False,
     pace: Pace | None = None,
 ) -> Filled:
     """Measure the lesions that a store lacks.
@@ -86,27 +81,23 @@ def fill(
     taken over should it die.
 
     Args:
-        store: The store.
-        context: The network and the data.
-        wanted: The lesions.
-        missing: Those of them that the store lacks, as `Store.missing` tells.
-        measure: Measures a unit.
+        asked: What was asked of the store.
+        measure: Measures a unit, under the metrics `asked.measures`.
         provenance: How it is done.
-        report: Called with the work done and all of it, in lesions times images.
-        predictions: Whether predictions are to be there too.
+        report: Called with the work done and all of it, in lesions times rows of data.
         pace: How large units are.
 
     Returns:
         What was measured and what could not be.
     """
     filled = Filled()
-    store.ask(context, wanted)
-    waiting = _ordered(missing, context)
+    n = len(asked.context.key.blocks)
+    waiting = sorted(asked.missing, key=lambda one: _place(one, n))
     if not waiting:
         return filled
-    run, pace, images = store.begin(provenance), pace or Pace(), context.key.images
-    total, taken = len(waiting) * images, list[Lesion]()
-    with store.holding():
+    run, pace, rows = asked.begin(provenance), pace or Pace(), asked.context.key.images
+    total, taken = len(waiting) * rows, list[Lesion]()
+    with asked.holding():
         try:
             while waiting or taken:
                 if not waiting:
@@ -115,20 +106,20 @@ def fill(
                 share = max(len(waiting) // 4, 1) if taken else len(waiting)
                 size = min(pace.size(), share)
                 unit, waiting = waiting[:size], waiting[size:]
-                claimed = store.claim(context, unit, predictions=predictions)
+                claimed = asked.claim(unit)
                 taken += claimed.taken
-                if claimed.mine:
-                    done = total - (len(claimed.mine) + len(waiting) + len(taken)) * images
+                if mine := claimed.mine:
+                    done = total - (len(mine) + len(waiting) + len(taken)) * rows
                     started = time.monotonic()
-                    outcomes, failed = measure(claimed.mine, _after(report, done, total))
-                    pace.note(len(claimed.mine), time.monotonic() - started)
-                    store.add(context, outcomes, run)
-                    store.fail(context, failed, run)
+                    outcomes, failed = measure(mine, _after(report, done, total))
+                    pace.note(len(mine), time.monotonic() - started)
+                    asked.add(outcomes, run)
+                    asked.fail(failed, run)
                     filled.measured += len(outcomes)
                     filled.failed |= failed
         finally:
             with suppress(StoreError):
-                store.release()
+                asked.release()
     return filled
 
 
@@ -137,7 +128,11 @@ def _after(report: Progress, done: int, total: int) -> Progress:
     return lambda now, _: report(done + now, total)
 
 
-def _ordered(lesions: Iterable[Lesion], context: Context) -> list[Lesion]:
-    """The intact network first, then lesions that begin alike beside each other."""
-    n = len(context.key.blocks)
-    return sorted(lesions, key=lambda one: (one.kind != "none", keys_of(one.program(n))))
+def _place(lesion: Lesion, n: int) -> tuple[Any, ...]:
+    """The intact network first, then lesions that begin alike beside each other.
+
+    Recalibrated ones come last: they share nothing after the first BatchNorm.
+    """
+    again = lesion.recalibration
+    alike = keys_of(lesion.program(n))
+    return not isinstance(lesion, Intact), again is not None, repr(again), alike

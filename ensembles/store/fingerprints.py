@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.data import Dataset
 
-from ensembles.data import batches
 from ensembles.decomposition import Block, Decomposition
 from ensembles.errors import DataError
+from ensembles.store.key import Shapes
+from ensembles.tasks import Batch, Task
+from ensembles.tasks.classification import CLASSIFICATION
 
 __all__ = ["Watched", "architecture_digest", "weights_digest"]
 
@@ -140,31 +142,34 @@ def _text(value: Any) -> str:
     return _name(value) if callable(value) else type(value).__qualname__
 
 
-class Watched(Iterable[tuple[Tensor, Tensor]]):
+class Watched(Iterable[tuple[Any, Tensor]]):
     """Data that are held to be the same whenever they are read.
 
     Args:
-        data: A torch `Dataset` of (image, label), or an iterable of batches.
+        data: A torch `Dataset` of (input, target), or an iterable of batches.
+        task: What is asked of the network, which says how the data are read.
 
     Attributes:
-        digest: sha256 over all images as they are given, and their labels, in order.
-        labels: int64, (images,).
-        shape: Of one image.
+        digest: sha256 over all inputs as they are given, and their targets, in order.
+        labels: Class of each observation, in order.
+        rows: How many rows there are.
+        shape: Shape of one row; of several inputs that of each, with its name where it has one.
 
     Raises:
-        DataError: If the data can be read only once, or hold no images.
+        DataError: If the data can be read only once, or hold nothing.
     """
 
-    def __init__(self, data: Dataset[Any] | Iterable[Any]) -> None:
+    def __init__(self, data: Dataset[Any] | Iterable[Any], task: Task = CLASSIFICATION) -> None:
         if isinstance(data, Iterator):
             raise DataError(
                 f"a store needs data that can be read again, found a {type(data).__name__}; give a "
                 "Dataset, a DataLoader or a list of batches, or leave out the store"
             )
-        self._data = data
+        self._data, self._task = data, task
         self.digest = ""
-        self.shape: tuple[int, ...] = ()
-        self.labels = torch.cat([labels for _, labels in self._read()])
+        self.shape: Shapes = ()
+        self.rows = 0
+        self.labels = [label for batch in self._read() for label in task.labels([batch])]
         self.digest = self._found
 
     def check(self) -> None:
@@ -176,20 +181,54 @@ class Watched(Iterable[tuple[Tensor, Tensor]]):
         for _ in self:
             pass
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield from self._read()
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
+        for batch in self._read():
+            yield batch.inputs, batch.targets
         if self._found != self.digest:
             raise DataError(
-                "the data gave other images or another order when they were read again; switch off "
-                "shuffling and random augmentation, or leave out the store"
+                f"the data gave other {self._task.observation}s or another order when they were "
+                "read again; switch off shuffling and random augmentation, or leave out the store"
             )
 
-    def _read(self) -> Iterator[tuple[Tensor, Tensor]]:
-        pixels, numbers = hashlib.sha256(), hashlib.sha256()
-        for images, labels in batches(self._data, _AT_ONCE):
-            self.shape = tuple(images.shape[1:])
-            pixels.update(_bytes(images))
-            numbers.update(labels.numpy().astype(np.dtype("<i8")).tobytes())
-            yield images, labels
-        about = f"{self.shape} {pixels.hexdigest()} {numbers.hexdigest()}"
-        self._found = hashlib.sha256(about.encode()).hexdigest()
+    def _read(self) -> Iterator[Batch]:
+        content = _Content()
+        for batch in self._task.batches(self._data, _AT_ONCE):
+            content.add(batch)
+            yield batch
+        self.shape, self.rows, self._found = content.shape, content.rows, content.digest
+
+
+class _Content:
+    """sha256 of inputs and targets, however they are cut into batches."""
+
+    def __init__(self) -> None:
+        self.shape: Shapes = ()
+        self.rows = 0
+        self._tensors: dict[str, Any] = {}
+        self._targets, self._target = hashlib.sha256(), ""
+
+    def add(self, batch: Batch) -> None:
+        """Add the rows of a batch."""
+        inputs, targets = batch.inputs, batch.targets
+        if isinstance(inputs, Tensor):
+            self.shape = tuple(inputs.shape[1:])
+            named = {"": inputs}
+        elif isinstance(inputs, Mapping):
+            self.shape = tuple((name, tuple(one.shape[1:])) for name, one in inputs.items())
+            named = dict(inputs)
+        else:
+            self.shape = tuple(tuple(one.shape[1:]) for one in inputs)
+            named = {str(place): one for place, one in enumerate(inputs)}
+        for name, one in named.items():
+            kind = "" if one.dtype == torch.float32 else f" {one.dtype}"
+            self._tensors.setdefault(f"{name}{kind}", hashlib.sha256()).update(_bytes(one))
+        self._target = str(tuple(targets.shape[1:])) if targets.ndim > 1 else ""
+        self._targets.update(targets.cpu().numpy().astype(np.dtype("<i8")).tobytes())
+        self.rows += len(targets)
+
+    @property
+    def digest(self) -> str:
+        """Of a single float32 tensor with a class for each row, as version 1 made it."""
+        inputs = " ".join(f"{name}{one.hexdigest()}" for name, one in self._tensors.items())
+        about = f"{self.shape} {inputs} {self._target}{self._targets.hexdigest()}"
+        return hashlib.sha256(about.encode()).hexdigest()

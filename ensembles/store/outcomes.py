@@ -1,75 +1,131 @@
-"""Outcomes go into a store."""
+"""Outcomes as rows of several tables: states, predictions, failures and claims."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
 
-from ensembles.engine.outcome import Outcome
-from ensembles.store.connection import Connection
-from ensembles.store.context import Context
-from ensembles.store.rows import decode_labels, encode_counts, encode_predictions
+from ensembles.errors import StoreError
+from ensembles.metrics import METRICS, Outcome
+from ensembles.store.blobs import decode_labels, decode_state, encode_predictions, encode_state
+from ensembles.store.claims import drop_claim
+from ensembles.store.failures import drop_failure
+from ensembles.store.key import Context
+from ensembles.store.predictions import has_predictions, keep_predictions
+from ensembles.store.states import State, keep_state, states_of
 
-__all__ = ["insert_outcomes"]
+if TYPE_CHECKING:
+    from ensembles.lesions import Lesion
 
-_Details = tuple[bytes, bytes | None]
+__all__ = ["Measured", "Verdict", "keep_measured", "measured", "outcome_of"]
 
 
-def insert_outcomes(
-    connection: Connection,
-    context: Context,
-    ids: Mapping[tuple[str, str], int],
-    outcomes: Sequence[Outcome],
-    run: int,
-) -> int:
-    """Insert outcomes in one transaction, and lift the claims and failures of their lesions.
+class Measured(NamedTuple):
+    """What was measured of one lesion, as rows.
+
+    Attributes:
+        states: What each metric kept.
+        predictions: Number of a run, and the predicted classes, compressed; None where not kept.
+    """
+
+    states: Mapping[str, State]
+    predictions: tuple[int, bytes] | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the rows take."""
+        blobs = sum(len(state.content) for state in self.states.values())
+        predicted = 0 if self.predictions is None else len(self.predictions[1])
+        return 200 + 100 * len(self.states) + blobs + predicted
+
+
+class Verdict(Enum):
+    """What a store had of a lesion that was measured.
+
+    Attributes:
+        NEW: It lacked the lesion, or a metric that now came.
+        KNOWN: The same counts.
+        DIFFERENT: Other counts.
+    """
+
+    NEW = "new"
+    KNOWN = "known"
+    DIFFERENT = "different"
+
+
+def measured(outcome: Outcome, context: Context, run: int) -> Measured:
+    """An outcome as rows.
+
+    Raises:
+        StoreError: If there are not as many predictions as observations.
+    """
+    states = {
+        name: State(run, outcome.total, outcome.nonfinite, encode_state(state))
+        for name, state in outcome.states.items()
+    }
+    if outcome.predictions is None:
+        return Measured(states)
+    labels = decode_labels(context.labels)
+    if len(outcome.predictions) != len(labels):
+        raise StoreError(
+            f"{len(outcome.predictions)} predictions of {outcome.lesion.kind} "
+            f"{outcome.lesion.text}; the data have {len(labels)} observations"
+        )
+    content = encode_predictions(outcome.predictions, labels, context.classes)
+    return Measured(states, (run, content))
+
+
+def keep_measured(raw: sqlite3.Connection, lesion: int, found: Measured) -> Verdict:
+    """Keep what a store lacks of a lesion, and lift its claim and its failure.
+
+    What is there stays as it is, unless predictions come that are not there: with them come the
+    counts of their run, so that both fit together.
 
     Args:
-        connection: To the store.
-        context: The network and the data.
-        ids: Numbers of the lesions by kind and blocks.
-        outcomes: What was measured.
-        run: Number of the run.
-
-    Returns:
-        How many lesions were not there before. Of the others the counts stay as they are, unless
-        predictions come with the new ones only.
+        raw: In a transaction.
+        lesion: Number of the lesion.
+        found: What was measured.
     """
-    details = [_details(outcome, context) for outcome in outcomes]
-    size = sum(200 + sum(len(part or b"") for part in pair or ()) for pair in details)
-    added = 0
-    with connection.transaction(size) as raw:
-        for outcome, pair in zip(outcomes, details, strict=True):
-            row = ids[outcome.lesion.kind, outcome.lesion.text]
-            added += _insert(raw, row, outcome, pair, run)
-            raw.execute("DELETE FROM failures WHERE lesion = ?", (row,))
-            raw.execute("DELETE FROM claims WHERE lesion = ?", (row,))
-    return added
+    there = states_of(raw, lesion)
+    replaced = None
+    if found.predictions is not None and not has_predictions(raw, lesion):
+        replaced, classes = found.predictions
+        keep_predictions(raw, lesion, replaced, classes)
+    for metric, state in found.states.items():
+        if metric not in there or state.run == replaced:
+            keep_state(raw, lesion, metric, state)
+    drop_failure(raw, lesion)
+    drop_claim(raw, lesion)
+    common = found.states.keys() & there.keys()
+    if any(found.states[metric].differs(there[metric]) for metric in common):
+        return Verdict.DIFFERENT
+    return Verdict.KNOWN if len(common) == len(found.states) else Verdict.NEW
 
 
-def _details(outcome: Outcome, context: Context) -> _Details | None:
-    if outcome.class_correct is None:
-        return None
-    predictions = None
-    if outcome.predictions is not None:
-        labels, classes = decode_labels(context.labels), int(context.about["num_classes"])
-        predictions = encode_predictions(outcome.predictions, labels, classes)
-    return encode_counts(outcome.class_correct), predictions
+def outcome_of(
+    lesion: Lesion, states: Mapping[str, State], names: Iterable[str] | None = None
+) -> Outcome:
+    """Rows as the outcome of a lesion; of several runs the greatest number that was not finite.
+
+    Args:
+        lesion: The lesion.
+        states: What metrics kept, by their names.
+        names: Which of them, in which order; by default all, in the order of their set.
+    """
+    if names is None:
+        names = sorted(states, key=_place)
+    chosen = {name: states[name] for name in names}
+    first = next(iter(chosen.values()))
+    return Outcome(
+        lesion,
+        first.total,
+        max(state.nonfinite for state in chosen.values()),
+        {name: decode_state(state.content) for name, state in chosen.items()},
+    )
 
 
-def _insert(
-    raw: sqlite3.Connection, row: int, outcome: Outcome, details: _Details | None, run: int
-) -> bool:
-    there = raw.execute(
-        "SELECT predictions IS NULL FROM outcomes LEFT JOIN details USING (lesion) "
-        "WHERE lesion = ?",
-        (row,),
-    ).fetchone()
-    adds_predictions = details is not None and details[1] is not None
-    if there is not None and not (there[0] and adds_predictions):
-        return False
-    values = (outcome.correct, outcome.total, outcome.loss_sum, outcome.nonfinite)
-    raw.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", (row, run, *values))
-    if details is not None:
-        raw.execute("INSERT OR REPLACE INTO details VALUES (?, ?, ?)", (row, *details))
-    return there is None
+def _place(name: str) -> tuple[int, str]:
+    known = METRICS.names()
+    return (known.index(name) if name in known else len(known)), name

@@ -1,25 +1,27 @@
-"""What a store tells: networks, counts, tables, summaries."""
+"""What a store tells: networks, outcomes, tables, summaries."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ensembles.store.claims import is_alive
+from ensembles.store import analyses, contexts, failures, notes, predictions, runs
 from ensembles.store.connection import Connection
-from ensembles.store.context import Context, Key
+from ensembles.store.kept_metrics import USUAL, names_of
+from ensembles.store.key import Context
+from ensembles.store.lesions import Name, Names, lesions_of, matched
+from ensembles.store.states import State, complete_in, states_by_lesion
+from ensembles.store.summary import summarise
 
 if TYPE_CHECKING:  # what is told about a store needs neither pandas nor numpy
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from ensembles.engine.outcome import Outcome
     from ensembles.lesions import Lesion
+    from ensembles.metrics import Metric, Outcome
 
-__all__ = ["Reader", "done_in"]
+__all__ = ["Reader"]
 
 
 class Reader:
@@ -33,223 +35,259 @@ class Reader:
 
     def contexts(self) -> list[Context]:
         """The networks and data that there are results of, in the order in which they came."""
-        sql = "SELECT key, about, labels FROM contexts ORDER BY id"
-        return [
-            Context(Key.parse(key), json.loads(about), labels)
-            for key, about, labels in self.connection.rows(sql)
-        ]
+        return list(contexts.all_contexts(self.connection).values())
 
-    def lesions(
-        self, context: Context, lesions: Iterable[Lesion] | None = None
+    def outcomes(
+        self,
+        context: Context,
+        lesions: Iterable[Lesion] | None = None,
+        *,
+        metrics: str | Metric | Iterable[str | Metric] | None = None,
+        materials: Mapping[Lesion, str] | None = None,
     ) -> dict[Lesion, Outcome]:
         """What is known of lesions.
 
         Args:
             context: The network and the data.
             lesions: Which ones; by default all.
+            metrics: Metrics, or their names; a lesion that lacks one of them is left out. By
+                default all that there are of each lesion.
+            materials: Digest of what lesions need beside the network; of one that is not in it,
+                the result that came last, whatever it was measured with.
 
         Returns:
-            The outcome of each lesion that was measured, by the lesion without trial and seed.
+            The outcome of each lesion that was measured, by the lesion without its draw.
         """
-        from ensembles.lesions import parse_lesion  # noqa: PLC0415 (only where there is one)
-        from ensembles.store.rows import outcome_of  # noqa: PLC0415 (numpy)
+        from ensembles.store.outcomes import outcome_of  # noqa: PLC0415 (numpy)
 
-        counts = self.counts(context)
-        names = counts if lesions is None else {(one.kind, one.text) for one in lesions}
-        classes = int(context.about["num_classes"])
-        found = ((parse_lesion(*name), counts[name]) for name in names if name in counts)
-        return {one: outcome_of(one, row, classes) for one, row in found}
+        names = None if metrics is None else names_of(metrics)
+        number = contexts.number_of(self.connection, context)
+        states = states_by_lesion(self.connection, number, names)
+        wanted = 1 if names is None else len(names)
+        there = {row for row, kept in states.items() if len(kept) >= wanted}
+        rows = self._rows(number, lesions, materials, there)
+        return {one: outcome_of(one, states[row], names) for one, row in rows.items()}
+
+    def complete(
+        self,
+        context: Context,
+        *,
+        metrics: str | Metric | Iterable[str | Metric] = USUAL,
+        predictions: bool = False,
+    ) -> set[Name]:
+        """Names of the lesions that are complete; no lesion is read for it.
+
+        Args:
+            context: The network and the data.
+            metrics: Metrics, or their names; a lesion that lacks one of them is left out.
+            predictions: Whether one whose predictions were not kept is left out too.
+
+        Returns:
+            Kind, text and material of each.
+        """
+        number = contexts.number_of(self.connection, context)
+        done = complete_in(self.connection, number, names_of(metrics), predictions)
+        return {name for name, row in lesions_of(self.connection, number).items() if row in done}
+
+    def states(self, context: Context) -> dict[Name, dict[str, State]]:
+        """What each metric kept of each lesion, as it is kept; no lesion is read for it.
+
+        Args:
+            context: The network and the data.
+        """
+        number = contexts.number_of(self.connection, context)
+        states = states_by_lesion(self.connection, number)
+        names = lesions_of(self.connection, number)
+        return {name: states[row] for name, row in names.items() if row in states}
+
+    def missing(
+        self,
+        context: Context,
+        lesions: Iterable[Lesion],
+        *,
+        metrics: str | Metric | Iterable[str | Metric] = USUAL,
+        materials: Mapping[Lesion, str] | None = None,
+        predictions: bool = False,
+    ) -> list[Lesion]:
+        """Which of some lesions are not complete, each once and by itself.
+
+        Args:
+            context: The network and the data.
+            lesions: The lesions.
+            metrics: Metrics, or their names; all of them are wanted of every lesion.
+            materials: As for `outcomes`.
+            predictions: Whether the predicted class of each observation is wanted too.
+        """
+        names, number = names_of(metrics), contexts.number_of(self.connection, context)
+        done = complete_in(self.connection, number, names, predictions)
+        each = dict.fromkeys(one.bare() for one in lesions)
+        there = self._rows(number, each, materials, done)
+        return [one for one in each if one not in there]
 
     def failures(self, context: Context) -> dict[Lesion, str]:
         """The lesions that could not be measured, and why; the next run tries them again."""
-        from ensembles.lesions import parse_lesion  # noqa: PLC0415 (only where there is one)
-
-        rows = self.connection.rows(
-            "SELECT kind, blocks, reason FROM failures JOIN lesions ON id = lesion "
-            "WHERE context = ? ORDER BY id",
-            (self._id_of(context),),
+        read = Names()
+        found = (
+            (read.lesion(name.kind, name.text), why) for name, why in self.reasons(context).items()
         )
-        return {parse_lesion(kind, blocks): reason for kind, blocks, reason in rows}
+        return {one: why for one, why in found if one is not None}
+
+    def reasons(self, context: Context) -> dict[Name, str]:
+        """Why lesions could not be measured, by their names; no lesion is read for it."""
+        number = contexts.number_of(self.connection, context)
+        return failures.failures_of(self.connection, number)
 
     def labels(self, context: Context) -> NDArray[np.int32]:
-        """Class number of each image, in order."""
-        from ensembles.store.rows import decode_labels  # noqa: PLC0415 (numpy)
+        """Class number of each observation, in order."""
+        from ensembles.store.blobs import decode_labels  # noqa: PLC0415 (numpy)
 
         return decode_labels(context.labels)
 
     def predictions(
-        self, context: Context, lesions: Iterable[Lesion] | None = None
+        self,
+        context: Context,
+        lesions: Iterable[Lesion] | None = None,
+        *,
+        materials: Mapping[Lesion, str] | None = None,
     ) -> dict[Lesion, NDArray[np.int32]]:
-        """The predicted class of each image, where predictions were kept.
+        """The predicted class of each observation, where predictions were kept.
 
         Args:
             context: The network and the data.
             lesions: Which ones; by default all.
+            materials: As for `outcomes`.
 
         Returns:
-            By the lesion without trial and seed, class numbers (images,); -1 where the logits were
+            By the lesion without its draw, class numbers (observations,); -1 where the output was
             not finite.
         """
-        from ensembles.lesions import parse_lesion  # noqa: PLC0415 (only where there is one)
-        from ensembles.store.rows import decode_predictions  # noqa: PLC0415 (numpy)
+        from ensembles.store.blobs import decode_predictions  # noqa: PLC0415 (numpy)
 
-        rows = self.connection.rows(
-            "SELECT kind, blocks, predictions FROM lesions JOIN details ON lesion = id "
-            "WHERE context = ? AND predictions IS NOT NULL ORDER BY id",
-            (self._id_of(context),),
-        )
-        wanted = None if lesions is None else {(one.kind, one.text) for one in lesions}
-        labels, classes = self.labels(context), int(context.about["num_classes"])
+        number = contexts.number_of(self.connection, context)
+        rows = predictions.predictions_of(self.connection, number)
+        kept = {lesion: classes for lesion, _, classes in rows}
+        labels, classes = self.labels(context), context.classes
         return {
-            parse_lesion(kind, blocks): decode_predictions(content, labels, classes)
-            for kind, blocks, content in rows
-            if wanted is None or (kind, blocks) in wanted
+            one: decode_predictions(kept[row], labels, classes)
+            for one, row in self._rows(number, lesions, materials, set(kept)).items()
         }
 
-    def frame(self, context: Context, lesions: Iterable[Lesion] | None = None) -> pd.DataFrame:
+    def frame(
+        self,
+        context: Context,
+        lesions: Iterable[Lesion] | None = None,
+        *,
+        metrics: str | Metric | Iterable[str | Metric] | None = None,
+        materials: Mapping[Lesion, str] | None = None,
+    ) -> pd.DataFrame:
         """The results of a network as a tidy table.
 
         Args:
             context: The network and the data.
             lesions: Which ones, in which order, each under its own trial and seed; by default all
-                that were ever asked for, in a fixed order.
+                that were ever asked for, in a fixed order, and each as often as it was measured
+                with other materials (told apart by a column `material`).
+            metrics: As for `outcomes`; by default `top1` and `loss`, and every other metric that
+                gives numbers (not lists of them) and was measured of all these lesions.
+            materials: As for `outcomes`.
 
         Returns:
             The table that `ensembles.lesion` returns, of the lesions that were measured.
         """
-        from ensembles.store.tidy import frame  # noqa: PLC0415 (pandas)
+        from ensembles.store.frames import lesion_table  # noqa: PLC0415 (pandas)
 
-        return frame(self, context, lesions)
+        return lesion_table(self.connection, context, lesions, metrics, materials)
 
     def class_frame(
-        self, context: Context, lesions: Iterable[Lesion] | None = None
+        self,
+        context: Context,
+        lesions: Iterable[Lesion] | None = None,
+        *,
+        materials: Mapping[Lesion, str] | None = None,
     ) -> pd.DataFrame:
         """The results of a network, class by class.
 
         Args:
             context: The network and the data.
             lesions: As for `frame`.
+            materials: As for `outcomes`.
 
         Returns:
             One row for each lesion and class: `lesion`, `count`, `blocks`, `trial`, `seed`,
             `class`, `correct`, `total`.
         """
-        from ensembles.store.tidy import class_frame  # noqa: PLC0415 (pandas)
+        from ensembles.store.frames import class_table  # noqa: PLC0415 (pandas)
 
-        return class_frame(self, context, lesions)
-
-    def counts(self, context: Context) -> dict[tuple[str, str], tuple[Any, ...]]:
-        """What is known of lesions, by kind and blocks, as `rows.outcome_of` takes it."""
-        from ensembles.store.rows import read_counts  # noqa: PLC0415 (numpy)
-
-        return read_counts(self.connection, self._id_of(context))
-
-    def drawn(
-        self, context: Context, *, predictions: bool = False
-    ) -> list[tuple[str, str, int | None, int | None]]:
-        """All lesions that were asked for and measured: kind, blocks, trial and seed.
-
-        Args:
-            context: The network and the data.
-            predictions: Whether only lesions count whose predictions were kept.
-        """
-        rows = self.connection.rows(
-            "SELECT kind, blocks, trial, seed FROM lesions JOIN draws ON draws.lesion = lesions.id "
-            f"JOIN {done_in(predictions)} WHERE context = ?",
-            (self._id_of(context),),
-        )
-        return [
-            (kind, blocks, *((trial, seed) if trial >= 0 else (None, None)))
-            for kind, blocks, trial, seed in rows
-        ]
+        return class_table(self.connection, context, lesions, materials)
 
     def provenance(self, context: Context) -> list[dict[str, Any]]:
         """How the rows of a network were made: one entry for each run that added some."""
-        number = self._id_of(context)
-        rows = self.connection.rows(
-            "SELECT provenance FROM runs WHERE id IN (SELECT run FROM outcomes JOIN lesions ON "
-            "lesions.id = lesion WHERE context = ? UNION SELECT run FROM analyses WHERE "
-            "context = ?) ORDER BY id",
-            (number, number),
-        )
-        return [json.loads(text) for (text,) in rows]
+        return runs.runs_of(self.connection, contexts.number_of(self.connection, context))
 
     def summary(self) -> list[dict[str, Any]]:
         """How much there is of each network.
 
         Returns:
-            One entry for each context: `digest`, `model`, `dataset`, `split`, `images`,
-            `precision`, and how many lesions were asked for (`asked`), `measured`, `failed`, are
-            being measured (`claimed`), gave logits that are not finite (`nonfinite`), keep their
-            `predictions`; and how many path `analyses` there are.
+            One entry for each context: `digest`, `model`, `checkpoint`, `dataset`, `split`,
+            `images`, `normalization`, `precision`, `engine`, `task`; names of the `metrics` that
+            are there; how many lesions were asked for (`asked`), `measured`, `failed`, are being
+            measured (`claimed`), gave outputs that are not finite (`nonfinite`), keep their
+            `predictions`; and how many `analyses` there are.
         """
-        claims = self.connection.rows(
-            "SELECT context, owner, expires FROM claims JOIN lesions ON id = lesion"
-        )
-        claimed = Counter(number for number, owner, expires in claims if is_alive(owner, expires))
-        numbers: dict[str, dict[int, int]] = {"claimed": claimed}
-        for name, sql in _COUNTS.items():
-            numbers[name] = dict(self.connection.rows(sql))
-        rows = self.connection.rows("SELECT id, digest, key, about FROM contexts ORDER BY id")
-        return [
-            _described(digest, json.loads(key), json.loads(about))
-            | {name: numbers[name].get(number, 0) for name in _SHOWN}
-            for number, digest, key, about in rows
-        ]
+        return summarise(self.connection)
 
-    def path_frame(self, context: Context, options: Mapping[str, Any]) -> pd.DataFrame | None:
-        """A path analysis as `ensembles.paths` returned it, or None where it was not made."""
-        from ensembles.store.analyses import read_analyses  # noqa: PLC0415 (pandas)
+    def analysis(
+        self, context: Context, name: str, options: Mapping[str, Any]
+    ) -> pd.DataFrame | None:
+        """The table of an analysis as it was kept, or None where it was not made.
 
-        found = read_analyses(self.connection, self._id_of(context), options)
+        Args:
+            context: The network and the data.
+            name: Name of the analysis, such as `paths`.
+            options: What else determines it.
+        """
+        found = self._analyses(context, name, options)
         return found[0] if found else None
 
-    def path_frames(self, context: Context) -> list[pd.DataFrame]:
-        """All path analyses of a network, as `ensembles.paths` returned them."""
-        from ensembles.store.analyses import read_analyses  # noqa: PLC0415 (pandas)
+    def analyses(self, context: Context, name: str | None = None) -> list[pd.DataFrame]:
+        """All analyses of a network, as they were kept, in the order in which they came.
 
-        return read_analyses(self.connection, self._id_of(context), None)
+        Args:
+            context: The network and the data.
+            name: Name of the analysis; by default any. `attrs["analysis"]` tells it of each.
+        """
+        return self._analyses(context, name, None)
 
     def note(self, name: str) -> Any:
         """A JSON value that was kept under a name, or None."""
-        rows = self.connection.rows("SELECT value FROM notes WHERE name = ?", (name,))
-        return json.loads(rows[0][0]) if rows else None
+        return notes.read_note(self.connection, name)
 
     def notes(self) -> Iterator[tuple[str, Any]]:
         """All names and values that were kept."""
-        rows = self.connection.rows("SELECT name, value FROM notes ORDER BY name")
-        return ((name, json.loads(value)) for name, value in rows)
+        return iter(notes.all_notes(self.connection))
 
-    def _id_of(self, context: Context) -> int:
-        """The number of a context; 0, which none has, where it is not there."""
-        sql = "SELECT id FROM contexts WHERE digest = ?"
-        rows = self.connection.rows(sql, (context.key.digest,))
-        return int(rows[0][0]) if rows else 0
+    def _analyses(
+        self, context: Context, name: str | None, options: Mapping[str, Any] | None
+    ) -> list[pd.DataFrame]:
+        from ensembles.store.analysis_frames import frame_of  # noqa: PLC0415 (pandas)
 
+        number = contexts.number_of(self.connection, context)
+        found = analyses.analyses_of(self.connection, number, name, options)
+        return [frame_of(one) for one in found]
 
-_COUNTS = {
-    "asked": "SELECT context, count(*) FROM lesions GROUP BY context",
-    "measured": "SELECT context, count(*) FROM lesions JOIN outcomes ON lesion = id "
-    "GROUP BY context",
-    "nonfinite": "SELECT context, count(*) FROM lesions JOIN outcomes ON lesion = id "
-    "WHERE nonfinite > 0 GROUP BY context",
-    "failed": "SELECT context, count(*) FROM lesions JOIN failures ON lesion = id GROUP BY context",
-    "predictions": "SELECT context, count(*) FROM lesions JOIN details ON lesion = id "
-    "WHERE predictions IS NOT NULL GROUP BY context",
-    "analyses": "SELECT context, count(*) FROM analyses GROUP BY context",
-}
-_SHOWN = ("asked", "measured", "failed", "claimed", "nonfinite", "predictions", "analyses")
-
-
-def done_in(predictions: bool) -> str:
-    """Where the rows of lesions that are done lie, joined to `lesions`."""
-    if predictions:
-        return "details ON details.lesion = lesions.id AND predictions IS NOT NULL"
-    return "outcomes ON outcomes.lesion = lesions.id"
-
-
-def _described(digest: str, key: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
-    named = {name: about.get(name) for name in ("model", "checkpoint", "dataset")}
-    return {"digest": digest, **named} | {
-        name: key[name] for name in ("split", "images", "normalization", "precision", "engine")
-    }
+    def _rows(
+        self,
+        context: int,
+        lesions: Iterable[Lesion] | None,
+        materials: Mapping[Lesion, str] | None,
+        there: set[int],
+    ) -> dict[Lesion, int]:
+        """Numbers of lesions, of those that are there: of some lesions, or of all."""
+        names = {
+            name: row for name, row in lesions_of(self.connection, context).items() if row in there
+        }
+        if lesions is None:
+            read = Names()
+            each = dict.fromkeys((name.kind, name.text) for name in names)
+            lesions = [one for name in each if (one := read.lesion(*name)) is not None]
+        return matched(names, lesions, materials)

@@ -1,59 +1,74 @@
-"""A path analysis from a store, or into it."""
+"""An analysis from a store, or into it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from ensembles.analyses.path_options import PathOptions
-from ensembles.decomposition import Decomposition
 from ensembles.store.description import describe
 from ensembles.store.fingerprints import Watched
 from ensembles.store.store import Store
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ensembles.decomposition import Decomposition
+    from ensembles.tasks.base import Task
+
 __all__ = ["recalled"]
+
+Measure = Callable[[Any], "pd.DataFrame"]
+"""Measures data; returns a table whose ``attrs`` hold its provenance."""
 
 
 def recalled(
-    store: Store | str | Path,
+    store: Store,
     net: Decomposition,
     data: Any,
-    options: PathOptions,
-    measure: Callable[[], pd.DataFrame],
-    **about: Any,
+    measure: Measure,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    task: Task | None = None,
+    precision: str,
+    engine: str,
+    about: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """Take a path analysis from a store; measure it where it is not there, and keep it.
+    """Take the table of an analysis from a store; measure it where it is not there, and keep it.
 
     Args:
-        store: The store, or its path.
+        store: The store.
         net: The network.
-        data: The images.
-        options: How it is measured.
-        measure: Measures it.
+        data: The data.
+        measure: Measures it on data, which it must read as they are given to it.
+        name: Name of the analysis.
+        options: The options that determine it, as JSON holds them.
+        task: What is asked of the network; by default what suits it.
+        precision: Precision of the computation.
+        engine: Which engine computes.
         about: What is told of the network, its name as `model` at least.
 
     Returns:
-        The table as `measure` makes it, with `attrs["store"]`.
+        The table as `measure` makes it, with ``attrs["store"]``: where it lies, and whether it
+        was known.
+
+    Raises:
+        DataError: If the data cannot be read again, or change.
+        StoreError: If the store cannot be read or written.
     """
-    with Store(store) if isinstance(store, (str, Path)) else nullcontext(store) as opened:
-        context, read = describe(
-            net, data, precision=options.precision, engine=options.engine, about=about
-        )
-        key = options.determining
-        frame = opened.path_frame(context, key)
-        known = frame is not None
-        if frame is None:
-            measured = measure()
-            if isinstance(read, Watched):
-                read.check()
-            run = opened.begin(measured.attrs["provenance"])
-            opened.keep_paths(context, key, measured, run)
-            frame = opened.path_frame(context, key)
-            assert frame is not None
-        place = {"path": str(opened.path), "context": context.key.digest, "known": known}
+    context, read = describe(
+        net, data, task=task, precision=precision, engine=engine, about=dict(about)
+    )
+    frame = store.analysis(context, name, options)
+    known = frame is not None
+    if frame is None:
+        measured = measure(read)
+        if isinstance(read, Watched):
+            read.check()
+        run = store.begin(measured.attrs["provenance"])
+        store.keep_analysis(context, name, options, measured, run)
+        frame = store.analysis(context, name, options)
+        assert frame is not None
+    place = {"path": str(store.path), "context": context.key.digest, "known": known}
     frame.attrs |= {"model": about["model"], "store": place}
     return frame

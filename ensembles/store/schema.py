@@ -3,115 +3,51 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ensembles.errors import StoreError
+from ensembles.store import (
+    analyses,
+    claims,
+    contexts,
+    failures,
+    lesions,
+    notes,
+    predictions,
+    runs,
+    states,
+)
 
-__all__ = ["APPLICATION", "VERSION", "make_tables"]
+__all__ = ["APPLICATION", "TABLES", "VERSION", "make_tables", "stored_version"]
 
 APPLICATION = 0x456E736D
 """Written into the header of the file, so that no other SQLite file is taken for a store."""
 
-VERSION = 1
+OLDEST = 1
+"""The oldest version that this program brings up to date (`ensembles.store.migration`)."""
+
+VERSION = 2
 """Of the tables below."""
 
-_TABLES = """
-CREATE TABLE contexts (
-    id INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL UNIQUE,   -- sha256 of the key
-    key TEXT NOT NULL,             -- JSON: what determines a result, but for the lesion
-    about TEXT NOT NULL,           -- JSON: names for tables and figures
-    labels BLOB NOT NULL           -- of the images, compressed
-);
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY,
-    token TEXT NOT NULL UNIQUE,
-    provenance TEXT NOT NULL       -- JSON
-);
-CREATE TABLE lesions (
-    id INTEGER PRIMARY KEY,
-    context INTEGER NOT NULL REFERENCES contexts,
-    kind TEXT NOT NULL,
-    blocks TEXT NOT NULL,          -- as in result tables: "3 17", "3-17 20-25"
-    UNIQUE (context, kind, blocks)
-);
-CREATE TABLE draws (               -- under which names a lesion was asked for
-    lesion INTEGER NOT NULL REFERENCES lesions,
-    trial INTEGER NOT NULL,        -- -1: by itself, not drawn at random
-    seed INTEGER NOT NULL,
-    PRIMARY KEY (lesion, trial, seed)
-) WITHOUT ROWID;
-CREATE TABLE outcomes (
-    lesion INTEGER PRIMARY KEY REFERENCES lesions,
-    run INTEGER NOT NULL REFERENCES runs,
-    correct INTEGER NOT NULL,
-    total INTEGER NOT NULL,
-    loss_sum REAL,                 -- nats
-    nonfinite INTEGER NOT NULL     -- images whose logits were not finite
-);
-CREATE TABLE details (             -- apart, so that counting rows reads no blobs
-    lesion INTEGER PRIMARY KEY REFERENCES outcomes,
-    class_correct BLOB NOT NULL,
-    predictions BLOB               -- compressed
-);
-CREATE TABLE failures (            -- not measured, tried again by the next run
-    lesion INTEGER PRIMARY KEY REFERENCES lesions,
-    run INTEGER NOT NULL REFERENCES runs,
-    reason TEXT NOT NULL
-);
-CREATE TABLE claims (              -- lesions that a process is measuring now
-    lesion INTEGER PRIMARY KEY REFERENCES lesions,
-    owner TEXT NOT NULL,
-    expires REAL NOT NULL          -- seconds since the epoch
-);
-CREATE INDEX claims_of_owner ON claims (owner);
-CREATE TABLE analyses (
-    id INTEGER PRIMARY KEY,
-    context INTEGER NOT NULL REFERENCES contexts,
-    options TEXT NOT NULL,         -- JSON
-    run INTEGER NOT NULL REFERENCES runs,
-    attrs TEXT NOT NULL,           -- JSON
-    UNIQUE (context, options)
-);
-CREATE TABLE path_rows (
-    analysis INTEGER NOT NULL REFERENCES analyses,
-    position INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    place TEXT NOT NULL,           -- where the gradient arrives, or which class of images
-    numbers TEXT NOT NULL,         -- JSON
-    PRIMARY KEY (analysis, position)
-) WITHOUT ROWID;
-CREATE TABLE notes (
-    name TEXT PRIMARY KEY,
-    value TEXT NOT NULL            -- JSON
-) WITHOUT ROWID;
-"""
-
-_MIGRATIONS: Mapping[int, Sequence[str]] = {}
-"""What leads from a version to the next one; there has been none before the first."""
+TABLES = (
+    contexts.TABLE,
+    runs.TABLE,
+    *lesions.TABLES,
+    states.TABLE,
+    predictions.TABLE,
+    failures.TABLE,
+    *claims.TABLES,
+    *analyses.TABLES,
+    notes.TABLE,
+)
+"""Statements that make them, in an order in which each finds what it refers to."""
 
 
-def make_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new store, or bring those of an older one up to date.
-
-    Args:
-        connection: In a transaction that may write.
-        path: Of the store, for errors.
-
-    Raises:
-        StoreError: If the file is another program's, or of a version that this one cannot read.
-    """
-    version = stored_version(connection, path)
-    if version is None:
-        for statement in _TABLES.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    else:
-        while version < VERSION:
-            for statement in _MIGRATIONS[version]:
-                connection.execute(statement)
-            version += 1
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables, in a transaction that may write."""
+    for statement in TABLES:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
@@ -129,12 +65,12 @@ def stored_version(connection: sqlite3.Connection, path: Path) -> int | None:
             f"store {path}: is the SQLite file of another program, no store of results; "
             "name another file"
         )
-    if version > VERSION or any(old not in _MIGRATIONS for old in range(version, VERSION)):
+    if not OLDEST <= version <= VERSION:
         raise StoreError(
-            f"store {path}: has version {version} of the tables, this program reads version "
-            f"{VERSION}; use the program that made it, or name another file"
+            f"store {path}: has version {version} of the tables, this program reads versions "
+            f"{OLDEST} to {VERSION}; use the program that made it, or name another file"
         )
-    return int(version)
+    return version
 
 
 def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -149,4 +85,4 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
     finally:
         if alone and connection.in_transaction:
             connection.execute("ROLLBACK")
-    return application, version, tables
+    return int(application), int(version), int(tables)

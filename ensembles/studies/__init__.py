@@ -1,6 +1,6 @@
-"""Studies: networks, data, lesions and paths named in one value, and measured into one store.
+"""Studies: networks, data and analyses of them named in one value, and measured into one store.
 
-from ensembles.studies import Images, Network, Study, Sweep, read_study, run, status, tables
+from ensembles.studies import Data, Network, Study, Sweep, read_study, run, status, tables
 
 study = read_study("study.toml")            # or Study(name=..., models=(Network("vgg15"),), ...)
 run(study, "study.db")                      # what is missing; may be stopped and continued
@@ -8,25 +8,45 @@ status(study, "study.db")                   # a row for each unit
 tables(study, "study.db")["lesions"]        # tidy, with the provenance in attrs
 """
 
-from ensembles.studies.export import export, tables
+from ensembles.studies.executors import EXECUTORS, Executor, Setting, run
+from ensembles.studies.export import export, table_names, tables, unit_table
 from ensembles.studies.merge import merge
-from ensembles.studies.run import run
 from ensembles.studies.status import status
-from ensembles.studies.toml import parse_study, read_study
-from ensembles.studies.values import Analysis, Images, Network, Study, Sweep, Unit
+from ensembles.studies.study import RunTable, Study, Unit
+from ensembles.studies.toml import parse_study, read_study, study_of, unit_of
+from ensembles.studies.units import Networks, UnitResult, prepare_unit, run_unit
+from ensembles.studies.values import Data, Measurement, Network, Sweep
+from ensembles.studies.written import written_unit
+
+Images = Data
+"""What version 1 called data."""
 
 __all__ = [
-    "Analysis",
+    "EXECUTORS",
+    "Data",
+    "Executor",
     "Images",
+    "Measurement",
     "Network",
+    "Networks",
+    "RunTable",
+    "Setting",
     "Study",
     "Sweep",
     "Unit",
+    "UnitResult",
     "export",
     "merge",
     "parse_study",
+    "prepare_unit",
     "read_study",
     "run",
+    "run_unit",
     "status",
+    "study_of",
+    "table_names",
     "tables",
+    "unit_of",
+    "unit_table",
+    "written_unit",
 ]

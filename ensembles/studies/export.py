@@ -3,65 +3,89 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ensembles.errors import OutputError, UsageError
-from ensembles.lesions import Lesion, parse_lesion
+from ensembles.errors import OutputError, UsageError, nearest
 from ensembles.store import Context, Store
-from ensembles.studies.registry import opened, read_record
-from ensembles.studies.values import Study, Sweep, Unit
+from ensembles.studies.kept import Found, Kept
+from ensembles.studies.records import Record, opened, read_record
+from ensembles.studies.study import Study, Unit
+from ensembles.studies.units import kept
 from ensembles.tables import check_writable, stack_frames, write_frame
 
-__all__ = ["export", "tables"]
-
-_OF_PATHS = {
-    "gradient": ("images", "method", "signs", "samples", "sampling", "statistics", "precision",
-                 "seed"),
-    "logits": ("images", "statistics", "precision"),
-}  # fmt: skip
-Group = dict[tuple[str, str, str], list[Lesion]]
+__all__ = ["export", "table_names", "tables", "unit_table"]
 
 
 def tables(study: Study, store: Store | str | Path) -> dict[str, pd.DataFrame]:
     """Read what a store holds of a study.
 
-    Lesions and path lengths are different things to observe, so each has a table of its own, and so
-    have the two directions of paths, whose columns differ.
+    Different things to observe stand in different tables: ``lesions``, the two directions of paths,
+    whose columns differ (``gradient`` and ``logits``), and each other analysis by its name.
 
     Args:
         study: The study; only its results are taken, in its order.
         store: Its store, or the path; it is only read.
 
     Returns:
-        Those of ``lesions``, ``gradient`` and ``logits`` that have rows. Each begins with the
-        columns ``model``, ``dataset``, ``split``; then the lesions have ``precision`` and the
-        columns of ``ensembles.lesion``, the paths their options and the columns of
-        ``ensembles.paths``. ``attrs["study"]`` holds the study, ``attrs["networks"]`` for each
-        network its number of rows and the attributes of its table, with what determines its results
-        (``key``: sha256 of weights, architecture and data, and the rest of docs/store.md) and the
-        provenance of every run that measured some of them; ``ensembles.tables.split_frames`` takes
-        them apart again.
+        Those tables that have rows. Each begins with the columns ``model``, ``dataset``, ``split``;
+        then the lesions have ``precision`` and the columns of ``ensembles.lesion``, the others
+        their options and the columns of their analysis. ``attrs["study"]`` holds the study,
+        ``attrs["networks"]`` for each network its number of rows and the attributes of its table,
+        with what determines its results (``key``: sha256 of weights, architecture and data, and
+        the rest of docs/store.md) and the provenance of every run that measured some of them;
+        ``ensembles.tables.split_frames`` takes them apart again.
+
+    Raises:
+        StoreError: If the store cannot be read.
+    """
+    found_in: dict[str, list[pd.DataFrame]] = {name: [] for name in table_names(study)}
+    with opened(store, "r") as db:
+        found = Found.of(db)
+        for form, record in _grouped(study, found):
+            frame = form.frame(record, found)
+            if frame is not None:
+                found_in[form.table].append(_labelled(frame, form, found.contexts[record.context]))
+    stacked = {
+        name: stack_frames(frames, always=True) for name, frames in found_in.items() if frames
+    }
+    for table in stacked.values():
+        table.attrs["study"] = study.described()
+    return stacked
+
+
+def unit_table(study: Study, store: Store | str | Path, unit: Unit) -> pd.DataFrame | None:
+    """Read what a store holds of one unit.
+
+    Args:
+        study: The study.
+        store: Its store, or the path; it is only read.
+        unit: The unit.
+
+    Returns:
+        The table that the call returns which the unit stands for (``ensembles.lesion``,
+        ``ensembles.paths``, ``ensembles.analyze``); None where there are no rows.
 
     Raises:
         StoreError: If the store cannot be read.
     """
     with opened(store, "r") as db:
-        contexts = {context.key.digest: context for context in db.contexts()}
-        found = {
-            "lesions": list(_swept(study, db, contexts)),
-            "gradient": list(_analysed(study, db, contexts, "gradient")),
-            "logits": list(_analysed(study, db, contexts, "logits")),
-        }
-    stacked = {}
-    for name, frames in found.items():
-        if frames:
-            stacked[name] = stack_frames(frames, always=True)
-            stacked[name].attrs["study"] = study.described()
-    return stacked
+        found, record = Found.of(db), read_record(db, study, unit)
+        if record is None:
+            return None
+        frame = kept(unit).frame(kept(unit).own(record), found)
+    if frame is not None:
+        frame.attrs["model"] = unit.model.title
+        frame.attrs.setdefault("dataset", found.contexts[record.context].about["dataset"])
+    return frame
+
+
+def table_names(study: Study) -> tuple[str, ...]:
+    """Names of the tables that a study can have."""
+    return tuple(dict.fromkeys(kept(unit).table for unit in study.units()))
 
 
 def export(
@@ -72,21 +96,23 @@ def export(
     Args:
         study: The study.
         store: Its store, or the path; it is only read.
-        path: A file ending in ``.csv``, ``.parquet`` or ``.json``. Each table is written beside it:
-            ``NAME-lesions``, ``NAME-gradient`` and ``NAME-logits``, as far as there are rows.
-        table: One of the three, which is then written to the file itself.
+        path: A file ending in ``.csv``, ``.parquet`` or ``.json``. Each table is written beside it,
+            such as ``NAME-lesions`` and ``NAME-gradient``, as far as there are rows.
+        table: One of them, which is then written to the file itself.
 
     Returns:
         The files.
 
     Raises:
-        UsageError: If the ending tells no known format, or there is no such table.
+        UsageError: If the ending tells no known format, or the study has no such table.
         OutputError: If nothing was measured yet, or a file cannot be written.
         StoreError: If the store cannot be read.
     """
-    names = ("lesions", *_OF_PATHS)
+    names = table_names(study)
     if table not in (None, *names):
-        raise UsageError(f"table '{table}'; expected {', '.join(names)}")
+        raise UsageError(
+            f"table '{table}'; the study has {', '.join(names)}{nearest(str(table), names)}"
+        )
     check_writable(path)
     found = tables(study, store)
     wanted = {name: frame for name, frame in found.items() if table in (None, name)}
@@ -100,45 +126,28 @@ def export(
     ]
 
 
-def _swept(study: Study, store: Store, contexts: dict[str, Context]) -> Iterable[pd.DataFrame]:
-    """A table for each network, set of images and precision."""
-    groups: dict[str, tuple[Unit, dict[Lesion, None]]] = {}
+def _grouped(study: Study, found: Found) -> list[tuple[Kept, Record]]:
+    """The units that make one table together, as the first of them with the records of all."""
+    groups: dict[Hashable, tuple[Kept, Record]] = {}
     for unit in study.units():
-        record = read_record(store, study, unit) if isinstance(unit.task, Sweep) else None
-        if record is not None and record.context in contexts:
-            _, lesions = groups.setdefault(record.context, (unit, {}))
-            for kind, blocks, trial in record.lesions:
-                draw = None if trial is None else (trial, unit.seed or 0)
-                lesions[parse_lesion(kind, blocks, draw)] = None
-    for digest, (unit, lesions) in groups.items():
-        frame = store.frame(contexts[digest], lesions)
-        if not frame.empty:
-            precision = {"precision": contexts[digest].key.precision}
-            yield _labelled(frame, unit, contexts[digest], precision)
-
-
-def _analysed(
-    study: Study, store: Store, contexts: dict[str, Context], direction: str
-) -> Iterable[pd.DataFrame]:
-    for unit in study.units():
-        if isinstance(unit.task, Sweep) or unit.options.direction != direction:
+        record, form = read_record(found.store, study, unit), kept(unit)
+        if record is None or record.context not in found.contexts:
             continue
-        record = read_record(store, study, unit)
-        if record is None or record.context not in contexts:
-            continue
-        frame = store.path_frame(contexts[record.context], unit.options.determining)
-        if frame is not None:
-            made = frame.attrs["provenance"]
-            options = {name: made[name] for name in _OF_PATHS[direction]}
-            yield _labelled(frame, unit, contexts[record.context], options)
+        own, key = form.own(record), form.group(record)
+        first, known = groups.get(key, (form, Record(record.context)))
+        groups[key] = first, known.joined(own)
+    return list(groups.values())
 
 
-def _labelled(
-    frame: pd.DataFrame, unit: Unit, context: Context, more: dict[str, Any]
-) -> pd.DataFrame:
+def _labelled(frame: pd.DataFrame, form: Kept, context: Context) -> pd.DataFrame:
     """Put in front what tells the rows of a table from those of others."""
+    unit = form.unit
     dataset = unit.data.label or context.about["dataset"] or unit.data.title
-    columns = {"dataset": dataset, "split": context.key.split, **more}
+    columns: dict[str, Any] = {
+        "dataset": dataset,
+        "split": context.key.split,
+        **form.labels(frame),
+    }
     for place, (name, value) in enumerate(columns.items()):
         frame.insert(place, name, value)
     frame.attrs["model"] = unit.model.title

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ensembles.errors import StoreError
 from ensembles.store import Merged, Store
-from ensembles.studies.registry import mend_records
+from ensembles.studies.records import mend_records
+
+if TYPE_CHECKING:
+    from ensembles.store.lesions import Name
+    from ensembles.store.states import State
 
 __all__ = ["merge"]
-
-_Counts = tuple[int, int, int]
 
 
 def merge(target: str | Path, sources: Sequence[str | Path], *, keep_first: bool = False) -> Merged:
@@ -55,20 +58,29 @@ def _take_over(store: Store, source: str | Path) -> Merged:
 
 
 def _refuse_conflicts(paths: Sequence[str | Path]) -> None:
-    """Compare each lesion of each store with the first store that has it."""
-    first: dict[tuple[str, str, str], tuple[_Counts, str | Path]] = {}
+    """Compare what each store counted of each lesion with the first store that counted it."""
+    first: dict[tuple[str, Name, str], tuple[State, str | Path]] = {}
     for path in paths:
         with Store(path, mode="r") as store:
             for context in store.contexts():
-                for one, found in store.lesions(context).items():
-                    counts = (found.correct, found.total, found.nonfinite)
-                    key = (context.key.digest, one.kind, one.text)
-                    known, where = first.setdefault(key, (counts, path))
-                    if known != counts:
-                        what = f"{context.model}, {one.kind} {one.text}".rstrip()
-                        raise StoreError(
-                            f"stores {where} and {path} differ: {what}: {known[0]} of {known[1]} "
-                            f"right in the one, {counts[0]} of {counts[1]} in the other, under one "
-                            "key; nothing was merged: measure again on one device, or keep the "
-                            "first with --keep-first"
-                        )
+                for name, states in store.states(context).items():
+                    for metric, state in states.items():
+                        key = context.key.digest, name, metric
+                        known, where = first.setdefault(key, (state, path))
+                        if state.differs(known):
+                            what = f"{context.model}, {name.kind} {name.text}".rstrip()
+                            raise StoreError(
+                                f"stores {where} and {path} differ: {what}: "
+                                f"{_said(metric, known)} in the one, {_said(metric, state)} in the "
+                                "other, under one key; nothing was merged: measure again on one "
+                                "device, or keep the first with --keep-first"
+                            )
+
+
+def _said(metric: str, state: State) -> str:
+    """What a metric counted, in words."""
+    if metric == "top1":
+        from ensembles.store.blobs import decode_state  # noqa: PLC0415 (numpy)
+
+        return f"{int(decode_state(state.content)[0])} of {state.total} right"
+    return f"other numbers of {metric} over {state.total}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from ensembles.analyses.path_options import PathOptions
-from ensembles.store import Context, Store
-from ensembles.studies.registry import Record, opened, read_record
-from ensembles.studies.values import Study, Sweep, Unit
+from ensembles.store import Store
+from ensembles.studies.kept import Counts, Found
+from ensembles.studies.records import Record, opened, read_record
+from ensembles.studies.study import Study, Unit
+from ensembles.studies.units import kept
 
 __all__ = ["status"]
 
@@ -24,8 +23,8 @@ def status(study: Study, store: Store | str | Path) -> pd.DataFrame:
         store: Its store, or the path; it is only read, and need not be there yet.
 
     Returns:
-        One row for each unit, in the study's order: ``model``, ``data``, ``task``, ``seed``,
-        ``total`` (lesions, or 1 for a path analysis; missing where the network was not opened
+        One row for each unit, in the study's order: ``model``, ``data``, ``analysis``, ``seed``,
+        ``total`` (lesions, or 1 for any other analysis; missing where the network was not opened
         yet), ``done``, ``failed``, ``missing``, ``state`` (``done``, ``part``, ``failed``, or
         ``new`` where nothing was measured) and ``reason`` (of the first failure).
 
@@ -34,86 +33,44 @@ def status(study: Study, store: Store | str | Path) -> pd.DataFrame:
     """
     frame = pd.DataFrame(_rows(study, store))
     types = {"seed": "Int64", "total": "Int64", "missing": "Int64"}
-    return frame.astype({**types, **dict.fromkeys(("model", "data", "task", "state"), "str")})
+    return frame.astype({**types, **dict.fromkeys(("model", "data", "analysis", "state"), "str")})
 
 
 def _rows(study: Study, store: Store | str | Path) -> list[dict[str, object]]:
     if not isinstance(store, Store) and not Path(store).exists():
         return [_row(unit, None, None) for unit in study.units()]
     with opened(store, "r") as db:
-        known = _Known(db, {context.key.digest: context for context in db.contexts()})
-        return [_row(unit, read_record(db, study, unit), known) for unit in study.units()]
+        found = Found.of(db)
+        return [_row(unit, read_record(db, study, unit), found) for unit in study.units()]
 
 
-@dataclass
-class _Known:
-    """What a store holds of each context, read once."""
-
-    store: Store
-    contexts: Mapping[str, Context]
-    _measured: dict[tuple[str, bool], set[tuple[str, str]]] = field(default_factory=dict)
-    _failures: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
-
-    def measured(self, digest: str, predictions: bool) -> set[tuple[str, str]]:
-        """Kind and blocks of the lesions that are there."""
-        if (digest, predictions) not in self._measured and digest in self.contexts:
-            drawn = self.store.drawn(self.contexts[digest], predictions=predictions)
-            self._measured[digest, predictions] = {(kind, blocks) for kind, blocks, *_ in drawn}
-        return self._measured.get((digest, predictions), set())
-
-    def failures(self, digest: str) -> dict[tuple[str, str], str]:
-        """Why lesions could not be measured."""
-        if digest not in self._failures and digest in self.contexts:
-            found = self.store.failures(self.contexts[digest])
-            self._failures[digest] = {(one.kind, one.text): why for one, why in found.items()}
-        return self._failures.get(digest, {})
-
-    def has_paths(self, digest: str, options: PathOptions) -> bool:
-        """Whether a path analysis is there."""
-        context = self.contexts.get(digest)
-        return context is not None and (
-            self.store.path_frame(context, options.determining) is not None
-        )
-
-
-def _row(unit: Unit, record: Record | None, known: _Known | None) -> dict[str, object]:
+def _row(unit: Unit, record: Record | None, found: Found | None) -> dict[str, object]:
     about = {
         "model": unit.model.title,
         "data": unit.data.title,
-        "task": unit.task.title,
+        "analysis": unit.analysis.title,
         "seed": unit.seed,
     }
-    if known is None or record is None or not record.context:
+    if found is None or record is None or not record.context:
         reason = record.failed if record else ""
         counts = {"total": None, "done": 0, "failed": 0, "missing": None}
         return {**about, **counts, "state": "failed" if reason else "new", "reason": reason}
-    if isinstance(unit.task, Sweep):
-        lesions = [(kind, blocks) for kind, blocks, _ in record.lesions]
-        total, done = (
-            len(lesions),
-            _among(lesions, known.measured(record.context, unit.predictions)),
-        )
-        reasons = known.failures(record.context)
-        failed = _among(lesions, reasons)
-        first = next((reasons[one] for one in lesions if one in reasons), "")
-    else:
-        total, done, failed, first = 1, int(known.has_paths(record.context, unit.options)), 0, ""
-    missing = total - done - failed
+    counted = kept(unit).counts(record, found)
+    missing = counted.total - counted.done - counted.failed
     return {
         **about,
-        **{"total": total, "done": done, "failed": failed, "missing": missing},
-        "state": _state(done, failed, missing, record.failed),
-        "reason": record.failed or first,
+        "total": counted.total,
+        "done": counted.done,
+        "failed": counted.failed,
+        "missing": missing,
+        "state": _state(counted, missing, record.failed),
+        "reason": record.failed or counted.reason,
     }
 
 
-def _state(done: int, failed: int, missing: int, reason: str) -> str:
-    if not missing and not failed:
+def _state(counted: Counts, missing: int, reason: str) -> str:
+    if not missing and not counted.failed:
         return "done"
-    if reason or (failed and not missing):
+    if reason or (counted.failed and not missing):
         return "failed"
-    return "part" if done else "new"
-
-
-def _among(lesions: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> int:
-    return sum(one in known for one in lesions)
+    return "part" if counted.done else "new"

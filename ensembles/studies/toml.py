@@ -1,42 +1,50 @@
-"""Studies from small TOML files."""
+"""Studies from small TOML files, and from JSON that says the same."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ensembles.analyses.path_options import PathOptions
-from ensembles.errors import UsageError, nearest
-from ensembles.lesions import Choice
-from ensembles.studies.values import Analysis, Images, Network, Study, Sweep
+from ensembles.analyses.kinds import ANALYSES
+from ensembles.errors import UsageError
+from ensembles.lesions import KINDS, Choice, Draw, Lesion, parse_lesion
+from ensembles.studies.forms import check_known, checked, types_of
+from ensembles.studies.study import RunTable, Study, Unit
+from ensembles.studies.texts import counts_text
+from ensembles.studies.values import Data, Measurement, Network, Sweep
+from ensembles.text import read_blocks, read_counts, read_roads
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["parse_study", "read_study"]
+__all__ = ["parse_study", "read_study", "study_of", "unit_of"]
 
-_TABLES = ("models", "data", "lesions", "paths")
-_MEANT = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "str": "a text",
-    "tuple[str, ...]": 'a list of texts, such as ["a", "b"]',
-    "tuple[int, ...]": "a list of whole numbers, such as [0, 1]",
-    "count": 'a number or a range, such as 1 or "1-20"',
-    "blocks": 'a list of blocks, such as [3, 17] or "20-25"',
+T = TypeVar("T")
+_ASKED = ("lesions", "paths", "analyses")
+_STUDY = types_of(Study, "models", "data", "lesions", "analyses", "folder", "run")
+_SHARED = types_of(Sweep, "choice", "plan", "written")
+_CHOICE = {
+    "kind": "str",
+    "count": "count",
+    "trials": "int",
+    "blocks": "blocks",
+    "skip_transitions": "bool",
+    "recalibrated": "int",
+    "plan": "plan",
 }
+_NAMED = ("name", "options", "metrics")
 
 
 def read_study(path: str | Path) -> Study:
     """Read a study.
 
     Args:
-        path: Of the TOML file; files that it names are looked for in its folder first.
+        path: Path of the TOML file; files that it names are looked for in its folder first.
 
     Returns:
         The study.
@@ -62,7 +70,7 @@ def parse_study(
     Args:
         text: The contents of the file.
         origin: What to call it in an error.
-        name: Of the study, where the text has none.
+        name: Name of the study, where the text has none.
         folder: Where the files that it names are looked for first.
 
     Raises:
@@ -73,71 +81,167 @@ def parse_study(
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"study {origin}: is no TOML: {reason}") from error
+    return study_of(values, origin=origin, name=name, folder=folder)
+
+
+def study_of(
+    values: Mapping[str, Any],
+    *,
+    origin: str = "<values>",
+    name: str = "study",
+    folder: Path | None = None,
+) -> Study:
+    """Make a study from what its file holds, such as `Study.described` gives it.
+
+    Args:
+        values: Tables and lists, as TOML and JSON make them.
+        origin: What to call them in an error.
+        name: Name of the study, where they have none.
+        folder: Where the files that they name are looked for first.
+
+    Raises:
+        UsageError: As for `read_study`.
+    """
     where = f"study {origin}"
-    own = [one for one in _names(Study) if one != "folder"]
-    _refuse_unknown(values, own, where)
-    plain = {key: value for key, value in values.items() if key not in _TABLES}
-    kinds = _kinds(Study)
-    settings = {key: _typed(value, kinds[key], f"{where}, {key}") for key, value in plain.items()}
-    for table in _TABLES:
+    check_known(values, [*_STUDY, "models", "data", *_ASKED, "run"], where)
+    plain = {key: value for key, value in values.items() if key in _STUDY}
+    settings: dict[str, Any] = checked(plain, _STUDY, where)
+    for table in ("models", "data"):
         if table in values:
-            settings[table] = tuple(
-                _READERS[table](entry, _place(where, table, number, values[table]))
-                for number, entry in enumerate(_entries(values[table], where, table), start=1)
-            )
+            settings[table] = tuple(_read(values[table], where, table))
     if "models" not in settings:
         raise UsageError(f"{where}: no table [[models]]; expected at least one, with a name")
+    asked = [
+        one for table in _ASKED if table in values for one in _read(values[table], where, table)
+    ]
+    settings["lesions"] = tuple(one for one in asked if isinstance(one, Sweep))
+    settings["analyses"] = tuple(one for one in asked if isinstance(one, Measurement))
+    if "run" in values:
+        settings["run"] = _run_table(values["run"], where)
+    return _said(where, Study, {"name": name, "folder": folder, **settings})
+
+
+def unit_of(values: Mapping[str, Any]) -> Unit:
+    """Make a unit from what `ensembles.studies.written.written_unit` gives.
+
+    Raises:
+        UsageError: If it says something else.
+    """
+    where = "unit"
+    known = ("model", "data", "lesions", "analyses", "seed", "precision", "predictions")
+    check_known(values, known, where)
     try:
-        return Study(**{"name": name, "folder": folder, **settings})
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
+        [(table, entry)] = [(key, values[key]) for key in ("lesions", "analyses") if key in values]
+        rest = {key: values[key] for key in ("seed", "precision", "predictions")}
+        model, data = _network(values["model"], where), _data(values["data"], where)
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"{where}: something is missing; expected {', '.join(known)}") from error
+    return Unit(model, data, _READERS[table](entry, where), **rest)
 
 
-def _entries(value: Any, where: str, table: str) -> list[dict[str, Any]]:
+def _read(value: Any, where: str, table: str) -> list[Any]:
+    """Read a table that may be there once or several times."""
     entries = [value] if isinstance(value, dict) else value
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"{where}, {table}: expected tables, written [[{table}]]")
-    return entries
-
-
-def _place(where: str, table: str, number: int, value: Any) -> str:
-    several = isinstance(value, list) and len(value) > 1
-    return f"{where}, [[{table}]]{f' number {number}' if several else ''}"
+    places = [f"{where}, [[{table}]]" for _ in entries]
+    if len(entries) > 1:
+        places = [f"{place} number {number}" for number, place in enumerate(places, start=1)]
+    return [_READERS[table](entry, place) for entry, place in zip(entries, places, strict=True)]
 
 
 def _network(entry: Mapping[str, Any], where: str) -> Network:
     if "name" not in entry:
         raise UsageError(f"{where}: no name; expected one of `ensembles models`")
-    return Network(**_checked(entry, where, Network))
+    return Network(**checked(entry, types_of(Network), where))
 
 
-def _images(entry: Mapping[str, Any], where: str) -> Images:
-    images: Images = _said(where, Images, _checked(entry, where, Images))
-    return images
+def _data(entry: Mapping[str, Any], where: str) -> Data:
+    return _said(where, Data, checked(entry, types_of(Data), where))
+
+
+def _run_table(value: Any, where: str) -> RunTable:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}, run: expected a table, written [run]")
+    options = {key: one for key, one in value.items() if key != "on"}
+    chosen = {key: one for key, one in value.items() if key == "on"}
+    return RunTable(**checked(chosen, {"on": "str"}, f"{where}, [run]"), options=options)
 
 
 def _sweep(entry: Mapping[str, Any], where: str) -> Sweep:
     entry, seeds = _seeds(entry, where)
-    given = _checked(entry, where, Choice, Sweep, apart=("choice", "seed"))
-    inner = {key: given.pop(key) for key in _names(Choice) if key in given}
-    choice = _said(where, Choice, inner)
-    return Sweep(**{"choice": choice, **seeds, **given})
+    kind = entry.get("kind", Choice.kind)
+    settings = _settings(kind, where)
+    given = checked(entry, {**_CHOICE, **settings, **_SHARED}, where)
+    choice = {key: given.pop(key) for key in _CHOICE if key in given}
+    choice["settings"] = {key: given.pop(key) for key in settings if key in given}
+    return _said(where, _made_sweep, {"choice": choice, **seeds, **given})
 
 
-def _analysis(entry: Mapping[str, Any], where: str) -> Analysis:
+def _settings(kind: Any, where: str) -> dict[str, str]:
+    """The settings that a kind of lesions has beside its blocks, with their types."""
+    if not isinstance(kind, str):
+        checked({"kind": kind}, _CHOICE, where)
+    found = _said(where, KINDS.get, {"name": kind}).settings()
+    return {one.name: one.type for one in found if one.name != "seed"}
+
+
+def _made_sweep(choice: dict[str, Any], **given: Any) -> Sweep:
+    """A sweep, of a choice whose texts are not values yet."""
+    plan = choice.pop("plan", None)
+    count, blocks = choice.pop("count", None), choice.pop("blocks", None)
+    if isinstance(plan, str):
+        given["plan"] = plan
+    elif plan is not None:
+        choice["plan"] = tuple(_lesion(one) for one in plan)
+    if count is not None:
+        choice["counts"] = read_counts(count)
+    if blocks is not None and "." in blocks:
+        choice["roads"] = read_roads(blocks)
+    elif blocks is not None:
+        choice["blocks"] = read_blocks(blocks)
+    made = Sweep(Choice(**choice), **given)
+    if (count, blocks) == (None, None):
+        return made
+    return replace(made, written=(count or counts_text(made.choice.counts), blocks))
+
+
+def _lesion(value: list[Any]) -> Lesion:
+    kind, text, *draw = value
+    return parse_lesion(kind, text, Draw(*draw) if draw else None)
+
+
+def _paths(entry: Mapping[str, Any], where: str) -> Measurement:
+    return _measurement({"name": Measurement.name, **entry}, where)
+
+
+def _analysis(entry: Mapping[str, Any], where: str) -> Sweep | Measurement:
+    if not isinstance(entry.get("name"), str):
+        known = ", ".join(ANALYSES.names())
+        raise UsageError(f"{where}: no name of an analysis; expected {known}")
+    if _said(where, ANALYSES.get, {"name": entry["name"]}).by_lesion:
+        return _sweep({key: one for key, one in entry.items() if key != "name"}, where)
+    return _measurement(entry, where)
+
+
+def _measurement(entry: Mapping[str, Any], where: str) -> Measurement:
     entry, seeds = _seeds(entry, where)
-    given = _checked(entry, where, PathOptions, Analysis, apart=("options", "seed", "memory"))
-    inner = {key: given.pop(key) for key in _names(PathOptions) if key in given}
-    options = _said(where, PathOptions, inner)
-    analysis: Analysis = _said(where, Analysis, {"options": options, **seeds, **given})
-    return analysis
+    name = entry.pop("name")
+    analysis = ANALYSES.get(name)
+    own = types_of(analysis.options, "seed")
+    shared = {key: one for key, one in _SHARED.items() if key not in own and key not in _NAMED}
+    given = checked(entry, {**own, **shared}, where)
+    options = {key: given.pop(key) for key in own if key in given}
+    chosen = _said(where, analysis.options.made, {"given": options, "what": name})
+    return _said(where, Measurement, {"name": name, "options": chosen, **seeds, **given})
 
 
-_READERS: dict[str, Any] = {
+_READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "models": _network,
-    "data": _images,
+    "data": _data,
     "lesions": _sweep,
-    "paths": _analysis,
+    "paths": _paths,
+    "analyses": _analysis,
 }
 
 
@@ -150,85 +254,12 @@ def _seeds(
     if "seeds" in entry:
         raise UsageError(f"{where}: both seed and seeds; expected one of them")
     rest = {key: value for key, value in entry.items() if key != "seed"}
-    return rest, {"seeds": (_typed(entry["seed"], "int", f"{where}, seed"),)}
+    return rest, {"seeds": (checked({"seed": entry["seed"]}, {"seed": "int"}, where)["seed"],)}
 
 
-def _said(where: str, make: Any, values: Mapping[str, Any]) -> Any:
+def _said(where: str, make: Callable[..., T], values: Mapping[str, Any]) -> T:
     """Make a value; its own refusal is told with its place."""
     try:
         return make(**values)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
-
-
-def _checked(
-    entry: Mapping[str, Any], where: str, *classes: type, apart: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    kinds = {key: kind for one in classes for key, kind in _kinds(one).items() if key not in apart}
-    known = [*kinds, *(["seed"] if "seeds" in kinds else [])]
-    _refuse_unknown(entry, known, where)
-    return {key: _typed(value, kinds[key], f"{where}, {key}") for key, value in entry.items()}
-
-
-def _refuse_unknown(entry: Mapping[str, Any], known: list[str], where: str) -> None:
-    for key in entry:
-        if key not in known:
-            raise UsageError(
-                f"{where}: unknown key '{key}'; expected {', '.join(known)}{nearest(key, known)}"
-            )
-
-
-def _names(kind: type) -> list[str]:
-    return [one.name for one in fields(kind)]
-
-
-def _kinds(kind: type) -> dict[str, str]:
-    """What each field takes: the name of its type, or of one of the forms below."""
-    forms = {"count": "count", "blocks": "blocks"} if kind is Choice else {}
-    return {
-        one.name: forms.get(one.name, str(one.type).removesuffix(" | None"))
-        for one in fields(kind)
-        if one.default is not MISSING or one.default_factory is not MISSING or one.name == "name"
-    }
-
-
-def _typed(value: Any, kind: str, where: str) -> Any:
-    """Hold one value against the type of its field, and bring it into it."""
-    found: Any = _FORMS[kind](value)
-    if found is None:
-        raise UsageError(f"{where}: {value!r}; expected {_MEANT[kind]}")
-    return found
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _list_of(value: Any, form: Any) -> tuple[Any, ...] | None:
-    if not isinstance(value, list) or any(form(item) is None for item in value):
-        return None
-    return tuple(value)
-
-
-def _count(value: Any) -> str | None:
-    return str(value) if _whole(value) is not None else _text(value)
-
-
-def _blocks(value: Any) -> str | None:
-    several = _list_of(value, _count)
-    return ",".join(map(str, several)) if several else _count(value)
-
-
-_FORMS: dict[str, Any] = {
-    "bool": lambda value: value if isinstance(value, bool) else None,
-    "int": _whole,
-    "str": _text,
-    "tuple[str, ...]": lambda value: _list_of(value, _text),
-    "tuple[int, ...]": lambda value: _list_of(value, _whole),
-    "count": _count,
-    "blocks": _blocks,
-}

@@ -1,23 +1,20 @@
-"""What a study measures, as frozen values: networks, images, lesions, paths."""
+"""What a study measures, as frozen values: networks, data, and analyses of them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ensembles.analyses.path_options import PathOptions
-from ensembles.errors import UsageError, nearest
+from ensembles.analyses.base import Options
+from ensembles.analyses.kinds import ANALYSES
+from ensembles.errors import UsageError
 from ensembles.lesions import Choice
+from ensembles.metrics import read as read_metrics
+from ensembles.studies.texts import counts_text, places_text
 
-__all__ = ["Analysis", "Images", "Network", "Study", "Sweep", "Unit"]
-
-_PRECISIONS = ("fp32", "tf32", "bf16")
+__all__ = ["Data", "Measured", "Measurement", "Network", "Sweep"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +22,13 @@ class Network:
     """A trained network.
 
     Attributes:
-        name: Of its architecture, or of a checkpoint, as for ``ensembles.load``.
+        name: Name of its architecture, or of a checkpoint, as for ``ensembles.load``.
         checkpoint: Name or file of its weights; by default the packaged ones.
         label: What results call it; by default its name.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
         data: Labels of the data that it is measured on; by default all.
+        initial: File of its weights before it was trained, for lesions that need them.
     """
 
     name: str
@@ -39,6 +37,7 @@ class Network:
     block_names: str | None = None
     block_kinds: str | None = None
     data: tuple[str, ...] = ()
+    initial: str | None = None
 
     @property
     def title(self) -> str:
@@ -47,19 +46,21 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Images:
-    """A set of images.
+class Data:
+    """A part of a data set.
 
     Attributes:
-        name: Of a data set, or a folder; by default what a checkpoint was measured on, else digits.
+        name: Name of a data set, or a folder; by default what a checkpoint was measured on, else
+            digits.
         label: What results call it; by default its name.
         split: The part of it.
-        limit: At most so many images, spread evenly.
+        limit: At most so many rows, spread evenly.
         normalize: A normalisation; by default the checkpoint's.
         image_size: Side of the square that a folder's images are brought to.
+        rows: Numbers of the only rows to take, from 0, after the limit; by default all.
 
     Raises:
-        UsageError: If the limit or the size is below 1.
+        UsageError: If the limit or the size is below 1, or a row below 0.
     """
 
     name: str | None = None
@@ -68,8 +69,12 @@ class Images:
     limit: int | None = None
     normalize: str | None = None
     image_size: int | None = None
+    rows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for row in self.rows:
+            if row < 0:
+                raise UsageError(f"row {row}: expected 0 or more")
         for what, number in (("limit", self.limit), ("image_size", self.image_size)):
             if number is not None and number < 1:
                 raise UsageError(f"{what} {number}: expected 1 or more")
@@ -80,264 +85,189 @@ class Images:
         return self.label or self.name or "its data"
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """Lesions of every network on all its data.
+class Measured(ABC):
+    """An analysis of every network on all its data: what one table of a study's file says.
 
     Attributes:
-        choice: Which lesions; its seed is that of the study in turn.
-        seeds: Of the random draws, in place of the study's.
-        precision: In place of the study's.
+        name: Name of the analysis.
+        seeds: Seeds of the random draws, in place of the study's.
+        precision: Precision in place of the study's.
         models: Labels of the networks; by default all.
         data: Labels of the data; by default all.
     """
 
+    name: str
+    seeds: tuple[int, ...]
+    precision: str | None
+    models: tuple[str, ...]
+    data: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The analysis in a few words."""
+
+    @property
+    @abstractmethod
+    def random(self) -> bool:
+        """Whether anything is drawn at random."""
+
+    @property
+    def own_precision(self) -> str | None:
+        """Its precision; None for that of the study."""
+        return self.precision
+
+    @abstractmethod
+    def seeded(self, seed: int) -> Any:
+        """The same with one seed."""
+
+
+@dataclass(frozen=True)
+class Sweep(Measured):
+    """Lesions of every network on all its data.
+
+    Attributes:
+        choice: Which lesions; its seed is that of the study in turn.
+        metrics: Names of the metrics.
+        task: What is asked of the networks; by default what their shapes say.
+        plan: A CSV file with the columns ``lesion`` and ``blocks``, read where a unit runs, in
+            place of all that the choice says but ``recalibrated``.
+        seeds: Seeds of the random draws, in place of the study's.
+        precision: Precision in place of the study's.
+        models: Labels of the networks; by default all.
+        data: Labels of the data; by default all.
+        written: How a file writes the count and the blocks; it determines nothing.
+    """
+
     choice: Choice = field(default_factory=Choice)
+    metrics: tuple[str, ...] = ("top1", "loss")
+    task: str | None = None
+    plan: str | None = None
+    seeds: tuple[int, ...] = ()
+    precision: str | None = None
+    models: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    written: tuple[str, str | None] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        read_metrics(self.metrics)
+        if self.plan is not None:
+            alone = Choice(seed=self.choice.seed, recalibrated=self.choice.recalibrated)
+            if self.choice != alone:
+                raise UsageError(
+                    f"plan {self.plan}: a plan names all lesions, found others beside it; leave "
+                    "out one or the other"
+                )
+
+    name = "lesion"
+
+    @property
+    def random(self) -> bool:
+        """Whether anything is drawn at random."""
+        return self.plan is None and self.choice.random
+
+    @property
+    def title(self) -> str:
+        """The lesions in a few words."""
+        return f"{self._chosen}{self._measured}"
+
+    @property
+    def _chosen(self) -> str:
+        chosen = self.choice
+        if self.plan is not None:
+            return f"plan {Path(self.plan).name}"
+        if chosen.plan is not None:
+            return f"plan of {len(chosen.plan)}"
+        settings = "".join(f" {name} {value}" for name, value in chosen.settings.items())
+        times = f" x {chosen.trials}" if chosen.trials else ""
+        places = places_text(chosen)
+        only = f" of {places}" if places else ""
+        kept = " without transitions" if chosen.skip_transitions else ""
+        return f"{chosen.kind}{settings} {counts_text(chosen.counts)}{times}{only}{kept}"
+
+    @property
+    def _measured(self) -> str:
+        again = self.choice.recalibrated
+        usual = Sweep.__dataclass_fields__["metrics"].default
+        told = [
+            *([f"recalibrated {again}"] if again is not None else []),
+            *([", ".join(self.metrics)] if self.metrics != usual else []),
+        ]
+        return f" ({'; '.join(told)})" if told else ""
+
+    def seeded(self, seed: int) -> Sweep:
+        """The same with one seed."""
+        return replace(self, choice=replace(self.choice, seed=seed))
+
+
+@dataclass(frozen=True)
+class Measurement(Measured):
+    """Any other analysis of every network on all its data.
+
+    Attributes:
+        name: Name of the analysis, such as "paths" or "influence".
+        options: Its options; by default as they are. A seed among them is that of the study in
+            turn.
+        task: What is asked of the networks; by default what their shapes say.
+        seeds: Seeds of the random draws, in place of the study's.
+        precision: Precision in place of the study's.
+        models: Labels of the networks; by default all.
+        data: Labels of the data; by default all.
+
+    Raises:
+        UsageError: If there is no such analysis, its options are another's, or it is one of
+            lesions, which a `Sweep` says.
+    """
+
+    name: str = "paths"
+    options: Options | None = None
+    task: str | None = None
     seeds: tuple[int, ...] = ()
     precision: str | None = None
     models: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
 
-    @property
-    def random(self) -> bool:
-        """Whether anything is drawn at random."""
-        return self.choice.random
-
-    @property
-    def title(self) -> str:
-        """The lesions in a few words."""
-        chosen = self.choice
-        if chosen.plan is not None:
-            return f"plan {Path(chosen.plan).name}"
-        times = f" x {chosen.trials}" if chosen.trials else ""
-        only = f" of {chosen.blocks}" if chosen.blocks else ""
-        kept = " without transitions" if chosen.skip_transitions else ""
-        return f"{chosen.kind} {chosen.count}{times}{only}{kept}"
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A path analysis of every network on all its data.
-
-    Attributes:
-        options: What is measured; its seed is that of the study in turn.
-        seeds: Of the random draws, in place of the study's.
-        models: Labels of the networks; by default all.
-        data: Labels of the data; by default all.
-    """
-
-    options: PathOptions = field(default_factory=PathOptions)
-    seeds: tuple[int, ...] = ()
-    models: tuple[str, ...] = ()
-    data: tuple[str, ...] = ()
-
     def __post_init__(self) -> None:
-        self.options.check()
+        analysis = ANALYSES.get(self.name)
+        if analysis.by_lesion:
+            raise UsageError(f"analysis '{self.name}' measures lesions; expected them as a sweep")
+        if self.options is None:
+            object.__setattr__(self, "options", analysis.options())
+        if not isinstance(self.options, analysis.options):
+            raise UsageError(
+                f"options of '{self.name}' are {type(self.options).__name__}; expected "
+                f"{analysis.options.__name__}"
+            )
+        self.chosen.check()
+        if self.precision is not None and self._chooses("precision"):
+            raise UsageError(f"precision of '{self.name}': expected it among the options")
+
+    @property
+    def chosen(self) -> Options:
+        """The options."""
+        assert self.options is not None
+        return self.options
 
     @property
     def random(self) -> bool:
         """Whether anything is drawn at random."""
-        chosen = self.options
-        return chosen.direction == "gradient" and (chosen.method != "exact" or chosen.signs > 0)
+        return self.chosen.random
 
     @property
     def title(self) -> str:
         """The analysis in a few words."""
-        chosen = self.options
-        if chosen.direction == "logits":
-            return "paths of logits"
-        at = "" if chosen.at == "input" else f" at {chosen.at}"
-        return f"paths of {chosen.direction} {chosen.method}{at}"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One sweep or one analysis, of one network on one set of images with one seed.
-
-    Attributes:
-        model: The network.
-        data: The images.
-        task: What is measured.
-        seed: Of the random draws; None where nothing is drawn.
-        precision: Of the computation.
-        predictions: Whether the predicted class of each image is kept (of lesions only).
-    """
-
-    model: Network
-    data: Images
-    task: Sweep | Analysis
-    seed: int | None
-    precision: str
-    predictions: bool = False
+        return ANALYSES.get(self.name).title(self.chosen)
 
     @property
-    def title(self) -> str:
-        """What is done to what, in a line."""
-        seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{self.model.title} on {self.data.title}: {self.task.title}{seed}"
+    def own_precision(self) -> str | None:
+        """Its precision, among its options where it chooses one; None for that of the study."""
+        return getattr(self.chosen, "precision", self.precision)
 
-    @property
-    def choice(self) -> Choice:
-        """The lesions, with the seed of this unit."""
-        assert isinstance(self.task, Sweep)
-        return replace(self.task.choice, seed=self.seed or 0)
+    def seeded(self, seed: int) -> Measurement:
+        """The same with one seed."""
+        if not self._chooses("seed"):
+            return self
+        return replace(self, options=replace(self.chosen, seed=seed))  # type: ignore[call-arg]
 
-    @property
-    def options(self) -> PathOptions:
-        """What is measured of paths, with the seed of this unit."""
-        assert isinstance(self.task, Analysis)
-        return replace(self.task.options, seed=self.seed or 0)
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of what the study says of this unit, but for labels."""
-        model, data = asdict(self.model), asdict(self.data)
-        for name in ("label", "data"):
-            del model[name]
-        del data["label"]
-        if isinstance(self.task, Sweep):
-            task = asdict(self.choice)
-        else:
-            task = {**self.options.determining, "engine": self.options.engine}
-        about = [model, data, task, self.precision, self.predictions]
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Study:
-    """Networks, data, and all that is measured of them.
-
-    Attributes:
-        name: Of the study.
-        models: The networks.
-        data: The images that each network is measured on.
-        lesions: Sweeps of lesions.
-        paths: Path analyses.
-        seeds: Whatever is drawn at random is drawn once for each.
-        precision: Of the sweeps: "fp32", "tf32" or "bf16".
-        predictions: Whether the predicted class of each image is kept, for paired tests.
-        description: A line for the reader.
-        folder: Where the files that it names are looked for first; by default the current folder.
-
-    Raises:
-        UsageError: If nothing is measured, two labels are the same, or a name is unknown.
-    """
-
-    name: str
-    models: tuple[Network, ...]
-    data: tuple[Images, ...] = (Images(),)
-    lesions: tuple[Sweep, ...] = ()
-    paths: tuple[Analysis, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    precision: str = "fp32"
-    predictions: bool = False
-    description: str = ""
-    folder: Path | None = field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        for what, values in (("model", self.models), ("data", self.data), ("seed", self.seeds)):
-            if not values:
-                raise UsageError(f"the study has no {what}; expected at least one")
-        if not self.lesions and not self.paths:
-            raise UsageError("the study measures nothing; expected lesions or paths")
-        models = _labels("models", [one.title for one in self.models])
-        data = _labels("data", [one.title for one in self.data])
-        for precision in (self.precision, *(one.precision for one in self.lesions)):
-            if precision not in (None, *_PRECISIONS):
-                known = " or ".join(_PRECISIONS)
-                raise UsageError(
-                    f"precision '{precision}'; expected {known}{nearest(precision, _PRECISIONS)}"
-                )
-        for task in self.tasks:
-            _known("models", task.models, models)
-            _known("data", task.data, data)
-        for model in self.models:
-            _known("data", model.data, data)
-        _labels("seeds", list(map(str, self.seeds)))
-        self.units()
-
-    @property
-    def tasks(self) -> tuple[Sweep | Analysis, ...]:
-        """All sweeps, then all path analyses."""
-        return (*self.lesions, *self.paths)
-
-    def units(self) -> tuple[Unit, ...]:
-        """What is measured, one network on one set of images after the other.
-
-        Raises:
-            UsageError: If two units are the same.
-        """
-        units = []
-        for model in self.models:
-            for data in self.data:
-                for task in self.tasks:
-                    if _meant(model, data, task):
-                        units += self._seeded(model, data, task)
-        for digest, number in Counter(unit.digest for unit in units).items():
-            if number > 1:
-                twice = next(unit for unit in units if unit.digest == digest)
-                raise UsageError(f"{twice.title}: is there twice; expected each measurement once")
-        return tuple(units)
-
-    def _seeded(self, model: Network, data: Images, task: Sweep | Analysis) -> list[Unit]:
-        seeds: Sequence[int | None] = (task.seeds or self.seeds) if task.random else (None,)
-        if isinstance(task, Sweep):
-            precision = task.precision or self.precision
-            return [Unit(model, data, task, seed, precision, self.predictions) for seed in seeds]
-        return [Unit(model, data, task, seed, task.options.precision) for seed in seeds]
-
-    def place(self, name: str | None) -> str | None:
-        """Where a file of the study lies: beside it if it is there, else as it is written."""
-        if name is None or self.folder is None or not (self.folder / name).exists():
-            return name
-        return str(self.folder / name)
-
-    def described(self) -> dict[str, Any]:
-        """The study as JSON can hold it, without what the defaults say."""
-        return {
-            "name": self.name,
-            "description": self.description,
-            "models": [_short(one, Network(one.name)) | {"name": one.name} for one in self.models],
-            "data": [_short(one, Images()) for one in self.data],
-            "lesions": [_flat(one, one.choice, Sweep(), Choice()) for one in self.lesions],
-            "paths": [_flat(one, one.options, Analysis(), PathOptions()) for one in self.paths],
-            "seeds": list(self.seeds),
-            "precision": self.precision,
-            "predictions": self.predictions,
-        }
-
-
-def _meant(model: Network, data: Images, task: Sweep | Analysis) -> bool:
-    return (
-        (not task.models or model.title in task.models)
-        and (not task.data or data.title in task.data)
-        and (not model.data or data.title in model.data)
-    )
-
-
-def _labels(what: str, labels: list[str]) -> list[str]:
-    for label, number in Counter(labels).items():
-        if number > 1:
-            hint = "" if what == "seeds" else "; give each a label of its own"
-            raise UsageError(f"{what}: {label} is there twice{hint}")
-    return labels
-
-
-def _known(what: str, wanted: Iterable[str], known: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in known:
-            raise UsageError(
-                f"{what} '{name}' is unknown; expected {', '.join(known)}{nearest(name, known)}"
-            )
-
-
-def _short(value: Any, default: Any) -> dict[str, Any]:
-    usual = asdict(default)
-    return {key: item for key, item in asdict(value).items() if item != usual[key]}
-
-
-def _flat(task: Any, inner: Any, usual: Any, usual_inner: Any) -> dict[str, Any]:
-    outer = _short(task, usual)
-    return {key: outer[key] for key in outer if key not in ("choice", "options")} | _short(
-        inner, usual_inner
-    )
+    def _chooses(self, option: str) -> bool:
+        return any(one.name == option for one in fields(self.chosen))

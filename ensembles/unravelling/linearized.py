@@ -19,7 +19,7 @@ from ensembles.unravelling.operations import UnknownOperationError, channels_las
 from ensembles.unravelling.tape_compiler import compile_part
 from ensembles.unravelling.tapes import Tape
 
-__all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer"]
+__all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer", "require_paths"]
 
 Engine = Literal["fast", "general"]
 _Function = Callable[[Tensor], Tensor]
@@ -119,6 +119,32 @@ def _entering(road: LinearMap | None, entry: Entry) -> LinearMap | None:
     return _Weighed(road, entry) if isinstance(entry, Weighted) else road
 
 
+def require_paths(net: Decomposition) -> None:
+    """Refuse a network whose paths cannot be told apart, or have no single start and end.
+
+    Raises:
+        PathError: Saying what it is, and what is expected.
+    """
+    if not any(block.has_shortcut for block in net):
+        kinds = " and ".join(sorted({block.kind for block in net}))
+        kinds = kinds.replace("member", "members of an average")
+        only = "is one path" if kinds == "plain" else "has no paths by residual choice"
+        raise PathError(
+            f"{net.model_name} {only} (its {len(net)} blocks are {kinds}): no block has a "
+            "shortcut; expected residual or dense blocks, or count_paths for the graph's paths"
+        )
+    if net.input_names:
+        raise PathError(
+            f"{net.model_name} has {len(net.input_names)} inputs; paths are followed to one "
+            "tensor of real numbers"
+        )
+    if len(net.output_shape) > 1:
+        raise PathError(
+            f"{net.model_name} gives logits of shape {net.output_shape} for a row; expected "
+            "one answer a row, (classes,), as paths end there"
+        )
+
+
 class Linearizer:
     """Prepares a network once, to linearise it at one batch of images after the other.
 
@@ -128,18 +154,12 @@ class Linearizer:
             `torch.func` for all, as a check.
 
     Raises:
-        PathError: If the network has no block with a shortcut.
+        PathError: If the network has no block with a shortcut, several inputs, or several answers
+            for a row.
     """
 
     def __init__(self, net: Decomposition, engine: Engine = "fast") -> None:
-        if not any(block.has_shortcut for block in net):
-            kinds = " and ".join(sorted({block.kind for block in net}))
-            kinds = kinds.replace("member", "members of an average")
-            only = "is one path" if kinds == "plain" else "has no paths by residual choice"
-            raise PathError(
-                f"{net.model_name} {only} (its {len(net)} blocks are {kinds}): no block has a "
-                "shortcut; expected residual or dense blocks, or count_paths for the graph's paths"
-            )
+        require_paths(net)
         self.net = net
         self._tapes: dict[int, Tape | None] = {}
         if engine == "fast":
@@ -160,6 +180,11 @@ class Linearizer:
         Raises:
             PathError: If a part is not differentiable or an activation is not finite.
         """
+        if not images.is_floating_point():
+            raise PathError(
+                f"the inputs are numbers of type {images.dtype}, which have no derivative; "
+                "expected real numbers, such as images"
+            )
         found: list[LinearBlock] = []
         between: list[LinearMap] = []
         start: list[Tensor] = []

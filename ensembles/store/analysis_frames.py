@@ -1,0 +1,44 @@
+"""Tables of analyses as plain values that a store keeps, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ensembles.store.analyses import Analysis
+from ensembles.store.runs import plain as written
+from ensembles.tables.columns import describe, plain, restore
+
+__all__ = ["analysis_from", "frame_of"]
+
+
+def analysis_from(name: str, options: Mapping[str, Any], frame: pd.DataFrame, run: int) -> Analysis:
+    """A table as plain values; numbers keep every digit.
+
+    Args:
+        name: Name of the analysis.
+        options: What else determines it.
+        frame: The table.
+        run: Number of the run that made it.
+    """
+    columns = describe(frame)
+    values = [plain(frame[column], kind) for column, kind in columns.items()]
+    rows = [list(row) for row in zip(*values, strict=True)]
+    attrs = json.loads(json.dumps(frame.attrs, default=written))
+    return Analysis(run, name, options, attrs, columns, rows)
+
+
+def frame_of(analysis: Analysis) -> pd.DataFrame:
+    """The table, with the types of its columns and its `attrs`."""
+    values = zip(*analysis.rows, strict=True) if analysis.rows else ([] for _ in analysis.columns)
+    frame = pd.DataFrame(
+        {
+            name: restore(list(column), kind)
+            for (name, kind), column in zip(analysis.columns.items(), values, strict=True)
+        }
+    )
+    frame.attrs.update({"analysis": analysis.name} | dict(analysis.attrs))
+    return frame

@@ -1,0 +1,40 @@
+"""The table of failures: lesions that could not be measured, and why."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from ensembles.store.lesions import Name
+
+if TYPE_CHECKING:
+    from ensembles.store.connection import Connection
+
+__all__ = ["TABLE", "drop_failure", "failures_of", "keep_failure"]
+
+TABLE = """
+CREATE TABLE failures (            -- tried again by the next run
+    lesion INTEGER PRIMARY KEY REFERENCES lesions,
+    run INTEGER NOT NULL REFERENCES runs,
+    reason TEXT NOT NULL
+)"""
+
+
+def failures_of(connection: Connection, context: int) -> dict[Name, str]:
+    """Why lesions of a context could not be measured, in the order in which they were asked for."""
+    rows = connection.rows(
+        "SELECT kind, text, material, reason FROM failures JOIN lesions ON id = lesion "
+        "WHERE context = ? ORDER BY id",
+        (context,),
+    )
+    return {Name(kind, text, material): reason for kind, text, material, reason in rows}
+
+
+def keep_failure(raw: sqlite3.Connection, lesion: int, run: int, reason: str) -> None:
+    """Note why a lesion could not be measured, in place of an older reason."""
+    raw.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (lesion, run, reason))
+
+
+def drop_failure(raw: sqlite3.Connection, lesion: int) -> None:
+    """Forget why a lesion could not be measured."""
+    raw.execute("DELETE FROM failures WHERE lesion = ?", (lesion,))

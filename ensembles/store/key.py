@@ -1,0 +1,109 @@
+"""What determines a result, but for the lesion: as frozen values and as a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+__all__ = ["ENGINE_VERSION", "Context", "Key", "Shapes"]
+
+ENGINE_VERSION = 1
+"""Raised whenever a change of the program could change a count."""
+
+Shapes: TypeAlias = tuple[Any, ...]
+"""Shape of one row of a tensor; of several tensors the shapes in order, with their names if any."""
+
+_SINCE_VERSION_1 = {"task": "classification"}
+"""Fields that version 1 did not have, and what it always did: left out of the text where so."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What determines the counts of a lesion.
+
+    Its text and digest are those of version 1 for whatever version 1 could measure.
+
+    Attributes:
+        weights: sha256 of the values of all parameters and buffers.
+        architecture: sha256 of what the network does with them: its operations, their arguments,
+            and how it is cut into parts.
+        blocks: Name and kind of each block, in order.
+        data: sha256 of inputs and targets, in order.
+        split: The part of the data set.
+        images: How many rows of data (images, windows of a text).
+        image_shape: Shape of a row as the network sees it, such as channels, height and width; of
+            several inputs the shape of each, in order.
+        normalization: Mean and deviation of each channel, or "as given" where the hash of the data
+            is that of the inputs as the network sees them.
+        precision: "fp32", "tf32", "bf16" or "fp64".
+        engine: Which of the engines ran it.
+        engine_version: `ENGINE_VERSION`.
+        task: What was asked of the network.
+    """
+
+    weights: str
+    architecture: str
+    blocks: tuple[tuple[str, str], ...]
+    data: str
+    split: str
+    images: int
+    image_shape: Shapes
+    normalization: str
+    precision: str
+    engine: str
+    engine_version: int
+    task: str = _SINCE_VERSION_1["task"]
+
+    @cached_property
+    def text(self) -> str:
+        """The key as JSON with sorted names."""
+        values = asdict(self)
+        kept = {k: v for k, v in values.items() if _SINCE_VERSION_1.get(k, ...) != v}
+        return json.dumps(kept, sort_keys=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the key."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """Read a key from its text."""
+        values = json.loads(text)
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Context:
+    """A network on a data set: the key of its results, and what tables say of it.
+
+    Attributes:
+        key: What determines the results.
+        about: Names that determine nothing: `model`, `dataset`, `classes` (names or None),
+            `num_classes`, `transitions`, `adapted` (of each block that has one, by its number), and
+            the card's `checkpoint` where known. Of equal keys the first is kept.
+        labels: Class number of each observation, in order (little-endian, four bytes each,
+            compressed).
+    """
+
+    key: Key
+    about: Mapping[str, Any] = field(compare=False)
+    labels: bytes = field(default=b"", compare=False, repr=False)
+
+    @property
+    def model(self) -> str:
+        """The name of the network."""
+        return str(self.about["model"])
+
+    @property
+    def classes(self) -> int:
+        """Between how many classes the network chooses."""
+        return int(self.about["num_classes"])

@@ -1,0 +1,100 @@
+"""Units whose results are kept as one table: every analysis but that of lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, cast
+
+from ensembles.analyses.kinds import ANALYSES, AnyAnalysis
+from ensembles.studies.kept import Counts, Done, Found, How, Kept, Opened, Prepared
+from ensembles.studies.records import Record
+from ensembles.studies.values import Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ensembles.store import Store
+
+__all__ = ["KeptTable"]
+
+
+class KeptTable(Kept):
+    """The table of an analysis."""
+
+    by_lesion = False
+
+    @property
+    def measurement(self) -> Measurement:
+        """The analysis with its options, the seed of the unit among them."""
+        return cast("Measurement", self.unit.seeded)
+
+    @property
+    def analysis(self) -> AnyAnalysis:
+        """The analysis."""
+        return ANALYSES.get(self.measurement.name)
+
+    @property
+    def table(self) -> str:
+        """See the base class."""
+        return self.analysis.table(self.measurement.chosen)
+
+    def prepare(self, opened: Opened, store: Store, how: How) -> Prepared:
+        """See the base class."""
+        from ensembles.store.description import describe  # noqa: PLC0415 (imports torch)
+        from ensembles.tasks import task_of  # noqa: PLC0415 (imports torch)
+
+        subject, chosen = opened.subject, self.measurement.chosen
+        self.analysis.check(subject.net, chosen)
+        context, _ = describe(
+            subject.net,
+            subject.data,
+            task=task_of(subject.net, self.measurement.task),
+            precision=self.unit.precision,
+            engine=self.analysis.engine(chosen),
+        )
+        known = store.analysis(context, self.measurement.name, chosen.determining)
+        digest = context.key.digest
+        return Prepared(Record(digest), () if known is not None else ((digest, self.unit.digest),))
+
+    def measure(self, opened: Opened, store: Store, how: How) -> Done:
+        """See the base class."""
+        from ensembles.analyses.analyze import analyze  # noqa: PLC0415 (imports torch)
+
+        frame = analyze(
+            opened.subject.net,
+            opened.subject.data,
+            self.measurement.name,
+            store=store,
+            task=self.measurement.task,
+            device=how.device,
+            precision=self.unit.precision,
+            batch_size=how.batch_size,
+            progress=how.progress,
+            model=self.unit.model.title,
+            about=self._about(opened, how),
+            initial=opened.initial,
+            sources=opened.sources,
+            **vars(self.measurement.chosen),
+        )
+        return Done(int(not frame.attrs["store"]["known"]), f"{len(frame)} rows")
+
+    def counts(self, record: Record, found: Found) -> Counts:
+        """See the base class."""
+        return Counts(1, int(self.frame(record, found) is not None))
+
+    def group(self, record: Record) -> Hashable:
+        """A table by itself."""
+        return self.unit.digest
+
+    def frame(self, record: Record, found: Found) -> pd.DataFrame | None:
+        """See the base class."""
+        context = found.contexts.get(record.context)
+        if context is None:
+            return None
+        chosen = self.measurement.chosen
+        return found.store.analysis(context, self.measurement.name, chosen.determining)
+
+    def labels(self, frame: pd.DataFrame) -> dict[str, Any]:
+        """See the base class."""
+        told = self.analysis.told(frame, self.measurement.chosen)
+        return told if "precision" in told else {**told, "precision": self.unit.precision}

@@ -1,0 +1,250 @@
+"""Units are measured wherever an executor has them measured, and come out the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from pandas.testing import assert_frame_equal
+
+import ensembles
+from ensembles.analyses.base import Options, option
+from ensembles.analyses.path_options import PathOptions
+from ensembles.errors import StoreError, UsageError
+from ensembles.lesions import Choice
+from ensembles.progress import Progress
+from ensembles.store import Store
+from ensembles.studies import (
+    EXECUTORS,
+    Data,
+    Executor,
+    Measurement,
+    Network,
+    Networks,
+    RunTable,
+    Setting,
+    Study,
+    Sweep,
+    Unit,
+    run,
+    run_unit,
+    status,
+    tables,
+    written_unit,
+)
+
+IN_A_PROCESS = """
+import json, sys
+from pathlib import Path
+from ensembles.studies import run_unit, study_of, unit_of
+
+if __name__ == "__main__":
+    told = json.loads(sys.argv[1])
+    study = study_of(told["study"], folder=Path(told["folder"]))
+    result = run_unit(unit_of(told["unit"]), told["store"], study=study, check=False)
+    print(json.dumps([result.measured, result.summary, result.failed]))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights of an untrained network."""
+    place = tmp_path_factory.mktemp("study")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(ensembles.create_model("resnet20").state_dict(), place / "a.pt")
+    return place
+
+
+@pytest.fixture
+def study(folder: Path) -> Study:
+    """A network with a few lesions and two analyses."""
+    return Study(
+        name="small",
+        models=(Network("resnet20", "a.pt"),),
+        data=(Data("digits", limit=6),),
+        lesions=(Sweep(Choice(blocks=(1, 2))), Sweep(Choice(counts=4, trials=2), seeds=(3,))),
+        analyses=(Measurement("paths", PathOptions(signs=0, images=2)), Measurement("influence")),
+        folder=folder,
+    )
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    other = frame.copy()
+    other.attrs = {}
+    return other
+
+
+def test_a_unit_from_its_json_makes_the_same_rows_in_a_process_of_its_own(
+    study: Study, folder: Path, tmp_path: Path
+) -> None:
+    run(study, tmp_path / "here.db")
+    there = tmp_path / "there.db"
+    for unit in study.units():
+        told = {
+            "study": study.described(),
+            "folder": str(folder),
+            "unit": written_unit(unit),
+            "store": str(there),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", IN_A_PROCESS, json.dumps(told)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert json.loads(done.stdout)[2] == ""
+    assert (status(study, there)["state"] == "done").all()
+    here, elsewhere = tables(study, tmp_path / "here.db"), tables(study, there)
+    assert list(here) == list(elsewhere) == ["lesions", "gradient", "influence"]
+    for name, table in here.items():
+        assert_frame_equal(plain(table), plain(elsewhere[name]))
+
+
+def test_a_unit_is_measured_once_however_often_it_is_run(study: Study, tmp_path: Path) -> None:
+    lines: list[str] = []
+    networks = Networks()
+    for unit in study.units():
+        first, second = (
+            run_unit(unit, tmp_path / "x.db", study=study, tell=lines.append, networks=networks)
+            for _ in range(2)
+        )
+        assert (first.failed, second.failed) == ("", "")
+        assert first.measured > 0 and second.measured == 0
+    assert lines[:2] == [
+        "resnet20 on digits: delete 1 of 1,2: 3 lesions, 3 of them measured now",
+        "resnet20 on digits: delete 1 of 1,2: 3 lesions, 0 of them measured now",
+    ]
+
+
+def test_a_unit_that_fails_says_why_and_leaves_it_in_the_store(
+    study: Study, tmp_path: Path
+) -> None:
+    bad = Study("bad", (Network("resnet20", "none.pt"),), lesions=(Sweep(),))
+    [unit] = bad.units()
+    found = run_unit(unit, tmp_path / "x.db", study=bad)
+    assert "none.pt" in found.failed and found.summary == f"failed: {found.failed}"
+    assert status(bad, tmp_path / "x.db")["reason"].tolist() == [found.failed]
+    with pytest.raises(UsageError, match="device 'gpu'"):
+        run_unit(unit, tmp_path / "x.db", study=bad, device="gpu")
+    with pytest.raises(StoreError, match="no/such"):
+        run_unit(study.units()[0], "/no/such/x.db", study=study)
+
+
+def test_units_of_one_network_share_it(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ensembles.checkpoints
+
+    opened: list[str] = []
+    original = ensembles.checkpoints.open_subject
+
+    def counted(name: str, *arguments: Any, **options: Any) -> Any:
+        opened.append(name)
+        return original(name, *arguments, **options)
+
+    monkeypatch.setattr(ensembles.checkpoints, "open_subject", counted)
+    run(study, tmp_path / "x.db")
+    assert opened == ["resnet20"]
+    for unit in study.units()[:2]:
+        run_unit(unit, tmp_path / "x.db", study=study)
+    assert len(opened) == 3
+
+
+@dataclass(frozen=True)
+class Places(Options):
+    """Options of the executor below."""
+
+    workers: int = option("How many.", 1)
+
+
+class Backwards(Executor):
+    """Runs units in this process, the last one first."""
+
+    name = "backwards"
+    summary = "this process, the last unit first"
+    options = Places
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, str]] = []
+
+    def run(
+        self,
+        units: Sequence[Unit],
+        store: Store,
+        setting: Setting,
+        progress: bool | Progress | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        """See the base class."""
+        for unit in reversed(units):
+            self.seen.append((unit.title, setting.options.workers, setting.device))
+            run_unit(unit, store, study=setting.study, device=setting.device, tell=tell)
+
+
+@pytest.fixture
+def backwards() -> Iterator[Backwards]:
+    """An executor that a program adds."""
+    executor = Backwards()
+    EXECUTORS.register("backwards", executor)
+    yield executor
+    EXECUTORS.forget("backwards")
+
+
+def test_a_program_adds_an_executor(study: Study, tmp_path: Path, backwards: Backwards) -> None:
+    lines: list[str] = []
+    found = run(study, tmp_path / "x.db", "backwards", device="cpu", tell=lines.append, workers=2)
+    assert (found["state"] == "done").all()
+    titles = [unit.title for unit in study.units()]
+    assert backwards.seen == [(title, 2, "cpu") for title in reversed(titles)]
+    assert [line.partition(": ")[0] for line in lines] == ["resnet20 on digits"] * 4
+
+
+def test_the_file_says_where_a_study_runs_unless_the_call_does(
+    study: Study, tmp_path: Path, backwards: Backwards
+) -> None:
+    from dataclasses import replace
+
+    short = replace(
+        study, lesions=study.lesions[:1], analyses=(), run=RunTable("backwards", {"workers": 3})
+    )
+    run(short, tmp_path / "x.db")
+    run(short, tmp_path / "x.db", workers=4)
+    assert [workers for _, workers, _ in backwards.seen] == [3, 4]
+    run(short, tmp_path / "x.db", "here")
+    assert len(backwards.seen) == 2
+
+
+def test_unknown_executors_and_options_are_refused(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^executor 'heer' is unknown; .*did you mean here\?$"):
+        run(study, tmp_path / "x.db", "heer")
+    with pytest.raises(UsageError, match=r"^executor 'here' has no option 'workers'; it takes non"):
+        run(study, tmp_path / "x.db", workers=2)
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_the_rest_goes_on_where_a_unit_shares_lesions_with_one_that_fails(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sweeps hold the intact network; the first is stopped before it measures it."""
+    from ensembles.analyses import lesion as module
+
+    measure, calls = module.lesion, []
+
+    def once(*arguments: Any, **options: Any) -> pd.DataFrame:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("out of luck")
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(module, "lesion", once)
+    found = run(study, tmp_path / "x.db")
+    assert found["state"].tolist() == ["failed", "done", "done", "done"]
+    assert found["reason"][0] == "RuntimeError: out of luck"
+    assert (run(study, tmp_path / "x.db")["state"] == "done").all()
