@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,13 +220,18 @@ class LesionSweep:
             provenance=made,
             report=report,
         )
-        outcomes = store.outcomes(context, self.wanted, materials=self._digests)
+        known = store.outcomes(
+            context, self.wanted, metrics=asked.metrics, materials=self._digests
+        )
+        outcomes = [
+            replace(known[one.bare()], lesion=one) for one in self.wanted if one.bare() in known
+        ]
         extra: dict[str, object] = {
             "store": {
                 "path": str(store.path),
                 "context": context.key.digest,
                 "measured": filled.measured,
-                "known": len({outcome.lesion for outcome in outcomes}) - filled.measured,
+                "known": len(known) - filled.measured,
             },
             "runs": store.provenance(context),
         }
