@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["aligned", "lesion_summary", "lesion_table"]
 
-_NUMBERS = ("correct", "total", "error %", "loss", "tau")
+_WORDS = ("model", "lesion", "blocks", "name", "95 % interval")
 
 
 def aligned(
@@ -28,52 +29,108 @@ def aligned(
 
 
 def lesion_table(frames: Sequence[pd.DataFrame]) -> list[str]:
-    """One line for each lesion: the error in %, with its 95 % Wilson interval."""
-    from ensembles.statistics import error_intervals  # noqa: PLC0415
+    """One line for each lesion: the error in %, with its 95 % Wilson interval, and other measures.
 
-    head = ["lesion", "blocks", "name", "correct", "total", "error %", "95 % interval", "loss"]
+    Measures that are lists of counts are left out; Kendall tau is there where an order was changed.
+    """
+    head = list(dict.fromkeys(name for frame in frames for name in _head(frame)))
+    head = sorted(head, key=lambda name: name == "tau")  # as the last one
     if len(frames) > 1:
         head.insert(0, "model")
-    if any((frame["lesion"] == "reorder").any() for frame in frames):
-        head.append("tau")
-    rows = []
-    for frame in frames:
-        model = str(frame.attrs.get("model", ""))
-        for row in error_intervals(frame).to_dict("records"):
-            cells = _cells(row) | {"model": model}
-            rows.append([cells[name] for name in head])
-    return aligned(head, rows, _NUMBERS)
-
-
-def _cells(row: dict[Any, Any]) -> dict[str, str]:
-    low, high = 100 * row["error_low"], 100 * row["error_high"]
-    finite = not row["nonfinite"]
-    return {
-        "lesion": str(row["lesion"]),
-        "blocks": str(row["blocks"]),
-        "name": str(row["block_names"]) + (" (adapted)" if row["adapted"] else ""),
-        "correct": str(row["correct"]),
-        "total": str(row["total"]),
-        "error %": f"{100 * row['error']:.2f}" if finite else "not finite",
-        "95 % interval": f"{low:.2f} to {high:.2f}" if finite else "",
-        "loss": f"{row['loss']:.4f}" if finite else "",
-        "tau": f"{row['kendall_tau']:.3f}" if row["lesion"] == "reorder" else "",
-    }
+    rows = [
+        [cells.get(name, "") for name in head] for frame in frames for cells in _all_cells(frame)
+    ]
+    return aligned(head, rows, [name for name in head if name not in _WORDS])
 
 
 def lesion_summary(frame: pd.DataFrame) -> str:
-    """What a sweep showed, in a line."""
-    rows = frame.to_dict("records")
-    whole = next(row["error"] for row in rows if row["lesion"] == "none")
-    cut = [row for row in rows if row["lesion"] != "none"]
-    start = f"{frame.attrs.get('model', 'the network')}: intact error {100 * whole:.2f} %"
+    """What a sweep showed, in a line: by the error, or else by the first measure that there is."""
+    from ensembles.tables.metric_columns import number_columns  # noqa: PLC0415 (pandas)
+    from ensembles.tables.readings import read_rows  # noqa: PLC0415
+
+    measures = [name for name in ("error", "loss", *number_columns(frame)) if name in frame.columns]
+    start = f"{frame.attrs.get('model', 'the network')}: "
+    whole = [one.is_intact and not one.recalibrated for one in read_rows(frame)]
+    cut = frame[[not one.is_intact for one in read_rows(frame)]]
     lesions = f"{len(cut)} lesion{'s' if len(cut) != 1 else ''}"
-    measured = [row for row in cut if not row["nonfinite"]]
-    if not measured:
-        return f"{start}; {lesions}, none of them measured"
-    worst = max(measured, key=lambda row: row["error"])
-    median = frame.loc[frame["lesion"] != "none", "error"].median()
+    if not measures:
+        return f"{start}{lesions}"
+    measure = measures[0]
+    intact = frame.loc[whole, measure]
+    if len(intact):
+        start += f"intact {_told(measure, float(intact.iloc[0]))}; "
+    known = cut[cut[measure].notna()]
+    if known.empty:
+        return f"{start}{lesions}, none of them measured"
+    worst = known.loc[_worst(known[measure], measure)]
+    extreme = _told(measure, float(worst[measure])).partition(" ")[2]
     return (
-        f"{start}; {lesions}, median error {100 * median:.2f} %, "
-        f"worst {100 * worst['error']:.2f} % ({worst['lesion']} {worst['blocks']})"
+        f"{start}{lesions}, median {_told(measure, float(known[measure].median()))}, "
+        f"worst {extreme} ({worst['lesion']} {worst['blocks']})"
     )
+
+
+def _head(frame: pd.DataFrame) -> list[str]:
+    from ensembles.tables.metric_columns import number_columns  # noqa: PLC0415 (pandas)
+
+    head = ["lesion", "blocks", "name", "correct", "total", "error %", "95 % interval", "loss"]
+    if "error" not in frame.columns:
+        head = [name for name in head if name not in ("correct", "error %", "95 % interval")]
+    if "loss" not in frame.columns:
+        head.remove("loss")
+    ordered = frame.loc[frame["lesion"] != "none", "kendall_tau"].notna().any()
+    return [*head, *number_columns(frame), *["tau"] * bool(ordered)]
+
+
+def _all_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
+    from ensembles.statistics import error_intervals  # noqa: PLC0415 (pandas)
+    from ensembles.tables.metric_columns import number_columns  # noqa: PLC0415
+
+    model = str(frame.attrs.get("model", ""))
+    others = [name for name in ("loss", *number_columns(frame)) if name in frame.columns]
+    detail = error_intervals(frame) if {"error", "correct"} <= set(frame.columns) else frame
+    return [
+        {"model": model, **_cells(row), **{name: _number(row[name]) for name in others}}
+        for row in detail.to_dict("records")
+    ]
+
+
+def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
+    cells = {
+        "lesion": str(row["lesion"]),
+        "blocks": str(row["blocks"]),
+        "name": str(row["block_names"]) + (" (adapted)" if row["adapted"] else ""),
+        "total": str(row["total"]),
+        "tau": "" if row["lesion"] == "none" else _number(row["kendall_tau"], ".3f"),
+    }
+    if "error_low" in row:
+        finite = not row["nonfinite"]
+        low, high = 100 * row["error_low"], 100 * row["error_high"]
+        cells |= {
+            "correct": str(row["correct"]),
+            "error %": f"{100 * row['error']:.2f}" if finite else "not finite",
+            "95 % interval": f"{low:.2f} to {high:.2f}" if finite else "",
+        }
+    return cells
+
+
+def _number(value: float, form: str = ".4f") -> str:
+    """A measure with four digits behind the point, or four in all where it is large."""
+    if math.isnan(value):
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:{form if abs(value) < 1e4 else '.4g'}}"
+
+
+def _told(measure: str, value: float) -> str:
+    """A measure in a line: its name, and per cent for an error."""
+    return f"error {100 * value:.2f} %" if measure == "error" else f"{measure} {_number(value)}"
+
+
+def _worst(values: pd.Series[float], measure: str) -> Any:
+    """The row of the worst value: the least one, where more is better."""
+    from ensembles.tables.metric_columns import column_of  # noqa: PLC0415 (pandas)
+
+    column = column_of(measure)
+    return values.idxmin() if column and column.better == "more" else values.idxmax()

@@ -135,8 +135,9 @@ def test_paths_have_their_effective_interval():
     frame.attrs = {"direction": "gradient", "model": "tiny", "weight_layers": []}
     section = section_of(frame, "paths.csv")
     effective, every = section.tables
-    assert [row[0].text for row in effective.rows] == ["coherent", "rms", "mean", "published"]
-    assert "gradient_rms_log10" not in every.head
+    assert effective.caption == "Effective paths, tiny"
+    assert [row[0].text for row in effective.rows] == ["coherent", "rms", "mean"]
+    assert "gradient_rms_log10" not in every.head and every.folded
     assert len(section.drawings) == 1
 
 

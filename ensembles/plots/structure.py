@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
@@ -19,15 +21,36 @@ if TYPE_CHECKING:
 __all__ = ["draw_structure"]
 
 _WIDTH = 6.75
-_FILLS = {
-    "residual": "#0072b2", "gated": "#009e73", "two-stream": "#cc79a7", "dense": "#56b4e9",
-    "parallel": "#e69f00", "fractal": "#d55e00", "plain": GREY, "member": GREY,
-}  # fmt: skip
-_JOINS = {
-    "o": ("residual", "gated", "two-stream", "fractal"),
-    "s": ("dense", "parallel"),
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How the blocks of a kind are drawn.
+
+    Attributes:
+        fill: Colour of the branch.
+        joint: Marker of where the branches meet: a ring, a square, or none.
+        joint_name: What that is called.
+        beside: Whether its branches are drawn beside each other.
+    """
+
+    fill: str
+    joint: str = ""
+    joint_name: str = ""
+    beside: bool = False
+
+
+_LOOKS = {
+    "residual": _Look("#0072b2", "o", "addition"),
+    "gated": _Look("#009e73", "o", "addition"),
+    "two-stream": _Look("#cc79a7", "o", "addition"),
+    "dense": _Look("#56b4e9", "s", "concatenation"),
+    "parallel": _Look("#e69f00", "s", "concatenation", beside=True),
+    "fractal": _Look("#d55e00", "o", "mean", beside=True),
 }
-_BESIDE = ("parallel", "fractal")
+"""The kinds that have a look of their own, in the order of the legend."""
+
+_OTHERS = _Look(GREY)
 _ROW = 2.5  # height of a row, in widths of a block
 _OUT, _IN, _HIGH = 0.14, 0.86, 0.72  # where a branch leaves the line, joins it, and how high it is
 
@@ -102,7 +125,8 @@ def _line(ax: Axes, columns: int, rows: int, blocks: int, size: float) -> None:
 
 def _draw_block(ax: Axes, block: Block, x: float, y: float) -> None:
     changes = block.is_transition
-    fill = _FILLS[block.kind]
+    style = _look(block)
+    fill = style.fill
     face = "white" if changes else fill
     if block.before is not None and any(True for _ in block.before.parameters()):
         ax.plot(x, y, "D", color=INK, markersize=2.2, zorder=4)
@@ -113,7 +137,7 @@ def _draw_block(ax: Axes, block: Block, x: float, y: float) -> None:
         top = y + _HIGH
         ax.plot([x + _OUT, x + _OUT, x + _IN, x + _IN], [y, top, top, y], **edge)
         ax.add_patch(_box(x + 0.5, top, (0.5, 0.4), face, fill))
-    elif block.kind in _BESIDE:
+    elif style.beside:
         ax.plot([x, x + _OUT], [y, y], **edge)
         ax.plot([x + _IN, x + 1], [y, y], **edge)
         for step in (-0.4, 0, 0.4):
@@ -123,11 +147,23 @@ def _draw_block(ax: Axes, block: Block, x: float, y: float) -> None:
     else:
         ax.plot([x, x + 1], [y, y], **edge)
         ax.add_patch(_box(x + 0.5, y, (0.6, 0.5), face, fill))
-    if block.kind in _JOINS["o"]:
-        ax.add_patch(Circle((x + _IN, y), 0.12, fc="white", ec=INK, lw=0.7, zorder=3))
-    elif block.kind in _JOINS["s"]:
-        square = Rectangle((x + _IN - 0.1, y - 0.1), 0.2, 0.2, fc="white", ec=INK, lw=0.7, zorder=3)
-        ax.add_patch(square)
+    if style.joint:
+        ax.add_patch(_JOINTS[style.joint](x + _IN, y))
+
+
+def _ring(x: float, y: float) -> Patch:
+    return Circle((x, y), 0.12, fc="white", ec=INK, lw=0.7, zorder=3)
+
+
+def _square(x: float, y: float) -> Patch:
+    return Rectangle((x - 0.1, y - 0.1), 0.2, 0.2, fc="white", ec=INK, lw=0.7, zorder=3)
+
+
+_JOINTS = {"o": _ring, "s": _square}
+
+
+def _look(block: Block) -> _Look:
+    return _LOOKS.get(block.kind, _OTHERS)
 
 
 def _box(x: float, y: float, size: tuple[float, float], face: str, edge: str) -> FancyBboxPatch:
@@ -146,7 +182,7 @@ def _label(ax: Axes, net: Decomposition, columns: int, cell: float, size: float)
     shape, free = None, 0
     for i, (block, x, y) in enumerate(_places(net, columns)):
         if block.index == 1 or block.index % every == 0:
-            low = y - (0.74 if block.kind in _BESIDE else 0.42)
+            low = y - (0.74 if _look(block).beside else 0.42)
             ax.text(x + 0.5, low, str(block.index), ha="center", **style)
         text = "x".join(map(str, block.out_shape))
         if block.out_shape != shape and (i >= free or x == 0):
@@ -157,27 +193,30 @@ def _label(ax: Axes, net: Decomposition, columns: int, cell: float, size: float)
 
 
 def _title(net: Decomposition) -> str:
-    kinds = {kind: sum(block.kind == kind for block in net) for kind in _FILLS}
-    parts = [f"{count} {kind}" for kind, count in kinds.items() if count]
+    counts = Counter(str(block.kind) for block in net)
+    parts = [f"{counts[kind]} {kind}" for kind in _kinds(net)]
     choices = sum(block.has_shortcut for block in net)
     text = f"{net.model_name}: {' and '.join(parts)} block{'s' if len(net) > 1 else ''}"
     return f"{text}, 2^{choices} paths" if choices else text
 
 
-def _joint(net: Decomposition) -> str:
-    joined = [block.kind for block in net if block.kind in _JOINS["o"]]
-    return " or ".join(sorted({"mean" if kind == "fractal" else "addition" for kind in joined}))
+def _kinds(net: Decomposition) -> list[str]:
+    """The kinds of block in a network: those with a look of their own first."""
+    found = dict.fromkeys(str(block.kind) for block in net)
+    order = {kind: place for place, kind in enumerate(_LOOKS)}
+    return sorted(found, key=lambda kind: order.get(kind, len(order)))
 
 
 def _handles(net: Decomposition) -> Iterator[Patch | Line2D]:
-    for kind, fill in _FILLS.items():
-        if any(block.kind == kind for block in net):
-            yield Patch(facecolor=fill, edgecolor=fill, label=kind)
+    for kind in _kinds(net):
+        fill = _LOOKS.get(kind, _OTHERS).fill
+        yield Patch(facecolor=fill, edgecolor=fill, label=kind)
     if net.transitions:
         yield Patch(facecolor="white", edgecolor=INK, label="transition")
-    for marker, kinds in _JOINS.items():
-        if any(block.kind in kinds for block in net):
-            label = _joint(net) if marker == "o" else "concatenation"
+    for marker in _JOINTS:
+        names = {style.joint_name for style in map(_look, net) if style.joint == marker}
+        if names:
+            label = " or ".join(sorted(names))
             yield Line2D([], [], ls="", marker=marker, mfc="white", mec=INK, ms=4, label=label)
     if any(b.before is not None and any(True for _ in b.before.parameters()) for b in net):
         yield Line2D([], [], ls="", marker="D", color=INK, ms=2.2, label="weights between blocks")

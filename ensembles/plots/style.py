@@ -15,9 +15,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
 from ensembles.files import atomic, refusals
@@ -33,8 +35,11 @@ __all__ = [
     "legend_above",
     "look",
     "new_figure",
+    "panel_letter",
     "paper_style",
+    "proxy",
     "save_figure",
+    "tint",
 ]
 
 COLUMN_WIDTH = 3.25
@@ -133,6 +138,26 @@ def new_figure(panels: int = 1, *, height: float = 2.4) -> tuple[Figure, list[Ax
 def axes_or_new(ax: Axes | None) -> Axes:
     """The axes given, or those of a new figure."""
     return new_figure()[1][0] if ax is None else ax
+
+
+def tint(colour: str | tuple[float, float, float]) -> tuple[float, float, float]:
+    """The colour, half way to white."""
+    red, green, blue = to_rgb(colour)
+    return (1 + red) / 2, (1 + green) / 2, (1 + blue) / 2
+
+
+def proxy(label: str, **line: Any) -> Line2D:
+    """An entry of a legend for something that is drawn in ink."""
+    return Line2D([], [], **{"color": INK, "linestyle": "", "label": label, **line})
+
+
+def panel_letter(ax: Axes, letter: str) -> None:
+    """Write the letter of a panel above its left corner."""
+    with paper_style():
+        ax.annotate(
+            f"({letter})", (0, 1), (-30, 6), xycoords="axes fraction",
+            textcoords="offset points", fontweight="bold",
+        )  # fmt: skip
 
 
 def legend_above(ax: Axes, handles: Sequence[Artist]) -> Legend:

@@ -1,30 +1,29 @@
-"""A section for any table of results: the figure that suits it, its numbers, its provenance."""
+"""A section for any table of results: the figures that suit it, its numbers, its provenance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from ensembles.analyses.effective_paths import effective_paths
+from ensembles.analyses.kinds import ANALYSES, AnyAnalysis
 from ensembles.cards import card_name
 from ensembles.errors import UsageError
 from ensembles.plots.panels import plot_lesions
-from ensembles.plots.paths import plot_paths
+from ensembles.report.lesion_tables import lesion_tables
 from ensembles.report.parts import Drawing, Section, Table, number, percent, table
 from ensembles.report.svg import drawing
-from ensembles.statistics import error_intervals, rank_correlations, summary_by_count
 from ensembles.tables.frames import split_frames
+from ensembles.tables.metric_columns import column_of, number_columns
+from ensembles.tables.readings import read_rows
+from ensembles.tables.schema import Attributes, is_lesion_table
 
-__all__ = ["effective_table", "lesion_tables", "section_of"]
-
-_LESIONS = {"lesion", "count", "blocks", "error", "correct", "total"}
-_LOWEST = 12
+__all__ = ["section_of"]
 
 
 def section_of(frame: pd.DataFrame, name: str) -> Section:
-    """Make a section of a table of lesions, of paths, or of anything else.
+    """Make a section of the table of any analysis, or of anything else.
 
     Args:
         frame: A table as :func:`ensembles.tables.read_frame` reads it.
@@ -33,137 +32,158 @@ def section_of(frame: pd.DataFrame, name: str) -> Section:
     Returns:
         The figures that suit it, its numbers, the command that made it, its provenance.
     """
-    key = card_name(name)
-    networks = split_frames(frame)
-    found = [dict(one.attrs.get("provenance", {})) for one in networks]
-    provenance: Mapping[str, Any] = (
-        found[0]
-        if len(found) == 1
-        else {
-            f"{one.attrs.get('model', place)}:": about
-            for place, (one, about) in enumerate(zip(networks, found, strict=True), 1)
-        }
-    )
-    tables: tuple[Table, ...]
-    drawings: tuple[Drawing, ...] = ()
-    if set(frame.columns) >= _LESIONS:
-        tables = tuple(part for one in networks for part in lesion_tables(one))
-        drawings = _drawn_lesions(networks, key)
-    elif {"length", "paths"} <= set(frame.columns) and frame.attrs.get("direction"):
-        tables = (effective_table(frame), _path_table(frame))
-        drawings = (drawing(plot_paths(frame), key, _about_paths(frame)),)
-    else:
-        tables = (table(frame, f"{len(frame):,} rows"),)
+    key, networks = card_name(name), split_frames(frame)
+    analysis, missing = _analysis_of(networks[0])
+    found = [Attributes.of(one).provenance for one in networks]
+    text = [*_about(networks), *missing]
+    tables: list[Table] = []
+    for one in networks:
+        if analysis is not None:
+            text += [f"{_name(one, networks)}{line}." for line in analysis.notes(one)]
+            tables += _views(analysis, one, networks)
+        tables += _numbers(analysis, one, networks)
     return Section(
-        key, name, _about(networks), drawings, tables, str(found[0].get("command", "")), provenance
+        key,
+        name,
+        tuple(text),
+        _drawings(analysis, networks, key),
+        tuple(tables),
+        str(found[0].get("command", "")),
+        found[0] if len(found) == 1 else _provenances(networks),
     )
 
 
-def lesion_tables(frame: pd.DataFrame) -> tuple[Table, ...]:
-    """Lesions as tables: quartiles by number of blocks, rank correlations, and every lesion.
+def _analysis_of(frame: pd.DataFrame) -> tuple[AnyAnalysis | None, list[str]]:
+    """The analysis that made a table, and a line where it is not known here.
 
-    Args:
-        frame: Lesions of one network.
+    Tables of version 1 do not name it; they are known by the column that tells their rows apart.
     """
-    of = f", {frame.attrs['model']}" if frame.attrs.get("model") else ""
-    detail = error_intervals(frame).rename(columns={"error_low": "from", "error_high": "to"})
-    names = ["lesion", "blocks", "correct", "total", "error", "from", "to"]
-    if (detail["lesion"] == "reorder").any():
-        names.append("kendall_tau")
-    every = _percentages(
-        detail[names], ("error", "from", "to"), f"Every lesion{of}, with Wilson's 95 % interval"
-    )
-    cut = frame[frame["lesion"] != "none"]
-    if cut.empty:
-        return (every,)
-    quartiles = summary_by_count(frame).rename(columns={"n": "lesions", "nonfinite": "not finite"})
-    if not quartiles["not finite"].any():
-        quartiles = quartiles.drop(columns="not finite")
-    parts = [
-        _percentages(
-            quartiles,
-            ("q1", "median", "q3"),
-            f"Error by number of blocks or swaps{of}: quartiles",
-            folded=False,
-        )
-    ]
-    if "kendall_tau" in frame.columns and cut.groupby("lesion")["count"].nunique().max() > 1:
-        ranks = rank_correlations(frame).rename(columns={"low": "from", "high": "to"})
-        parts.append(
-            table(
-                ranks.dropna(subset="value"),
-                f"Rank correlation of the error with the size of the lesion{of}, 95 % interval",
-                formats=dict.fromkeys(("value", "from", "to"), "{:.3f}".format),
-            )
-        )
-    return (*parts, every)
+    name = Attributes.of(frame).analysis
+    if name is not None:
+        try:
+            return ANALYSES.get(name), []
+        except UsageError as error:
+            return None, [f"Shown as a table alone: {error}."]
+    for member in ANALYSES.members().values():
+        if member.label and member.label[-1] in frame.columns:
+            return member, []
+    return None, []
 
 
-def _percentages(
-    frame: pd.DataFrame, names: tuple[str, ...], caption: str, *, folded: bool = True
-) -> Table:
-    """A table with shares in per cent, which the head says."""
-    shown = frame.assign(**{name: 100 * frame[name] for name in names})
-    headed = {name: f"{name} %" for name in names}
-    formats = dict.fromkeys(headed.values(), "{:.2f}".format)
-    return table(shown.rename(columns=headed), caption, formats=formats, folded=folded)
+def _drawings(
+    analysis: AnyAnalysis | None, networks: Sequence[pd.DataFrame], key: str
+) -> tuple[Drawing, ...]:
+    """The figure of all networks, or one for each; and one for each further measure of lesions."""
+    if analysis is None:
+        return ()
+    together = _drawn(analysis, networks, key)
+    found = [together] if together else []
+    if not found and len(networks) > 1:
+        each = (_drawn(analysis, [one], f"{key}-{i}") for i, one in enumerate(networks))
+        found = [one for one in each if one]
+    measures = [n for one in networks if is_lesion_table(one) for n in number_columns(one)]
+    for place, column in enumerate(dict.fromkeys(measures)):
+        holding = [one for one in networks if column in one.columns]
+        try:
+            figure = plot_lesions(holding, metric=column)
+        except UsageError:
+            continue
+        told = column_of(column, holding[0])
+        label = told.label if told else column.replace("_", " ")
+        found.append(drawing(figure, f"{key}-m{place}", f"{label} of {_names(holding)}."))
+    return tuple(found)
 
 
-def effective_table(frame: pd.DataFrame) -> Table:
-    """The shortest interval of lengths that holds 95 % of each measure.
-
-    Args:
-        frame: What :func:`ensembles.paths` returned.
-    """
-    found = effective_paths(frame)
-    shown = found[["measure", "what", "first", "last", "median"]].copy()
-    shown["share of all paths %"] = 100 * found["share"]
-    return table(
-        shown.astype({"first": "Int64", "last": "Int64", "median": "Int64"}),
-        "Effective paths: the shortest interval of lengths that holds 95 % of a measure",
-        formats={"share of all paths %": "{:.3g}".format},
-    )
+def _drawn(analysis: AnyAnalysis, networks: Sequence[pd.DataFrame], key: str) -> Drawing | None:
+    try:
+        figure = analysis.draw(networks)
+    except UsageError:  # nothing to draw, as of the intact network alone
+        return None
+    return drawing(figure, key, f"{_names(networks)}: {analysis.summary.rstrip('.')}.")
 
 
-def _path_table(frame: pd.DataFrame) -> Table:
-    kept = [name for name in frame.columns if not name.endswith("_log10")]
-    shown = frame[[name for name in kept if not frame[name].isna().all()]]
-    return table(shown, "Every length", formats={"paths": _count}, folded=True)
+def _views(
+    analysis: AnyAnalysis, frame: pd.DataFrame, networks: Sequence[pd.DataFrame]
+) -> list[Table]:
+    """The further tables that an analysis makes of a table."""
+    try:
+        views = analysis.views(frame)
+    except UsageError:
+        return []
+    of = _of(frame, networks)
+    return [table(_written(view), f"{title}{of}") for title, view in views.items() if len(view)]
+
+
+def _numbers(
+    analysis: AnyAnalysis | None, frame: pd.DataFrame, networks: Sequence[pd.DataFrame]
+) -> list[Table]:
+    """The table itself."""
+    if is_lesion_table(frame):
+        return list(lesion_tables(frame))
+    shown = analysis.shown if analysis is not None else ()
+    names = [name for name in shown if name in frame.columns] or list(frame.columns)
+    kept = frame[[name for name in names if not frame[name].isna().all()]]
+    caption = f"{len(frame):,} rows{_of(frame, networks)}"
+    return [table(_written(kept), caption, folded=analysis is not None)]
+
+
+def _written(frame: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers beyond what a table sorts, as texts: 1.801e+16."""
+    large = {
+        name: frame[name].map(_count)
+        for name in frame.columns
+        if frame[name].dtype == object and len(frame) and frame[name].map(_is_whole).all()
+    }
+    return frame.assign(**large)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _count(value: Any) -> str:
-    return number(int(value)) if int(value) < 10**15 else f"{float(value):.4g}"
+    if abs(value) < 10**15:
+        return number(value)
+    return f"{float(value):.4g}" if abs(value) < 10**300 else f"10^{len(str(abs(value))) - 1}"
 
 
-def _about(networks: list[pd.DataFrame]) -> tuple[str, ...]:
+def _about(networks: Sequence[pd.DataFrame]) -> list[str]:
     lines = []
     for frame in networks:
-        model, data = frame.attrs.get("model"), frame.attrs.get("dataset")
-        about = frame.attrs.get("provenance", {})
-        images = about.get("images")
+        found = Attributes.of(frame)
+        data = found.dataset or found.provenance.get("dataset")
+        rows = found.provenance.get("images")
         words = [
-            str(model) if model else "",
-            f"on {data or about.get('dataset')}" if data or about.get("dataset") else "",
-            f"({number(images)} images)" if images else "",
+            found.model or "",
+            f"on {data}" if data else "",
+            f"({number(rows)} {found.observation or 'image'}s)" if rows else "",
         ]
         text = " ".join(word for word in words if word)
-        if {"lesion", "error"} <= set(frame.columns) and (frame["lesion"] == "none").any():
-            intact = float(frame.loc[frame["lesion"] == "none", "error"].iloc[0])
-            text += f"{': ' if text else ''}intact error {percent(intact)} %"
+        if is_lesion_table(frame) and "error" in frame.columns:
+            whole = [one.is_intact and not one.recalibrated for one in read_rows(frame)]
+            for intact in frame.loc[whole, "error"][:1]:
+                text += f"{': ' if text else ''}intact error {percent(float(intact))} %"
         if text:
             lines.append(text + ".")
-    return tuple(lines)
+    return lines
 
 
-def _drawn_lesions(networks: list[pd.DataFrame], key: str) -> tuple[Drawing, ...]:
-    try:
-        figure = plot_lesions(networks)
-    except UsageError:  # the intact network alone has no figure
-        return ()
-    names = ", ".join(str(one.attrs.get("model", "a network")) for one in networks)
-    return (drawing(figure, key, f"Top-1 error of {names} after lesions."),)
+def _provenances(networks: Sequence[pd.DataFrame]) -> Mapping[str, Any]:
+    """That of each network, by its name and number."""
+    return {
+        f"{frame.attrs.get('model', 'network')} ({place}):": Attributes.of(frame).provenance
+        for place, frame in enumerate(networks, 1)
+    }
 
 
-def _about_paths(frame: pd.DataFrame) -> str:
-    what = "the gradient" if frame.attrs["direction"] == "gradient" else "the logits"
-    return f"What the paths of each length carry of {what}: {frame.attrs.get('model', 'network')}."
+def _names(networks: Sequence[pd.DataFrame]) -> str:
+    names = dict.fromkeys(Attributes.of(one).model or "a network" for one in networks)
+    return ", ".join(names)
+
+
+def _name(frame: pd.DataFrame, networks: Sequence[pd.DataFrame]) -> str:
+    return f"{_names([frame])}: " if len(networks) > 1 else ""
+
+
+def _of(frame: pd.DataFrame, networks: Sequence[pd.DataFrame]) -> str:
+    return f", {_names([frame])}" if len(networks) > 1 or Attributes.of(frame).model else ""

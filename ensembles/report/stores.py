@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ensembles.analyses.kinds import ANALYSES
 from ensembles.errors import UsageError
 from ensembles.store import Store
+from ensembles.tables.schema import Attributes
 
 __all__ = ["is_store", "store_frames"]
 
@@ -24,7 +26,7 @@ def is_store(path: str | Path) -> bool:
 
 
 def store_frames(path: str | Path) -> list[tuple[str, pd.DataFrame]]:
-    """Everything in a store: for each network and data set its lesions and its path analyses.
+    """Everything in a store: for each network and data set its lesions and its analyses.
 
     Args:
         path: The store.
@@ -46,9 +48,18 @@ def store_frames(path: str | Path) -> list[tuple[str, pd.DataFrame]]:
             lesions = store.frame(context)
             if len(lesions):
                 found.append((f"{name}, lesions", lesions))
-            found += [
-                (f"{name}, {frame.attrs['analysis']}", frame) for frame in store.analyses(context)
-            ]
+            found += [(f"{name}, {_title(one)}", one) for one in store.analyses(context)]
     if not found:
         raise UsageError(f"store {path}: holds no results yet")
     return found
+
+
+def _title(frame: pd.DataFrame) -> str:
+    """An analysis in a few words, by its name alone where it is not known here."""
+    about = Attributes.of(frame)
+    name = about.analysis or "results"
+    try:
+        analysis = ANALYSES.get(name)
+        return analysis.title(analysis.options.made(about.options, name))
+    except UsageError:
+        return name

@@ -10,6 +10,7 @@ import pandas as pd
 from ensembles.errors import UsageError
 from ensembles.statistics.bootstrap import percentile_interval
 from ensembles.statistics.ranks import Coefficient, coefficient, rank_correlation
+from ensembles.tables.readings import texts
 from ensembles.tables.schema import INTACT, require_columns
 
 __all__ = ["curve_correlations", "rank_correlations"]
@@ -111,7 +112,7 @@ def _curve(frame: pd.DataFrame, which: str, kind: str, column: str) -> pd.Series
     single = frame[(frame["lesion"] == kind) & (frame["count"] == 1)]
     if single.empty:
         raise UsageError(f"the {which} table holds no {kind} of a single block; expected some")
-    curve = single.set_index(single["blocks"].astype(str))[column]
+    curve = single[column].set_axis(texts(single["blocks"]))
     if not curve.index.is_unique:
         raise UsageError(
             f"the {which} table holds two lesions of one block; expected those of one network"

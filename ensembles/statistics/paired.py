@@ -12,15 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from ensembles.errors import UsageError
 from ensembles.statistics.shares import paired_difference
 from ensembles.statistics.significance import holm, mcnemar
-from ensembles.tables.schema import INTACT
+from ensembles.tables.schema import WHOLE
 
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
-__all__ = ["WHOLE", "correct_by_image", "paired_tests"]
-
-WHOLE = (INTACT, "")
-"""The column of the intact network in a table of :func:`correct_by_image`."""
+__all__ = ["correct_by_image", "paired_tests"]
 
 
 def correct_by_image(

@@ -26,13 +26,13 @@ Coefficient: TypeAlias = Literal["spearman", "kendall"]
 _FEWEST = 5
 
 
-def coefficient(x: ArrayLike, y: ArrayLike, kind: Coefficient = "spearman") -> float:
+def coefficient(x: ArrayLike, y: ArrayLike, name: Coefficient = "spearman") -> float:
     """Spearman's rho or Kendall's tau-b of pairs.
 
     Args:
         x: Values, (n,).
         y: Values, (n,).
-        kind: "spearman" or "kendall".
+        name: "spearman" or "kendall".
 
     Returns:
         -1 to 1; NaN below two pairs, and where one of the two is constant.
@@ -43,19 +43,19 @@ def coefficient(x: ArrayLike, y: ArrayLike, kind: Coefficient = "spearman") -> f
     one, other = np.asarray(x, float), np.asarray(y, float)
     if len(one) < 2 or (one == one[0]).all() or (other == other[0]).all():
         return float("nan")
-    found = spearmanr(one, other) if kind == "spearman" else kendalltau(one, other)
+    found = spearmanr(one, other) if name == "spearman" else kendalltau(one, other)
     return float(found.statistic)
 
 
 def rank_correlation(
-    x: ArrayLike, y: ArrayLike, kind: Coefficient = "spearman", confidence: float = 0.95
+    x: ArrayLike, y: ArrayLike, name: Coefficient = "spearman", confidence: float = 0.95
 ) -> Estimate:
     """A rank correlation with its interval on Fisher's scale.
 
     Args:
         x: Values, (n,).
         y: Values, (n,).
-        kind: "spearman" or "kendall".
+        name: "spearman" or "kendall".
         confidence: Level of confidence.
 
     Returns:
@@ -66,10 +66,10 @@ def rank_correlation(
     """
     one, other = np.asarray(x, float), np.asarray(y, float)
     half_width = normal_quantile(confidence)
-    value, n = coefficient(one, other, kind), len(one)
+    value, n = coefficient(one, other, name), len(one)
     if np.isnan(value) or n < _FEWEST:
         return Estimate(value, np.nan, np.nan)
-    variance = (1 + value**2 / 2) / (n - 3) if kind == "spearman" else 0.437 / (n - 4)
+    variance = (1 + value**2 / 2) / (n - 3) if name == "spearman" else 0.437 / (n - 4)
     inside = np.clip(value, -1 + 1e-12, 1 - 1e-12)
     half = half_width * np.sqrt(variance)
     low, high = np.tanh(np.arctanh(inside) + np.array([-half, half]))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ensembles.errors import UsageError, nearest
 from ensembles.statistics.bootstrap import percentile_interval
-from ensembles.statistics.paired import WHOLE, names_of, require_intact
-from ensembles.tables.schema import INTACT, require_columns
+from ensembles.statistics.paired import names_of, require_intact
+from ensembles.tables.readings import read_lesion
+from ensembles.tables.schema import INTACT, WHOLE, require_columns
 
 __all__ = ["bootstrap_by_count", "bootstrap_images"]
 
@@ -94,8 +95,8 @@ def bootstrap_images(
     names = names_of(correct)
     groups: dict[tuple[str, int], list[int]] = {(INTACT, 0): [names.index(WHOLE)]}
     for place, (kind, blocks) in enumerate(names):
-        if kind != INTACT:
-            groups.setdefault((kind, len(blocks.split())), []).append(place)
+        if (kind, blocks) != WHOLE:
+            groups.setdefault((kind, _size(kind, blocks)), []).append(place)
     wrong = 1.0 - correct.to_numpy(float)
     n = len(wrong)
 
@@ -124,6 +125,12 @@ def bootstrap_images(
             "difference_high": high[1],
         }
     ).sort_values(["lesion", "count"], key=_intact_first, ignore_index=True)
+
+
+def _size(kind: str, blocks: str) -> int:
+    """The size of a lesion; of a kind that is not known here, the number of its words."""
+    found = read_lesion(kind, blocks)
+    return found.count if found.known else len(blocks.split())
 
 
 def _intact_first(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -9,8 +9,10 @@ from ensembles.tables.formats import (
 )
 from ensembles.tables.frames import lesion_frame, split_frames, stack_frames
 from ensembles.tables.provenance import provenance
+from ensembles.tables.schema import Attributes
 
 __all__ = [
+    "Attributes",
     "check_writable",
     "frame_to_csv",
     "frame_to_json",

@@ -20,8 +20,9 @@ Counts: TypeAlias = "list[int | Counts]"
 
 Value: TypeAlias = "str | int | float | bool | Counts | None"
 
-_KNOWN = {name: kind for name, (kind, _) in LESION_COLUMNS.items() if kind in ("text", "nullable")}
+_KNOWN = {n: held for n, (held, _) in LESION_COLUMNS.items() if held in ("text", "nullable")}
 _KNOWN["paths"] = "exact"
+_NUMBERS = {n for n, (held, _) in LESION_COLUMNS.items() if held == "number"}
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _COUNTS = re.compile(r"\[[-0-9,\s\[\]]*\]", re.ASCII)
 
@@ -89,7 +90,9 @@ def series(values: Sequence[object], dtype: str) -> pd.Series[Any]:
 
 def infer(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Guess from their text what columns hold, where no description lies beside them."""
-    return {name: _KNOWN.get(name) or _infer(values) for name, values in columns.items()}
+    found = {name: _KNOWN.get(name) or _infer(values) for name, values in columns.items()}
+    whole = ("integer", "nullable")
+    return {n: "number" if n in _NUMBERS and held in whole else held for n, held in found.items()}
 
 
 def _infer(values: Sequence[str]) -> str:

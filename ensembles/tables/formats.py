@@ -128,7 +128,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     try:
         columns, note = reader(path)
         dtypes = note["dtypes"]
-        frame = pd.DataFrame({name: restore(columns[name], dtypes[name]) for name in columns})
+        frame = pd.DataFrame({name: _restored(name, columns, dtypes) for name in columns})
         frame.attrs = dict(note["attrs"])
         Attributes.of(frame)
         check_columns(frame, dtypes)
@@ -138,6 +138,13 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         why = " ".join(str(error).split())[:200]
         raise UsageError(f"results {path}: is no table of results ({why})") from error
     return frame
+
+
+def _restored(name: str, columns: _Columns, dtypes: Mapping[str, str]) -> pd.Series[Any]:
+    try:
+        return restore(columns[name], dtypes[name])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"column {name}: {error}") from error
 
 
 def frame_to_csv(frame: pd.DataFrame) -> str:

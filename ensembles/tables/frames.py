@@ -1,87 +1,98 @@
-"""Tidy frames from what a sweep of lesions measured."""
+"""Tidy tables of lesions from what a sweep measured, and several tables in one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ensembles.lesions.steps import Bypass
+from ensembles.metrics import read
+from ensembles.tables.columns import describe, plain, restore, series
+from ensembles.tables.schema import LESION_COLUMNS, WHOLE, Attributes
+
 if TYPE_CHECKING:  # a saved table is read and drawn without torch
-    from ensembles.engine.outcome import Outcome
     from ensembles.lesions import Lesion
+    from ensembles.metrics import Metric, Outcome
+    from ensembles.tasks import Task
 
 __all__ = ["lesion_frame", "split_frames", "stack_frames"]
 
-_DTYPES = {
-    "lesion": "str",
-    "count": "int64",
-    "blocks": "str",
-    "block_names": "str",
-    "kendall_tau": "float64",
-    "trial": "Int64",
-    "seed": "Int64",
-    "correct": "int64",
-    "total": "int64",
-    "error": "float64",
-    "loss": "float64",
-    "nonfinite": "int64",
-    "adapted": "str",
-}
+_FIRST = ("lesion", "count", "blocks", "block_names", "kendall_tau", "trial", "seed")
+_MEASURED = ("correct", "total", "error", "loss")
+_LAST = ("nonfinite", "adapted")
 
 
 def lesion_frame(
     outcomes: Iterable[Outcome],
-    block_names: Sequence[str],
-    n: int,
-    adapted: Mapping[int, str] | None = None,
-    provenance: Mapping[str, object] | None = None,
+    names: Sequence[str],
+    _n: int | None = None,
+    stand_ins: Mapping[int, str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
     *,
+    metrics: str | Metric | Iterable[str | Metric] = ("top1", "loss"),
+    transitions: Iterable[int] = (),
+    classes: int | None = None,
+    task: Task | None = None,
     model: str | None = None,
     dataset: str | None = None,
-    classes: int | None = None,
-    transitions: Iterable[int] = (),
 ) -> pd.DataFrame:
     """Lay out the outcomes of a sweep as a table, one row a lesion, the intact network first.
 
     Args:
         outcomes: What was measured.
-        block_names: Name of each block of the network, in order.
-        n: Number of blocks.
-        adapted: For blocks that change the shape and have no shortcut to keep: what stands in
+        names: Name of each block of the network, in order.
+        metrics: The metrics whose columns the table has, in this order.
+        stand_ins: For blocks that change the shape and have no shortcut to keep: what stands in
             for them when they are deleted.
-        provenance: Where, when and with what the outcomes were made.
-        model: Name of the model, for legends.
-        dataset: Name of the data, for legends.
-        classes: Number of classes; sets the error at chance level, ``1 - 1 / classes``.
         transitions: Numbers of the blocks whose shortcut is not the identity.
+        classes: Between how many classes the network chooses; tells the values of a network that
+            guesses.
+        task: What was asked of the network.
+        model: Name of the network, for legends.
+        dataset: Name of the data, for legends.
+        provenance: Where, when and with what the outcomes were made.
 
     Returns:
-        Columns ``lesion``, ``count``, ``blocks`` ("3 17", for reorder "3-17", for drop "3.2"),
-        ``block_names``, ``kendall_tau``, ``trial``, ``seed``, ``correct``, ``total``,
-        ``error`` (share of the images, NaN where logits were not finite), ``loss`` (mean
-        cross-entropy in nats), ``nonfinite`` (images whose logits were not finite) and
-        ``adapted`` (names of the deleted blocks that something stands in for).
-        ``attrs`` holds ``provenance``, ``blocks`` (n), ``transitions``, ``adapted`` (name of
-        each such block in the sweep, and its stand-in) and, where known, ``model``,
-        ``dataset`` and ``chance``.
+        The columns of :data:`ensembles.tables.schema.LESION_COLUMNS`, as far as they were measured,
+        with those of further metrics before ``nonfinite``. ``attrs`` holds ``provenance``,
+        ``blocks``, ``transitions``, ``adapted`` (name of each such block in the sweep, and its
+        stand-in) and, where known, the other keys of
+        :class:`ensembles.tables.schema.Attributes`.
+
+    Raises:
+        UsageError: A metric is unknown, or was not measured.
     """
-    stand_ins = adapted or {}
-    ordered = sorted(outcomes, key=lambda outcome: outcome.lesion.kind != "none")
-    rows = [_row(outcome, block_names, n, stand_ins) for outcome in ordered]
+    chosen, adapted = read(metrics), stand_ins or {}
+    types = _types(chosen)
+    ordered = sorted(outcomes, key=lambda one: (one.lesion.kind, one.lesion.text) != WHOLE)
+    deleted = [_adapted(outcome.lesion, len(names), adapted) for outcome in ordered]
+    rows = [
+        _row(outcome, names, chosen) | {"adapted": " ".join(names[block - 1] for block in blocks)}
+        for outcome, blocks in zip(ordered, deleted, strict=True)
+    ]
     frame = pd.DataFrame(
-        {name: pd.Series([row[name] for row in rows], dtype=_DTYPES[name]) for name in _DTYPES}
+        {name: series([row[name] for row in rows], dtype) for name, dtype in types.items()}
     )
-    touched = {block for outcome in ordered for block in _adapted(outcome.lesion, stand_ins)}
-    frame.attrs = {
-        "provenance": dict(provenance or {}),
-        "blocks": n,
-        "transitions": sorted(transitions),
-        "adapted": {block_names[block - 1]: stand_ins[block] for block in sorted(touched)},
-    }
-    chance = 1 - 1 / classes if classes else None
-    known = {"model": model, "dataset": dataset, "chance": chance}
-    frame.attrs |= {key: value for key, value in known.items() if value is not None}
+    touched = {block for blocks in deleted for block in blocks}
+    chances = _chances(chosen, classes)
+    found = Attributes(
+        metrics=tuple(metric.name for metric in chosen),
+        task=task.name if task else None,
+        observation=task.observation if task else None,
+        model=model,
+        dataset=dataset,
+        chance=chances.get("error"),
+        chances={name: value for name, value in chances.items() if name != "error"},
+    )
+    frame.attrs.update(
+        provenance=dict(provenance or {}),
+        blocks=len(names),
+        transitions=sorted(transitions),
+        adapted={names[one - 1]: adapted[one] for one in sorted(touched)},
+        **found.written(),
+    )
     return frame
 
 
@@ -89,23 +100,34 @@ def stack_frames(frames: Sequence[pd.DataFrame], *, always: bool = False) -> pd.
     """Put the tables of several networks into one, so that one file holds them.
 
     Args:
-        frames: A table for each network.
+        frames: A table for each network; those whose columns differ have gaps in the whole.
         always: Whether a single table is treated as several are.
 
     Returns:
         The rows of all, after a first column ``model``; ``attrs["networks"]`` holds the number
-        of ``rows`` and the ``attrs`` of each. A single table comes back as it is
+        of ``rows``, the ``attrs`` and the ``columns`` of each. A single table comes back as it is
         otherwise.
     """
     if len(frames) == 1 and not always:
         return frames[0]
-    parts = [frame.copy() for frame in frames]
-    for part in parts:
-        part.insert(0, "model", part.attrs.get("model", ""))
+    types = [describe(frame) for frame in frames]
+    parts = []
+    for frame, own in zip(frames, types, strict=True):
+        part = frame.copy()
+        for name, dtype in _all_columns(types).items():
+            if name not in own:
+                part[name] = _gaps(len(frame), dtype)
+        part = part[list(_all_columns(types))]
+        if "model" not in part.columns:
+            part.insert(0, "model", str(frame.attrs.get("model", "")))
         part.attrs = {}
+        parts.append(part)
     table = pd.concat(parts, ignore_index=True)
     table.attrs = {
-        "networks": [{"rows": len(frame), "attrs": dict(frame.attrs)} for frame in frames]
+        "networks": [
+            {"rows": len(frame), "attrs": dict(frame.attrs), "columns": own}
+            for frame, own in zip(frames, types, strict=True)
+        ]
     }
     return table
 
@@ -115,42 +137,91 @@ def split_frames(table: pd.DataFrame) -> list[pd.DataFrame]:
 
     Returns:
         A table for each network; any other table alone, as it is.
+
+    Raises:
+        UsageError: The table's attributes are not what they should be.
     """
-    networks = table.attrs.get("networks")
-    if not networks or sum(network["rows"] for network in networks) != len(table):
+    networks = Attributes.of(table).networks
+    if not networks or sum(network.rows for network in networks) != len(table):
         return [table]
     frames, start = [], 0
     for network in networks:
-        stop = start + network["rows"]
-        frame = table.iloc[start:stop].drop(columns="model").reset_index(drop=True)
-        frame.attrs = dict(network["attrs"])
+        part = table.iloc[start : start + network.rows].reset_index(drop=True)
+        start += network.rows
+        if network.columns is None:
+            frame = part.drop(columns="model", errors="ignore")
+        else:  # the columns that it had, without the gaps that the others made
+            kept = {name: dtype for name, dtype in network.columns.items() if name in part}
+            frame = pd.DataFrame({n: restore(plain(part[n], t), t) for n, t in kept.items()})
+        frame.attrs.update(network.attrs)
         frames.append(frame)
-        start = stop
     return frames
 
 
-def _row(
-    outcome: Outcome, names: Sequence[str], n: int, stand_ins: Mapping[int, str]
-) -> dict[str, object]:
+def _types(metrics: Sequence[Metric]) -> dict[str, str]:
+    """The columns of a table of lesions, in order, and what each holds."""
+    measured = {column.name: str(column.type) for metric in metrics for column in metric.columns}
+    measured["total"] = "integer"
+    always = {name: kind for name, (kind, _) in LESION_COLUMNS.items()}
+    return {
+        **{name: always[name] for name in _FIRST},
+        **{name: measured[name] for name in _MEASURED if name in measured},
+        **{name: kind for name, kind in measured.items() if name not in _MEASURED},
+        **{name: always[name] for name in _LAST},
+    }
+
+
+def _row(outcome: Outcome, names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, Any]:
     lesion = outcome.lesion
     return {
         "lesion": lesion.kind,
         "count": lesion.count,
         "blocks": lesion.text,
         "block_names": lesion.described(names),
-        "kendall_tau": lesion.kendall_tau(n),
-        "trial": lesion.trial,
+        "kendall_tau": lesion.kendall_tau(len(names)),
+        "trial": None if lesion.draw is None else lesion.draw.trial,
         "seed": None if lesion.draw is None else lesion.draw.seed,
-        "correct": outcome.correct,
         "total": outcome.total,
-        "error": outcome.error,
-        "loss": outcome.loss,
         "nonfinite": outcome.nonfinite,
-        "adapted": " ".join(names[block - 1] for block in _adapted(lesion, stand_ins)),
+        **_measured(outcome, metrics),
     }
 
 
-def _adapted(lesion: Lesion, stand_ins: Mapping[int, str]) -> list[int]:
-    if lesion.kind != "delete" or not stand_ins:
+def _measured(outcome: Any, metrics: Sequence[Metric]) -> dict[str, Any]:
+    if hasattr(outcome, "row"):
+        return dict(outcome.row(metrics))
+    return {name: getattr(outcome, name) for name in ("correct", "error", "loss")}
+
+
+def _adapted(lesion: Lesion, n: int, stand_ins: Mapping[int, str]) -> list[int]:
+    """The blocks that run without their branch while something stands in for their shape."""
+    if not stand_ins:
         return []
-    return [block for block in lesion.blocks if block in stand_ins]
+    steps = [step for position in lesion.program(n) for step in position]
+    bypassed = {step.block for step in steps if isinstance(step, Bypass)}
+    return sorted(bypassed & set(stand_ins))
+
+
+def _chances(metrics: Sequence[Metric], classes: int | None) -> dict[str, float]:
+    if not classes:
+        return {}
+    return {name: one for metric in metrics for name, one in metric.chance(classes).items()}
+
+
+def _all_columns(types: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The columns of all tables, each behind the one that it follows in its own."""
+    found: dict[str, str] = {}
+    for own in types:
+        order, place = list(found), 0
+        for name in own:
+            if name in found:
+                place = order.index(name) + 1
+            else:
+                order.insert(place, name)
+                place += 1
+        found = {name: found.get(name) or own[name] for name in order}
+    return found
+
+
+def _gaps(rows: int, dtype: str) -> pd.Series[Any]:
+    return restore([None] * rows, "nullable" if dtype == "integer" else dtype)

@@ -17,12 +17,15 @@ from ensembles.errors import UsageError
 from ensembles.tables.forms import Form, list_of, mapping, mapping_of, number, text, whole
 
 __all__ = [
-    "INTACT", "LESION_COLUMNS", "Attributes", "Failure", "Network", "check_columns",
+    "INTACT", "LESION_COLUMNS", "WHOLE", "Attributes", "Failure", "Network", "check_columns",
     "is_lesion_table", "require_columns",
 ]  # fmt: skip
 
 INTACT = "none"
 """What the column `lesion` holds in the row of the intact network."""
+
+WHOLE = (INTACT, "")
+"""Kind and text of the intact network."""
 
 LESION_COLUMNS = {
     "lesion": ("text", 'Kind of the lesion; "none" for the intact network, in the first row.'),
@@ -37,11 +40,15 @@ LESION_COLUMNS = {
     "error": ("number", "Share of observations that are answered wrong; NaN if not finite."),
     "loss": ("number", "Mean cross-entropy in nats; NaN if not finite."),
     "nonfinite": ("integer", "Observations whose output was not finite."),
+    "material": (
+        "text",
+        "What it was measured with beside the network, where a store has several.",
+    ),
     "adapted": ("text", "Deleted blocks that something stands in for, since the shape changes."),
 }
-"""Columns of a table of lesions that are there whatever was measured: their type and meaning.
+"""Columns of a table of lesions, as far as they were measured: their type and meaning.
 
-The columns of the metrics that were asked for stand before `nonfinite`.
+The columns of further metrics stand before `nonfinite`.
 """
 
 
@@ -72,16 +79,21 @@ class Network:
     Attributes:
         rows: How many rows are its.
         attrs: Its attributes, as they were.
+        columns: Its columns, and what each holds; None, in older files, for all.
     """
 
     rows: int
     attrs: dict[str, Any]
+    columns: dict[str, str] | None = None
 
     @classmethod
     def read(cls, value: Any) -> Network:
         """From a mapping with these keys."""
         given = mapping(value)
-        found = cls(_entry(given, "rows", whole), _entry(given, "attrs", mapping))
+        columns = None
+        if given.get("columns") is not None:
+            columns = _entry(given, "columns", mapping_of(text))
+        found = cls(_entry(given, "rows", whole), _entry(given, "attrs", mapping), columns)
         if found.rows < 0:
             raise UsageError(f"rows: expected 0 or more, found {found.rows}")
         Attributes.read(found.attrs)
@@ -286,7 +298,9 @@ def check_columns(frame: pd.DataFrame, types: Mapping[str, str]) -> None:
     """
     if not is_lesion_table(frame):
         return
-    for name, (wanted, _) in LESION_COLUMNS.items():
+    gaps = {"integer": "nullable"} if frame.attrs.get("networks") else {}
+    for name, (kind, _) in LESION_COLUMNS.items():
+        wanted = gaps.get(kind, kind)
         if name in types and len(frame) and types[name] != wanted:
             _check_column(frame[name], name, wanted)
 
@@ -314,7 +328,7 @@ def _check_column(column: pd.Series[Any], name: str, wanted: str) -> None:
             wanted, "a whole number or none"
         )
         raise UsageError(
-            f"column {name}, row {row + 1}: expected {what}, found {column.iloc[row]!r}"
+            f"column {name}, row {row + 1}: expected {what}, found {column.tolist()[row]!r}"
         )
 
 

@@ -1,0 +1,149 @@
+"""What the vertical axis of a figure of lesions shows: a column, its name, range and levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from ensembles.errors import UsageError, nearest
+from ensembles.plots.style import INK, proxy
+from ensembles.statistics import wilson_interval
+from ensembles.tables.metric_columns import column_of, number_column
+from ensembles.tables.schema import Attributes
+
+__all__ = ["Measure", "Range"]
+
+_ERROR = "error"
+_DOTTED = (0, (1, 1.5))
+_WIDEST = 30  # letters beside the axis of a panel
+
+
+class Range:
+    """What is drawn so far: the least and the greatest value, and the widest interval."""
+
+    def __init__(self) -> None:
+        self.lowest, self.highest, self.widest = np.inf, -np.inf, 0.0
+
+    def add(self, low: Iterable[float], high: Iterable[float] | None = None) -> None:
+        """Take in values, or the ends of intervals; NaN is left out."""
+        first = np.asarray(list(low), float)
+        last = first if high is None else np.asarray(list(high), float)
+        self.lowest = float(np.fmin.reduce(first, initial=self.lowest))
+        self.highest = float(np.fmax.reduce(last, initial=self.highest))
+        self.widest = float(np.fmax.reduce(last - first, initial=self.widest))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of numbers that a figure shows.
+
+    Attributes:
+        column: Its name.
+        label: What the axis calls it.
+        better: Whether more or less of it is better; None for neither.
+    """
+
+    column: str
+    label: str
+    better: str | None = None
+
+    @classmethod
+    def of(cls, frames: Sequence[pd.DataFrame], name: str) -> Measure:
+        """The measure of some tables.
+
+        Args:
+            frames: Tables of lesions.
+            name: Name of a column, or of a metric with a column of numbers.
+
+        Raises:
+            UsageError: A table lacks it, or it holds no numbers.
+        """
+        column = number_column(name, frames[0]) if frames else name
+        for frame in frames:
+            if column not in frame.columns:
+                raise UsageError(_missing(frame, column))
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                raise UsageError(f"column {column} holds no numbers: choose another metric to draw")
+        found = next(filter(None, (column_of(column, frame) for frame in frames)), None)
+        if found is None:
+            return cls(column, column.replace("_", " "))
+        return cls(column, f"{found.label} (%)" if column == _ERROR else found.label, found.better)
+
+    @property
+    def in_percent(self) -> bool:
+        """Whether shares are written in per cent."""
+        return self.column == _ERROR
+
+    def intervals(self, frame: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Ends of the interval of each row: Wilson's 95 %, where observations are counted."""
+        values = frame[self.column].to_numpy(float)
+        if self.column != _ERROR or not {"correct", "total"} <= set(frame.columns):
+            return values, values
+        low, high = wilson_interval(frame["total"] - frame["correct"], frame["total"])
+        known = ~np.isnan(values)
+        return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+    def chances(self, frames: Sequence[pd.DataFrame]) -> list[float]:
+        """The measure of a network that guesses, once where tables agree."""
+        found = [Attributes.of(frame) for frame in frames]
+        known = [one.chance if self.in_percent else one.chances.get(self.column) for one in found]
+        return sorted({float(one) for one in known if one is not None and np.isfinite(one)})
+
+    def draw_chances(self, ax: Axes, frames: Sequence[pd.DataFrame], drawn: Range) -> list[Artist]:
+        """Draw the level of a network that guesses; it widens the range where it is near it.
+
+        Args:
+            ax: Axes.
+            frames: The tables.
+            drawn: What is drawn so far.
+
+        Returns:
+            The legend's part.
+        """
+        handles: list[Artist] = []
+        highest = drawn.highest
+        for chance in self.chances(frames):
+            ax.axhline(
+                chance, color=INK, linestyle=_DOTTED, linewidth=0.9, label="_chance", zorder=1.7
+            )
+            near = highest >= chance / 3
+            if near:
+                drawn.add([chance])
+            written = f"{chance:.0%}" if self.in_percent else f"{chance:.3g}"
+            label = "chance" if near else f"chance {written} (above)"
+            handles.append(proxy(label, linestyle=_DOTTED, linewidth=0.9))
+        return handles
+
+    def limit(self, ax: Axes, lowest: float, highest: float) -> None:
+        """Set the range of the axis: from 0, unless there is less than that."""
+        if lowest >= 0:
+            top = 1.04 * highest
+            ax.set_ylim(0, (min(top, 1.02) if self.in_percent else top) or 1)
+        else:
+            room = 0.04 * max(highest - lowest, 1e-9)
+            ax.set_ylim(lowest - room, highest + room)
+
+    def finish(self, ax: Axes) -> None:
+        """Name the axis and choose its ticks."""
+        lines = ceil(len(self.label) / _WIDEST)
+        ax.set_ylabel(fill(self.label, ceil(len(self.label) / lines) + 3))
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        if self.in_percent:
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{round(100 * y, 6):g}"))
+
+
+def _missing(frame: pd.DataFrame, column: str) -> str:
+    numbers = [str(name) for name in frame.select_dtypes("number").columns]
+    return (
+        f"table without the column {column}: it holds {', '.join(numbers) or 'no numbers'}"
+        f"{nearest(column, numbers)}; measure it with metrics= or --metrics"
+    )
