@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -61,8 +62,10 @@ def write_network(subject: Subject, lesion: Lesion, path: str | Path) -> Path:
         return path
     example, _ = next(subject.data.batches(_EXAMPLES))
     program = _exported(network, example.cpu())
+    content = BytesIO()
+    torch.export.save(program, content, extra_files={"lesion.txt": _listed(told)})
     with refusals(f"network {path}"), atomic(path) as scratch:
-        torch.export.save(program, scratch, extra_files={"lesion.txt": _listed(told)})
+        scratch.write_bytes(content.getvalue())
     return path
 
 

@@ -81,8 +81,8 @@ def damage_by_proxy(
 ) -> Axes:
     """What deleting each block costs, against a number of the intact network.
 
-    Hollow markers: blocks whose shortcut is not the identity. The rank correlation stands in the
-    corner where there is one network.
+    Hollow markers: blocks whose shortcut is not the identity. The rank correlation stands below
+    the axis where there is one network.
 
     Args:
         frames: Table of influence of each network.
@@ -98,6 +98,10 @@ def damage_by_proxy(
         require_columns(frame, proxy, damage, "against")
     with paper_style():
         ax = axes_or_new(ax)
+        if damage == "loss_rise":  # before anything is drawn, so that the margins are right
+            ax.set_yscale("symlog", linthresh=_SMALL)
+            ax.axhline(0, color=GREY, linewidth=0.6)
+        ax.margins(0.06, 0.1)
         handles: list[Artist] = []
         for index, frame in enumerate(frames):
             style = look(index)
@@ -116,15 +120,11 @@ def damage_by_proxy(
         if any((frame["against"] == "shortcut").any() for frame in frames):
             hollow = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
             handles.append(Line2D([], [], color=GREY, label="transition", **hollow))
-        if damage == "loss_rise":
-            ax.axhline(0, color=GREY, linewidth=0.6)
-            ax.set_yscale("symlog", linthresh=_SMALL)
-        ax.set_xlabel(_LABELS.get(proxy, proxy))
+        stated = _correlation(frames[0], proxy, damage) if len(frames) == 1 else ""
+        ax.set_xlabel(_LABELS.get(proxy, proxy) + stated)
         ax.set_ylabel(_LABELS.get(damage, damage))
         if legend:
             legend_above(ax, handles)
-        if len(frames) == 1:
-            _state_correlation(ax, frames[0], proxy, damage)
     return ax
 
 
@@ -135,13 +135,11 @@ def _known(frame: pd.DataFrame, *names: str) -> pd.Series[bool]:
     return pd.Series(np.isfinite(values).all(axis=1), index=frame.index)
 
 
-def _state_correlation(ax: Axes, frame: pd.DataFrame, proxy: str, damage: str) -> None:
+def _correlation(frame: pd.DataFrame, proxy: str, damage: str) -> str:
+    """The rank correlation of the two, as a further line of the axis' label."""
     for row in frame.attrs.get("correlations", []):
         if (row["proxy"], row["damage"]) == (proxy, damage) and row["value"] == row["value"]:
-            text = f"Spearman {row['value']:.2f}"
-            if row["low"] == row["low"]:
-                text += f" ({row['low']:.2f} to {row['high']:.2f})"
-            ax.annotate(
-                text, (1, 1), (-2, -2), xycoords="axes fraction", textcoords="offset points",
-                ha="right", va="top", fontsize=7, color=GREY,
-            )  # fmt: skip
+            known = row["low"] == row["low"]
+            interval = f" ({row['low']:.2f} to {row['high']:.2f})" if known else ""
+            return f"\nSpearman {row['value']:.2f}{interval}"
+    return ""
