@@ -39,7 +39,7 @@ from ensembles.decomposition import Decomposition, decompose
 from ensembles.models.resnet import CifarResNet
 from ensembles.numerics import differentiable
 from ensembles.unravelling.gradients import GradientSource, sampled
-from ensembles.unravelling.linearized import Linearizer
+from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
     GradientMeasures,

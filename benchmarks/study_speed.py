@@ -15,14 +15,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from machine import describe, parser
 
-from ensembles.engine.outcome import Outcome
 from ensembles.lesions import intact, random_deletions
+from ensembles.metrics import Outcome
 from ensembles.store import Context, Key, Store
-from ensembles.store.rows import encode_labels
-from ensembles.studies.registry import Record, write_record
-from ensembles.studies.toml import read_study
+from ensembles.store.blobs import encode_labels
+from ensembles.studies import read_study
+from ensembles.studies.records import Record, write_record
 
 BLOCKS, CLASSES, IMAGES, CHUNK = 54, 10, 1000, 5000
 STUDY = """
@@ -57,13 +58,13 @@ def fill(folder: Path, rows: int) -> dict[str, object]:
     key = Key("w", "a", names, "d", "test", IMAGES, (1, 32, 32), "[[0], [1]]", "fp32", "shared", 1)
     about = {"model": "resnet110", "dataset": "digits", "num_classes": CLASSES, "classes": None}
     context = Context(key, {**about, "transitions": [], "adapted": {}}, encode_labels([0] * IMAGES))
+    states = {"top1": np.array([900.0]), "loss": np.array([100.0])}
     with Store(store) as db:
-        db.ask(context, lesions)
+        asked = db.ask(context, lesions)
         run = db.begin({"command": "made up"})
-        distinct = list({one.text: one for one in lesions}.values())
-        for start in range(0, len(distinct), CHUNK):
-            part = distinct[start : start + CHUNK]
-            db.add(context, [Outcome(one, 900, IMAGES, 100.0) for one in part], run)
+        for start in range(0, len(asked.lesions), CHUNK):
+            part = asked.lesions[start : start + CHUNK]
+            asked.add([Outcome(one, IMAGES, 0, states) for one in part], run)
         read = read_study(study)
         write_record(db, read, read.units()[0], Record.of_lesions(key.digest, lesions))
     return {"study": str(study), "store": str(store), "rows": rows, "trials": rows // 10}

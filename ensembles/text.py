@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ensembles.errors import LesionError
 
@@ -37,10 +38,11 @@ def read_blocks(text: str, n: int | None = None) -> tuple[int, ...]:
         _require(first, n)
         _require(last, n)
         blocks.extend(range(first, last + 1))
-    for block in sorted(blocks):
-        if blocks.count(block) > 1:
+    blocks.sort()
+    for block, following in pairwise(blocks):
+        if block == following:
             raise LesionError(f"list of blocks: block {block} is named twice; name each block once")
-    return tuple(sorted(blocks))
+    return tuple(blocks)
 
 
 def read_counts(text: str) -> range:
@@ -92,14 +94,25 @@ def read_roads(text: str, roads: Sequence[int] | None = None) -> tuple[int | tup
         _require(block, None if roads is None else len(roads))
         if roads is not None and (block, road) not in _every(block, roads):
             raise LesionError(f"road {word}: block {block} has roads 1 to {roads[block - 1]}")
+        if road < 1:
+            raise LesionError(f"road {word}: roads are numbered from 1")
         found.append((block, road))
     if not found:
         raise LesionError(f"roads {text!r}: names none; expected 3.2 or 3.2,5.1")
-    for one in found:
-        if found.count(one) > 1:
-            named = one if isinstance(one, int) else f"{one[0]}.{one[1]}"
-            raise LesionError(f"roads {text!r}: {named} is named twice; name it once")
-    return tuple(sorted(found, key=lambda one: (one, 0) if isinstance(one, int) else one))
+    found.sort(key=lambda one: (one, 0) if isinstance(one, int) else one)
+    for one, following in pairwise(found):
+        if one == following:
+            raise LesionError(f"roads {text!r}: {_named(one)} is named twice; name it once")
+        if isinstance(one, int) and not isinstance(following, int) and following[0] == one:
+            raise LesionError(
+                f"roads {text!r}: {_named(following)} is named beside all of block {one}; name it "
+                "once"
+            )
+    return tuple(found)
+
+
+def _named(road: int | tuple[int, int]) -> str:
+    return str(road) if isinstance(road, int) else f"{road[0]}.{road[1]}"
 
 
 def _every(block: int, roads: Sequence[int]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from networks import CLASSES, build
 
@@ -16,7 +17,8 @@ import ensembles
 from ensembles.data import ImageDataset
 from ensembles.data.normalization import Normalization
 from ensembles.data.sources import MemorySource
-from ensembles.lesions import intact, random_deletions, single_deletions
+from ensembles.lesions import Lesion, intact, random_deletions, single_deletions
+from ensembles.metrics import Outcome
 from ensembles.store import Store, filler
 
 PLAN = [("post", 6, 1), ("pre", 6, 1), ("post", 8, 2), ("post", 8, 1), ("post", 8, 1)]
@@ -66,6 +68,14 @@ def sweep(path: Path | Store, wanted: list | None = None, **options: object):
     """A sweep of the network into a store; few operations are compiled."""
     given = {"net": decomposed(), "data": images(), "device": "cpu", "engine": "direct", **options}
     return ensembles.lesion(lesions=wanted or lesions(), store=path, progress=False, **given)
+
+
+def outcome(
+    lesion: Lesion, correct: int = 1, loss: float = 0.5, total: int = 30, **states: list[float]
+) -> Outcome:
+    """What came of a lesion, by hand."""
+    kept = {"top1": [correct], "loss": [loss], **states}
+    return Outcome(lesion, total, 0, {name: np.array(state, float) for name, state in kept.items()})
 
 
 def table(path: Path):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ensembles.decomposition import Decomposition, decompose, trace
 from ensembles.decomposition.inputs import called, cloned, placed, rows_of, shapes_of, take
 from ensembles.errors import DecompositionError, LesionError, PathError
-from ensembles.unravelling.linearized import Linearizer
+from ensembles.unravelling.linearization import Linearizer
 
 WORDS = 11
 

@@ -16,7 +16,7 @@ from ensembles.errors import CheckpointError, LesionError, PathError, UsageError
 from ensembles.lesions import Lesion, single_deletions
 from ensembles.models import Average
 from ensembles.models.ensemble import AverageOf
-from ensembles.unravelling.linearized import Linearizer
+from ensembles.unravelling.linearization import Linearizer
 from tests.networks import build
 
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))

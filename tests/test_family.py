@@ -20,7 +20,7 @@ from ensembles.engine import check_lesions, evaluate
 from ensembles.errors import LesionError, PathError
 from ensembles.lesions import Lesion, exchangeable, intact, single_deletions
 from ensembles.models import architecture, field_models, list_models
-from ensembles.unravelling.linearized import Linearizer
+from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.oracle import path_gradients, path_logits
 from ensembles.unravelling.path_counts import graph_lengths
 from ensembles.unravelling.places import Place

@@ -31,7 +31,6 @@ from ensembles.lesions import (
     single_deletions,
 )
 from ensembles.lesions.structure import Shape
-from ensembles.text import read_blocks, read_counts
 
 N = 54
 WIDE, NARROW = (16, 32, 32), (32, 16, 16)
@@ -237,43 +236,6 @@ def test_swaps_within_groups_pass_the_check(lesion: Lesion) -> None:
     else:
         with pytest.raises(LesionError):
             lesion.require(FIVE)
-
-
-@pytest.mark.parametrize(
-    ("text", "blocks"),
-    [("3", (3,)), ("1-5,9", (1, 2, 3, 4, 5, 9)), ("3 17", (3, 17)), (" 9, 2 ", (2, 9))],
-)
-def test_read_blocks(text: str, blocks: tuple[int, ...]) -> None:
-    assert read_blocks(text, N) == blocks
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("0", "block 0: the network has blocks 1 to 54"),
-        ("50-55", "block 55: the network has blocks 1 to 54"),
-        ("1-999999999", "block 999999999: the network has blocks 1 to 54"),
-        ("5-1", "blocks '5-1': the range 5-1 ends below its start"),
-        ("3,x", "blocks '3,x': 'x' is no number or range; expected 3, 1-5,9 or 3 17"),
-        ("", "blocks '': names none; expected 3, 1-5,9 or 3 17"),
-        ("1-3,2", "list of blocks: block 2 is named twice; name each block once"),
-    ],
-)
-def test_read_blocks_errors(text: str, error: str) -> None:
-    with pytest.raises(LesionError, match=message(error)):
-        read_blocks(text, N)
-
-
-def test_read_counts() -> None:
-    assert read_counts("1") == range(1, 2)
-    assert read_counts("1-20") == range(1, 21)
-    for text, error in {
-        "0": "count 0: expected 1 or more",
-        "2,4": "count '2,4': expected one number or one range, such as 1 or 1-20",
-        "few": "count 'few': 'few' is no number or range; expected 1 or 1-20",
-    }.items():
-        with pytest.raises(LesionError, match=message(error)):
-            read_counts(text)
 
 
 PLAN = "lesion,blocks,note\nnone,,x\ndelete,17 3,y\nreorder,3-17 20-25,\nduplicate,4,\n"

@@ -17,7 +17,7 @@ from ensembles.engine.devices import exact_mathematics
 from ensembles.errors import PathError
 from ensembles.models.projection import CifarProjectionResNet
 from ensembles.models.resnet import CifarResNet
-from ensembles.unravelling.linearized import Linearizer
+from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
     GradientMeasures,

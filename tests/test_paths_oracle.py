@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.numerics import differentiable
-from ensembles.unravelling.linearized import Linearizer
+from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.oracle import path_gradients, path_logits
 from ensembles.unravelling.spectra import backward, forward, head_cotangent
 

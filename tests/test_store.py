@@ -12,16 +12,14 @@ import pandas as pd
 import pytest
 import stores
 import torch
-from stores import decomposed, files, images, lesions, model, sweep, table
+from stores import decomposed, files, images, lesions, model, outcome, sweep, table
 from torch import nn
 
 import ensembles
-from ensembles.engine import Outcome
 from ensembles.errors import DataError, StoreError, UsageError
 from ensembles.lesions import Lesion, intact, random_deletions, single_deletions
 from ensembles.store import Store
 from ensembles.store.description import describe
-from ensembles.store.rows import decode_counts, encode_counts
 
 
 @pytest.fixture
@@ -51,7 +49,7 @@ def test_a_stored_sweep_is_the_sweep(path):
     first, second = sweep(path), sweep(path)
     pd.testing.assert_frame_equal(first, plain)
     pd.testing.assert_frame_equal(second, plain)
-    distinct = len({(one.kind, one.text) for one in lesions()})
+    distinct = len(set(lesions()))
     assert (measured(first), measured(second)) == (distinct, 0)
     assert second.attrs["store"]["known"] == distinct
     assert len(second.attrs["runs"]) == 1
@@ -72,11 +70,11 @@ def test_units_do_not_change_a_result(path, monkeypatch):
 def test_more_trials_extend_a_sweep(path):
     few, n = lesions(2), len(stores.PLAN)
     many = [intact(), *single_deletions(n), *random_deletions(n, [2, 3], 5)]
-    known = {(one.kind, one.text) for one in few}
+    known = set(few)
     assert set(few) <= set(many)
     sweep(path, few)
     frame = sweep(path, many)
-    assert measured(frame) == len({(one.kind, one.text) for one in many} - known)
+    assert measured(frame) == len(set(many) - known)
     assert len(frame) == len(many)
     again = table(path)
     assert len(again) == len(many) and list(again["trial"].dropna().unique()) == [0, 1, 2, 3, 4]
@@ -176,7 +174,7 @@ def test_counts_by_class_and_predictions_are_those_of_the_logits(filled):
     batch, labels = next(data.batches(100))
     with Store(filled, mode="r") as store, torch.inference_mode():
         context = store.contexts()[0]
-        predictions, outcomes = store.predictions(context), store.lesions(context)
+        predictions, outcomes = store.predictions(context), store.outcomes(context)
         assert store.labels(context).tolist() == labels.tolist()
         one = Lesion("delete", (2,))
         x = net.stem(batch)
@@ -214,11 +212,6 @@ def test_predictions_that_were_not_kept_are_made_when_asked_for(path):
 def test_predictions_need_a_store():
     with pytest.raises(UsageError, match="predictions are kept in a store only"):
         ensembles.lesion(decomposed(), images(), predictions=True)
-
-
-@pytest.mark.parametrize("counts", [(0, 3, 255), (256, 0), (70000, 1, 2)])
-def test_counts_take_few_bytes_and_come_back(counts):
-    assert decode_counts(encode_counts(counts), len(counts)) == counts
 
 
 def test_foreign_data_are_known_by_what_they_hold(path):
@@ -309,7 +302,7 @@ def test_merging_tells_of_other_counts_and_keeps_the_first(tmp_path):
     for path in (left, right):
         sweep(path)
     with sqlite3.connect(right) as raw:
-        raw.execute("UPDATE outcomes SET correct = correct - 1 WHERE lesion = 2")
+        raw.execute("UPDATE states SET state = x'01ff' WHERE lesion = 2 AND metric = 'top1'")
     raw.close()
     before = table(left)
     with Store(left) as store:
@@ -338,7 +331,7 @@ def test_path_analyses_are_kept_with_their_options(path):
     assert idle.attrs["store"]["known"]
     with Store(path) as store:
         assert sum(entry["analyses"] for entry in store.summary()) == 1 + len(others)
-        assert len(store.path_frames(store.contexts()[0])) == len(others)
+        assert len(store.analyses(store.contexts()[0], "paths")) == len(others)
 
 
 def test_notes_are_kept(path):
@@ -416,9 +409,8 @@ def many_rows(path, number):
         wanted = random_deletions(len(stores.PLAN), [1, 2, 3], number // 3)
         context = replace(context, key=replace(context.key, split="many"))
         wide = [replace(one, blocks=(one.blocks[0], 10 + i)) for i, one in enumerate(wanted)]
-        store.ask(context, wide)
-        run = store.begin({})
-        store.add(context, (Outcome(one, 1, 30, 0.5) for one in wide), run)
+        asked = store.ask(context, wide)
+        asked.add((outcome(one) for one in wide), store.begin({}))
     return context, wide
 
 
@@ -427,9 +419,9 @@ def test_questions_to_a_store_are_answered_through_its_indices(path):
     asked = []
     with Store(path) as store:
         store.connection._raw.set_trace_callback(asked.append)
-        assert store.missing(context, wide) == []
-        store.ask(context, wide)
-        assert len(store.lesions(context, wide[:5])) == 5
+        assert store.missing(context, wide) == store.ask(context, wide).missing == []
+        assert len(store.outcomes(context, wide[:5])) == 5
+        assert len(store.complete(context)) == 900
         assert [entry["measured"] for entry in store.summary()][1] == 900
         store.connection._raw.set_trace_callback(None)
         plans = {

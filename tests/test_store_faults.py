@@ -23,7 +23,7 @@ from stores import command_line, decomposed, files, in_a_process, lesions, statu
 from ensembles.engine.engines import Direct
 from ensembles.errors import OutOfMemoryError, StoreError
 from ensembles.lesions import Lesion, intact
-from ensembles.store import Store, claims, connection, room, schema
+from ensembles.store import Store, claims, connection, disk_room, schema, sqlite
 
 unix = pytest.mark.skipif(os.name != "posix", reason="needs the signals and limits of Unix")
 
@@ -201,28 +201,6 @@ def test_a_store_that_is_killed_at_any_statement_of_its_making_is_made_by_the_ne
 
 
 @unix
-def test_an_older_store_is_brought_up_to_date_whatever_kills_it(path, monkeypatch, whole):
-    sweep(path, predictions=True)
-    before = path.read_bytes()
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setattr(connection, "VERSION", 2)
-    steps = ["ALTER TABLE runs ADD COLUMN remark TEXT", "CREATE INDEX x ON runs (remark)"]
-    monkeypatch.setattr(schema, "_MIGRATIONS", {1: steps})
-    number = 1
-    while killed_at_statement(path, number):
-        pd.testing.assert_frame_equal(table(path), whole)  # read only, and brought up to date
-        with Store(path) as store:
-            assert store.connection.rows("PRAGMA user_version") == [(2,)]
-            assert store.connection.rows("SELECT DISTINCT remark FROM runs") == [(None,)]
-        path.write_bytes(before)
-        number += 1
-    assert number > 8
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="has version 2 of the tables, this program reads version"):
-        Store(path)
-
-
-@unix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_an_interrupted_sweep_keeps_its_units_and_exits_with_130(number, path, tmp_path, whole):
     def work():
@@ -268,8 +246,7 @@ def claimed_by_a_process(path, *, ended):
     def work():
         store = Store(path)
         [context] = store.contexts()
-        store.ask(context, [Lesion("delete", (1,))])
-        assert store.claim(context, [Lesion("delete", (1,))]).mine
+        assert store.ask(context, [Lesion("delete", (1,))]).claim([Lesion("delete", (1,))]).mine
         os.write(theirs, b".")
         if not ended:
             time.sleep(60)
@@ -288,14 +265,14 @@ def test_claims_end_with_their_process_or_when_they_run_out(ended, path, monkeyp
     with Store(path) as store:
         [context] = store.contexts()
         wanted = [Lesion("delete", (1,))]
-        store.ask(context, wanted)
+        asked = store.ask(context, wanted)
         assert store.summary()[0]["claimed"] == (0 if ended else 1)
-        found = store.claim(context, wanted)
+        found = asked.claim(wanted)
         assert (found.mine, found.taken) == ((tuple(wanted), ()) if ended else ((), tuple(wanted)))
         now = time.time() + claims.LEASE + 1
         monkeypatch.setattr("ensembles.store.claims.time.time", lambda: now)
-        assert store.claim(context, wanted).mine == tuple(wanted)
-        store.release()
+        assert asked.claim(wanted).mine == tuple(wanted)
+        asked.release()
         assert store.summary()[0]["claimed"] == 0
     if not ended:
         os.kill(child, signal.SIGKILL)
@@ -307,11 +284,11 @@ def test_claims_are_renewed_while_they_are_held(path, monkeypatch):
     sweep(path, [intact()])
     with Store(path) as store:
         [context] = store.contexts()
-        store.ask(context, [Lesion("delete", (1,))])
-        store.claim(context, [Lesion("delete", (1,))])
+        asked = store.ask(context, [Lesion("delete", (1,))])
+        asked.claim([Lesion("delete", (1,))])
         sql = "SELECT expires FROM claims"
         before = store.connection.rows(sql)[0][0]
-        with store.holding():
+        with asked.holding():
             until = time.monotonic() + 10
             while store.connection.rows(sql)[0][0] == before and time.monotonic() < until:
                 time.sleep(0.02)
@@ -495,14 +472,14 @@ def test_a_file_system_without_locks_is_said_at_once(path, monkeypatch):
 def test_network_file_systems_are_known_by_their_mounts(monkeypatch):
     mounts = "tmpfs / tmpfs rw 0 0\nhost:/x /data nfs4 rw 0 0\nd /data/local\\040disk ext4 rw 0 0\n"
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: mounts)
-    assert room.is_network_folder(Path("/data/study"))
-    assert not room.is_network_folder(Path("/data/local disk/study"))
-    assert not room.is_network_folder(Path("/home"))
+    assert disk_room.is_network_folder(Path("/data/study"))
+    assert not disk_room.is_network_folder(Path("/data/local disk/study"))
+    assert not disk_room.is_network_folder(Path("/home"))
 
 
 def test_a_store_that_another_process_does_not_let_go_is_named(path, monkeypatch):
-    monkeypatch.setattr(connection, "PATIENCE", 0.1)
-    monkeypatch.setattr(connection, "_BUSY", 0.1)
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite, "_BUSY", 0.1)
     with (
         Store(path) as one,
         Store(path) as two,

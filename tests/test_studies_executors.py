@@ -167,7 +167,7 @@ class Places(Options):
 class Backwards(Executor):
     """Runs units in this process, the last one first."""
 
-    name = "backwards"
+    name = "last-first"
     summary = "this process, the last unit first"
     options = Places
 
@@ -192,14 +192,14 @@ class Backwards(Executor):
 def backwards() -> Iterator[Backwards]:
     """An executor that a program adds."""
     executor = Backwards()
-    EXECUTORS.register("backwards", executor)
+    EXECUTORS.register("last-first", executor)
     yield executor
-    EXECUTORS.forget("backwards")
+    EXECUTORS.forget("last-first")
 
 
 def test_a_program_adds_an_executor(study: Study, tmp_path: Path, backwards: Backwards) -> None:
     lines: list[str] = []
-    found = run(study, tmp_path / "x.db", "backwards", device="cpu", tell=lines.append, workers=2)
+    found = run(study, tmp_path / "x.db", "last-first", device="cpu", tell=lines.append, workers=2)
     assert (found["state"] == "done").all()
     titles = [unit.title for unit in study.units()]
     assert backwards.seen == [(title, 2, "cpu") for title in reversed(titles)]
@@ -212,7 +212,7 @@ def test_the_file_says_where_a_study_runs_unless_the_call_does(
     from dataclasses import replace
 
     short = replace(
-        study, lesions=study.lesions[:1], analyses=(), run=RunTable("backwards", {"workers": 3})
+        study, lesions=study.lesions[:1], analyses=(), run=RunTable("last-first", {"workers": 3})
     )
     run(short, tmp_path / "x.db")
     run(short, tmp_path / "x.db", workers=4)

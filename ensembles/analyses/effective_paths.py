@@ -7,7 +7,7 @@ import pandas as pd
 
 from ensembles.analyses.path_columns import relative
 from ensembles.errors import UsageError
-from ensembles.unravelling.effective import Effective, by_weight_layers, effective
+from ensembles.unravelling.effective_interval import Effective, by_weight_layers, effective
 
 __all__ = ["effective_paths"]
 

@@ -25,7 +25,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.errors import DataError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
-from ensembles.unravelling.linearized import Engine, Linearizer
+from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
     LogitMeasures,

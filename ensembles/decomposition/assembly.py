@@ -238,10 +238,11 @@ def _roads(graph: Graph, core: Segment, exit_: fx.Node) -> Roads | None:
     else:
         every = {end for ends in (core.shortcut, *core.roads) for end in ends}
         roads = [
-            contribution(graph, core.entry, core.exit, every.difference(ends), "Road")
+            contribution(graph, core.entry, core.exit, every - {*ends}, "Road", within=core.sharing)
             for ends in core.roads
         ]
-    return Roads(roads, names, mean, _between(graph, core.exit, exit_, "Post"))
+    post = _between(graph, core.exit, exit_, "Post")
+    return Roads(roads, names, mean, post, core.sharing)
 
 
 def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment) -> bool:

@@ -9,7 +9,7 @@ from torch import fx
 
 from ensembles.decomposition.gates import Gating, find_gating
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.junctions import Meeting, Road, meeting
+from ensembles.decomposition.junctions import Meeting, Road, addends, meeting
 from ensembles.decomposition.simplification import average, concat_parts, is_add, is_concat
 
 __all__ = ["Segment", "cut"]
@@ -29,6 +29,7 @@ class Segment:
         branches: The nodes that end the other roads.
         aligned: Whether what is added has one shape, so that nothing is broadcast.
         roads: The nodes that end each road but the shortcut, from left to right.
+        sharing: Whether they share operations, so that they count as one among the roads.
         gating: The gate of a gated segment.
     """
 
@@ -39,6 +40,7 @@ class Segment:
     branches: tuple[fx.Node, ...] = ()
     aligned: bool = False
     roads: tuple[tuple[fx.Node, ...], ...] = ()
+    sharing: bool = False
     gating: Gating | None = None
 
 
@@ -81,8 +83,11 @@ def _around(graph: Graph, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Seg
     if found.added and shorter and first.cost < second.cost:
         kind = "two-stream" if in_part else "residual"
         rest = tuple(end for road in found.roads[1:] for end in road.ends)
-        roads = _in_place(found.roads[1:])
-        return Segment(entry, exit_, kind, first.ends, rest, found.aligned, roads)
+        roads, sharing = _in_place(found.roads[1:]), False
+        if len(roads) == 1:  # one road may add up several branches
+            within = addends(graph, entry, exit_, first.ends)
+            roads, sharing = tuple((end,) for end in within) or roads, bool(within)
+        return Segment(entry, exit_, kind, first.ends, rest, found.aligned, roads, sharing)
     if is_concat(exit_):
         parts, dim = concat_parts(exit_)
         rank = len(graph.sizes[exit_.name].two or ())

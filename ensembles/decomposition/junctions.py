@@ -7,15 +7,23 @@ entry itself, ends a road. The meeting tensor is then a sum of one contribution 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import fx, nn
 
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, operation
+from ensembles.decomposition.simplification import (
+    concat_parts,
+    is_add,
+    is_concat,
+    is_stack,
+    operation,
+    stack_sum,
+)
 
-__all__ = ["Meeting", "Road", "is_linear", "meeting"]
+__all__ = ["Meeting", "Road", "addends", "is_linear", "is_proportional", "meeting"]
 
 _REARRANGING = {
     "chunk", "contiguous", "flatten", "getitem", "moveaxis", "movedim", "narrow", "permute",
@@ -97,12 +105,65 @@ def is_linear(graph: Graph, node: fx.Node) -> bool:
     """Whether a node only adds, concatenates or rearranges activations."""
     inputs = graph.inputs(node)
     if is_add(node):
-        return len(node.all_input_nodes) == len(inputs) and len(node.args) == 2
+        nodes = all(isinstance(arg, fx.Node) for arg in node.args)
+        return nodes and len(node.all_input_nodes) == len(inputs) and len(node.args) == 2
     if is_concat(node):
         return all(part in graph.active for part in concat_parts(node)[0])
     if node.op == "call_module":
         return isinstance(graph.traced.get_submodule(str(node.target)), _REARRANGING_MODULES)
     return len(inputs) == 1 and operation(node) in _REARRANGING
+
+
+def is_proportional(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node is linear in its activations, products with weights and sums over a stack too.
+
+    What is added before a layer scale, or stacked to be summed, can be told apart behind it.
+    """
+    inputs = graph.inputs(node)
+    if operation(node) in ("mul", "rmul") and len(inputs) == 1:
+        return len(node.args) == 2 and not node.kwargs and _is_in(inputs[0], node.args)
+    if is_stack(node):
+        return all(stack_sum(user) for user in node.users)
+    return stack_sum(node) or is_linear(graph, node)
+
+
+def _is_in(node: fx.Node, args: Sequence[Any]) -> bool:
+    """Whether a node is an argument, once."""
+    return sum(arg is node for arg in args) == 1
+
+
+def addends(
+    graph: Graph, entry: fx.Node, exit_: fx.Node, others: Collection[fx.Node]
+) -> tuple[fx.Node, ...]:
+    """The branches that one road adds up, such as attention and MLP that read one norm.
+
+    Args:
+        graph: The graph.
+        entry: Where all roads begin.
+        exit_: The sum where they meet.
+        others: The ends of the other roads.
+
+    Returns:
+        The node that ends each, from left to right; none where there are fewer than two, something
+        is concatenated, or one has no operation of its own.
+    """
+    found: list[fx.Node] = []
+    seen: set[fx.Node] = set()
+    open_nodes = [exit_]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node in seen or node in others:
+            continue
+        seen.add(node)
+        if is_concat(node):
+            return ()
+        if node is entry or not is_proportional(graph, node):
+            found.append(node)
+        else:
+            open_nodes.extend(reversed(graph.inputs(node)))
+    cones = [graph.cone(end, entry) for end in found]
+    own = (cone.difference(*(c for c in cones if c is not cone)) for cone in cones)
+    return tuple(found) if len(found) > 1 and all(own) else ()
 
 
 def _hull(graph: Graph, entry: fx.Node, exit_: fx.Node) -> tuple[set[fx.Node], list[fx.Node]]:

@@ -26,10 +26,12 @@ class Roads(nn.Module):
         names: The module that each comes from.
         mean: Whether they are averaged instead of added.
         post: What follows where they meet; None for the identity.
+        sharing: Whether they share operations, such as a norm that attention and MLP read.
 
     Attributes:
         names: See above.
         mean: See above.
+        sharing: See above.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class Roads(nn.Module):
         names: Sequence[str],
         mean: bool = False,
         post: nn.Module | None = None,
+        sharing: bool = False,
     ) -> None:
         super().__init__()
         self.roads = nn.ModuleList(roads)
-        self.names, self.mean = tuple(names), mean
+        self.names, self.mean, self.sharing = tuple(names), mean, sharing
         self.post = post
 
     def __len__(self) -> int:

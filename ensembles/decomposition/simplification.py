@@ -10,7 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-__all__ = ["average", "concat_parts", "is_add", "is_concat", "operation", "simplify"]
+__all__ = [
+    "average", "concat_parts", "is_add", "is_concat", "is_stack", "operation", "simplify",
+    "stack_sum",
+]  # fmt: skip
 
 _IDLE_MODULES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout}
@@ -28,6 +31,26 @@ def is_add(node: fx.Node) -> bool:
 def is_concat(node: fx.Node) -> bool:
     """Whether a node concatenates activations."""
     return node.op == "call_function" and node.target in _CONCATS
+
+
+def is_stack(node: fx.Node) -> bool:
+    """Whether a node stacks activations along a new dimension."""
+    return node.op == "call_function" and node.target is torch.stack
+
+
+def stack_sum(node: fx.Node) -> bool:
+    """Whether a node sums over the dimension along which activations were stacked."""
+    stack = node.args[0] if node.args else None
+    if operation(node) != "sum" or not isinstance(stack, fx.Node) or not is_stack(stack):
+        return False
+    return len(node.args) < 3 and node.kwargs.keys() <= {"dim"} and _reduces(node, stack)
+
+
+def _reduces(node: fx.Node, stack: fx.Node) -> bool:
+    """Whether a reduction takes the dimension of a stack away, and no other."""
+    stacked = stack.args[1] if len(stack.args) > 1 else stack.kwargs.get("dim", 0)
+    reduced = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    return reduced in (stacked, [stacked], (stacked,))
 
 
 def average(*roads: Tensor) -> Tensor:
@@ -63,7 +86,7 @@ def simplify(traced: fx.GraphModule) -> None:
 
 
 def _drop_idle(traced: fx.GraphModule) -> None:
-    """Take out what does nothing in evaluation mode: dropout, identities, single concatenations."""
+    """Take out what does nothing: dropout, identities, single concatenations, the addition of 0."""
     for node in list(traced.graph.nodes):
         source = _idle_source(traced, node)
         if source is not None:
@@ -81,6 +104,8 @@ def _idle_source(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
         return first if training is False and isinstance(first, fx.Node) else None
     if node.target is torch.ops.aten.dropout.default:
         return first if node.args[2] is False and isinstance(first, fx.Node) else None
+    if is_add(node) and 0 in [arg for arg in node.args if not isinstance(arg, fx.Node)]:
+        return next((arg for arg in node.args if isinstance(arg, fx.Node)), None)
     if is_concat(node):
         parts = node.args[0] if node.args else node.kwargs.get("tensors")
         if isinstance(parts, (list, tuple)) and len(parts) == 1 and isinstance(parts[0], fx.Node):
@@ -122,14 +147,10 @@ def _join_averages(graph: fx.Graph) -> None:
     """Write the mean over a stack as one operation on what was stacked."""
     for node in graph.nodes:
         stack = node.args[0] if node.args else None
-        if operation(node) != "mean" or not isinstance(stack, fx.Node):
+        if operation(node) != "mean" or not isinstance(stack, fx.Node) or not is_stack(stack):
             continue
-        if stack.target is not torch.stack or node.kwargs.keys() - {"dim"}:
-            continue
-        roads = stack.args[0] if stack.args else stack.kwargs["tensors"]
-        stacked = stack.args[1] if len(stack.args) > 1 else stack.kwargs.get("dim", 0)
-        reduced = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        if reduced in (stacked, [stacked], (stacked,)) and len(node.args) < 3:
+        if not node.kwargs.keys() - {"dim"} and _reduces(node, stack) and len(node.args) < 3:
+            roads = stack.args[0] if stack.args else stack.kwargs["tensors"]
             assert isinstance(roads, (list, tuple))
             node.op, node.target = "call_function", average
             node.args, node.kwargs = tuple(roads), {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import fx
 
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.junctions import is_linear
-from ensembles.decomposition.simplification import concat_parts, is_add, is_concat
+from ensembles.decomposition.junctions import is_linear, is_proportional
+from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, is_stack
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
 
@@ -46,7 +46,13 @@ def concatenation(
 
 
 def contribution(
-    graph: Graph, entry: fx.Node, exit_: fx.Node, others: Collection[fx.Node], name: str
+    graph: Graph,
+    entry: fx.Node,
+    exit_: fx.Node,
+    others: Collection[fx.Node],
+    name: str,
+    *,
+    within: bool = False,
 ) -> fx.GraphModule:
     """Cut out what some roads add to the node where roads meet.
 
@@ -56,8 +62,9 @@ def contribution(
         exit_: Where they meet.
         others: The ends of the roads that are left out, as if their values were nought.
         name: The class name of the module.
+        within: Whether the roads are told apart behind layer scales and stacks too.
     """
-    cut = Cut(graph, entry, others)
+    cut = Cut(graph, entry, others, is_proportional if within else is_linear)
     end = cut.linear(exit_)
     assert end is not None
     return cut.module(end, name)
@@ -66,8 +73,15 @@ def contribution(
 class Cut:
     """A graph that grows backwards from what it is to compute."""
 
-    def __init__(self, graph: Graph, entry: fx.Node, others: Collection[fx.Node] = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        entry: fx.Node,
+        others: Collection[fx.Node] = (),
+        is_linear: Callable[[Graph, fx.Node], bool] = is_linear,
+    ) -> None:
         self.source, self.entry, self.others = graph, entry, frozenset(others)
+        self.is_linear = is_linear
         self.graph = fx.Graph()
         self.placed = {entry: self.graph.placeholder("x")}
         sample = graph.sample if entry is graph.input else entry
@@ -106,13 +120,13 @@ class Cut:
     def _contribution(self, node: fx.Node) -> fx.Node | None:
         if node in self.others:
             return None
-        if node is self.entry or not is_linear(self.source, node):
+        if node is self.entry or not self.is_linear(self.source, node):
             return self.value(node)
-        if is_concat(node):
-            return self._concatenated(node)
+        if is_concat(node) or is_stack(node):
+            return self._concatenated(node) if is_concat(node) else self._stacked(node)
         kept = {source: self.linear(source) for source in self.source.inputs(node)}
         left = [placed for placed in kept.values() if placed is not None]
-        if is_add(node) and len(left) == 1:
+        if is_add(node) and len(left) == 1 < len(kept):
             return left[0]
         if not left:
             return None
@@ -128,6 +142,15 @@ class Cut:
             return None
         filled = [placed or self._blank(old) for old, placed in zip(parts, kept, strict=True)]
         return self.graph.call_function(torch.cat, (filled, dim))
+
+    def _stacked(self, node: fx.Node) -> fx.Node | None:
+        """Stack what is kept alone: a sum over the stack adds nothing for the others."""
+        parts, *rest = node.args or (node.kwargs["tensors"],)
+        assert isinstance(parts, (list, tuple))
+        kept = [self.linear(part) for part in parts if isinstance(part, fx.Node)]
+        left = [placed for placed in kept if placed is not None]
+        dim = {k: v for k, v in node.kwargs.items() if k != "tensors"}
+        return self.graph.call_function(torch.stack, (left, *rest), dim) if left else None
 
     def _blank(self, node: fx.Node) -> fx.Node:
         sizes = self.source.sizes[node.name]

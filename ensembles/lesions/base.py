@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from copy import copy
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ensembles.errors import LesionError
@@ -145,11 +146,17 @@ class Lesion(metaclass=_Kinds):
 
     def drawn(self, trial: int, seed: int) -> Self:
         """The same lesion, as it came from a random draw."""
-        return replace(self, draw=Draw(trial, seed))
+        return self._with_draw(Draw(trial, seed))
 
     def bare(self) -> Self:
         """The same lesion by itself, whatever draw it came from."""
-        return self if self.draw is None else replace(self, draw=None)
+        return self if self.draw is None else self._with_draw(None)
+
+    def _with_draw(self, draw: Draw | None) -> Self:
+        """A copy that is not checked again: nothing that is checked changes."""
+        twin = copy(self)
+        object.__setattr__(twin, "draw", draw)
+        return twin
 
     def described(self, names: Sequence[str]) -> str:
         """The modules that it touches, for tables.

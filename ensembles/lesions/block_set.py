@@ -80,6 +80,13 @@ class BlockSet(Lesion):
         """Change every step that runs one of the blocks."""
         return at_every_block(self, program, self.change)
 
+    def order(self, n: int) -> tuple[int, ...] | None:
+        """See the base class; read off its own blocks, as a table asks it of every lesion."""
+        if self.blocks[-1] > n:
+            return super().order(n)
+        alike = all(self.change(Run(block)) == (Run(block),) for block in self.blocks)
+        return tuple(range(1, n + 1)) if alike else None
+
     @abstractmethod
     def change(self, step: Alone) -> tuple[Step, ...]:
         """What becomes of a step that runs one of the blocks.

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import operator
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ensembles.decomposition.writer import Writer, Written
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ConstantBranch", "GatedBranch", "Noise", "normal_noise"]
+    from ensembles.decomposition import Block
+
+__all__ = ["ConstantBranch", "NoisyBranch", "normal_noise", "with_noise"]
+
+Node = TypeVar("Node")
 
 
 class ConstantBranch(nn.Module):
@@ -31,28 +37,31 @@ class ConstantBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The value for each row of the input."""
-        return self.value.expand(len(x), *self.value.shape).clone()
+        return self.value.expand(len(x), *self.value.shape)
 
 
-class GatedBranch(nn.Module):
-    """What a gated block adds: its branch times its gate.
+class NoisyBranch(Written):
+    """What a block's branch adds, with noise.
 
     Args:
         branch: The branch.
-        gate: The gate.
+        noise: Adds the noise to a value.
+        gate: What the branch is multiplied by before it is added; None for nothing.
     """
 
-    def __init__(self, branch: nn.Module, gate: nn.Module) -> None:
+    def __init__(self, branch: nn.Module, noise: nn.Module, gate: nn.Module | None = None) -> None:
         super().__init__()
-        self.branch, self.gate = branch, gate
+        self.branch, self.noise, self.gate = branch, noise, gate
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The product."""
-        out: Tensor = self.gate(x) * self.branch(x)
-        return out
+    def write(self, writer: Writer[Node], name: str, x: Node) -> Node:
+        """Write the value of the branch, and the noise upon it."""
+        value = writer.part(self.branch, f"{name}.branch", x)
+        if self.gate is not None:
+            value = writer.call(operator.mul, writer.part(self.gate, f"{name}.gate", x), value)
+        return writer.part(self.noise, f"{name}.noise", value)
 
 
-class Noise(nn.Module):
+class _Noise(nn.Module):
     """Adds noise to a value: each row's own RMS, times the strength, times normal numbers.
 
     Attributes:
@@ -66,11 +75,6 @@ class Noise(nn.Module):
         self.rows: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The value with its noise.
-
-        Raises:
-            LesionError: If the rows are not those that were numbered.
-        """
         rows = range(len(x)) if self.rows is None else self.rows.tolist()
         if len(rows) != len(x):
             raise LesionError(
@@ -80,7 +84,17 @@ class Noise(nn.Module):
         rms = wide.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (x.ndim - 1))
         drawn = np.stack([normal_noise(self.seed, self.block, row, x[0].numel()) for row in rows])
         noise = torch.from_numpy(drawn).view(x.shape).to(x.device)
-        return (wide + self.strength * rms * noise).to(x.dtype)
+        return x + (self.strength * rms * noise).to(x.dtype)
+
+
+def with_noise(block: Block, strength: float, seed: int) -> Block:
+    """A block with noise on what its branch adds; where a gate multiplies that, after the gate."""
+    noise = _Noise(strength, seed, block.index)
+    if not block.gates_branch:
+        return block.with_branch(NoisyBranch(block.branch, noise))
+    twin = block.with_branch(NoisyBranch(block.branch, noise, block.gate))
+    twin.gates_branch = False
+    return twin
 
 
 def normal_noise(seed: int, block: int, row: int, size: int) -> NDArray[np.float32]:

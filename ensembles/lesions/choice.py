@@ -51,7 +51,8 @@ class Choice:
         plan: These lesions, in place of all that the other settings but `recalibrated` ask for.
 
     Raises:
-        LesionError: An unknown kind or setting, a count that is none, or no trials.
+        LesionError: An unknown kind or setting, a setting that is missing, a count that is none, or
+            no trials.
     """
 
     kind: str = "delete"
@@ -81,6 +82,9 @@ class Choice:
         known = {one.name: one for one in kind.settings()}
         for name, value in self.settings.items():
             _check_setting(kind, known, name, value)
+        for one in known.values() if self.plan is None else ():
+            if one.default is MISSING and one.name not in self.settings:
+                raise LesionError(f"{self.kind} needs the setting {one.name}: {one.help}")
         if self.plan is not None:
             self._refuse_beside_plan()
             keep(self, "plan", tuple(self.plan))
@@ -177,12 +181,14 @@ class Choice:
             named: Whether naming blocks names places, so that one without a meaning is refused.
 
         Raises:
-            LesionError: If a place that was named has no meaning, or no place has one.
+            LesionError: If a place that was named has no meaning, or no place has one, or a setting
+                is none.
         """
         kept, reason = list[T](), ""
         for place in places:
+            lesion = make(place)
             try:
-                make(place).require(structure)
+                lesion.require(structure)
             except LesionError as error:
                 if named and (self.blocks is not None or self.roads is not None):
                     raise
@@ -190,23 +196,14 @@ class Choice:
             else:
                 kept.append(place)
         if not kept:
-            raise LesionError(
-                f"{self.kind}: no block of the network suits it; first of all, {reason}"
-            )
+            raise LesionError(f"{self.kind} has no meaning here: {reason}")
         return kept
 
     def settings_of(self, kind: type[Lesion], trial: int | None = None) -> dict[str, Any]:
-        """The settings of a kind's lesion; a seed of its own is another in each trial.
-
-        Raises:
-            LesionError: If a setting is missing that has no default.
-        """
+        """The settings of a kind's lesion; a seed of its own is another in each trial."""
         found = dict(self.settings)
-        for one in kind.settings():
-            if one.name == "seed":
-                found["seed"] = own_seed(found.get("seed", self.seed), trial)
-            elif one.name not in found and one.default is MISSING:
-                raise LesionError(f"{self.kind} needs the setting {one.name}: {one.help}")
+        if self.seeds_trials(kind):
+            found["seed"] = own_seed(found.get("seed", self.seed), trial)
         return found
 
     def seeds_trials(self, kind: type[Lesion]) -> bool:

@@ -75,14 +75,6 @@ class _Noisy(Recipe):
         return f"noise s{self.strength!r} seed{self.seed}"
 
     def variant(self, block: Block, materials: Materials) -> Block:
-        from torch import nn  # noqa: PLC0415 (only where a recipe is carried out)
+        from ensembles.lesions.branches import with_noise  # noqa: PLC0415 (torch)
 
-        from ensembles.lesions import branches  # noqa: PLC0415 (torch)
-
-        noise = branches.Noise(self.strength, self.seed, block.index)
-        if not block.gates_branch or block.gate is None:
-            return block.with_branch(nn.Sequential(block.branch, noise))
-        added = branches.GatedBranch(block.branch, block.gate)
-        twin = block.with_branch(nn.Sequential(added, noise))
-        twin.gates_branch = False
-        return twin
+        return with_noise(block, self.strength, self.seed)

@@ -74,6 +74,13 @@ def _beside(
             raise refused(
                 lesion, part.block, "it runs beside others there, which leaves no place for that"
             )
+        if step.mean and isinstance(made[0], Bypass):
+            raise refused(
+                lesion,
+                part.block,
+                "its branch is averaged with others there, and without it the mean would be of "
+                "fewer; let the branches be added instead",
+            )
         if isinstance(made[0], Run | Variant):
             parts.append(made[0])
     if len(parts) > 1:

@@ -18,6 +18,8 @@ from ensembles.lesions.tokens import whole
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ensembles.lesions.choice import Choice
+
 __all__ = ["Recalibrated", "Recalibration"]
 
 _TEXT = re.compile(r"\s*(\S.*?)\s*\|\s*([0-9]{1,18})x([0-9]{1,18})\s*", re.ASCII | re.DOTALL)
@@ -130,6 +132,14 @@ class Recalibrated(Lesion):
     def check(self, structure: Structure) -> None:
         """Hold the lesion against the network."""
         self.lesion.check(structure)
+
+    @classmethod
+    def sweep(cls, structure: Structure, choice: Choice) -> list[Lesion]:
+        """Refused: any other kind is swept, and recalibrated."""
+        raise LesionError(
+            "recalibrated is no kind to sweep by itself; choose another kind, and with it how many "
+            "batches to recalibrate on"
+        )
 
     def rewrite(self, program: Program) -> Program:
         """What the lesion makes of it."""

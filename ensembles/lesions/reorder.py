@@ -122,6 +122,8 @@ class Reorder(DrawnSeed, Lesion):
     def sweep(cls, structure: Structure, choice: Choice) -> list[Lesion]:
         """Random exchanges, every pair that can change places as likely as any other."""
         wanted = frozenset(choice.chosen(structure))
+        if not any(form.ordered for form in structure.forms):
+            cls(((1, 2),)).check(structure)
         groups = [[block for block in stage if block in wanted] for stage in structure.stages]
         return [
             cls(swaps, draw=draw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -77,11 +78,8 @@ class Replace(Variation):
         super().__post_init__()
         pairs = sorted(zip(blocks, by, strict=True))
         object.__setattr__(self, "by", tuple(other for _, other in pairs))
-        for block, other in pairs:
-            if other < 1:
-                raise LesionError(f"block {other}: blocks are numbered from 1")
-            if block == other:
-                raise LesionError(f"replace: {block}<-{block} is the block itself; name another")
+        if min(by) < 1:
+            raise LesionError(f"block {min(by)}: blocks are numbered from 1")
 
     @property
     def pairs(self) -> dict[int, int]:
@@ -110,6 +108,8 @@ class Replace(Variation):
         """Refuse a branch of another kind, of other shapes, or of another form of transition."""
         other = structure.form(self.pairs[form.index])
         pair = f"replace {form.index}<-{other.index}"
+        if other is form:
+            raise LesionError(f"{pair}: {form.label} has that branch already; name another block")
         if form.kind != other.kind:
             raise LesionError(
                 f"{pair}: {form.label} is {form.kind}, {other.label} {other.kind}; choose blocks "
@@ -158,23 +158,13 @@ class _Replaced(Recipe):
 
 
 def _neighbour(structure: Structure, block: int) -> int:
-    """The next block whose branch fits, or the one before.
-
-    Raises:
-        LesionError: If neither does, with the reason why the next one does not.
-    """
-    reasons = []
-    for other in (block + 1, block - 1):
-        if 1 <= other <= len(structure):
-            try:
-                Replace(block, other).check(structure)
-            except LesionError as error:
-                reasons.append(error)
-            else:
-                return other
-    if not reasons:
-        raise LesionError(f"replace of block {block}: the network has no other block")
-    raise reasons[0]
+    """The next block, or the one before where that alone fits; the block itself if it is alone."""
+    others = [other for other in (block + 1, block - 1) if 1 <= other <= len(structure)]
+    for other in others:
+        with suppress(LesionError):
+            Replace(block, other).check(structure)
+            return other
+    return others[0] if others else block
 
 
 def _numbers(blocks: Any) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from ensembles.analyses.path_columns import log2_count, relative
 from ensembles.reproduction.experiment import Part, Parts
 from ensembles.reproduction.judgements import Frames
 from ensembles.statistics import bootstrap_items
-from ensembles.unravelling.effective import effective
+from ensembles.unravelling.effective_interval import effective
 
 __all__ = ["MEASURES", "add_parts", "decay", "effective_intervals", "join_images", "pooled"]
 

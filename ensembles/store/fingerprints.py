@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.data import Dataset
 
+from ensembles.data.batches import items_of
 from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition.road_set import Roads
 from ensembles.errors import DataError
 from ensembles.store.key import Shapes
 from ensembles.tasks import Batch, Task
@@ -24,7 +26,6 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.Size)
 _AT_ONCE = 64
 _NAMES_OF_VERSION_1 = {
-    "ensembles.decomposition.road_set": "ensembles.decomposition.joining",
     "ensembles.decomposition.simplification": "ensembles.decomposition.rewriting",
     "ensembles.decomposition.recorder": "ensembles.decomposition.recording",
     "ensembles.decomposition.private_copy": "ensembles.decomposition.copying",
@@ -54,7 +55,7 @@ def weights_digest(net: Decomposition) -> str:
 
 def _tensors(net: Decomposition) -> Iterator[tuple[str, Tensor]]:
     for part, module in _parts(net):
-        for path, inner in module.named_modules():
+        for path, inner in _described(module):
             own = {**inner._parameters, **inner._buffers}
             own |= {k: v for k, v in vars(inner).items() if isinstance(v, Tensor)}
             for name in sorted(own):
@@ -89,7 +90,7 @@ def _parts(net: Decomposition) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _operations(module: nn.Module) -> Iterator[str]:
-    for path, inner in module.named_modules():
+    for path, inner in _described(module):
         if isinstance(inner, fx.GraphModule):
             for node in inner.graph.nodes:
                 yield f"{path} {node.op} {node.name} {_name(node.target)} {_text(node.args)} " + (
@@ -98,6 +99,21 @@ def _operations(module: nn.Module) -> Iterator[str]:
         else:
             name, settings = _layer(inner)
             yield f"{path} {name} { {key: _text(settings[key]) for key in sorted(settings)} }"
+
+
+def _described(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a part that a digest speaks of, each once.
+
+    Roads that share operations were not told apart by version 1; they only repeat the branch.
+    """
+    unknown = isinstance(part, Block) and _new_roads(part)
+    for path, inner in part.named_modules():
+        if not (unknown and path.partition(".")[0] == "roads"):
+            yield path, inner
+
+
+def _new_roads(block: Block) -> bool:
+    return block.roads is not None and block.roads.sharing
 
 
 def _layer(layer: nn.Module) -> tuple[str, dict[str, Any]]:
@@ -109,10 +125,18 @@ def _layer(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     if isinstance(layer, Block):
         held = {name: getattr(layer, name) for name in _OF_A_BLOCK}
         lacking = {name: None for name in _PARTS_OF_A_BLOCK if getattr(layer, name) is None}
+        lacking |= {"roads": None} if _new_roads(layer) else {}
         return "ensembles.decomposition.blocks.Block", {**held, **lacking}
+    if isinstance(layer, Roads):
+        return "ensembles.decomposition.joining.Roads", _settings(layer, {"sharing"})
     kind = type(layer)
-    settings = {k: v for k, v in vars(layer).items() if not k.startswith("_") and k != "training"}
-    return f"{_home(kind.__module__)}.{kind.__qualname__}", settings
+    return f"{_home(kind.__module__)}.{kind.__qualname__}", _settings(layer, set())
+
+
+def _settings(layer: nn.Module, new: Collection[str]) -> dict[str, Any]:
+    """What a layer's own attributes are, those left out that came after version 1."""
+    left_out = {"training", *new}
+    return {k: v for k, v in vars(layer).items() if not k.startswith("_") and k not in left_out}
 
 
 def _name(target: Any) -> str:
@@ -142,11 +166,11 @@ def _text(value: Any) -> str:
     return _name(value) if callable(value) else type(value).__qualname__
 
 
-class Watched(Iterable[tuple[Any, Tensor]]):
-    """Data that are held to be the same whenever they are read.
+class Watched(Iterable[Any]):
+    """Data that are held to be the same whenever they are read; items are passed on as they are.
 
     Args:
-        data: A torch `Dataset` of (input, target), or an iterable of batches.
+        data: A torch `Dataset`, or an iterable of batches, as the task reads them.
         task: What is asked of the network, which says how the data are read.
 
     Attributes:
@@ -166,11 +190,12 @@ class Watched(Iterable[tuple[Any, Tensor]]):
                 "Dataset, a DataLoader or a list of batches, or leave out the store"
             )
         self._data, self._task = data, task
-        self.digest = ""
-        self.shape: Shapes = ()
-        self.rows = 0
-        self.labels = [label for batch in self._read() for label in task.labels([batch])]
-        self.digest = self._found
+        self.labels: list[int] = []
+        content = _Content()
+        for batch in task.batches(data, _AT_ONCE):
+            content.add(batch)
+            self.labels += task.labels([batch])
+        self.digest, self.rows, self.shape = content.digest, content.rows, content.shape
 
     def check(self) -> None:
         """Read the data again, and compare.
@@ -178,24 +203,25 @@ class Watched(Iterable[tuple[Any, Tensor]]):
         Raises:
             DataError: If they differ.
         """
-        for _ in self:
-            pass
+        content = _Content()
+        for batch in self._task.batches(self._data, _AT_ONCE):
+            content.add(batch)
+        self._compare(content)
 
-    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
-        for batch in self._read():
-            yield batch.inputs, batch.targets
-        if self._found != self.digest:
+    def __iter__(self) -> Iterator[Any]:
+        content = _Content()
+        for item in items_of(self._data)[0]:
+            for batch in self._task.batches([item], _AT_ONCE):
+                content.add(batch)
+            yield item
+        self._compare(content)
+
+    def _compare(self, content: _Content) -> None:
+        if content.digest != self.digest:
             raise DataError(
                 f"the data gave other {self._task.observation}s or another order when they were "
                 "read again; switch off shuffling and random augmentation, or leave out the store"
             )
-
-    def _read(self) -> Iterator[Batch]:
-        content = _Content()
-        for batch in self._task.batches(self._data, _AT_ONCE):
-            content.add(batch)
-            yield batch
-        self.shape, self.rows, self._found = content.shape, content.rows, content.digest
 
 
 class _Content:

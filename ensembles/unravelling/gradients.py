@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ensembles.decomposition import Decomposition, walk
-from ensembles.unravelling.linearized import Linearized
+from ensembles.unravelling.length_rows import LengthRows, log2_norm
+from ensembles.unravelling.linearization import Linearized
 from ensembles.unravelling.parameters import ParameterGradients
 from ensembles.unravelling.path_draws import path_norms
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.scaled import LengthRows, log2_norm
 from ensembles.unravelling.spectra import Signs, backward, head_cotangent
 from ensembles.unravelling.sum_checks import check_gradient, reference_gradients
 
@@ -88,7 +88,7 @@ def signed(source: GradientSource, places: Collection[Place], signs: Signs) -> d
 
 
 def sampled(source: GradientSource, place: Place, taken: Tensor) -> Tensor:
-    """Norms of the gradients of single paths; see `sampling.path_norms`."""
+    """Norms of the gradients of single paths; see `path_draws.path_norms`."""
     with torch.no_grad():
         learned = _parameter_maps(source, [place]).get(place.block)
         return path_norms(

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ensembles.decomposition import Decomposition
 from ensembles.errors import PathError
 from ensembles.numerics import tf32
+from ensembles.unravelling.cores import in_parallel, workers
 from ensembles.unravelling.gradients import GradientSource, coherent
-from ensembles.unravelling.linearized import Engine, Linearizer
-from ensembles.unravelling.parallel import in_parallel, workers
+from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.random_signs import Signed, draws_of_images, sign_norms
 from ensembles.unravelling.single_paths import Drawn, draw_norms

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Block
-from ensembles.unravelling.linearized import LinearBlock
-from ensembles.unravelling.scaled import LengthRows, multiply_by_powers
+from ensembles.unravelling.length_rows import LengthRows, multiply_by_powers
+from ensembles.unravelling.linearization import LinearBlock
 
 __all__ = ["ParameterGradients"]
 

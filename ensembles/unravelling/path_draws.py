@@ -10,12 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ensembles.unravelling.linearized import LinearBlock, Linearized
+from ensembles.unravelling.length_rows import (
+    LengthRows,
+    chunks,
+    greatest,
+    log2_norm,
+    multiply_by_powers,
+)
+from ensembles.unravelling.linearization import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
 from ensembles.unravelling.operations import channels_last
 from ensembles.unravelling.parameters import ParameterGradients
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.scaled import LengthRows, chunks, greatest, log2_norm, multiply_by_powers
 
 __all__ = ["draw_paths", "path_norms"]
 

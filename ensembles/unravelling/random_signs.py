@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ensembles.unravelling.cores import in_parallel
 from ensembles.unravelling.gradients import GradientSource, signed
-from ensembles.unravelling.linearized import Linearizer
-from ensembles.unravelling.parallel import in_parallel
+from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.path_weights import allocate
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.single_paths import generator
@@ -128,12 +128,12 @@ def sign_norms(
             found.append({place: _mean_square(norms[..., 0].cpu(), size) for place, norms in rows})
         return found
 
-    def told(done: int, total: int) -> None:
+    def in_images(done: int, total: int) -> None:
         if report is not None:
             report(done * len(images) // total, len(images))
 
     pieces = [(images[i : i + 1], labels[i : i + 1]) for i, _, _ in parts]
-    done = [one for piece in in_parallel(work, pieces, told) for one in piece]
+    done = [one for piece in in_parallel(work, pieces, in_images) for one in piece]
     owners = torch.arange(len(groups)).repeat_interleave(groups)
     return {
         place: Signed(torch.cat([one[place] for one in done], 1), owners, groups * sizes)

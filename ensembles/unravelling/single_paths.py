@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ensembles.decomposition import Decomposition
+from ensembles.unravelling.cores import in_parallel
 from ensembles.unravelling.gradients import GradientSource, sampled
-from ensembles.unravelling.linearized import Linearizer
-from ensembles.unravelling.parallel import in_parallel
+from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.path_counts import only_branch_learns
 from ensembles.unravelling.path_draws import draw_paths
 from ensembles.unravelling.path_weights import Guide, allocate, fit_guide

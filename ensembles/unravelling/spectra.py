@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensembles.unravelling.linearized import LinearBlock, Linearized
+from ensembles.unravelling.length_rows import LOWEST, LengthRows, chunks, multiply_by_powers
+from ensembles.unravelling.linearization import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
 from ensembles.unravelling.places import Place
-from ensembles.unravelling.scaled import LOWEST, LengthRows, chunks, multiply_by_powers
 
 __all__ = ["Logits", "Signs", "backward", "forward", "head_cotangent"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ensembles.unravelling.linearized import zeros
+from ensembles.unravelling.linearization import zeros
 
 __all__ = ["LOWEST", "LengthRows", "chunks", "greatest", "log2_norm"]
 
