@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 from ensembles.decomposition import Decomposition
+from ensembles.engine import lesioned_module
 from ensembles.errors import LesionError
 from ensembles.lesions import (
     Delete,
@@ -37,7 +38,7 @@ def every_kind(net: Decomposition, seed: int = 0, each: int = 2) -> list[Lesion]
     structure, draw = Structure.of(net), random.Random(seed)
     found: list[Lesion] = [Intact()]
     for kind in _candidates(net, draw):
-        fitting = [lesion for lesion in kind if fits(lesion, structure)]
+        fitting = [one for one in kind if fits(one, structure) and _can_be_drawn(net, one)]
         found += draw.sample(fitting, min(each, len(fitting)))
     return found
 
@@ -66,6 +67,17 @@ def chains(sweep: list[Lesion], net: Decomposition, seed: int = 0, count: int = 
     return found
 
 
+def _can_be_drawn(net: Decomposition, lesion: Lesion) -> bool:
+    """Whether all weights that are drawn anew belong to modules that know how."""
+    if not isinstance(lesion, Randomize):
+        return True
+    try:
+        lesioned_module(net, lesion)
+    except LesionError:
+        return False
+    return True
+
+
 def _candidates(net: Decomposition, draw: random.Random) -> Iterator[list[Lesion]]:
     n = len(net)
     sets = [(block,) for block in range(1, n + 1)]
@@ -77,7 +89,9 @@ def _candidates(net: Decomposition, draw: random.Random) -> Iterator[list[Lesion
     yield [Delete(blocks) for blocks in sets]
     yield [Duplicate(blocks) for blocks in sets]
     yield [Reorder((pair,)) for pair in pairs]
-    yield [Drop(((b, r),)) for b, count in enumerate(net.road_counts, 1) for r in range(1, count + 1)]
+    yield [
+        Drop(((b, r),)) for b, count in enumerate(net.road_counts, 1) for r in range(1, count + 1)
+    ]
     yield [Scale(blocks, factor) for blocks in sets for factor in (0.0, -0.5, 0.5, 1.0, 2.0)]
     yield [Noise(blocks, 0.3, seed=seed) for blocks in sets for seed in seeds]
     yield [MeanBranch(blocks, REFERENCE) for blocks in sets]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from by_hand import Loop, Unit, loop_of
+from by_hand import Unit, loop_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import PreActivation, build, decomposable, images_for, random_networks
@@ -30,7 +28,6 @@ from ensembles.lesions import (
     Noise,
     Parallel,
     Randomize,
-    Recalibrated,
     Reorder,
     Repeat,
     Replace,
@@ -43,6 +40,12 @@ from ensembles.lesions import (
     Transplant,
 )
 from ensembles.lesions.branches import normal_noise
+from ensembles.metrics import Outcome
+from ensembles.models.ensemble import Average
+from ensembles.models.fractal import CifarFractalNet
+from ensembles.models.highway import HighwayNetwork
+from ensembles.models.rir import CifarRiR
+from ensembles.models.shared import CifarSharedResNet
 
 METRICS = ("top1", "loss", "kl", "agreement")
 CPU = torch.device("cpu")
@@ -99,7 +102,11 @@ class ByHand:
         return program
 
     def delete(self, lesion: Delete, program: list[Any]) -> list[Any]:
-        return self.changed(lesion, program, lambda unit, _: [with_value(unit, lambda x: torch.zeros_like(unit.branch(x)))])
+        return self.changed(
+            lesion,
+            program,
+            lambda unit, _: [with_value(unit, lambda x: torch.zeros_like(unit.branch(x)))],
+        )
 
     def duplicate(self, lesion: Duplicate, program: list[Any]) -> list[Any]:
         return self.changed(lesion, program, lambda unit, _: [unit, unit])
@@ -157,9 +164,7 @@ class ByHand:
         What a pre-activation transition does before its branch is no part of it.
         """
         before = copy.deepcopy(self.model)
-        before.load_state_dict(
-            {**self.model.state_dict(), **dict(self.other.named_parameters())}
-        )
+        before.load_state_dict({**self.model.state_dict(), **dict(self.other.named_parameters())})
         for ours, theirs in zip(self.model.blocks, before.blocks, strict=True):
             if getattr(ours, "project", None) is not None and isinstance(ours, PreActivation):
                 theirs.bn1 = ours.bn1
@@ -269,21 +274,159 @@ def test_each_kind_computes_what_an_edit_by_hand_does(model: nn.Module, seed: in
             )
 
 
-def test_randomized_weights_are_those_of_the_modules_own_initialisation() -> None:
+def test_randomized_weights_are_drawn_from_the_seed_alone() -> None:
     model = decomposable()
     images, _ = images_for(model, 4)
     net = decompose(model, images)
-    before = copy.deepcopy(net.state_dict())
-    made = [lesioned_module(net, Randomize((2,), seed=seed)) for seed in (1, 1, 2)]
-    states = [module.state_dict() for module in made]
-    assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values()))
-    assert any(not torch.equal(a, b) for a, b in zip(states[0].values(), states[2].values()))
-    permuted = lesioned_module(net, Randomize((2,), seed=1, how="permute")).state_dict()
+    kept = copy.deepcopy(net.state_dict())
+    one, again, another, permuted = (
+        dict(lesioned_module(net, lesion).named_parameters())
+        for lesion in (
+            Randomize((2,), seed=1),
+            Randomize((2,), seed=1),
+            Randomize((2,), seed=2),
+            Randomize((2,), seed=1, how="permute"),
+        )
+    )
+    intact = dict(lesioned_module(net, Intact()).named_parameters())
+    changed = [name for name, value in one.items() if not torch.equal(value, intact[name])]
+    assert changed and all("branch" in name for name in changed)
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert any(not torch.equal(one[name], another[name]) for name in changed)
     for name, value in permuted.items():
-        ours = next(v for n, v in before.items() if n.endswith(tail(name)) and v.shape == value.shape)
-        assert ours.shape == value.shape
-    assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
+        assert torch.equal(value.flatten().sort().values, intact[name].flatten().sort().values)
+    assert any(not torch.equal(permuted[name], intact[name]) for name in changed)
+    assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
 
 
-def tail(name: str) -> str:
-    return name.rsplit(".", 2)[-1]
+# The engines against each other
+
+
+@settings(max_examples=25, deadline=None)
+@given(random_networks(), st.integers(1, 12), st.integers(0, 1000))
+def test_both_engines_measure_the_same(model: nn.Module, batch_size: int, seed: int) -> None:
+    images, labels = images_for(model, 11, seed)
+    net = decompose(model, images[:2])
+    given, _, _ = materials_for(net, model)
+    sweep = every_kind(net, seed)
+    sweep += chains(sweep, net, seed)
+    options: dict[str, Any] = {"device": "cpu", "metrics": METRICS, "materials": given}
+    data = [(images, labels)]
+    fast = evaluate(net, data, sweep, batch_size=batch_size, **options)
+    slow = evaluate(net, data, sweep, engine="direct", **options)
+    assert agreeing(fast, slow)
+
+
+RARE = {
+    "gated": lambda: HighwayNetwork((4, 6), (3, 2), hidden=4, gate_bias=0.0),
+    "two streams": lambda: CifarRiR((4, 6), (2, 2)),
+    "fractal": lambda: CifarFractalNet((4, 6), 2),
+    "shared weights": lambda: CifarSharedResNet(26, width=4),
+    "members": lambda: Average([build([("post", 6, 1)], seed=seed) for seed in range(3)]),
+    "plain": lambda: build([("plain", 6, 1), ("plain", 6, 1), ("excite", 8, 2)]),
+    "parallel": lambda: build([("inception", 6, 1), ("shuffle", 6, 1), ("inception", 6, 1)]),
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_both_engines_measure_the_same_on_rare_kinds_of_block(name: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = RARE[name]().eval()
+    model.input_shape = (3, 8, 8)
+    images, labels = images_for(model, 7)
+    net = decompose(model, images[:2])
+    given, _, _ = materials_for(net, model)
+    sweep = every_kind(net, each=4)
+    sweep += chains(sweep, net, count=8)
+    assert len({lesion.kind for lesion in sweep}) > 5
+    options: dict[str, Any] = {"device": "cpu", "metrics": METRICS, "materials": given}
+    fast = evaluate(net, [(images, labels)], sweep, batch_size=3, **options)
+    slow = evaluate(net, [(images, labels)], sweep, engine="direct", **options)
+    assert agreeing(fast, slow)
+
+
+def agreeing(fast: list[Outcome], slow: list[Outcome]) -> bool:
+    """Equal counts, and equal sums but for rounding."""
+    for ours, oracle in zip(fast, slow, strict=True):
+        assert ours.lesion == oracle.lesion
+        assert (ours.correct, ours.total) == (oracle.correct, oracle.total), ours.lesion
+        for name in ("loss", "kl"):
+            expected = pytest.approx(oracle.states[name], rel=1e-3, abs=1e-3)
+            assert ours.states[name] == expected, (ours.lesion, name)
+    return True
+
+
+# What must come out the same
+
+
+@settings(max_examples=15, deadline=None)
+@given(random_networks(), st.integers(0, 1000))
+def test_lesions_that_are_another_one_by_other_words(model: nn.Module, seed: int) -> None:
+    images, _ = images_for(model, 4, seed)
+    net = decompose(model, images[:2]).double()
+    structure, intact = Structure.of(net), Intact()
+    data = [(images, torch.zeros(4).long())]
+    given = Materials(net, data=data, initial=model, sources={"itself": model})
+    pairs: list[tuple[Lesion, Lesion]] = []
+    for block in range(1, len(net) + 1):
+        pairs += [
+            (Scale((block,), 0.0), Delete((block,))),
+            (Scale((block,), 1.0), intact),
+            (Reset((block,)), intact),
+            (Transplant((block,), "itself"), intact),
+            (Parallel((block,)), intact),
+            (Parallel((block,), mean=True, loops=2), Duplicate((block,))),
+            (Repeat((block,), 2), Duplicate((block,))),
+        ]
+    pairs = [pair for pair in pairs if all(fits(one, structure) for one in pair)]
+    for found in logits(net, [one for pair in pairs for one in pair], images, given):
+        for place, (one, other) in enumerate(pairs):
+            torch.testing.assert_close(
+                found[2 * place], found[2 * place + 1], rtol=1e-9, atol=1e-9, msg=f"{one}, {other}"
+            )
+
+
+@pytest.mark.parametrize("engine", ["shared", "direct"])
+def test_the_intact_network_diverges_from_itself_by_nothing_at_all(engine: str) -> None:
+    model = decomposable()
+    images, labels = images_for(model, 23)
+    net = decompose(model, images)
+    sweep = [*every_kind(net, each=1)[:4], Reorder(((1, 2), (1, 2)))]
+    outcomes = evaluate(
+        net, [(images, labels)], sweep, metrics=METRICS, batch_size=7, device="cpu", engine=engine
+    )
+    for outcome in (outcomes[0], outcomes[-1]):
+        assert outcome.row()["kl"] == 0.0
+        assert outcome.row()["agreement"] == 1.0
+    assert outcomes[1].row()["kl"] > 0.0
+
+
+# Noise
+
+
+def test_noise_depends_neither_on_the_batches_nor_on_the_other_lesions() -> None:
+    model = decomposable()
+    images, labels = images_for(model, 13)
+    net = decompose(model, images)
+    noisy = [Noise((2,), 0.5, seed=3), Noise((2,), 0.5, seed=4)]
+    data = [(images, labels)]
+    alone = losses(evaluate(net, data, noisy[:1], device="cpu"))
+    for size in (1, 4, 13):
+        for engine in ("shared", "direct"):
+            sweep = [Delete((1,)), *noisy, Delete((2,))]
+            some = evaluate(net, data, sweep, batch_size=size, engine=engine, device="cpu")
+            assert losses(some)[1] == pytest.approx(alone[0], rel=1e-5)
+    both = losses(evaluate(net, data, noisy, device="cpu"))
+    assert both[0] == alone[0]
+    assert both[1] != pytest.approx(both[0], rel=1e-6)
+
+
+def test_rows_keep_their_numbers_when_a_batch_is_halved() -> None:
+    model = decomposable()
+    images, labels = images_for(model, 13)
+    net = decompose(model, images)
+    whole = losses(evaluate(net, [(images, labels)], [Noise((2,), 0.5, seed=3)], device="cpu"))
+    parts = [(images[:5], labels[:5]), (images[5:6], labels[5:6]), (images[6:], labels[6:])]
+    again = losses(evaluate(net, parts, [Noise((2,), 0.5, seed=3)], batch_size=3, device="cpu"))
+    assert again == pytest.approx(whole, rel=1e-5)

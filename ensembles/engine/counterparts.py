@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from ensembles.decomposition import Block, Decomposition, decompose
-from ensembles.decomposition.inputs import placed
+from ensembles.decomposition.inputs import Inputs, placed
 from ensembles.errors import EnsemblesError, LesionError
-from ensembles.tasks.base import Inputs
 
 __all__ = ["counterpart", "weights_digest"]
 

@@ -97,7 +97,9 @@ def evaluate(
 
     with torch.no_grad(), exact_mathematics("fp32"), exact_attention():
         runner = twice(
-            lambda: Sweep(net, sweep, supplied, kind, place, dtype, compared=compared),
+            lambda: Sweep(
+                net, sweep, supplied, engine=kind, device=place, dtype=dtype, compared=compared
+            ),
             place,
             "the network itself",
         )
@@ -216,11 +218,10 @@ class _Counter:
         inputs = placed(take(batch.inputs, part), self.device, runner.dtype)
         targets = batch.targets[part].to(self.device, non_blocking=True)
         sums = self.sums.blank()
-        output = runner.intact(inputs) if runner.compared else None
-        intact = None if output is None else answers(output, targets)
-        for lesion, found in runner.run(inputs, batch.start + part.start):
-            same = output is not None and lesion in runner.unchanged
-            sums.count(lesion, answers(output if same else found, targets, intact))
+        whole = runner.intact(inputs) if runner.compared else None
+        intact = None if whole is None else answers(whole, targets)
+        for lesion, output in runner.run(inputs, batch.start + part.start, whole):
+            sums.count(lesion, answers(output, targets, intact))
         self._check_intact(sums)
         return sums
 
@@ -230,6 +231,6 @@ class _Counter:
         if bad:
             raise EvaluationError(
                 f"the intact network gives logits that are not finite for {bad} of "
-                f"{sums.observations} {self.task.observation}s; check the normalisation and the weights, or use "
-                "--precision fp32"
+                f"{sums.observations} {self.task.observation}s; check the normalisation and the "
+                "weights, or use --precision fp32"
             )

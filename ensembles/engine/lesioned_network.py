@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +10,13 @@ from torch import Tensor, nn
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs
 from ensembles.engine.evaluation import check_lesions
-from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import Parts, numbered
+from ensembles.engine.prefix_tree import passage_key
 from ensembles.engine.recalibration import recalibrate
 from ensembles.errors import LesionError
 from ensembles.lesions import Lesion
-from ensembles.lesions.steps import Program
+from ensembles.lesions.steps import Key, Program
 
 __all__ = ["LesionedNetwork", "lesioned_module"]
 
@@ -27,9 +26,9 @@ def lesioned_module(
 ) -> LesionedNetwork:
     """The network with a lesion, as a module of its own in evaluation mode.
 
-    What the lesion removes is not in it, and nothing in it is the given network's. With recalibrated
-    BatchNorm it holds the statistics that were measured. Noise is refused: its values belong to the
-    observations of a data set, which a module does not know.
+    What the lesion removes is not in it, and nothing in it is the given network's. With
+    recalibrated BatchNorm it holds the statistics that were measured. Noise is refused: its values
+    belong to the observations of a data set, which a module does not know.
 
     Args:
         net: The network; left as it is.
@@ -71,13 +70,13 @@ class LesionedNetwork(nn.Module):
 
     def __init__(self, net: Decomposition, program: Program, materials: Materials) -> None:
         super().__init__()
-        makers, found = Parts(net, materials), dict[Any, nn.Module | None]()
-        order = []
+        makers, found = Parts(net, materials), dict[Key, nn.Module | None]()
+        order: list[Key] = []
         for position, steps in enumerate(program, 1):
             before = net.block(position).before
             if before is not None:
-                found[position] = before
-                order.append(position)
+                found[passage_key(position)] = before
+                order.append(passage_key(position))
             for step in steps:
                 if step.key not in found:
                     found[step.key] = makers.graph(step)

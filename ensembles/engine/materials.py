@@ -18,7 +18,7 @@ from ensembles.engine.devices import default_batch_size, home_of, movable_copy
 from ensembles.engine.memory import Halver
 from ensembles.engine.reference_data import ReferenceData
 from ensembles.errors import LesionError, nearest
-from ensembles.lesions import Lesion
+from ensembles.lesions import Lesion, Structure
 from ensembles.lesions.needs import Initial, Need, Reference, Source
 from ensembles.numerics import exact_attention, tf32
 from ensembles.tasks import Batch, Task, task_of
@@ -75,13 +75,9 @@ class Materials:
         return twin
 
     def needed(self, lesions: Iterable[Lesion]) -> tuple[Need, ...]:
-        """What lesions need on this network, each thing once.
-
-        Nothing is measured anew in a network without BatchNorm, so that nothing is needed for it.
-        """
-        found: dict[Need, None] = {}
-        for lesion in lesions:
-            found.update(dict.fromkeys(_needs(lesion, self.net.batch_norms > 0)))
+        """What lesions need on this network, each thing once."""
+        structure = Structure.of(self.net)
+        found = dict.fromkeys(need for lesion in lesions for need in lesion.needs_on(structure))
         return tuple(found)
 
     def check(self, needs: Iterable[Need]) -> None:
@@ -133,9 +129,8 @@ class Materials:
             LesionError: If it was not given, or has another architecture.
         """
         if need not in self._others:
-            self._others[need] = (
-                self._opened(need) if self._origin is None else movable_copy(self._origin.other(need))
-            )
+            known = None if self._origin is None else self._origin.other(need)
+            self._others[need] = self._opened(need) if known is None else movable_copy(known)
         return self._others[need]
 
     def digest(self, needs: Iterable[Need]) -> str:
@@ -251,7 +246,3 @@ def _sum_of_rows(value: Tensor) -> Tensor:
     if value.device.type == "mps":  # which has no double precision
         value = value.cpu()
     return value.double().sum(0)
-
-
-def _needs(lesion: Lesion, norms: bool) -> tuple[Need, ...]:
-    return lesion.needs

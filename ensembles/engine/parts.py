@@ -13,7 +13,6 @@ from ensembles.engine.graphs import block_graph, bypass_graph, without_graph
 from ensembles.engine.materials import Materials
 from ensembles.lesions.steps import Beside, Bypass, Key, Program, Run, Step, Variant, Without
 
-
 __all__ = ["Parts", "number_rows", "numbered", "steps_of"]
 
 

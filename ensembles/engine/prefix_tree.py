@@ -37,9 +37,7 @@ def passage_key(position: int) -> Key:
     return ("before", position)
 
 
-def flat_keys(
-    program: Program, passages: frozenset[int], idle: frozenset[int]
-) -> tuple[Key, ...]:
+def flat_keys(program: Program, passages: frozenset[int], idle: frozenset[int]) -> tuple[Key, ...]:
     """Write a program as a sequence of keys; stem and head go without saying.
 
     Args:

@@ -147,11 +147,12 @@ def _measured(
                 f"{lesion}: BatchNorm finds a single value for a channel in a "
                 f"reference batch of {chosen.batch_size}; take larger batches"
             ) from error
-        return [
-            _Statistics(norm, norm.running_mean.clone(), norm.running_var.clone())
-            for norm in norms
-            if int(norm.num_batches_tracked)
-        ]
+        return [_tracked(norm) for norm in norms if norm.num_batches_tracked]
+
+
+def _tracked(norm: _BatchNorm) -> _Statistics:
+    assert norm.running_mean is not None and norm.running_var is not None
+    return _Statistics(norm, norm.running_mean.clone(), norm.running_var.clone())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.inputs import Inputs
+from ensembles.decomposition.inputs import Inputs, mapped
 from ensembles.engine.folding import Folder
 from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
@@ -100,17 +100,13 @@ class SharedPrefixes:
         return out
 
     def _begun(self, inputs: Inputs) -> Tensor:
-        out: Tensor = self.stem(_channels_last(inputs))
+        out: Tensor = self.stem(mapped(_channels_last, inputs))
         return out
 
 
-def _channels_last(inputs: Inputs) -> Inputs:
-    """Images with their channels behind their pixels, as convolutions like them."""
-    if isinstance(inputs, dict):
-        return {name: _channels_last(one) for name, one in inputs.items()}
-    if isinstance(inputs, tuple):
-        return tuple(_channels_last(one) for one in inputs)
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+def _channels_last(tensor: Tensor) -> Tensor:
+    """An image with its channels behind its pixels, as convolutions like it."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def _placed(part: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

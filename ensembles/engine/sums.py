@@ -76,7 +76,7 @@ class Sums:
             parts = [torch.stack(answered).cpu()]
         self._parts.extend(parts)  # from here on nothing needs memory
         for state, further in zip(self.states, other.states, strict=True):
-            state += further
+            state.add_(further)
         self.nonfinite += other.nonfinite
         self.observations += other.observations
 

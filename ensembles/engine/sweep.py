@@ -44,10 +44,10 @@ class Sweep:
         net: Decomposition,
         lesions: Sequence[Lesion],
         materials: Materials,
+        *,
         engine: type[Direct] | type[SharedPrefixes],
         device: torch.device,
         dtype: torch.dtype,
-        *,
         compared: bool = False,
     ) -> None:
         self.dtype, self.compared = dtype, compared
@@ -74,16 +74,21 @@ class Sweep:
             modules = [*modules, *self._recalibrated.modules]
         self._numbered = numbered(modules)
 
-    def run(self, inputs: Inputs, start: int) -> Iterator[tuple[int, Tensor]]:
+    def run(
+        self, inputs: Inputs, start: int, whole: Tensor | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of each lesion and its output.
 
         Args:
             inputs: Some rows, on the device.
             start: Number of the first of them in the data.
+            whole: The output of the intact network, where it is known: to the last bit that of
+                every lesion that changes nothing.
         """
         number_rows(self._numbered, start, inputs)
         for place, output in self._engine.run(inputs):
-            yield self._trained[place], output
+            number = self._trained[place]
+            yield number, output if whole is None or number not in self.unchanged else whole
         if self._recalibrated is not None:
             for place, output in self._recalibrated.run(inputs):
                 yield self._renewed[place], output
