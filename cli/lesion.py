@@ -178,14 +178,17 @@ def _choice(given: dict[str, Any]) -> Choice:
     places: dict[str, Any] = {}
     if blocks is not None:  # 3.2 is a branch of block 3
         places = {"roads": read_roads(blocks)} if "." in blocks else {"blocks": read_blocks(blocks)}
-    return Choice(
-        kind,
-        counts=None if count is None else read_counts(count),
-        settings=settings,
-        plan=None if plan is None else tuple(read_plan(plan)),
+    chosen: dict[str, Any] = {
+        "kind": kind,
+        "counts": None if count is None else read_counts(count),
+        "settings": settings,
         **places,
         **{n: given.pop(n) for n in ("trials", "seed", "skip_transitions", "recalibrated")},
-    )
+    }
+    if plan is None:
+        return Choice(**chosen)
+    Choice(**chosen, plan=())  # what stands beside a plan is refused before it is read
+    return Choice(**chosen, plan=tuple(read_plan(plan)))
 
 
 def _tell_failures(frames: list[pd.DataFrame]) -> None:
