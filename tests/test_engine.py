@@ -13,7 +13,6 @@ from torch import nn
 
 from ensembles.decomposition import decompose
 from ensembles.engine import Materials, evaluate
-from ensembles.engine.devices import exact_mathematics
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.errors import DataError, EvaluationError, LesionError, UsageError
 from ensembles.lesions import (
@@ -28,6 +27,7 @@ from ensembles.lesions import (
     single_deletions,
 )
 from ensembles.lesions.steps import Bypass
+from ensembles.numerics import exact_mathematics
 
 
 def sweep_of(net, seed=0):
