@@ -220,9 +220,7 @@ class LesionSweep:
             provenance=made,
             report=report,
         )
-        known = store.outcomes(
-            context, self.wanted, metrics=asked.metrics, materials=self._digests
-        )
+        known = store.outcomes(context, self.wanted, metrics=asked.metrics, materials=self._digests)
         outcomes = [
             replace(known[one.bare()], lesion=one) for one in self.wanted if one.bare() in known
         ]
