@@ -184,13 +184,16 @@ class Stream:
         )
 
     def _vectors(self, block: Block, value: Tensor) -> Tensor:
-        """A value as vectors, (rows, positions, channels), in the widest type of the device."""
+        """A value as vectors, (rows, positions, channels), in the widest type of the device.
+
+        All of one layout, so that equal values have equal sums.
+        """
         wide = value.to(torch.float32 if value.device.type == "mps" else torch.float64)
         if self.cosine == "flattened" or wide.ndim == 2:
             return wide.reshape(len(wide), 1, -1)
         if self.cosine == "last":
-            return wide[:, -1:, :]
-        return wide.movedim(_channels(block, wide.ndim), -1).flatten(1, -2)
+            return wide[:, -1:, :].contiguous()
+        return wide.movedim(_channels(block, wide.ndim), -1).flatten(1, -2).contiguous()
 
 
 class _Found(NamedTuple):

@@ -6,11 +6,15 @@ import pandas as pd
 
 from ensembles.report.parts import Table, table
 from ensembles.statistics import error_intervals, rank_correlations, summary_by_count
+from ensembles.tables.columns import describe
 from ensembles.tables.metric_columns import column_of, number_columns
 from ensembles.tables.readings import read_rows
 from ensembles.tables.schema import Attributes
 
 __all__ = ["lesion_tables"]
+
+_ASIDE = ("count", "block_names", "kendall_tau", "trial", "seed", "nonfinite", "adapted")
+"""Columns that a list of lesions goes without."""
 
 
 def lesion_tables(frame: pd.DataFrame) -> tuple[Table, ...]:
@@ -61,8 +65,8 @@ def _every(frame: pd.DataFrame, of: str) -> Table:
     taus = frame["kendall_tau"][frame["lesion"] != "none"] if "kendall_tau" in frame else None
     ordered = ["kendall_tau"] if taus is not None and taus.nunique() > 1 else []
     if not {"error", "correct", "total"} <= set(frame.columns):
-        names = [name for name in ("lesion", "blocks", "total") if name in frame.columns]
-        return table(frame[[*names, *others, *ordered]], f"Every lesion{of}", folded=True)
+        kept = [n for n in frame.columns if n not in _ASIDE and describe(frame[[n]])[n] != "counts"]
+        return table(frame[kept], f"Every lesion{of}", folded=True)
     detail = error_intervals(frame).rename(columns={"error_low": "from", "error_high": "to"})
     names = ["lesion", "blocks", "correct", "total", "error", "from", "to", *others, *ordered]
     return _percentages(
