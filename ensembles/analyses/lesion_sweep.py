@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ensembles.decomposition import Decomposition
+    from ensembles.lesions.needs import Need
+    from ensembles.store import Context
 
 __all__ = ["LesionSweep", "Surroundings"]
 
@@ -109,7 +111,8 @@ class LesionSweep:
         choose_engine(engine)
         compute_dtype(precision, place)
         named = range(1, len(net) + 1)
-        wanted = [Delete((block,)) for block in named] if lesions is None else list(lesions)
+        single: list[Lesion] = [Delete((block,)) for block in named]
+        wanted = single if lesions is None else list(lesions)
         if not any(one == Intact() for one in wanted):
             wanted = [Intact(), *wanted]
         materials = Materials(net, task=asked, data=data, device=place, **vars(surroundings))
@@ -164,6 +167,38 @@ class LesionSweep:
             ]
         return frame
 
+    def check(self) -> None:
+        """Hold the lesions against the network, and what they need against what is there.
+
+        Raises:
+            LesionError: If one does not fit, or what it needs is missing.
+        """
+        check_lesions(self.net, self.wanted, self.materials)
+
+    def described(self, about: Mapping[str, Any]) -> tuple[Context, Any]:
+        """What a store keeps the results under, and the data to read.
+
+        Args:
+            about: What is told of the network, its name as `model` at least.
+        """
+        return describe(
+            self.net, self.data, task=self.task, precision=self.precision, engine=self.engine,
+            about=about,
+        )  # fmt: skip
+
+    @cached_property
+    def digests(self) -> dict[Lesion, str]:
+        """Of each lesion that needs something beside the network, what tells that apart."""
+        known: dict[tuple[Need, ...], str] = {}
+        found: dict[Lesion, str] = {}
+        for one in self.wanted:
+            if one.needs:
+                needed = self.materials.needed([one])
+                if needed not in known:
+                    known[needed] = self.materials.digest(needed)
+                found[one] = known[needed]
+        return found
+
     def measured(
         self, lesions: Sequence[Lesion], report: Progress, *, data: Any = None, **how: Any
     ) -> tuple[list[Outcome], dict[Lesion, str]]:
@@ -203,14 +238,11 @@ class LesionSweep:
         self, store: Store, made: dict[str, Any], about: dict[str, Any], report: Progress
     ) -> tuple[list[Outcome], dict[Lesion, str], dict[str, object]]:
         """Measure what the store lacks, then take everything from it."""
-        check_lesions(self.net, self.wanted, self.materials)
-        context, data = describe(
-            self.net, self.data, task=self.task, precision=self.precision, engine=self.engine,
-            about=about,
-        )  # fmt: skip
+        self.check()
+        context, data = self.described(about)
         asked = store.ask(
             context, self.wanted,
-            metrics=self.metrics, materials=self._digests, predictions=self.predictions,
+            metrics=self.metrics, materials=self.digests, predictions=self.predictions,
         )  # fmt: skip
         filled = fill(
             asked,
@@ -220,7 +252,7 @@ class LesionSweep:
             provenance=made,
             report=report,
         )
-        known = store.outcomes(context, self.wanted, metrics=asked.metrics, materials=self._digests)
+        known = store.outcomes(context, self.wanted, metrics=asked.metrics, materials=self.digests)
         outcomes = [
             replace(known[one.bare()], lesion=one) for one in self.wanted if one.bare() in known
         ]
@@ -234,11 +266,6 @@ class LesionSweep:
             "runs": store.provenance(context),
         }
         return outcomes, filled.failed, extra
-
-    @cached_property
-    def _digests(self) -> dict[Lesion, str]:
-        """What tells apart the things that lesions need."""
-        return {one: self.materials.digest(one.needs) for one in self.wanted if one.needs}
 
 
 def _with_usual(metrics: tuple[Metric, ...], task: Task) -> tuple[Metric, ...]:

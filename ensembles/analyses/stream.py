@@ -137,7 +137,8 @@ class Stream:
             shared = x if block.pre is None else block.pre(x)
             added = block.on_branch(shared)
             base = x if against == "input" else block.on_shortcut(shared)
-            f, x = (self._vectors(block, value) for value in torch.broadcast_tensors(added, base))
+            shape = torch.broadcast_shapes(added.shape, base.shape)  # type: ignore[no-untyped-call]
+            f, x = (self._vectors(block, value.expand(shape)) for value in (added, base))
             sizes = (f * f).sum(-1), (x * x).sum(-1)
             both = (sizes[0] != 0) & (sizes[1] != 0)
             found.values["branch_ratio"] = _by_row((sizes[0] / sizes[1]).sqrt(), sizes[1] != 0)
