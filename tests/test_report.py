@@ -186,6 +186,23 @@ def test_every_kind_has_its_figure_and_tables(kind):
     Reader(page(Page("x", (), (section,))))
 
 
+def test_settings_and_recalibration_are_told_apart():
+    rows = ["none ", "scale 1 x0.5", "scale 2 x0.5", "scale 1 x2", "recalibrated none | 8x128",
+            "recalibrated scale 1 x2 | 8x128"]  # fmt: skip
+    parts = [row.partition(" ") for row in rows]
+    frame = pd.DataFrame(
+        {"lesion": [kind for kind, _, _ in parts], "count": [0, 1, 1, 1, 0, 1],
+         "blocks": [text for _, _, text in parts], "correct": 5, "total": 10, "error": 0.5}
+    )  # fmt: skip
+    quartiles, every = section_of(frame, "x.csv").tables
+    assert [[row[0].text, row[2].text] for row in quartiles.rows] == [
+        ["scale, factor 0.5", "2"],
+        ["scale, factor 2", "1"],
+        ["scale, factor 2, recalibrated", "1"],
+    ]  # fmt: skip
+    assert len(every.rows) == 6
+
+
 def test_lesions_without_an_error_have_the_measures_that_there_are():
     frame = pd.DataFrame(
         {"lesion": ["none", "delete"], "count": [0, 1], "blocks": ["", "1"], "kl": [0.0, 0.5],
