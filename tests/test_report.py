@@ -210,7 +210,7 @@ def test_lesions_without_an_error_have_the_measures_that_there_are():
     )  # fmt: skip
     section = section_of(frame, "x.csv")
     assert len(section.drawings) == 1 and section.text == ()
-    assert section.tables[-1].head == ("lesion", "blocks", "total", "kl")
+    assert section.tables[-1].head == ("lesion", "blocks", "kl", "total")
 
 
 def test_several_networks_have_one_figure_and_a_table_each(lesions):
@@ -261,11 +261,11 @@ def test_any_analysis_has_a_section():
         assert section_of(frame[:0], "none.json").drawings == ()
     finally:
         ANALYSES.forget("widths")
-    assert section.text == ("tiny.", "the widest block has 32 channels.")
+    assert section.text == ("tiny.", "The widest block has 32 channels.")
     assert section.drawings[0].caption == "tiny: How wide each block is."
     assert [one.caption for one in section.tables] == ["Widest block, tiny", "2 rows, tiny"]
     assert section.tables[1].head == ("block", "width") and section.tables[1].folded
-    assert together.text[-1] == "tiny: the widest block has 32 channels."
+    assert together.text[-1] == "Tiny: the widest block has 32 channels."
     unknown = section_of(frame, "widths.json")
     assert unknown.drawings == () and unknown.tables[0].head == ("block", "width", "more")
     assert unknown.text[1].startswith("Shown as a table alone: analysis 'widths' is unknown")
