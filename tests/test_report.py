@@ -265,7 +265,7 @@ def test_any_analysis_has_a_section():
     assert section.drawings[0].caption == "tiny: How wide each block is."
     assert [one.caption for one in section.tables] == ["Widest block, tiny", "2 rows, tiny"]
     assert section.tables[1].head == ("block", "width") and section.tables[1].folded
-    assert together.text[-1] == "Tiny: the widest block has 32 channels."
+    assert together.text[-1] == "tiny: the widest block has 32 channels."
     unknown = section_of(frame, "widths.json")
     assert unknown.drawings == () and unknown.tables[0].head == ("block", "width", "more")
     assert unknown.text[1].startswith("Shown as a table alone: analysis 'widths' is unknown")

@@ -39,7 +39,7 @@ def section_of(frame: pd.DataFrame, name: str) -> Section:
     tables: list[Table] = []
     for one in networks:
         if analysis is not None:
-            text += [_sentence(f"{_name(one, networks)}{line}") for line in analysis.notes(one)]
+            text += [_sentence(line, _name(one, networks)) for line in analysis.notes(one)]
             tables += _views(analysis, one, networks)
         tables += _numbers(analysis, one, networks)
     return Section(
@@ -176,9 +176,9 @@ def _provenances(networks: Sequence[pd.DataFrame]) -> Mapping[str, Any]:
     }
 
 
-def _sentence(line: str) -> str:
-    """A line with a capital letter and a full stop."""
-    return f"{line[:1].upper()}{line[1:].rstrip('.')}."
+def _sentence(line: str, name: str) -> str:
+    """A note as a sentence, behind the network's name where there are several."""
+    return f"{name or line[:1].upper()}{line if name else line[1:]}".rstrip(".") + "."
 
 
 def _names(networks: Sequence[pd.DataFrame]) -> str:
