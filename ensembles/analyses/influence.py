@@ -27,7 +27,7 @@ class Influence(Analysis[InfluenceOptions]):
 
     name = "influence"
     summary = "What deleting each block does, beside proxies from the intact network alone."
-    source = "ShortGPT (2403.03853), equation 1; Gromov et al. (2403.17887), equation 7"
+    source = "block influence: ShortGPT (2403.03853); angle: Gromov et al. 2024 (2403.17887)"
     options = InfluenceOptions
     label = ("block", "name")
     shown = (
@@ -87,23 +87,25 @@ class Influence(Analysis[InfluenceOptions]):
         """The rank correlation of each proxy with each damage, over blocks."""
         import pandas as pd  # noqa: PLC0415
 
-        rows = frame.attrs.get("correlations", [])
-        return {"Rank correlation of proxies with damage (Spearman)": pd.DataFrame(rows)}
+        rows = pd.DataFrame(frame.attrs.get("correlations", []))
+        numbers = {name: float for name in ("value", "low", "high") if name in rows.columns}
+        return {"Rank correlation of proxies with damage (Spearman)": rows.astype(numbers)}
 
     def notes(self, frame: pd.DataFrame) -> list[str]:
         """Which proxy goes with the rise of the loss best, and what was compared otherwise."""
         rows = [
             row
             for row in frame.attrs.get("correlations", [])
-            if row["damage"] == "loss_rise" and row["value"] == row["value"]
+            if row["damage"] == "loss_rise" and row["value"] is not None
         ]
         lines = []
         if rows:
             best = max(rows, key=lambda row: abs(row["value"]))
+            known = best["low"] is not None
+            interval = f" ({best['low']:.2f} to {best['high']:.2f})" if known else ""
             lines.append(
                 f"the rise of the loss goes with {best['proxy']} best: Spearman "
-                f"{best['value']:.2f} ({best['low']:.2f} to {best['high']:.2f}) over {best['n']} "
-                "blocks"
+                f"{best['value']:.2f}{interval} over {best['n']} blocks"
             )
         others = list(frame.loc[frame["against"] == "shortcut", "block"])
         if others:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs, Shape
-from ensembles.decomposition.walk import last_output, walk
+from ensembles.decomposition.walk import Visit, last_output, walk
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
@@ -130,6 +130,14 @@ class Decomposition(nn.Module):
             and module.running_mean is not None
         }
         return len(norms)
+
+    def walk(self, inputs: Inputs) -> Iterator[Visit]:
+        """Each block with its own input and output, in order.
+
+        Args:
+            inputs: A batch in the form of the example.
+        """
+        return walk(self, inputs)
 
     def lesioned(self, lesion: Lesion) -> nn.Module:
         """The network with a lesion, as a module from inputs to outputs.
