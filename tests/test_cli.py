@@ -276,7 +276,7 @@ def test_a_fault_of_our_own_is_one_line_too(call, small, monkeypatch):
 SLOW = """
 import sys, time
 from ensembles.cli import main
-from ensembles.engine.engines import SharedPrefixes
+from ensembles.engine.shared import SharedPrefixes
 
 def run(self, images):
     print("started", file=sys.stderr, flush=True)

@@ -137,7 +137,7 @@ def test_bad_input_gets_one_line_and_a_status(call, file, arguments, status, mes
 SLOW = """
 import sys, time
 from ensembles.cli import main
-from ensembles.engine.engines import SharedPrefixes
+from ensembles.engine.shared import SharedPrefixes
 
 run, calls = SharedPrefixes.run, []
 

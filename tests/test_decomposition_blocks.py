@@ -12,8 +12,9 @@ from networks import build, images_for, random_networks
 from test_decomposition_roads import FORMULAS, Chain, Gate, seeded
 from torch import Tensor, nn
 
-from ensembles.decomposition import Block, Decomposition, decompose
+from ensembles.decomposition import Block, Decomposition, decompose, walk
 from ensembles.decomposition.blocks import KINDS
+from ensembles.decomposition.walk import last_output
 from ensembles.engine.folding import compile_block, compile_bypass
 from ensembles.errors import LesionError
 from ensembles.models.fractal import CifarFractalNet
@@ -256,3 +257,38 @@ def test_a_norm_after_the_sum_closes_a_block() -> None:
 def test_batch_norms_are_counted_once() -> None:
     net = taken(("pre", 6, 1), ("three", 6, 1), ("post", 8, 2))
     assert net.batch_norms == 1 + 2 + 3  # stem; two in the first block; shortcut and two
+
+
+@settings(max_examples=15, deadline=None)
+@given(random_networks())
+def test_the_walk_gives_each_block_with_its_input_and_output(model: nn.Module) -> None:
+    images, _ = images_for(model, 3)
+    net = decompose(model, images[:2])
+    with torch.no_grad():
+        visits = list(walk(net, images))
+        assert [block for block, _, _ in visits] == list(net)
+        for (block, x, y), (_, expected) in zip(visits, inputs_of(net, images), strict=True):
+            assert x.shape[1:] == block.in_shape and y.shape[1:] == block.out_shape
+            close(x, expected, rtol=0, atol=0)
+            close(y, block(x), rtol=0, atol=0)
+        close(net.head(visits[-1][2]), net(images), rtol=0, atol=0)
+        assert [id(block) for block, _, _ in net.walk(images)] == [id(block) for block in net]
+
+
+def test_the_walk_runs_what_it_is_given() -> None:
+    net = special("highway")  # something stands before its third block
+    images, between = torch.randn(2, 3, 8, 8), []
+
+    def run(block: Block, x: Tensor) -> Tensor:
+        return block.deleted(x) if block.index == 2 else block(x)
+
+    def counted(part: nn.Module, x: Tensor) -> Tensor:
+        between.append(part)
+        return part(x)
+
+    with torch.no_grad():
+        found = last_output(walk(net, images, run, counted))
+        x = net.block(1)(net.stem(images))
+        expected = net.block(3)(net.block(3).before(net.block(2).deleted(x)))
+    close(found, expected, rtol=0, atol=0)
+    assert between == [net.stem, net.block(3).before]

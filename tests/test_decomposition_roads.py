@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.decomposition import Decomposition, decompose
-from ensembles.engine.engines import Direct
+from ensembles.engine import Materials
+from ensembles.engine.direct import Direct
 from ensembles.errors import LesionError
 from ensembles.lesions import Lesion, random_drops, single_drops
 from ensembles.models import create_model
@@ -70,8 +71,10 @@ def taken_apart(
 def lesioned(net: Decomposition, lesion: Lesion) -> Tensor:
     """What the plain walk through the parts gives."""
 
+    program = lesion.program(len(net))
+    engine = Direct(net, [program], Materials(net), torch.device("cpu"), torch.float32)
     with torch.no_grad():
-        return dict(Direct(net, [lesion], torch.device("cpu"), torch.float32).run(IMAGES))[0]
+        return engine.output(program, IMAGES)
 
 
 def close(one: Tensor, other: Tensor) -> bool:

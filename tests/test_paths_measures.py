@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ensembles.analyses.path_frames import gradient_rows
 from ensembles.decomposition import Decomposition, decompose
-from ensembles.engine.devices import exact_mathematics
 from ensembles.errors import PathError
 from ensembles.models.projection import CifarProjectionResNet
 from ensembles.models.resnet import CifarResNet
+from ensembles.numerics import exact_mathematics
 from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.measurement import (
     Batch,

@@ -5,10 +5,20 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensembles.engine.prefix_tree import plan_routes, steps_of
-from ensembles.lesions import Lesion, intact, random_deletions, random_swaps, single_deletions
+from ensembles.engine.prefix_tree import flat_keys, passage_key, plan_routes
+from ensembles.lesions import (
+    Delete,
+    Drop,
+    Parallel,
+    Reorder,
+    Scale,
+    intact,
+    random_deletions,
+    random_swaps,
+    single_deletions,
+)
 
-STEP = st.tuples(st.sampled_from(["before", "bypass", "whole"]), st.integers(1, 3))
+STEP = st.tuples(st.sampled_from(["before", "bypass", "run"]), st.integers(1, 3))
 SEQUENCES = st.lists(st.lists(STEP, max_size=6).map(tuple), min_size=1, max_size=12)
 
 
@@ -18,13 +28,13 @@ def test_a_walk_gives_each_lesion_its_own_steps(sequences):
     seen = {}
     for route in plan_routes(sequences):
         held = {depth: prefix for depth, prefix in held.items() if depth <= route.shared}
-        if route.shared == len(route.steps) and route.shared not in held:
-            assert route.steps in seen.values()  # the same lesion again: its logits are at hand
-            prefix = route.steps
+        if route.shared == len(route.keys) and route.shared not in held:
+            assert route.keys in seen.values()  # the same lesion again: its logits are at hand
+            prefix = route.keys
         else:
             prefix = held[route.shared]
-        for depth in range(route.shared, len(route.steps)):
-            prefix = (*prefix, route.steps[depth])
+        for depth in range(route.shared, len(route.keys)):
+            prefix = (*prefix, route.keys[depth])
             if depth + 1 in route.keep:
                 held[depth + 1] = prefix
         if route.shared not in route.keep:
@@ -38,7 +48,7 @@ def test_a_walk_gives_each_lesion_its_own_steps(sequences):
 def test_each_node_of_the_tree_is_run_once(sequences):
     nodes = {steps[:depth] for steps in sequences for depth in range(1, len(steps) + 1)}
     routes = plan_routes(sequences)
-    assert sum(len(route.steps) - route.shared for route in routes) == len(nodes)
+    assert sum(len(route.keys) - route.shared for route in routes) == len(nodes)
 
 
 @given(SEQUENCES)
@@ -46,7 +56,7 @@ def test_only_depths_that_a_later_lesion_starts_from_are_held(sequences):
     routes = plan_routes(sequences)
     for i, route in enumerate(routes):
         starts = set()
-        lowest = len(route.steps)
+        lowest = len(route.keys)
         for later in routes[i + 1 :]:
             lowest = min(lowest, later.shared)
             starts.add(lowest)
@@ -57,9 +67,9 @@ def test_single_deletions_cost_half_of_the_plain_loop():
     n = 54
     sweep = [intact(), *single_deletions(n)]
     routes = plan_routes(
-        [steps_of(one, n, frozenset(), frozenset(range(1, n + 1))) for one in sweep]
+        [flat_keys(one.program(n), frozenset(), frozenset(range(1, n + 1))) for one in sweep]
     )
-    run = sum(len(route.steps) - route.shared for route in routes)
+    run = sum(len(route.keys) - route.shared for route in routes)
     assert run == n + n * (n - 1) // 2
 
 
@@ -70,18 +80,26 @@ def test_five_thousand_lesions_hold_no_more_than_the_depth_of_the_network():
         *random_swaps([range(2, 19), range(20, 37)], range(1, 11), 250, seed=2),
     ]
     assert len(sweep) == 5000
-    routes = plan_routes([steps_of(one, n, frozenset(), frozenset()) for one in sweep])
+    routes = plan_routes([flat_keys(one.program(n), frozenset(), frozenset()) for one in sweep])
     assert max(len(route.keep) for route in routes) <= n
 
 
 def test_what_stands_between_blocks_keeps_its_place():
-    swapped = Lesion("reorder", swaps=((1, 3),))
-    assert steps_of(swapped, 3, frozenset({2}), frozenset()) == (
-        ("whole", 3), ("before", 2), ("whole", 2), ("whole", 1),
+    program = Reorder(((1, 3),)).program(3)
+    assert flat_keys(program, frozenset({2}), frozenset()) == (
+        ("run", 3), passage_key(2), ("run", 2), ("run", 1),
     )  # fmt: skip
 
 
 def test_a_deleted_block_that_leaves_nothing_takes_no_step():
-    assert steps_of(Lesion("delete", (2,)), 3, frozenset(), frozenset({2})) == (
-        ("whole", 1), ("whole", 3),
-    )  # fmt: skip
+    program = Delete((2,)).program(3)
+    assert flat_keys(program, frozenset(), frozenset({2})) == (("run", 1), ("run", 3))
+
+
+def test_the_walk_goes_as_in_version_1():
+    """Of steps at one place: passages first, then blocks without branches, and whole blocks."""
+    n = 3
+    sweep = [intact(), Delete((1,)), Drop(((1, 1),)), Scale((1,), 0.5), Delete((2,)), Delete((3,))]
+    programs = [one.program(n) for one in [*sweep, Parallel((1, 2))]]
+    routes = plan_routes([flat_keys(one, frozenset({3}), frozenset({1, 2, 3})) for one in programs])
+    assert [route.lesion for route in routes] == [6, 2, 4, 5, 0, 1, 3]

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ensembles.analyses.base import Analysis, Options
+from ensembles.analyses.kinds import ANALYSES
 from ensembles.cli import main
 from ensembles.errors import OutputError, UsageError
 from ensembles.plots import plot_lesions
+from ensembles.plots.style import new_figure
 from ensembles.report import Page, Section, drawing, page, section_of, table, write_page
 from ensembles.report.parts import flat, number, percent
-from ensembles.tables import write_frame
+from ensembles.tables import stack_frames, write_frame
 
 VOID = {"meta", "link", "br", "path", "use", "rect"}
 
@@ -139,6 +142,128 @@ def test_paths_have_their_effective_interval():
     assert [row[0].text for row in effective.rows] == ["coherent", "rms", "mean"]
     assert "gradient_rms_log10" not in every.head and every.folded
     assert len(section.drawings) == 1
+
+
+KINDS = {
+    "scale": ["1 x0.5", "2 x0.5"], "noise": ["1 s0.1 seed0", "1 s0.1 seed1"], "mean": ["1", "2"],
+    "repeat": ["1-2 x2", "2-3 x2"], "reverse": ["1-2", "1-3"], "parallel": ["1 2", "2 3"],
+    "replace": ["1<-2"], "then": ["delete 1 then scale 2 x0.5"], "zap": ["of another package"],
+    "recalibrated": ["none | 8x128", "delete 1 | 8x128"], "drop": ["1.1", "1.2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_its_figure_and_tables(kind):
+    texts = KINDS[kind]
+    frame = pd.DataFrame(
+        {
+            "lesion": ["none", *[kind] * len(texts)],
+            "count": [0, *range(1, len(texts) + 1)],
+            "blocks": ["", *texts],
+            "kendall_tau": 1.0,
+            "error": [0.1, *[0.3] * len(texts)],
+            "kl": [0.0, *[0.5] * len(texts)],
+            "class_correct": [[1, 2]] * (len(texts) + 1),
+            "correct": 70,
+            "total": 100,
+        }
+    )
+    frame.attrs = {"model": "tiny", "metrics": ["top1", "kl", "classes"], "analysis": "lesion"}
+    section = section_of(frame, "lesions.csv")
+    assert section.text == ("tiny: intact error 10.00 %.",)
+    first, second = section.drawings
+    assert first.caption.startswith("tiny: ") and "Top-1 error" in first.svg
+    assert second.caption == "KL(intact || lesioned) (nats) of tiny." and "nats" in second.svg
+    every = section.tables[-1]
+    assert every.head[:2] == ("lesion", "blocks") and "kl" in every.head
+    assert "class_correct" not in every.head
+    assert [row[1].text for row in every.rows] == ["", *texts]
+    captions = [one.caption for one in section.tables]
+    assert captions[0] == "Error by number of blocks or swaps, tiny: quartiles"
+    assert (
+        captions[1] == "KL(intact || lesioned) (nats) by number of blocks or swaps, tiny: quartiles"
+    )
+    Reader(page(Page("x", (), (section,))))
+
+
+def test_lesions_without_an_error_have_the_measures_that_there_are():
+    frame = pd.DataFrame(
+        {"lesion": ["none", "delete"], "count": [0, 1], "blocks": ["", "1"], "kl": [0.0, 0.5],
+         "total": 9}
+    )  # fmt: skip
+    section = section_of(frame, "x.csv")
+    assert len(section.drawings) == 1 and section.text == ()
+    assert section.tables[-1].head == ("lesion", "blocks", "total", "kl")
+
+
+def test_several_networks_have_one_figure_and_a_table_each(lesions):
+    other = lesions.copy()
+    other.attrs = {"model": "other", "dataset": "digits", "provenance": {"command": "make other"}}
+    section = section_of(stack_frames([lesions, other]), "both.csv")
+    assert len(section.drawings) == 1
+    assert "tiny &amp; small" in section.drawings[0].svg and "other" in section.drawings[0].svg
+    assert section.text[1] == "other on digits: intact error 10.00 %."
+    assert [one.caption.count("other") for one in section.tables] == [0, 0, 0, 1, 1, 1]
+    assert section.command == "ensembles lesion --x '<y>'"
+    assert list(section.provenance) == ["tiny & small (1):", "other (2):"]
+
+
+class Widths(Analysis):
+    """An analysis that a program adds."""
+
+    name = "widths"
+    summary = "How wide each block is."
+    options = Options
+    label = ("block",)
+    shown = ("block", "width")
+
+    def measure(self, net, data, options, run):
+        raise NotImplementedError
+
+    def draw(self, frames):
+        if any(frame.empty for frame in frames):
+            raise UsageError("no widths to draw")
+        figure, (ax,) = new_figure()
+        ax.plot(frames[0]["block"], frames[0]["width"])
+        return figure
+
+    def views(self, frame):
+        return {"Widest block": frame[frame["width"] == frame["width"].max()]}
+
+    def notes(self, frame):
+        return [f"the widest block has {frame['width'].max()} channels"]
+
+
+def test_any_analysis_has_a_section():
+    frame = pd.DataFrame({"block": [1, 2], "width": [16, 32], "more": [0.5, 0.25]})
+    frame.attrs = {"analysis": "widths", "model": "tiny", "provenance": {"command": "x"}}
+    ANALYSES.register("widths", Widths())
+    try:
+        section = section_of(frame, "widths.json")
+        together = section_of(stack_frames([frame, frame]), "both.json")
+        assert section_of(frame[:0], "none.json").drawings == ()
+    finally:
+        ANALYSES.forget("widths")
+    assert section.text == ("tiny.", "the widest block has 32 channels.")
+    assert section.drawings[0].caption == "tiny: How wide each block is."
+    assert [one.caption for one in section.tables] == ["Widest block, tiny", "2 rows, tiny"]
+    assert section.tables[1].head == ("block", "width") and section.tables[1].folded
+    assert together.text[-1] == "tiny: the widest block has 32 channels."
+    unknown = section_of(frame, "widths.json")
+    assert unknown.drawings == () and unknown.tables[0].head == ("block", "width", "more")
+    assert unknown.text[1].startswith("Shown as a table alone: analysis 'widths' is unknown")
+
+
+def test_whole_numbers_of_any_size_are_written():
+    frame = pd.DataFrame({"paths": pd.Series([7, 2**60, 2**2000], dtype=object)})
+    (made,) = section_of(frame, "x.csv").tables
+    assert [row[0].text for row in made.rows] == ["7", "1.153e+18", "10^602"]
+
+
+def test_attributes_of_another_type_are_a_line(lesions):
+    lesions.attrs["transitions"] = "all"
+    with pytest.raises(UsageError, match=r"^attribute transitions: expected a list, found 'all'$"):
+        section_of(lesions, "x.csv")
 
 
 def test_other_tables_are_shown_as_they_are():

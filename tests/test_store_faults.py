@@ -20,7 +20,7 @@ import stores
 import torch
 from stores import command_line, decomposed, files, in_a_process, lesions, status_of, sweep, table
 
-from ensembles.engine.engines import Direct
+from ensembles.engine.direct import Direct
 from ensembles.errors import OutOfMemoryError, StoreError
 from ensembles.lesions import Lesion, intact
 from ensembles.store import Store, claims, connection, disk_room, schema, sqlite

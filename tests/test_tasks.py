@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,15 +27,22 @@ class Net:
 
     input_shape: Any = (3, 4, 4)
     output_shape: tuple[int, ...] = (5,)
-    input_names: tuple[str, ...] = field(default=("x",))
+    input_names: tuple[str, ...] = ()
+    input_types: tuple[torch.dtype, ...] = (torch.float32,)
 
     @property
     def num_classes(self) -> int:
         return self.output_shape[-1]
 
 
+def several(*shapes: tuple[int, ...], names: str = "123", output: tuple[int, ...] = (5,)) -> Net:
+    """A network of several inputs."""
+    count = len(shapes)
+    return Net(shapes, output, tuple(names[:count]), (torch.float32,) * count)
+
+
 IMAGES = Net()
-TEXT = Net((6,), (6, 20))
+TEXT = Net((6,), (6, 20), input_types=(torch.int64,))
 
 
 def decomposed(net: Net) -> Any:
@@ -49,7 +56,7 @@ class TestChoosing:
         [
             (IMAGES, "classification"),
             (Net((), (5,)), "classification"),
-            (Net(((3,), (4,)), (5,)), "classification"),
+            (several((3,), (4,)), "classification"),
             (Net((7,), (1,)), "classification"),
             (TEXT, "language"),
         ],
@@ -79,7 +86,8 @@ class TestChoosing:
                 r"classification: logits \(N, classes\) out; language: ids",
             ),
             (Net((6,), (7, 20)), None, "no task suits the network"),
-            (Net(((6,), (6,)), (6, 20)), None, "no task suits the network"),
+            (several((6,), (6,), output=(6, 20)), None, "no task suits the network"),
+            (Net((6,), (6, 20)), "language", "is for networks with ids"),
         ],
     )
     def test_refuses(self, net: Net, task: Any, message: str) -> None:
@@ -125,9 +133,9 @@ class TestClassification:
         [
             (IMAGES, torch.zeros(2, 3, 4, 4)),
             (Net((), (5,)), torch.zeros(2)),
-            (Net(((3,), (4,))), (torch.zeros(2, 3), torch.zeros(2, 4))),
+            (several((3,), (4,)), (torch.zeros(2, 3), torch.zeros(2, 4))),
             (
-                Net(((3,), (4,)), input_names=("a", "b")),
+                several((3,), (4,), names="ab"),
                 {"b": torch.zeros(2, 4), "a": torch.zeros(2, 3)},
             ),
         ],
@@ -150,12 +158,12 @@ class TestClassification:
                 r"the inputs have shape \(8,\); the network was taken apart for \(7,\): give such",
             ),
             (
-                Net(((3,), (4,), (5,))),
+                several((3,), (4,), (5,)),
                 torch.zeros(2, 3, 4, 4),
                 r"the inputs have shape \(3, 4, 4\); the network was taken apart for the shapes 1:",
             ),
             (
-                Net(((3,), (4,)), input_names=("a", "b")),
+                several((3,), (4,), names="ab"),
                 {"a": torch.zeros(2, 3), "c": torch.zeros(2, 4)},
                 r"shapes a: \(3,\), c: \(4,\); the network was taken apart for the shapes a: \(3,\)"
                 r", b: \(4,\): give such inputs, or decompose with inputs like those of the data",
@@ -166,6 +174,16 @@ class TestClassification:
     def test_shapes_that_do_not_fit(self, net: Net, inputs: Any, message: str) -> None:
         with pytest.raises(DataError, match=message):
             CLASSIFICATION.check(decomposed(net), Batch(inputs, torch.tensor([0, 1]), 0))
+
+    def test_types_that_do_not_fit(self) -> None:
+        two = several((3,), (4,), names="ab")
+        two.input_types = (torch.int64, torch.float32)
+        a, b, labels = torch.zeros(2, 3), torch.zeros(2, 4), torch.tensor([0, 1])
+        CLASSIFICATION.check(decomposed(two), Batch({"a": a.int(), "b": b.double()}, labels, 0))
+        with pytest.raises(DataError, match=r"the input a is of type float32; .* apart for int64"):
+            CLASSIFICATION.check(decomposed(two), Batch({"a": a, "b": b}, labels, 0))
+        with pytest.raises(DataError, match=r"the inputs are of type int64; .* for float32: conv"):
+            CLASSIFICATION.check(decomposed(Net((3,))), Batch(a.long(), labels, 0))
 
     @pytest.mark.parametrize(("label", "shown"), [(5, 5), (-1, -1)])
     def test_labels_that_do_not_fit(self, label: int, shown: int) -> None:

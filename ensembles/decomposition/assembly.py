@@ -25,7 +25,7 @@ from ensembles.decomposition.blocks import (
 )
 from ensembles.decomposition.chain import Segment, cut
 from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of
+from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of, types_of
 from ensembles.decomposition.members import assemble_members, members_of
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.private_copy import private_copy
@@ -98,7 +98,9 @@ def decompose(
         simplify(traced)
         graph = Graph(traced, sizes)
         segments = cut(graph)
-        outside = Outside(type(model).__name__, shapes_of(rows), names_of(rows), logits.shape[1:])
+        outside = Outside(
+            type(model).__name__, shapes_of(rows), names_of(rows), types_of(rows), logits.shape[1:]
+        )
         names = [name for name, _ in model.named_modules() if name]
         members = members_of(graph, segments) if blocks is None and _is_real(rows) else ()
         if members and (kinds is None or "member" in kinds):

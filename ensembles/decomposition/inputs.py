@@ -13,7 +13,7 @@ from ensembles.errors import DecompositionError
 
 __all__ = [
     "Inputs", "Shape", "called", "checked", "cloned", "described", "mapped", "named_tensors",
-    "names_of", "placed", "rows_of", "shapes_of", "take",
+    "names_of", "placed", "rows_of", "shapes_of", "take", "types_of",
 ]  # fmt: skip
 
 Shape: TypeAlias = "tuple[int, ...]"
@@ -64,6 +64,11 @@ def shapes_of(inputs: Inputs) -> Shape | tuple[Shape, ...]:
 def names_of(inputs: Inputs) -> tuple[str, ...]:
     """Names of the tensors in order, those of a tuple by place from "1"; none for a single one."""
     return () if isinstance(inputs, Tensor) else tuple(named_tensors(inputs))
+
+
+def types_of(inputs: Inputs) -> tuple[torch.dtype, ...]:
+    """Type of the numbers of each tensor, in order."""
+    return tuple(tensor.dtype for tensor in named_tensors(inputs).values())
 
 
 def called(model: Callable[..., Any], inputs: Inputs) -> Any:

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs, Shape
-from ensembles.decomposition.walk import last_output, walk
+from ensembles.decomposition.walk import Visit, last_output, walk
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class Outside(NamedTuple):
         input_shape: Shape of one row of its input; of several inputs a shape for each, in order.
         input_names: Names of several inputs, in order: the keywords, or "1", "2" by place; empty
             for a single one.
+        input_types: Type of the numbers of each input, as the example has it.
         output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
     """
 
     model_name: str
     input_shape: Shape | tuple[Shape, ...]
     input_names: tuple[str, ...]
+    input_types: tuple[torch.dtype, ...]
     output_shape: Shape
 
 
@@ -48,6 +51,7 @@ class Decomposition(nn.Module):
             of several inputs a shape for each, in order.
         input_names: Names of several inputs, in order: the keywords, or "1", "2" by place; empty
             for a single one.
+        input_types: Type of the numbers of each input, as the example has it.
         output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
         num_classes: How many logits there are for an answer.
         found: How many segments of each kind the network has, those not taken as blocks included.
@@ -69,7 +73,7 @@ class Decomposition(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.model_name = outside.model_name
         self.input_shape: Any = outside.input_shape
-        self.input_names = outside.input_names
+        self.input_names, self.input_types = outside.input_names, outside.input_types
         self.output_shape = tuple(outside.output_shape)
         self.found = found
         self.traced = traced
@@ -126,6 +130,14 @@ class Decomposition(nn.Module):
             and module.running_mean is not None
         }
         return len(norms)
+
+    def walk(self, inputs: Inputs) -> Iterator[Visit]:
+        """Each block with its own input and output, in order.
+
+        Args:
+            inputs: A batch in the form of the example.
+        """
+        return walk(self, inputs)
 
     def lesioned(self, lesion: Lesion) -> nn.Module:
         """The network with a lesion, as a module from inputs to outputs.

@@ -1,6 +1,6 @@
 """Lesions are run over data: shared prefixes, devices, precision, memory.
 
-Everything is imported when it is first used: what came of a lesion can be read without torch.
+Everything is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ensembles.engine.devices import PRECISIONS, choose_device, device_name
-    from ensembles.engine.evaluation import check_lesions, default_batch_size, evaluate
-    from ensembles.engine.isolation import evaluate_each
-    from ensembles.engine.outcome import Outcome
+    from ensembles.engine.devices import (
+        PRECISIONS,
+        choose_device,
+        default_batch_size,
+        device_name,
+    )
+    from ensembles.engine.evaluation import check_lesions, evaluate, evaluate_each
+    from ensembles.engine.lesioned_network import lesioned_module
+    from ensembles.engine.materials import Materials
     from ensembles.engine.plain_model import count_correct
 
 __all__ = [
     "PRECISIONS",
-    "Outcome",
+    "Materials",
     "check_lesions",
     "choose_device",
     "count_correct",
@@ -25,18 +30,20 @@ __all__ = [
     "device_name",
     "evaluate",
     "evaluate_each",
+    "lesioned_module",
 ]
 
 _HOMES = {
     "PRECISIONS": "devices",
-    "Outcome": "outcome",
+    "Materials": "materials",
     "check_lesions": "evaluation",
     "choose_device": "devices",
     "count_correct": "plain_model",
-    "default_batch_size": "evaluation",
+    "default_batch_size": "devices",
     "device_name": "devices",
     "evaluate": "evaluation",
-    "evaluate_each": "isolation",
+    "evaluate_each": "evaluation",
+    "lesioned_module": "lesioned_network",
 }
 
 

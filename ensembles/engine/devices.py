@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal, get_args
 
 import torch
 
+from ensembles.decomposition import Decomposition
 from ensembles.errors import UsageError, nearest
 
-__all__ = ["PRECISIONS", "Precision", "choose_device", "device_name", "is_oom"]
+__all__ = [
+    "PRECISIONS",
+    "Precision",
+    "choose_device",
+    "compute_dtype",
+    "default_batch_size",
+    "device_name",
+    "home_of",
+    "movable_copy",
+]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
@@ -70,11 +82,22 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def is_oom(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    )
+def home_of(net: Decomposition) -> tuple[torch.device, torch.dtype]:
+    """Where a network lies, and the type of its weights."""
+    for tensor in (*net.parameters(), *net.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32
+
+
+def movable_copy(net: Decomposition) -> Decomposition:
+    """A copy that can be moved and rounded; the graph of the whole network is left out."""
+    return copy.deepcopy(net, {id(net.traced): None})
+
+
+def default_batch_size(net: Decomposition, device: torch.device) -> int:
+    """As many rows as keep the widest activation between blocks to some megabytes."""
+    shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
+    widest = max(torch.Size(shape).numel() for shape in (*shapes, net.output_shape))
+    size = _ACTIVATION_BYTES.get(device.type, _ACTIVATION_BYTES["cpu"]) // (4 * widest)
+    return int(min(max(size, 1), 2000))

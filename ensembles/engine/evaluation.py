@@ -1,131 +1,157 @@
-"""A sweep of lesions over a data set: batches in, counts out."""
+"""A sweep of lesions over data: batches in, counts out."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import Any, Literal, TypeVar, get_args
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from ensembles.data import batches
 from ensembles.decomposition import Decomposition
-from ensembles.engine.devices import choose_device, compute_dtype, is_oom
-from ensembles.engine.engines import Direct, Engine, SharedPrefixes
-from ensembles.engine.outcome import Outcome
-from ensembles.engine.tally import Details, Tally
-from ensembles.errors import (
-    DataError,
-    EvaluationError,
-    OutOfMemoryError,
-    UsageError,
-    nearest,
+from ensembles.decomposition.inputs import placed, rows_of, take
+from ensembles.engine.devices import (
+    choose_device,
+    compute_dtype,
+    default_batch_size,
 )
-from ensembles.lesions import Lesion, Structure
+from ensembles.engine.direct import Direct
+from ensembles.engine.materials import Materials
+from ensembles.engine.memory import Halver, each_alone, twice
+from ensembles.engine.shared import SharedPrefixes
+from ensembles.engine.sums import Sums
+from ensembles.engine.sweep import Sweep
+from ensembles.errors import DataError, EvaluationError, UsageError, nearest
+from ensembles.lesions import Lesion
+from ensembles.lesions.steps import intact_program
+from ensembles.lesions.structure import Structure
+from ensembles.metrics import Metric, Outcome, read, require
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import Progress
+from ensembles.tasks import Batch, Task, task_of
 
-__all__ = ["EngineName", "check_lesions", "choose_engine", "default_batch_size", "evaluate"]
+__all__ = ["EngineName", "check_lesions", "choose_engine", "evaluate", "evaluate_each"]
 
 EngineName = Literal["shared", "direct"]
-_T = TypeVar("_T")
-_ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
+Data = Dataset[Any] | Iterable[Any]
 
 
 def evaluate(
     net: Decomposition,
-    data: Dataset[Any] | Iterable[Any],
+    data: Data,
     lesions: Iterable[Lesion],
     *,
+    task: Task | str | None = None,
+    metrics: str | Metric | Iterable[str | Metric] = ("top1", "loss"),
     batch_size: int | None = None,
     device: str | torch.device = "auto",
     precision: str = "fp32",
     engine: str = "shared",
-    details: Details = "none",
+    predictions: bool = False,
+    materials: Materials | None = None,
     progress: Progress | None = None,
 ) -> list[Outcome]:
-    """Run every lesion over every image once, in a fixed order.
+    """Run every lesion over every observation once, in a fixed order.
 
     Args:
         net: The decomposition; left as it is.
-        data: One of our data sets, a torch `Dataset` of (image, label), or an iterable of batches.
+        data: One of our data sets, a torch `Dataset` of (input, target), or an iterable of batches.
         lesions: The lesions; their order is that of the result.
-        batch_size: Images at a time; by default as many as suit the device. Halved whenever memory
+        task: What is asked of the network; by default what suits its shapes.
+        metrics: What is measured, all in one pass: names, or metrics themselves. Those that compare
+            with the intact network run it once more for each batch.
+        batch_size: Rows at a time; by default as many as suit the device. Halved whenever memory
             runs out, with nothing lost or counted twice.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         precision: "fp32", "tf32" (CUDA) or "bf16".
         engine: "shared" runs each common prefix of the lesions once, on folded parts; "direct" runs
             each lesion whole, as its oracle.
-        details: "classes" also counts the correct images of each class; "predictions" keeps the
-            predicted class of each image too.
-        progress: Called with (work done, all work or 0 if unknown), in lesions times images.
+        predictions: Whether the predicted class of each observation is kept too.
+        materials: Reference data and other networks, for lesions that need some; by default
+            reference data is another split of the same data set.
+        progress: Called with (work done, all work or 0 if unknown), in lesions times rows.
 
     Returns:
-        One outcome for each lesion: images classified correctly, images, summed cross-entropy
-        (nats), and images whose logits are not finite.
+        One outcome for each lesion: observations, those whose logits are not finite, and what each
+        metric keeps.
 
     Raises:
-        LesionError: If a lesion does not fit the network.
+        LesionError: If a lesion does not fit the network, or what it needs is missing.
         UsageError: If an argument has no meaning.
-        DataError: If the images or labels do not fit the network, or there are none.
-        OutOfMemoryError: If memory runs out for a single image, or for the network itself.
+        DataError: If inputs or targets do not fit the network, or there are none.
+        OutOfMemoryError: If memory runs out for a single row, or for the network itself.
         EvaluationError: If the intact network's logits are not finite.
     """
     sweep = list(lesions)
-    check_lesions(net, sweep)
+    asked, measured = task_of(net, task), read(metrics)
+    require(measured, asked, net.num_classes)
     place = choose_device(device)
     dtype = compute_dtype(precision, place)
-    make = choose_engine(engine)
+    kind = choose_engine(engine)
     size = batch_size if batch_size is not None else default_batch_size(net, place)
     if size < 1:
         raise UsageError(f"batch size {size}; expected 1 or more")
-    runner = _twice(lambda: make(_private(net), sweep, place, dtype), place, "the network itself")
+    supplied = materials or Materials(net, task=asked, data=data, device=place)
+    check_lesions(net, sweep, supplied)
+    compared = any(metric.needs_intact for metric in measured)
+
+    with torch.no_grad(), exact_mathematics("fp32"), exact_attention():
+        runner = twice(
+            lambda: Sweep(
+                net, sweep, supplied, engine=kind, device=place, dtype=dtype, compared=compared
+            ),
+            place,
+            "the network itself",
+        )
 
     def counted(size: int) -> list[Outcome]:
-        counter = _Counter(runner, sweep, net, place, details)
-        images_known = len(data) if isinstance(data, Dataset) and isinstance(data, Sized) else 0
-        total = len(sweep) * images_known
+        sums = Sums(len(sweep), measured, net.num_classes, place, predictions=predictions)
+        counter = _Counter(net, asked, runner, sums, place)
+        total = len(sweep) * _known_rows(data)
         with torch.inference_mode(), exact_mathematics(precision), exact_attention():
-            for images, labels in batches(data, size):
-                counter.add(images, labels)
+            for batch in asked.batches(data, size):
+                counter.add(batch)
                 if progress is not None:
-                    progress(counter.total * len(sweep), total)
-        if counter.total == 0:
-            raise DataError("the data set holds no image; expected one or more")
-        return counter.outcomes()
+                    progress(counter.rows * len(sweep), total)
+        if counter.rows == 0:
+            raise DataError("the data set holds no observation; expected one or more")
+        return sums.outcomes(sweep)
 
     if isinstance(data, Iterator):
         return counted(size)
     sizes = iter((size, max(size // 2, 1)))
-    return _twice(lambda: counted(next(sizes)), place, "reading the images")
+    return twice(lambda: counted(next(sizes)), place, "reading the data")
 
 
-def _twice(work: Callable[[], _T], device: torch.device, what: str) -> _T:
-    """Do something once more, with the cache emptied, where memory runs out."""
-    for last in (False, True):
-        try:
-            return work()
-        except (RuntimeError, MemoryError) as error:
-            if not is_oom(error):
-                raise
-            if last:
-                raise OutOfMemoryError(
-                    f"memory ran out on {device} for {what}; free some, or use another device"
-                ) from error
-        _empty_cache(device)
-    raise AssertionError("the second time returns or raises")
+def evaluate_each(
+    net: Decomposition, data: Data, lesions: Sequence[Lesion], **options: Any
+) -> tuple[list[Outcome], dict[Lesion, str]]:
+    """Run lesions as `evaluate` does; where memory does not suffice, in halves down to one lesion.
 
+    Args:
+        net: As for `evaluate`.
+        data: As for `evaluate`.
+        lesions: As for `evaluate`.
+        options: As for `evaluate`.
 
-def _empty_cache(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    Returns:
+        The outcomes of those that could be run, in their order, and why each of the others could
+        not.
 
+    Raises:
+        OutOfMemoryError: If memory does not even suffice for the intact network, or runs out on
+            data that can be read only once.
+    """
+    whole = intact_program(len(net))
 
-def _private(net: Decomposition) -> Decomposition:
-    """A copy that can be moved and rounded; the graph of the whole network is not needed."""
-    return copy.deepcopy(net, {id(net.traced): None})
+    def run(some: Sequence[Lesion]) -> list[Outcome]:
+        return evaluate(net, data, some, **options)
+
+    def vital(some: Sequence[Lesion]) -> bool:
+        alone = len(some) == 1 and some[0].recalibration is None
+        return isinstance(data, Iterator) or (alone and some[0].program(len(net)) == whole)
+
+    return each_alone(run, lesions, vital)
 
 
 def choose_engine(name: str) -> type[Direct] | type[SharedPrefixes]:
@@ -144,106 +170,67 @@ def choose_engine(name: str) -> type[Direct] | type[SharedPrefixes]:
     return engines[name]
 
 
-def check_lesions(net: Decomposition, lesions: Sequence[Lesion]) -> None:
+def check_lesions(
+    net: Decomposition, lesions: Iterable[Lesion], materials: Materials | None = None
+) -> None:
     """Hold lesions against a network before anything runs.
 
+    Args:
+        net: The network.
+        lesions: The lesions.
+        materials: Where what they need comes from; None to leave that unchecked.
+
     Raises:
-        LesionError: Naming the block that does not exist, or cannot be deleted, moved or repeated.
+        LesionError: Naming the block that does not exist or cannot be treated so, or what is
+            missing.
     """
-    structure = Structure.of(net)
-    for lesion in lesions:
+    sweep, structure = list(lesions), Structure.of(net)
+    for lesion in sweep:
         lesion.require(structure)
+    if materials is not None:
+        materials.check(materials.needed(sweep))
 
 
-def default_batch_size(net: Decomposition, device: torch.device) -> int:
-    """As many images as keep the widest activation between blocks to some megabytes."""
-    widest = max(_numel(shape) for block in net for shape in (block.in_shape, block.out_shape))
-    size = _ACTIVATION_BYTES.get(device.type, 4 << 20) // (4 * widest)
-    return int(min(max(size, 1), 2000))
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    return int(torch.Size(shape).numel())
+def _known_rows(data: Data) -> int:
+    return len(data) if isinstance(data, Dataset) and isinstance(data, Sized) else 0
 
 
 class _Counter:
     """Counts what comes out, a batch at a time; a batch that fails for memory is halved."""
 
     def __init__(
-        self,
-        runner: Engine,
-        sweep: Sequence[Lesion],
-        net: Decomposition,
-        device: torch.device,
-        details: Details,
+        self, net: Decomposition, task: Task, runner: Sweep, sums: Sums, device: torch.device
     ) -> None:
-        self.runner, self.sweep, self.device = runner, sweep, device
-        self.shape, self.classes = net.input_shape, net.num_classes
-        self.tally = Tally(len(sweep), self.classes, details, device)
-        self.intact = [i for i, lesion in enumerate(sweep) if lesion.kind == "none"]
-        self.total = 0
-        self.largest: int | None = None
+        self.net, self.task, self.runner, self.sums, self.device = net, task, runner, sums, device
+        self.rows = 0
+        self._halver = Halver(device)
 
-    def add(self, images: Tensor, labels: Tensor) -> None:
+    def add(self, batch: Batch) -> None:
         """Run the sweep on a batch and count; the counts change only when all of it succeeded."""
-        self._check(images)
-        step = min(self.largest or len(images), len(images))
-        done, again = 0, False
-        while done < len(images):
-            part = slice(done, done + step)
-            try:
-                tally = self._run(images[part], labels[part])
-                self._check_intact(tally, len(images[part]))
-                self.tally.add(tally)
-            except (RuntimeError, MemoryError) as error:
-                if not is_oom(error):
-                    raise
-                if step == 1 and again:
-                    raise OutOfMemoryError(
-                        f"memory ran out on {self.device} for a single image; "
-                        "use another device or --precision bf16"
-                    ) from error
-                again = step == 1  # once more with the cache emptied
-                step = self.largest = max(step // 2, 1)
-            else:
-                done += len(images[part])
-                self.total += len(images[part])
-                continue
-            _empty_cache(self.device)
+        self.task.check(self.net, batch)
+        rows = rows_of(batch.inputs)
+        self._halver.each(rows, lambda part: self.sums.add(self._run(batch, part)))
+        self.rows += rows
 
-    def _check(self, images: Tensor) -> None:
-        if tuple(images.shape[1:]) != self.shape:
-            raise DataError(
-                f"the images have shape {tuple(images.shape[1:])}; the network was taken apart for "
-                f"{self.shape}: resize the images, or decompose with such images"
-            )
+    def _run(self, batch: Batch, part: slice) -> Sums:
+        """The sums over some rows of a batch."""
+        runner, answers = self.runner, self.task.answers
+        inputs = placed(take(batch.inputs, part), self.device, runner.dtype)
+        targets = batch.targets[part].to(self.device, non_blocking=True)
+        sums = self.sums.blank()
+        whole = runner.intact(inputs) if runner.compared else None
+        intact = None if whole is None else answers(whole, targets)
+        for lesion, output in runner.run(inputs, batch.start + part.start, whole):
+            sums.count(lesion, answers(output, targets, intact))
+        self._check_intact(sums)
+        return sums
 
-    def _run(self, images: Tensor, labels: Tensor) -> Tally:
-        _check_labels(labels, self.classes)
-        images = images.to(self.device, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
-        tally = self.tally.blank(len(images))
-        for lesion, logits in self.runner.run(images):
-            tally.count(lesion, logits.float(), labels)
-        return tally
-
-    def _check_intact(self, tally: Tally, images: int) -> None:
-        bad = int(tally.sums[self.intact, 2].max()) if self.intact else 0
+    def _check_intact(self, sums: Sums) -> None:
+        unchanged = sorted(self.runner.unchanged)
+        bad = int(sums.nonfinite[unchanged].max()) if unchanged else 0
         if bad:
             raise EvaluationError(
-                f"the intact network gives logits that are not finite for {bad} of {images} "
-                "images; check the normalisation and the weights, or use --precision fp32"
+                f"the intact network gives logits that are not finite for {bad} of "
+                f"{sums.observations} {self.task.observation}s; check the normalisation and the "
+                "weights, or use --precision fp32"
             )
-
-    def outcomes(self) -> list[Outcome]:
-        """The counts as outcomes, in the order of the sweep."""
-        return self.tally.outcomes(self.sweep, self.total)
-
-
-def _check_labels(labels: Tensor, classes: int) -> None:
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise DataError(
-            f"the data have a label {high if high >= classes else low}, the network {classes} "
-            f"classes (0 to {classes - 1}); load a network with as many classes as the data"
-        )

@@ -1,9 +1,8 @@
 """All lesions of a sweep as one tree of shared prefixes, walked depth first.
 
-Each lesion is a sequence of steps: the stem, then for each position what stands before the block,
-the block whole, without its branch or without some of its roads, and the head. Sorted, these
-sequences list the leaves of the tree in depth-first order; neighbours share the prefix that the
-tree shares.
+Each lesion is a sequence of keys: the stem, then for each position what stands before the block and
+what runs there, and the head. Sorted, these sequences list the leaves of the tree in depth-first
+order; neighbours share the prefix that the tree shares.
 """
 
 from __future__ import annotations
@@ -11,14 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ensembles.lesions import Bypass, Lesion, Run, Without
+from ensembles.lesions.steps import Bypass, Key, Program
 
-__all__ = ["Route", "Step", "plan_routes", "steps_of"]
-
-Step = tuple[str, int] | tuple[str, int, tuple[int, ...]]
-"""("before", position), ("whole", block), ("bypass", block) or ("drop", block, roads).
-
-Stem and head go without saying."""
+__all__ = ["Route", "flat_keys", "passage_key", "plan_routes"]
 
 
 @dataclass(frozen=True)
@@ -27,53 +21,48 @@ class Route:
 
     Attributes:
         lesion: Index of the lesion in the sweep.
-        steps: Its steps.
-        shared: How many of them the walk has already taken for the lesion before.
+        keys: What it runs, in order.
+        shared: How many of these the walk has already run for the lesion before.
         keep: The depths whose activations a later lesion starts from.
     """
 
     lesion: int
-    steps: tuple[Step, ...]
+    keys: tuple[Key, ...]
     shared: int
     keep: frozenset[int]
 
 
-def steps_of(
-    lesion: Lesion, n: int, befores: frozenset[int], idle: frozenset[int]
-) -> tuple[Step, ...]:
-    """Write a lesion as steps.
+def passage_key(position: int) -> Key:
+    """The key of what stands before the block at a position."""
+    return ("before", position)
+
+
+def flat_keys(program: Program, passages: frozenset[int], idle: frozenset[int]) -> tuple[Key, ...]:
+    """Write a program as a sequence of keys; stem and head go without saying.
 
     Args:
-        lesion: The lesion.
-        n: Number of blocks.
-        befores: Positions that have something fixed before their block.
+        program: What runs at each position.
+        passages: Positions that have something fixed before their block.
         idle: Blocks that do nothing at all once their branch is deleted.
     """
-    steps: list[Step] = []
-    for position, run in enumerate(lesion.program(n), 1):
-        if position in befores:
-            steps.append(("before", position))
-        for step in run:
-            assert isinstance(step, Run | Bypass | Without)
-            if not isinstance(step, Bypass) or step.block not in idle:
-                steps.append(_step(step))
-    return tuple(steps)
+    keys: list[Key] = []
+    for position, steps in enumerate(program, 1):
+        if position in passages:
+            keys.append(passage_key(position))
+        keys.extend(
+            step.key for step in steps if not (isinstance(step, Bypass) and step.block in idle)
+        )
+    return tuple(keys)
 
 
-def _step(step: Run | Bypass | Without) -> Step:
-    if isinstance(step, Without):
-        return "drop", step.block, step.roads
-    return ("whole" if isinstance(step, Run) else "bypass", step.block)
-
-
-def plan_routes(sequences: Sequence[tuple[Step, ...]]) -> list[Route]:
+def plan_routes(sequences: Sequence[tuple[Key, ...]]) -> list[Route]:
     """Order the lesions of a sweep so that each shared prefix is run once.
 
     Args:
-        sequences: The steps of each lesion.
+        sequences: The keys of each lesion.
 
     Returns:
-        A route for each lesion, in the order of the walk. Running `steps[shared:]` of each, with
+        A route for each lesion, in the order of the walk. Running `keys[shared:]` of each, with
         the activations of the depths in `keep` held until the walk leaves them, runs every node of
         the tree exactly once.
     """
@@ -91,7 +80,7 @@ def plan_routes(sequences: Sequence[tuple[Step, ...]]) -> list[Route]:
     return [Route(lesion, sequences[lesion], shared[i], keep[i]) for i, lesion in enumerate(order)]
 
 
-def _common(a: Sequence[Step], b: Sequence[Step]) -> int:
+def _common(a: Sequence[Key], b: Sequence[Key]) -> int:
     length = 0
     for x, y in zip(a, b, strict=False):
         if x != y:

@@ -173,6 +173,10 @@ class Lesion(metaclass=_Kinds):
         """What it needs beside the network."""
         return ()
 
+    def needs_on(self, structure: Structure) -> tuple[Need, ...]:
+        """What of this it needs on a network of some structure."""
+        return self.needs
+
     @property
     def recalibration(self) -> Recalibration | None:
         """How BatchNorm statistics are measured anew before it is evaluated; None for not."""

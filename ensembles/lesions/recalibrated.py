@@ -129,6 +129,10 @@ class Recalibrated(Lesion):
         reference = Reference(self.batches * self.batch_size)
         return tuple(dict.fromkeys((*self.lesion.needs, reference)))
 
+    def needs_on(self, structure: Structure) -> tuple[Need, ...]:
+        """The same; without BatchNorm, what the lesion needs, as nothing is measured then."""
+        return self.needs if structure.batch_norms else self.lesion.needs_on(structure)
+
     def check(self, structure: Structure) -> None:
         """Hold the lesion against the network."""
         self.lesion.check(structure)

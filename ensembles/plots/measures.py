@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from ensembles.errors import UsageError, nearest
-from ensembles.plots.style import INK, proxy
+from ensembles.plots.style import DOTTED, INK, proxy
 from ensembles.statistics import wilson_interval
 from ensembles.tables.metric_columns import column_of, number_column
 from ensembles.tables.schema import Attributes
@@ -23,7 +23,6 @@ from ensembles.tables.schema import Attributes
 __all__ = ["Measure", "Range"]
 
 _ERROR = "error"
-_DOTTED = (0, (1, 1.5))
 _WIDEST = 30  # letters beside the axis of a panel
 
 
@@ -73,7 +72,9 @@ class Measure:
                 raise UsageError(_missing(frame, column))
             if not pd.api.types.is_numeric_dtype(frame[column]):
                 raise UsageError(f"column {column} holds no numbers: choose another metric to draw")
-        found = next(filter(None, (column_of(column, frame) for frame in frames)), None)
+        found = next(
+            filter(None, (column_of(column, frame) for frame in frames)), column_of(column)
+        )
         if found is None:
             return cls(column, column.replace("_", " "))
         return cls(column, f"{found.label} (%)" if column == _ERROR else found.label, found.better)
@@ -113,14 +114,14 @@ class Measure:
         highest = drawn.highest
         for chance in self.chances(frames):
             ax.axhline(
-                chance, color=INK, linestyle=_DOTTED, linewidth=0.9, label="_chance", zorder=1.7
+                chance, color=INK, linestyle=DOTTED, linewidth=0.9, label="_chance", zorder=1.7
             )
             near = highest >= chance / 3
             if near:
                 drawn.add([chance])
             written = f"{chance:.0%}" if self.in_percent else f"{chance:.3g}"
             label = "chance" if near else f"chance {written} (above)"
-            handles.append(proxy(label, linestyle=_DOTTED, linewidth=0.9))
+            handles.append(proxy(label, linestyle=DOTTED, linewidth=0.9))
         return handles
 
     def limit(self, ax: Axes, lowest: float, highest: float) -> None:

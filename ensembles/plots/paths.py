@@ -28,6 +28,7 @@ from ensembles.plots.style import (
     legend_above,
     look,
     new_figure,
+    panel_letter,
     paper_style,
     save_figure,
 )
@@ -75,11 +76,7 @@ def plot_paths(frame: pd.DataFrame, path: str | Path | None = None) -> Figure:
     figure, axes = new_figure(len(panels), height=2.0)
     for letter, ax, draw in zip(ascii_lowercase, axes, panels, strict=False):
         draw(frame, ax=ax)
-        with paper_style():
-            ax.annotate(
-                f"({letter})", (0, 1), (-30, 6), xycoords="axes fraction",
-                textcoords="offset points", fontweight="bold",
-            )  # fmt: skip
+        panel_letter(ax, letter)
     figure.align_ylabels(axes)
     if path is not None:
         save_figure(figure, path)

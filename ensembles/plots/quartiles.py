@@ -9,14 +9,14 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from ensembles.plots.style import INK, axes_or_new, legend_above, look, paper_style
+from ensembles.plots.measures import Measure
+from ensembles.plots.style import DOTTED, INK, axes_or_new, legend_above, look, paper_style, proxy
 from ensembles.statistics import require_columns
 
 __all__ = ["error_quartiles"]
 
-_DOTTED = (0, (1, 1.5))
 _TICKS = 8
 
 
@@ -50,8 +50,8 @@ def error_quartiles(*tables: pd.DataFrame, x: str, xlabel: str, ax: Axes | None 
         top = max(float(table["q3"].max()) for table in tables)
         chance = tables[0].attrs.get("chance")
         if chance:
-            ax.axhline(chance, color=INK, linestyle=_DOTTED, linewidth=0.9, zorder=1.5)
-            handles.append(Line2D([], [], color=INK, linestyle=_DOTTED, lw=0.9, label="chance"))
+            ax.axhline(chance, color=INK, linestyle=DOTTED, linewidth=0.9, zorder=1.5)
+            handles.append(proxy("chance", linestyle=DOTTED, linewidth=0.9))
             top = max(top, float(chance))
         _axes(ax, tables, x, xlabel, top)
         legend_above(ax, handles)
@@ -86,6 +86,4 @@ def _axes(ax: Axes, tables: Sequence[pd.DataFrame], x: str, xlabel: str, top: fl
             FixedLocator(sizes) if few else MaxNLocator(nbins=_TICKS, integer=True)
         )
     ax.set_xlabel(xlabel)
-    ax.set_ylabel("Top-1 error (%)")
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{round(100 * error, 6):g}"))
+    Measure.of((), "error").finish(ax)

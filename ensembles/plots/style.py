@@ -27,6 +27,7 @@ from ensembles.tables.formats import check_writable
 
 __all__ = [
     "COLUMN_WIDTH",
+    "DOTTED",
     "FIGURES",
     "GREY",
     "INK",
@@ -45,6 +46,7 @@ __all__ = [
 COLUMN_WIDTH = 3.25
 FIGURES = (".png", ".pdf", ".svg")
 INK, GREY = "#333333", "#8a8a8a"
+DOTTED = (0, (1, 1.5))
 
 _SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,

@@ -226,7 +226,7 @@ def _noted(error: BaseException, unit: Unit, study: Study, store: Store) -> str:
 
 def _reason(error: BaseException) -> str:
     """A failure in a line; PyTorch tells memory that ran out, and much else, as RuntimeError."""
-    from ensembles.engine.devices import is_oom  # noqa: PLC0415 (imports torch)
+    from ensembles.engine.memory import is_oom  # noqa: PLC0415 (imports torch)
 
     if isinstance(error, EnsemblesError):
         return str(error)

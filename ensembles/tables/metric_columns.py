@@ -30,7 +30,7 @@ def column_of(name: str, frame: pd.DataFrame | None = None) -> Column | None:
 
 
 def number_column(name: str, frame: pd.DataFrame) -> str:
-    """The column that stands for a measure: that of the name, or the metric's first number.
+    """The column that stands for a measure: that of the name, or the metric's first of numbers.
 
     >>> number_column("top1", pd.DataFrame({"error": [0.1]}))
     'error'
@@ -38,7 +38,8 @@ def number_column(name: str, frame: pd.DataFrame) -> str:
     if name in frame.columns:
         return name
     columns = next((one.columns for one in _metrics(frame) if one.name == name), ())
-    return next((column.name for column in columns if column.type == "number"), name)
+    ordered = sorted(columns, key=lambda column: column.type != "number")
+    return next((column.name for column in ordered), name)
 
 
 def number_columns(frame: pd.DataFrame) -> list[str]:

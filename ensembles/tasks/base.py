@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from ensembles.decomposition import Decomposition
     from ensembles.metrics.answers import Answers
 
-__all__ = ["Batch", "Inputs", "Task", "numbered", "output_shape"]
+__all__ = ["Batch", "Inputs", "Task", "numbered"]
 
 Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | dict[str, Tensor]"
-"""What a network takes: a tensor, or a tuple or mapping of tensors, the rows in dimension 0."""
+"""What a network takes, as ``ensembles.data.rows.Inputs``, named without torch."""
 
 
 class Batch(NamedTuple):
@@ -94,12 +94,6 @@ class Task(ABC):
     def labels(self, data: Iterable[Batch]) -> list[int]:
         """Class of every observation, in order."""
         return [label for batch in data for label in batch.targets.flatten().tolist()]
-
-
-def output_shape(net: Decomposition) -> tuple[int, ...]:
-    """Shape of what a network gives for one row."""
-    shape: tuple[int, ...] = getattr(net, "output_shape", (net.num_classes,))
-    return shape
 
 
 def numbered(pairs: Iterator[tuple[Inputs, Tensor]]) -> Iterator[Batch]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensembles.errors import DataError
-from ensembles.tasks.base import Batch, Inputs, Task, numbered, output_shape
+from ensembles.tasks.base import Batch, Inputs, Task, numbered
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ensembles.decomposition import Decomposition
@@ -33,7 +34,7 @@ class Classification(Task):
 
     def suits(self, net: Decomposition) -> bool:
         """Whether the network gives one vector of logits for a row."""
-        return len(output_shape(net)) == 1
+        return len(net.output_shape) == 1
 
     def batches(self, data: Any, batch_size: int) -> Iterator[Batch]:
         """Read data as batches of rows; see :func:`ensembles.data.batches`."""
@@ -42,12 +43,12 @@ class Classification(Task):
         return numbered(batches(data, batch_size))
 
     def check(self, net: Decomposition, batch: Batch) -> None:
-        """Hold shapes of the inputs and range of the labels against a network.
+        """Hold shapes and types of the inputs and the range of the labels against a network.
 
         Raises:
             DataError: Saying what was found and what would fit.
         """
-        _check_shapes(net, batch.inputs)
+        _check_inputs(net, batch.inputs)
         if not len(batch.targets):
             return
         low, high, classes = int(batch.targets.min()), int(batch.targets.max()), net.num_classes
@@ -70,31 +71,38 @@ class Classification(Task):
         return len(batch.targets)
 
 
-def _check_shapes(net: Decomposition, inputs: Inputs) -> None:
-    """Hold the shapes of some rows, and the names of several inputs, against a network."""
+def _check_inputs(net: Decomposition, inputs: Inputs) -> None:
+    """Hold names, shapes and types of the inputs of some rows against a network."""
     from ensembles.data.rows import named_tensors  # noqa: PLC0415 (imports torch)
 
-    found = {name: tuple(part.shape[1:]) for name, part in named_tensors(inputs).items()}
-    taken = _taken(net, named=isinstance(inputs, dict))
-    if found == taken:
-        return
-    images = found.keys() == taken.keys() == {""} and len(taken[""]) == 3
+    tensors = named_tensors(inputs)
+    found = {name: tuple(part.shape[1:]) for name, part in tensors.items()}
+    names = net.input_names or ("",)
+    shapes = net.input_shape if net.input_names else (net.input_shape,)
+    taken = dict(zip(names, shapes, strict=True))
+    if found != taken:
+        raise _misfit(found, taken)
+    for name, dtype in zip(taken, net.input_types, strict=True):
+        if tensors[name].is_floating_point() != dtype.is_floating_point:
+            what = f"the input {name} is" if name else "the inputs are"
+            raise DataError(
+                f"{what} of type {_type(tensors[name].dtype)}; the network was taken apart for "
+                f"{_type(dtype)}: convert the data, or decompose with such inputs"
+            )
+
+
+def _misfit(found: dict[str, tuple[int, ...]], taken: dict[str, tuple[int, ...]]) -> DataError:
     noun, advice = "inputs", "give such inputs, or decompose with inputs like those of the data"
-    if images:
+    if found.keys() == taken.keys() == {""} and len(taken[""]) == 3:
         noun, advice = "images", "resize the images, or decompose with such images"
-    raise DataError(
-        f"the {noun} have {_described(found)}; the network was taken apart for "
-        f"{_described(taken).removeprefix('shape ')}: {advice}"
+    expected = _described(taken).removeprefix("shape ")
+    return DataError(
+        f"the {noun} have {_described(found)}; the network was taken apart for {expected}: {advice}"
     )
 
 
-def _taken(net: Decomposition, *, named: bool) -> dict[str, tuple[int, ...]]:
-    """Shape of a row of each input of a network, by its name, its place, or alone."""
-    shape: tuple[Any, ...] = net.input_shape
-    if not shape or not isinstance(shape[0], tuple):
-        return {"": shape}
-    names: Any = net.input_names if named else map(str, range(1, len(shape) + 1))
-    return dict(zip(names, shape, strict=True))
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _described(shapes: dict[str, tuple[int, ...]]) -> str:

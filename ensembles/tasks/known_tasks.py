@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ensembles.errors import UsageError
 from ensembles.open_set import OpenSet
-from ensembles.tasks.base import Task, output_shape
+from ensembles.tasks.base import Task
 
 if TYPE_CHECKING:
     from ensembles.decomposition import Decomposition
@@ -57,5 +57,5 @@ def task_of(net: Decomposition, task: str | Task | None = None) -> Task:
 
 
 def _described(net: Decomposition) -> str:
-    given, taken = output_shape(net), net.input_shape
+    given, taken = net.output_shape, net.input_shape
     return f"one row of what it takes has the shape {taken}, of what it gives {given}"

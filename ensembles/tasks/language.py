@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensembles.errors import DataError, UsageError
-from ensembles.tasks.base import Batch, Task, numbered, output_shape
+from ensembles.tasks.base import Batch, Task, numbered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +35,10 @@ class Language(Task):
     shapes = "ids (N, T) in and logits (N, T, vocabulary) out"
 
     def suits(self, net: Decomposition) -> bool:
-        """Whether the network gives one vector of logits for each id of a window."""
-        taken, given = net.input_shape, output_shape(net)
-        return len(given) == 2 and len(taken) == 1 and taken[0] == given[0]
+        """Whether the network takes ids, and gives one vector of logits for each."""
+        taken, given = net.input_shape, net.output_shape
+        windows = len(given) == 2 and len(taken) == 1 and taken[0] == given[0]
+        return windows and not any(dtype.is_floating_point for dtype in net.input_types)
 
     def batches(self, data: Any, batch_size: int) -> Iterator[Batch]:
         """Read windows of a text as batches.

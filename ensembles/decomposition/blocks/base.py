@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -294,10 +295,8 @@ class Block(nn.Module):
 
     def _twin(self) -> Self:
         """A block that shares all parts with this one, to put another in place of one."""
-        twin = type(self).__new__(type(self))
-        state = self.__dict__
-        twin.__dict__.update({k: v.copy() if k.startswith("_") and isinstance(v, dict) else v
-                              for k, v in state.items()})  # fmt: skip
+        twin = copy.copy(self)
+        twin._modules = self._modules.copy()
         return twin
 
     def extra_repr(self) -> str:

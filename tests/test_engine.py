@@ -12,19 +12,22 @@ from networks import decomposable, images_for, random_networks
 from torch import nn
 
 from ensembles.decomposition import decompose
-from ensembles.engine import evaluate
-from ensembles.engine.devices import exact_mathematics
-from ensembles.engine.engines import SharedPrefixes
+from ensembles.engine import Materials, evaluate
+from ensembles.engine.shared import SharedPrefixes
 from ensembles.errors import DataError, EvaluationError, LesionError, UsageError
 from ensembles.lesions import (
-    Lesion,
-    exchangeable,
+    Delete,
+    Duplicate,
+    Reorder,
+    Structure,
     intact,
     random_deletions,
     random_duplications,
     random_swaps,
     single_deletions,
 )
+from ensembles.lesions.steps import Bypass
+from ensembles.numerics import exact_mathematics
 
 
 def sweep_of(net, seed=0):
@@ -37,7 +40,7 @@ def sweep_of(net, seed=0):
         sweep += random_deletions(n, [2], 3, seed, fixed)
     if len(uneven) < n:
         sweep += random_duplications(n, [1], 2, seed, uneven)
-    groups = exchangeable([(b.in_shape, b.out_shape) for b in net], net.transitions)
+    groups = Structure.of(net).stages
     if groups:
         sweep += random_swaps(groups, [1, 2], 2, seed)
     return sweep
@@ -67,16 +70,18 @@ def test_both_engines_give_the_same_logits(model, seed):
     net = decompose(model, images).double()  # folded weights are rounded once, to this type
     sweep = sweep_of(net, seed)
     cpu = torch.device("cpu")
+    programs = [lesion.program(len(net)) for lesion in sweep]
+    engine = SharedPrefixes(copy.deepcopy(net), programs, Materials(net), cpu, torch.float64)
     with torch.inference_mode():
-        fast = dict(SharedPrefixes(copy.deepcopy(net), sweep, cpu, torch.float64).run(images))
-        for i, lesion in enumerate(sweep):
+        fast = dict(engine.run(images.double()))
+        for i, program in enumerate(programs):
             x = net.stem(images.double())
-            for position, visits in enumerate(lesion.program(len(net)), 1):
+            for position, steps in enumerate(program, 1):
                 block = net.block(position)
                 x = x if block.before is None else block.before(x)
-                for visit in visits:
-                    block = net.block(visit.block)
-                    x = block(x) if visit.keep_branch else block.deleted(x)
+                for step in steps:
+                    block = net.block(step.block)
+                    x = block.deleted(x) if isinstance(step, Bypass) else block(x)
             torch.testing.assert_close(fast[i], net.head(x), rtol=1e-6, atol=1e-8)
 
 
@@ -90,7 +95,7 @@ def test_the_users_model_and_decomposition_are_left_alone():
     state = copy.deepcopy(net.state_dict())
     evaluate(net, [(images, labels)], sweep_of(net), precision="bf16", device="cpu")
     with pytest.raises(LesionError):
-        evaluate(net, [(images, labels)], [Lesion("delete", (99,))], device="cpu")
+        evaluate(net, [(images, labels)], [Delete((99,))], device="cpu")
     assert model.training and not fired
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     for name, tensor in model.state_dict().items():
@@ -212,9 +217,9 @@ def test_options_without_meaning_are_refused(options, message):
 @pytest.mark.parametrize(
     ("lesion", "message"),
     [
-        (Lesion("delete", (7,)), r"block 7: the network has blocks 1 to 4"),
-        (Lesion("duplicate", (3,)), r"duplicate of block 3.*cannot run twice"),
-        (Lesion("reorder", swaps=((1, 3),)), r"swap 1-3: block 3 is a transition"),
+        (Delete((7,)), r"block 7: the network has blocks 1 to 4"),
+        (Duplicate((3,)), r"duplicate of block 3.*cannot run twice"),
+        (Reorder(((1, 3),)), r"swap 1-3: block 3 is a transition"),
     ],
 )
 def test_lesions_that_do_not_fit_are_refused(lesion, message):

@@ -1,0 +1,81 @@
+"""The oracle: each lesion is run whole, from the inputs, through the parts as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.inputs import Inputs
+from ensembles.engine.materials import Materials
+from ensembles.engine.parts import Parts, steps_of
+from ensembles.lesions.steps import Program, intact_program
+
+__all__ = ["Direct"]
+
+
+class Direct:
+    """Runs programs one after the other, and shares nothing between them.
+
+    Args:
+        net: The network; it is moved and rounded, so give a private copy.
+        programs: What each lesion runs.
+        materials: What its steps need beside the network.
+        device: Where to run.
+        dtype: The type of weights and activations.
+        intact: Whether the intact network is run by itself too.
+
+    Attributes:
+        evaluations: How many steps (blocks, mostly) a batch costs.
+    """
+
+    def __init__(
+        self,
+        net: Decomposition,
+        programs: Sequence[Program],
+        materials: Materials,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        intact: bool = False,
+    ) -> None:
+        self.net, self.programs = net, list(programs)
+        self._whole = intact_program(len(net))
+        parts = Parts(net, materials)
+        steps = steps_of([*self.programs, self._whole] if intact else self.programs)
+        self.parts = {key: parts.plain(step) for key, step in steps.items()}
+        self.evaluations = sum(len(steps) for program in self.programs for steps in program)
+        self.to(device, dtype)
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """All that may run."""
+        return [self.net, *self.parts.values()]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move and round all that may run."""
+        self.device, self.dtype = device, dtype
+        for module in self.modules:
+            module.to(device=device, dtype=dtype)
+
+    def run(self, inputs: Inputs) -> Iterator[tuple[int, Tensor]]:
+        """Yield the number of each lesion and its output, from inputs of this device and type."""
+        for number, program in enumerate(self.programs):
+            yield number, self.output(program, inputs)
+
+    def intact(self, inputs: Inputs) -> Tensor:
+        """The output of the intact network."""
+        return self.output(self._whole, inputs)
+
+    def output(self, program: Program, inputs: Inputs) -> Tensor:
+        """The output of one program."""
+        x = self.net.stem(inputs)
+        for position, steps in enumerate(program, 1):
+            before = self.net.block(position).before
+            x = x if before is None else before(x)
+            for step in steps:
+                x = self.parts[step.key](x)
+        out: Tensor = self.net.head(x)
+        return out

@@ -1,0 +1,97 @@
+"""A lesioned network as a module of its own, for export and for other tools."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.inputs import Inputs
+from ensembles.engine.evaluation import check_lesions
+from ensembles.engine.materials import Materials
+from ensembles.engine.parts import Parts, numbered
+from ensembles.engine.prefix_tree import passage_key
+from ensembles.engine.recalibration import recalibrate
+from ensembles.errors import LesionError
+from ensembles.lesions import Lesion
+from ensembles.lesions.steps import Key, Program
+
+__all__ = ["LesionedNetwork", "lesioned_module"]
+
+
+def lesioned_module(
+    net: Decomposition, lesion: Lesion, materials: Materials | None = None
+) -> LesionedNetwork:
+    """The network with a lesion, as a module of its own in evaluation mode.
+
+    What the lesion removes is not in it, and nothing in it is the given network's. With
+    recalibrated BatchNorm it holds the statistics that were measured. Noise is refused: its values
+    belong to the observations of a data set, which a module does not know.
+
+    Args:
+        net: The network; left as it is.
+        lesion: The lesion.
+        materials: Reference data and other networks, where the lesion needs some.
+
+    Raises:
+        LesionError: If the lesion does not fit the network, needs what is not there, or adds noise.
+    """
+    supplied = materials or Materials(net)
+    check_lesions(net, [lesion], supplied)
+    with torch.no_grad():
+        made = LesionedNetwork(net, lesion.program(len(net)), supplied)
+        network = copy.deepcopy(made).eval()
+    if numbered([network]):
+        raise LesionError(
+            f"{lesion}: the noise belongs to the observations of a data set, by "
+            "their number, and a module has none; evaluate it instead"
+        )
+    if lesion.recalibration is not None and net.batch_norms:
+        recalibrate(network, lesion, supplied)
+    return network
+
+
+class LesionedNetwork(nn.Module):
+    """A stem, what a lesion leaves of the blocks, and a head.
+
+    Args:
+        net: The network, whose weights are shared.
+        program: What runs at each position.
+        materials: What its steps need beside the network.
+
+    Attributes:
+        stem: What comes before the first block.
+        parts: What runs between stem and head, each part once.
+        order: Which of the parts run, one after the other.
+        head: What comes after the last block.
+    """
+
+    def __init__(self, net: Decomposition, program: Program, materials: Materials) -> None:
+        super().__init__()
+        makers, found = Parts(net, materials), dict[Key, nn.Module | None]()
+        order: list[Key] = []
+        for position, steps in enumerate(program, 1):
+            before = net.block(position).before
+            if before is not None:
+                found[passage_key(position)] = before
+                order.append(passage_key(position))
+            for step in steps:
+                if step.key not in found:
+                    found[step.key] = makers.graph(step)
+                order.append(step.key)
+        kept = {key: part for key, part in found.items() if part is not None}
+        places = {key: place for place, key in enumerate(kept)}
+        self.stem, self.head = net.stem, net.head
+        self.parts = nn.ModuleList(kept.values())
+        self.order = tuple(places[key] for key in order if key in places)
+
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        """Logits from what the network takes: a tensor, several, or several by name."""
+        given: Inputs = named or (inputs[0] if len(inputs) == 1 else inputs)
+        x = self.stem(given)
+        for place in self.order:
+            x = self.parts[place](x)
+        out: Tensor = self.head(x)
+        return out

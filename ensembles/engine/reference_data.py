@@ -1,0 +1,158 @@
+"""Observations from which means and statistics are measured, evenly spread over their data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sized
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+from ensembles.data import ImageDataset
+from ensembles.data.sources import spread
+from ensembles.decomposition.inputs import rows_of, take
+from ensembles.errors import DataError, LesionError
+from ensembles.tasks.base import Batch, Inputs, Task
+
+__all__ = ["ReferenceData"]
+
+_AT_ONCE = 128
+_HELD_BYTES = 1 << 30
+
+
+class ReferenceData:
+    """Data of any kind, of which some rows are taken.
+
+    Args:
+        data: One of our data sets, a torch ``Dataset``, or an iterable of batches that can be read
+            again.
+        task: How they are read.
+        name: What they are called in messages.
+    """
+
+    def __init__(self, data: Any, task: Task, name: str) -> None:
+        if isinstance(data, Iterator):
+            raise LesionError(
+                f"{name} is a {type(data).__name__}, which can be read only once; give reference= "
+                "a data set or a list of batches"
+            )
+        self._data, self._task, self.name = data, task, name
+        self._digests: dict[int, str] = {}
+        self._held: dict[tuple[int, int], list[Batch]] = {}
+
+    @classmethod
+    def opened(cls, reference: Any, data: Any, split: str, task: Task) -> ReferenceData:
+        """Reference data as they were named; otherwise a split of the data set that is evaluated.
+
+        Args:
+            reference: Data, or None.
+            data: What is evaluated.
+            split: The part of that data set.
+            task: How data are read.
+
+        Raises:
+            LesionError: If there is no such split.
+        """
+        if reference is not None:
+            return cls(reference, task, "the reference data")
+        of_split = getattr(data, "of_split", None)
+        if of_split is None:
+            raise LesionError(
+                f"reference data are needed, and those that are evaluated have no {split} split "
+                "that could be opened; name some by reference="
+            )
+        try:
+            found = of_split(split)
+        except DataError as error:
+            raise LesionError(
+                f"reference data are needed: {error}; name others by reference="
+            ) from error
+        return cls(found, task, f"{found.name} ({found.split})")
+
+    @cached_property
+    def rows(self) -> int:
+        """How many rows there are."""
+        data = self._data
+        if isinstance(data, Dataset) and isinstance(data, Sized):
+            return len(data)
+        return sum(rows_of(batch.inputs) for batch in self._task.batches(data, _AT_ONCE))
+
+    def require(self, size: int) -> None:
+        """Refuse to take more rows than there are.
+
+        Raises:
+            LesionError: Saying how many there are.
+        """
+        if size > self.rows:
+            raise LesionError(
+                f"{size} reference observations are asked for, and {self.name} has {self.rows}; "
+                "ask for fewer, or name other data by reference="
+            )
+
+    def batches(self, size: int, batch_size: int) -> Iterator[Batch]:
+        """Some rows, evenly spread, in batches; those that memory holds are read once.
+
+        Raises:
+            LesionError: If there are fewer.
+        """
+        self.require(size)
+        key = size, batch_size
+        if key in self._held:
+            yield from self._held[key]
+            return
+        read: list[Batch] = []
+        held = 0
+        for batch in self._task.batches(self._chosen(size), batch_size):
+            held += sum(t.numel() * t.element_size() for t in _tensors(batch.inputs))
+            if held <= _HELD_BYTES:
+                read.append(batch)
+            yield batch
+        if held <= _HELD_BYTES:
+            self._held[key] = read
+
+    def digest(self, size: int) -> str:
+        """sha256 (hexadecimal) of some rows, evenly spread."""
+        if size not in self._digests:
+            self._digests[size] = self._digest(size)
+        return self._digests[size]
+
+    def _digest(self, size: int) -> str:
+        self.require(size)
+        if isinstance(self._data, ImageDataset):
+            chosen = self._data.limited(size)
+            about = f"{chosen.content_hash} {chosen.normalization}"
+            return hashlib.sha256(about.encode()).hexdigest()
+        content = hashlib.sha256()
+        for batch in self._task.batches(self._chosen(size), _AT_ONCE):
+            for tensor in _tensors(batch.inputs):
+                content.update(f"{tensor.dtype} {tuple(tensor.shape[1:])}\n".encode())
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                content.update(flat.view(torch.uint8).numpy().data)
+        return content.hexdigest()
+
+    def _chosen(self, size: int) -> Any:
+        data = self._data
+        if isinstance(data, ImageDataset):
+            return data.limited(size)
+        places = spread(self.rows, size)
+        if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+            return Subset(data, places.tolist())
+        return self._picked(places)
+
+    def _picked(self, places: torch.Tensor) -> list[tuple[Inputs, torch.Tensor]]:
+        """The rows at some places of data that can only be read from the start."""
+        found = []
+        for batch in self._task.batches(self._data, _AT_ONCE):
+            rows = rows_of(batch.inputs)
+            here = places[(places >= batch.start) & (places < batch.start + rows)] - batch.start
+            if len(here):
+                found.append((take(batch.inputs, here), batch.targets[here]))
+        return found
+
+
+def _tensors(inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    if isinstance(inputs, dict):
+        return tuple(inputs.values())
+    return inputs if isinstance(inputs, tuple) else (inputs,)

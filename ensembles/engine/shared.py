@@ -1,0 +1,117 @@
+"""Each step of the tree of lesions is run once a batch, on parts made fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.inputs import Inputs, mapped
+from ensembles.engine.folding import Folder
+from ensembles.engine.graphs import part_graph
+from ensembles.engine.materials import Materials
+from ensembles.engine.parts import Parts, steps_of
+from ensembles.engine.prefix_tree import flat_keys, passage_key, plan_routes
+from ensembles.lesions.steps import Bypass, Key, Program, intact_program
+
+__all__ = ["SharedPrefixes"]
+
+
+class SharedPrefixes:
+    """Runs programs along the tree of their shared prefixes.
+
+    Args:
+        net: The network; give a private copy, for what is made shares its weights.
+        programs: What each lesion runs.
+        materials: What its steps need beside the network.
+        device: Where to run.
+        dtype: The type of weights and activations.
+        intact: Whether the intact network is run by itself too.
+
+    Attributes:
+        evaluations: How many steps (blocks, mostly) a batch costs.
+    """
+
+    def __init__(
+        self,
+        net: Decomposition,
+        programs: Sequence[Program],
+        materials: Materials,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        intact: bool = False,
+    ) -> None:
+        whole = intact_program(len(net))
+        steps = steps_of([*programs, whole] if intact else programs)
+        parts, folder = Parts(net, materials), Folder()
+        made = {key: parts.graph(step) for key, step in steps.items()}
+        idle = frozenset(
+            step.block
+            for key, step in steps.items()
+            if isinstance(step, Bypass) and made[key] is None
+        )
+        passages = {block.index: block.before for block in net if block.before is not None}
+        places = frozenset(passages)
+        self.routes = plan_routes([flat_keys(program, places, idle) for program in programs])
+        self._intact = flat_keys(whole, places, idle)
+        made |= {passage_key(place): part_graph(part) for place, part in passages.items()}
+
+        def fast(part: nn.Module) -> nn.Module:
+            return _placed(folder.folded(part), device, dtype)
+
+        self.parts = {key: fast(part) for key, part in made.items() if part is not None}
+        self.stem, self.head = fast(part_graph(net.stem)), fast(part_graph(net.head))
+        self.evaluations = sum(len(route.keys) - route.shared for route in self.routes)
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """All that may run."""
+        return [self.stem, *self.parts.values(), self.head]
+
+    def run(self, inputs: Inputs) -> Iterator[tuple[int, Tensor]]:
+        """Yield the number of each lesion and its output, from inputs of this device and type."""
+        held = {0: self._begun(inputs)}
+        last: tuple[tuple[Key, ...], Tensor] | None = None
+        for route in self.routes:
+            held = {depth: value for depth, value in held.items() if depth <= route.shared}
+            if last is not None and last[0] == route.keys:
+                yield route.lesion, last[1]
+                continue
+            last = None
+            value = held[route.shared]
+            if route.shared not in route.keep:
+                del held[route.shared]
+            for depth in range(route.shared, len(route.keys)):
+                value = self.parts[route.keys[depth]](value)
+                if depth + 1 in route.keep:
+                    held[depth + 1] = value
+            last = route.keys, self.head(value)
+            yield route.lesion, last[1]
+
+    def intact(self, inputs: Inputs) -> Tensor:
+        """The output of the intact network."""
+        value = self._begun(inputs)
+        for key in self._intact:
+            value = self.parts[key](value)
+        out: Tensor = self.head(value)
+        return out
+
+    def _begun(self, inputs: Inputs) -> Tensor:
+        out: Tensor = self.stem(mapped(_channels_last, inputs))
+        return out
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """An image with its channels behind its pixels, as convolutions like it."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _placed(part: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    part = part.to(device=device, dtype=dtype)
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+    return part

@@ -1,0 +1,98 @@
+"""All lesions of a sweep on one batch, whether they share parts or have their own statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.inputs import Inputs
+from ensembles.engine.devices import movable_copy
+from ensembles.engine.direct import Direct
+from ensembles.engine.materials import Materials
+from ensembles.engine.parts import number_rows, numbered
+from ensembles.engine.recalibration import Recalibrated
+from ensembles.engine.shared import SharedPrefixes
+from ensembles.lesions import Lesion
+from ensembles.lesions.steps import intact_program
+
+__all__ = ["Sweep"]
+
+
+class Sweep:
+    """Runs lesions on batches.
+
+    Args:
+        net: The network; left as it is.
+        lesions: The lesions.
+        materials: What they need beside the network.
+        engine: What runs lesions that keep the statistics of BatchNorm.
+        device: Where to run.
+        dtype: The type of weights and activations.
+        compared: Whether the intact network is run by itself too.
+
+    Attributes:
+        dtype: See above.
+        compared: See above.
+        unchanged: Numbers of the lesions that run exactly what the intact network runs.
+    """
+
+    def __init__(
+        self,
+        net: Decomposition,
+        lesions: Sequence[Lesion],
+        materials: Materials,
+        *,
+        engine: type[Direct] | type[SharedPrefixes],
+        device: torch.device,
+        dtype: torch.dtype,
+        compared: bool = False,
+    ) -> None:
+        self.dtype, self.compared = dtype, compared
+        programs = [lesion.program(len(net)) for lesion in lesions]
+        renews = [lesion.recalibration is not None and net.batch_norms > 0 for lesion in lesions]
+        self._trained = [number for number, renewed in enumerate(renews) if not renewed]
+        self._renewed = [number for number, renewed in enumerate(renews) if renewed]
+        whole = intact_program(len(net))
+        self.unchanged = frozenset(i for i in self._trained if programs[i] == whole)
+        twin = movable_copy(net)
+        self._engine = engine(
+            twin,
+            [programs[number] for number in self._trained],
+            materials.around(twin),
+            device,
+            dtype,
+            intact=compared,
+        )
+        self._recalibrated = None
+        modules = self._engine.modules
+        if self._renewed:
+            chosen, twin = [lesions[number] for number in self._renewed], movable_copy(net)
+            self._recalibrated = Recalibrated(twin, chosen, materials.around(twin), device, dtype)
+            modules = [*modules, *self._recalibrated.modules]
+        self._numbered = numbered(modules)
+
+    def run(
+        self, inputs: Inputs, start: int, whole: Tensor | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the number of each lesion and its output.
+
+        Args:
+            inputs: Some rows, on the device.
+            start: Number of the first of them in the data.
+            whole: The output of the intact network, where it is known: to the last bit that of
+                every lesion that changes nothing.
+        """
+        number_rows(self._numbered, start, inputs)
+        for place, output in self._engine.run(inputs):
+            number = self._trained[place]
+            yield number, output if whole is None or number not in self.unchanged else whole
+        if self._recalibrated is not None:
+            for place, output in self._recalibrated.run(inputs):
+                yield self._renewed[place], output
+
+    def intact(self, inputs: Inputs) -> Tensor:
+        """The output of the intact network."""
+        return self._engine.intact(inputs)
