@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ensembles.checkpoints import load
     from ensembles.data import dataset
     from ensembles.decomposition import Block, Decomposition, decompose, walk
-    from ensembles.engine import Outcome
     from ensembles.errors import EnsemblesError
     from ensembles.lesions import Choice, Lesion
     from ensembles.listings import (
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
         list_metrics,
         list_tasks,
     )
-    from ensembles.metrics import Metric
+    from ensembles.metrics import Metric, Outcome
     from ensembles.models import create_model, list_models
     from ensembles.plots import plot_analysis, plot_lesions
     from ensembles.plots.paths import plot_paths
@@ -65,7 +64,7 @@ _HOMES = {
     "EnsemblesError": "ensembles.errors",
     "Lesion": "ensembles.lesions",
     "Metric": "ensembles.metrics",
-    "Outcome": "ensembles.engine",
+    "Outcome": "ensembles.metrics",
     "PathOptions": "ensembles.analyses.path_options",
     "Store": "ensembles.store",
     "Study": "ensembles.studies",

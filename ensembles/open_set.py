@@ -183,6 +183,12 @@ class OpenSet(Generic[T]):
         """Take out a member that a program registered."""
         self._registered.pop(name, None)
 
+    def refresh(self) -> None:
+        """Look for installed packages anew, as after one was installed while a program runs."""
+        vars(self).pop("_installed", None)
+        self._loaded.clear()
+        self._warned.clear()
+
     def _load(self, name: str) -> T:
         if name in self._built_in:
             return cast("T", _attribute(self._built_in[name]))

@@ -14,11 +14,6 @@ import pytest
 import ensembles
 
 ROOT = Path(__file__).parent.parent
-ORDER = [
-    "errors", "progress", "files", "cards", "weights", "models", "data", "decomposition", "lesions",
-    "evaluation", "unravelling", "results", "statistics", "plots", "report", "training",
-    "checkpoints", "studies", "reproduction", "cli",
-]  # fmt: skip
 
 
 def sources():
@@ -46,16 +41,6 @@ def imported_parts(path):
             first, _, rest = name.partition(".")
             if first == "ensembles" and rest:
                 yield rest.partition(".")[0]
-
-
-def test_a_part_imports_only_from_those_above_it():
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {part}"
-        for path, own in sources()
-        for part in imported_parts(path)
-        if part != own and ORDER.index(part) > ORDER.index(own)
-    ]
-    assert wrong == []
 
 
 def test_nothing_imports_the_command_line():

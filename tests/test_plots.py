@@ -256,10 +256,10 @@ def test_settings_are_curves_and_seeds_are_pooled() -> None:
     ax = plot_lesions(lesioned([f"noise {text}" for text in texts], errors)).axes[0]
     curves = lines(ax, "_single")
     assert [data(curve) for curve in curves] == [([1, 2, 6], [0.2, 0.3, 0.5])] * 2
-    assert [len(data(points)[0]) for points in lines(ax, "_seeds")] == [9, 9]
+    assert [len(data(points)[0]) for points in lines(ax, "_each")] == [9, 9]
     assert not ax.collections  # no interval of images around a median of seeds
     assert legend(ax)[:5] == [
-        "resnet20, strength 0.1", "resnet20, strength 0.3", "transition", "median of 3 seeds",
+        "resnet20, strength 0.1", "strength 0.3", "transition", "median of 3 seeds",
         "one seed",
     ]  # fmt: skip
     named = legend(plot_lesions(lesioned(["scale 1 x0.5", "scale 2 x0.5"], [0.2, 0.3])).axes[0])
@@ -313,6 +313,29 @@ def test_several_blocks_in_place_of_one_stand_beside_each_other() -> None:
     assert data(second)[1] == [0.2, 0.3, 0.4]  # by number: 1, 3, 10
     assert data(second)[0] == pytest.approx([2 - 0.7 / 3, 2, 2 + 0.7 / 3])
     assert data(fourth) == ([4], [0.5])
+
+
+def test_many_blocks_in_place_of_one_are_pooled() -> None:
+    sentences = [f"replace {b}<-{other}" for b in (2, 4) for other in range(1, 13) if b != other]
+    ax = plot_lesions(lesioned(sentences, rising(22))).axes[0]
+    (curve,) = lines(ax, "_single")
+    assert data(curve)[0] == [2, 4]
+    assert data(curve)[1] == pytest.approx([np.median(rising(22)[:11]), np.median(rising(22)[11:])])
+    assert legend(ax)[1:3] == ["median of 11 lesions", "one lesion"]
+
+
+def test_a_long_legend_does_not_press_the_axes(sets: pd.DataFrame) -> None:
+    factors = [round(0.1 * step, 1) for step in range(12)]
+    sentences = [f"scale {block} x{factor}" for factor in factors for block in BLOCKS]
+    figure = plot_lesions(lesioned(sentences, rising(len(sentences))))
+    figure.set_canvas(FigureCanvasAgg(figure))
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    assert legend(ax)[:2] == ["resnet20, factor 0", "factor 0.1"]
+    assert ax.get_window_extent().height > 1.1 * figure.dpi
+    assert figure.get_figheight() > 2.4
+    both = plot_lesions([lesioned(sentences, rising(len(sentences))), sets])
+    assert both.get_figheight() == pytest.approx(figure.get_figheight() + 2.4)
 
 
 def test_kinds_of_packages_that_are_not_here_are_boxes() -> None:
@@ -513,6 +536,7 @@ def test_neighbouring_series_differ_in_grey() -> None:
     assert min(abs(np.diff(lightness[:4]))) > 0.15
     for part in ("colour", "marker", "dash"):
         assert len({getattr(look(i), part) for i in range(6)}) == 6
+    assert len({look(i) for i in range(36)}) == 36
 
 
 def test_labels_tell_tables_apart(singles: pd.DataFrame, vgg: pd.DataFrame) -> None:

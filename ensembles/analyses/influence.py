@@ -27,7 +27,7 @@ class Influence(Analysis[InfluenceOptions]):
 
     name = "influence"
     summary = "What deleting each block does, beside proxies from the intact network alone."
-    source = "ShortGPT (2403.03853), equation 1; Gromov et al. (2403.17887), equation 7"
+    source = "block influence: ShortGPT (2403.03853); angle: Gromov et al. 2024 (2403.17887)"
     options = InfluenceOptions
     label = ("block", "name")
     shown = (
@@ -100,10 +100,11 @@ class Influence(Analysis[InfluenceOptions]):
         lines = []
         if rows:
             best = max(rows, key=lambda row: abs(row["value"]))
+            known = best["low"] == best["low"]
+            interval = f" ({best['low']:.2f} to {best['high']:.2f})" if known else ""
             lines.append(
                 f"the rise of the loss goes with {best['proxy']} best: Spearman "
-                f"{best['value']:.2f} ({best['low']:.2f} to {best['high']:.2f}) over {best['n']} "
-                "blocks"
+                f"{best['value']:.2f}{interval} over {best['n']} blocks"
             )
         others = list(frame.loc[frame["against"] == "shortcut", "block"])
         if others:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ from ensembles.lesions.structure import Structure
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import bar
 from ensembles.statistics import spearman_interval
+from ensembles.tasks.base import Inputs
 
 __all__ = ["influence_frame"]
 
@@ -88,14 +90,16 @@ def _walked(net: Decomposition, data: Any, options: InfluenceOptions, run: Run) 
     ):
         for batch in run.task.batches(data, size):
             run.task.check(net, batch)
-            halver.each(
-                rows_of(batch.inputs),
-                lambda part, batch=batch: stream.add(
-                    placed(take(batch.inputs, part), device, dtype)
-                ),
-            )
+            inputs = batch.inputs
+            halver.each(rows_of(inputs), partial(_add_rows, stream, inputs, device, dtype))
             report(stream.rows, whole)
     return stream
+
+
+def _add_rows(
+    stream: Stream, inputs: Inputs, device: torch.device, dtype: torch.dtype, part: slice
+) -> None:
+    stream.add(placed(take(inputs, part), device, dtype))
 
 
 # Damage
@@ -231,7 +235,7 @@ def _found(
 def _correlations(frame: pd.DataFrame, options: InfluenceOptions) -> list[dict[str, Any]]:
     """Spearman's correlation of each proxy with each damage, over the blocks that have both."""
     rows = []
-    sides = [("", PROXIES)]
+    sides: list[tuple[str, tuple[str, ...]]] = [("", PROXIES)]
     if options.span > 1:
         sides.append(("span_", ("influence", "angle")))
     for prefix, proxies in sides:

@@ -30,6 +30,7 @@ METRICS: OpenSet[Metric] = OpenSet(
         "confusion": "ensembles.metrics.confusion:CONFUSION",
         "perplexity": "ensembles.metrics.perplexity:PERPLEXITY",
     },
+    base="ensembles.metrics.base:Metric",
 )
 """All metrics by name, as instances."""
 
@@ -64,10 +65,6 @@ def _metric(one: str | Metric) -> Metric:
         raise UsageError(
             f"{where} {_described(found)}; expected a name, or an instance of a subclass of "
             "ensembles.metrics.Metric"
-        )
-    if isinstance(one, str) and found.name != one:
-        raise UsageError(
-            f"metric '{one}' calls itself '{found.name}'; add it under that name, or rename it"
         )
     return found
 

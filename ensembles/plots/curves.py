@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from ensembles.errors import UsageError
 from ensembles.plots.measures import Measure
 from ensembles.plots.style import Look, look, tint
-from ensembles.tables.readings import Reading, read_rows
+from ensembles.tables.readings import read_rows, varied_settings
 from ensembles.tables.schema import Attributes, require_columns
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
 
 RECALIBRATED_DASH = (0, (1, 1))
 _BESIDE = 0.7  # width that several lesions of one block take, in blocks
+_MOST_BESIDE = 8
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -31,13 +32,14 @@ class Curve:
 
     Attributes:
         network: Which of the tables it belongs to, from 0.
-        label: What the legend calls it.
+        label: What the legend calls it; of one network, its name once.
         look: Colour, marker and dash.
         recalibrated: Whether BatchNorm is recalibrated after each lesion; drawn as the curve
             without it, in dots.
         rows: The rows of the table, with `y` (the measure), `reading`, `block` (the only one, or
             the first of neighbours; else missing) and `changed` (whether that is a transition).
-        each: Of rows that were pooled over seeds, every one, with `at` and `y`.
+        each: Of rows that were pooled, every one, with `at` and `y`.
+        pooled: What they differ in: their seed, or all but the block.
     """
 
     network: int
@@ -46,6 +48,7 @@ class Curve:
     recalibrated: bool
     rows: pd.DataFrame
     each: pd.DataFrame | None = None
+    pooled: Literal["seed", "lesion"] = "seed"
 
     @property
     def line(self) -> dict[str, Any]:
@@ -131,7 +134,7 @@ def curves_of(frames: Sequence[pd.DataFrame], kind: str, measure: Measure) -> li
     if not frames:
         raise UsageError("no tables to draw: give one table of lesions or more")
     chosen = [_of_kind(frame, kind) for frame in frames]
-    varied = _varied([reading for rows in chosen for reading in rows["reading"]])
+    varied = varied_settings(reading for rows in chosen for reading in rows["reading"])
     found: list[Curve] = []
     looks: dict[tuple[int, str], Look] = {}
     for place, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
@@ -142,13 +145,18 @@ def curves_of(frames: Sequence[pd.DataFrame], kind: str, measure: Measure) -> li
         )
         for settings, recalibrated, own in _parted(rows, varied):
             style = looks.setdefault((place, settings), look(len(looks)))
-            name = f"{label}, {settings}" if settings else label
+            again = len(frames) == 1 and found and found[-1].look != style
+            words = [settings] if settings and again else [label, settings]
+            name = ", ".join(word for word in words if word)
             found.append(Curve(place, name, style, recalibrated, own))
     return found
 
 
 def placed(curve: Curve, kind: str) -> Curve:
-    """The curve with a row for each lesion that stands at a block, seeds pooled, in their order.
+    """The curve with a row for each lesion that stands at a block, in their order.
+
+    Lesions that differ in their seed alone are pooled; where many others stand at one block, all of
+    that block are.
 
     Args:
         curve: A curve.
@@ -156,7 +164,7 @@ def placed(curve: Curve, kind: str) -> Curve:
 
     Returns:
         Rows with `at` (where the lesion is drawn: several of one block beside each other), `y` (of
-        several seeds the median) and `seeds` (their number).
+        pooled ones the median) and `size` (how many they are).
 
     Raises:
         UsageError: No lesion is of a single block, and they are not spans of one length.
@@ -168,22 +176,26 @@ def placed(curve: Curve, kind: str) -> Curve:
     if not any(chosen):
         raise UsageError(f"no {kind} of a single block to draw: draw the error by count instead")
     every = curve.rows[chosen]
-    every = every.assign(key=[one.unseeded for one in every["reading"]])
+    every = every.assign(
+        key=[one.unseeded for one in every["reading"]], block=every["block"].astype(int)
+    )
+    many = every.groupby("block")["key"].nunique().max() > _MOST_BESIDE
+    if many:
+        every = every.assign(key=every["block"].astype(str))
     groups = every.groupby("key", sort=False)
     rows = every.assign(
-        block=every["block"].astype(int),
         y=groups["y"].transform("median"),
-        seeds=groups["blocks"].transform("nunique"),
-        place=every["key"].map(_numbers),
+        size=groups["blocks"].transform("nunique"),
+        order=every["key"].map(_numbers),
     ).drop_duplicates("key")
-    rows = rows.sort_values(["block", "place"], kind="stable")
+    rows = rows.sort_values(["block", "order"], kind="stable")
     beside = rows.groupby("block")["block"].transform("size")
     turn = rows.groupby("block").cumcount() + 1
     rows = rows.assign(at=rows["block"] + _BESIDE * (turn - (beside + 1) / 2) / beside)
     places = dict(zip(rows["key"], rows["at"], strict=True))
-    several = set(rows.loc[rows["seeds"] > 1, "key"])
-    each = every[every["key"].isin(several)]
-    return replace(curve, rows=rows, each=each.assign(at=each["key"].map(places)))
+    each = every[every["key"].isin(rows.loc[rows["size"] > 1, "key"])]
+    each = each.assign(at=each["key"].map(places))
+    return replace(curve, rows=rows, each=each, pooled="lesion" if many else "seed")
 
 
 def levels_of(frames: Sequence[pd.DataFrame], curves: Sequence[Curve], column: str) -> list[Level]:
@@ -217,27 +229,11 @@ def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     return chosen
 
 
-def _varied(readings: Sequence[Reading]) -> set[str]:
-    """The settings that are not the same for all lesions."""
-    words: dict[str, set[str]] = {}
-    for reading in readings:
-        for said in reading.settings:
-            words.setdefault(said.name, set()).add(said.words)
-    return {name for name, found in words.items() if len(found) > 1}
-
-
 def _parted(
     rows: pd.DataFrame, varied: Collection[str]
 ) -> Iterator[tuple[str, bool, pd.DataFrame]]:
     """The rows of each combination of settings, in the order of the table, plain ones first."""
-    settings = [
-        ", ".join(
-            said.words
-            for said in one.settings
-            if said.words and (said.name in varied or not said.plain)
-        )
-        for one in rows["reading"]
-    ]
+    settings = [one.said(varied) for one in rows["reading"]]
     again = [one.recalibrated for one in rows["reading"]]
     for name in dict.fromkeys(settings):
         for recalibrated in (False, True):
@@ -248,7 +244,7 @@ def _parted(
 
 def _meet(rows: pd.DataFrame) -> bool:
     """Whether two lesions of one curve that differ in more than a seed stand at one place."""
-    for _, _, own in _parted(rows, _varied(list(rows["reading"]))):
+    for _, _, own in _parted(rows, varied_settings(rows["reading"])):
         keys = [one.unseeded for one in own["reading"]]
         if own.assign(key=keys).drop_duplicates("key")["block"].duplicated().any():
             return True

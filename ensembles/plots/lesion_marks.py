@@ -34,7 +34,7 @@ def draw_places(ax: Axes, curve: Curve, measure: Measure, drawn: Range) -> None:
         parts = [part for _, part in curve.rows.groupby("block")]
     for part in parts:
         low, high = measure.intervals(part.assign(**{measure.column: part["y"]}))
-        one = part["seeds"].to_numpy() == 1
+        one = part["size"].to_numpy() == 1
         low, high = np.where(one, low, part["y"]), np.where(one, high, part["y"])
         if (high > low).any():
             ax.fill_between(part["at"], low, high, color=curve.look.colour, alpha=0.25, linewidth=0)
@@ -46,7 +46,7 @@ def draw_places(ax: Axes, curve: Curve, measure: Measure, drawn: Range) -> None:
     if curve.each is not None and len(curve.each):
         ax.plot(
             curve.each["at"], curve.each["y"], linestyle="", marker=curve.look.marker,
-            markersize=2, markeredgewidth=0, color=curve.face, label="_seeds", zorder=1.5,
+            markersize=2, markeredgewidth=0, color=curve.face, label="_each", zorder=1.5,
         )  # fmt: skip
         drawn.add(curve.each["y"])
 

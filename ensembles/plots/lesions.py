@@ -49,7 +49,7 @@ def error_by_block(
     Dashed: the intact network. Dotted: chance level. Hollow markers: transitions. Band: Wilson's
     95 % interval of an error, where the table counts observations; of several seeds, the median,
     and each of them as a point. Several lesions of one block, such as its roads, stand beside each
-    other and are joined by a line.
+    other and are joined by a line; many are pooled as seeds are.
 
     Args:
         frames: Lesions of each network; other lesions than those are left out.
@@ -75,7 +75,7 @@ def error_by_block(
         handles = curve_handles(curves)
         if rows["changed"].any():
             handles.append(proxy("transition", marker="o", markerfacecolor="white", markersize=5))
-        handles += _seeds(rows)
+        handles += _pooled(curves)
         handles += draw_levels(ax, frames, curves, measure, drawn)
         if drawn.widest > 0.04 * float(np.ptp(ax.get_ylim())):
             handles.append(Patch(facecolor=tint(GREY), linewidth=0, label="95% interval"))
@@ -183,14 +183,17 @@ def _opened(frames: Sequence[pd.DataFrame], kind: str, metric: str) -> tuple[Mea
     return measure, curves_of(frames, kind, measure)
 
 
-def _seeds(rows: pd.DataFrame) -> list[Artist]:
-    """The legend's part where seeds are pooled."""
-    most = int(rows["seeds"].max())
-    if most < 2:
-        return []
+def _pooled(curves: Sequence[Curve]) -> list[Artist]:
+    """The legend's part where lesions of one block are pooled."""
+    most = {curve.pooled: int(curve.rows["size"].max()) for curve in curves}
     return [
-        proxy(f"median of {most} seeds", linestyle="-"),
-        proxy("one seed", marker=".", color=GREY),
+        handle
+        for what, number in most.items()
+        if number > 1
+        for handle in (
+            proxy(f"median of {number} {what}s", linestyle="-"),
+            proxy(f"one {what}", marker=".", color=GREY),
+        )
     ]
 
 

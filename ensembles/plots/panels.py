@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from ensembles.errors import UsageError
 from ensembles.plots.curves import form_of, kinds_of
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
-from ensembles.plots.style import new_figure, panel_letter, save_figure
+from ensembles.plots.style import make_room, new_figure, panel_letter, save_figure
 from ensembles.statistics import require_columns
 from ensembles.tables.frames import split_frames
 
@@ -48,7 +48,8 @@ def plot_lesions(
         metric: Column that is drawn, or the metric that it belongs to.
 
     Returns:
-        The figure, as wide as a paper's column; that of ``ax`` where it is given.
+        The figure, as wide as a paper's column, and higher where legends need it; that of ``ax``
+        where it is given.
 
     Raises:
         UsageError: The tables hold no lesions, lack a column, or the file's ending tells no
@@ -76,6 +77,7 @@ def plot_lesions(
             panel_letter(axis, letter)
     if ax is None:
         figure.align_ylabels(axes)
+        make_room(figure, axes)
     if path is not None:
         save_figure(figure, path)
     return figure

@@ -5,6 +5,7 @@ Nothing here touches matplotlib's global settings or pyplot.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = [
     "axes_or_new",
     "legend_above",
     "look",
+    "make_room",
     "new_figure",
     "panel_letter",
     "paper_style",
@@ -75,6 +77,7 @@ _SETTINGS: dict[Any, Any] = {
     "ytick.major.width": 0.6,
 }
 _HANDLE, _SPACING = 2.8, 1.2  # of a legend, in units of its font size
+_ROW, _USUAL_ROWS = 0.14, 4  # height of a row of a legend, in inches, and rows that have room
 _UNDATED: dict[str, dict[str, Any]] = {
     ".png": {},
     ".pdf": {"CreationDate": None},
@@ -113,8 +116,13 @@ _LOOKS = (
 
 
 def look(index: int) -> Look:
-    """The look of series ``index``, from 0; they repeat after the sixth."""
-    return _LOOKS[index % len(_LOOKS)]
+    """The look of series ``index``, from 0.
+
+    Colours repeat after the sixth, with another marker and another dash; all repeats after 36.
+    """
+    size = len(_LOOKS)
+    plain, turned = _LOOKS[index % size], _LOOKS[(index + index // size) % size]
+    return Look(plain.colour, turned.marker, turned.dash)
 
 
 @contextmanager
@@ -135,6 +143,31 @@ def new_figure(panels: int = 1, *, height: float = 2.4) -> tuple[Figure, list[Ax
         figure = Figure(figsize=(COLUMN_WIDTH, height * panels), layout="constrained")
         grid = figure.subplots(panels, 1, squeeze=False)
     return figure, list(grid[:, 0])
+
+
+def make_room(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Make panels below each other higher where their legend has more rows than the usual four.
+
+    Args:
+        figure: A figure of :func:`new_figure`.
+        axes: Its panels, from top to bottom.
+    """
+    usual = figure.get_figheight() / len(axes)
+    heights = [usual + _ROW * max(0, _legend_rows(ax) - _USUAL_ROWS) for ax in axes]
+    if sum(heights) > figure.get_figheight():
+        figure.set_figheight(sum(heights))
+        spec = axes[0].get_subplotspec()
+        assert spec is not None
+        spec.get_gridspec().set_height_ratios(heights)
+
+
+def _legend_rows(ax: Axes) -> int:
+    legend = ax.get_legend()
+    if legend is None:
+        return 0
+    names = [text.get_text() for text in legend.get_texts()]
+    columns = _columns(names, float(_SETTINGS["legend.fontsize"]), _width(ax))
+    return math.ceil(len(names) / columns) + sum(name.count("\n") for name in names)
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
@@ -164,12 +197,14 @@ def panel_letter(ax: Axes, letter: str) -> None:
 
 def legend_above(ax: Axes, handles: Sequence[Artist]) -> Legend:
     """Put a legend above the axes, where it covers no data, in as many columns as fit."""
-    size = float(mpl.rcParams["legend.fontsize"])
+    size, room = float(mpl.rcParams["legend.fontsize"]), _width(ax)
+    labels = [_broken(str(handle.get_label()), size, room) for handle in handles]
     return ax.legend(
         handles=list(handles),
+        labels=labels,
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=_columns([str(handle.get_label()) for handle in handles], size, _width(ax)),
+        ncols=_columns(labels, size, room),
         frameon=False,
         borderaxespad=0.2,
         columnspacing=_SPACING,
@@ -181,16 +216,30 @@ def legend_above(ax: Axes, handles: Sequence[Artist]) -> Legend:
 
 def _columns(labels: Sequence[str], size: float, room: float) -> int:
     """The most columns in which the labels fit into ``room`` points."""
-    font, measure = FontProperties(size=size), TextToPath()
-    widths = [
-        measure.get_text_width_height_descent(label, font, ismath=False)[0] for label in labels
-    ]
+    widths = [_text_width(label, size) for label in labels]
     for columns in range(len(labels), 1, -1):
         parts = np.array_split(widths, columns)
         total = sum(part.max() + size * _HANDLE for part in parts) + size * _SPACING * (columns - 1)
         if total <= room:
             return columns
     return 1
+
+
+def _broken(label: str, size: float, room: float) -> str:
+    """The label, in two lines where it is wider than the axes and has a comma to break at."""
+    name, comma, rest = label.rpartition(", ")
+    if comma and _text_width(label, size) + size * _HANDLE > room:
+        return f"{name},\n{rest}"
+    return label
+
+
+def _text_width(label: str, size: float) -> float:
+    """Width of the longest line of a text, in points."""
+    font, measure = FontProperties(size=size), TextToPath()
+    return max(
+        measure.get_text_width_height_descent(line, font, ismath=False)[0]
+        for line in label.split("\n")
+    )
 
 
 def _width(ax: Axes) -> float:

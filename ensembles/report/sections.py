@@ -39,7 +39,7 @@ def section_of(frame: pd.DataFrame, name: str) -> Section:
     tables: list[Table] = []
     for one in networks:
         if analysis is not None:
-            text += [f"{_name(one, networks)}{line}." for line in analysis.notes(one)]
+            text += [_sentence(line, _name(one, networks)) for line in analysis.notes(one)]
             tables += _views(analysis, one, networks)
         tables += _numbers(analysis, one, networks)
     return Section(
@@ -174,6 +174,11 @@ def _provenances(networks: Sequence[pd.DataFrame]) -> Mapping[str, Any]:
         f"{frame.attrs.get('model', 'network')} ({place}):": Attributes.of(frame).provenance
         for place, frame in enumerate(networks, 1)
     }
+
+
+def _sentence(line: str, name: str) -> str:
+    """A note as a sentence, behind the network's name where there are several."""
+    return f"{name or line[:1].upper()}{line if name else line[1:]}".rstrip(".") + "."
 
 
 def _names(networks: Sequence[pd.DataFrame]) -> str:

@@ -26,17 +26,16 @@ _LAST = ("nonfinite", "adapted")
 
 def lesion_frame(
     outcomes: Iterable[Outcome],
-    names: Sequence[str],
-    _n: int | None = None,
-    stand_ins: Mapping[int, str] | None = None,
-    provenance: Mapping[str, Any] | None = None,
     *,
+    names: Sequence[str],
     metrics: str | Metric | Iterable[str | Metric] = ("top1", "loss"),
+    stand_ins: Mapping[int, str] | None = None,
     transitions: Iterable[int] = (),
     classes: int | None = None,
     task: Task | None = None,
     model: str | None = None,
     dataset: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Lay out the outcomes of a sweep as a table, one row a lesion, the intact network first.
 
@@ -183,14 +182,8 @@ def _row(outcome: Outcome, names: Sequence[str], metrics: Sequence[Metric]) -> d
         "seed": None if lesion.draw is None else lesion.draw.seed,
         "total": outcome.total,
         "nonfinite": outcome.nonfinite,
-        **_measured(outcome, metrics),
+        **outcome.row(metrics),
     }
-
-
-def _measured(outcome: Any, metrics: Sequence[Metric]) -> dict[str, Any]:
-    if hasattr(outcome, "row"):
-        return dict(outcome.row(metrics))
-    return {name: getattr(outcome, name) for name in ("correct", "error", "loss")}
 
 
 def _adapted(lesion: Lesion, n: int, stand_ins: Mapping[int, str]) -> list[int]:

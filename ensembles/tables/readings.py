@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,15 @@ import pandas as pd
 
 from ensembles.errors import UsageError
 from ensembles.lesions import KINDS, parse_lesion
-from ensembles.tables.schema import require_columns
+from ensembles.tables.schema import INTACT, require_columns
 
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
-__all__ = ["Naming", "Reading", "Said", "naming_of", "read_lesion", "read_rows", "texts"]
+__all__ = [
+    "Naming", "Reading", "Said", "lesioned", "naming_of", "read_lesion", "read_rows", "texts",
+    "varied_settings",
+]  # fmt: skip
 
 _SEED = "seed"
 
@@ -74,6 +78,11 @@ class Reading:
     settings: tuple[Said, ...] = ()
     seeded: bool = False
     unseeded: str = ""
+
+    def said(self, varied: Collection[str]) -> str:
+        """The settings in words: those that vary, and others that do not go without saying."""
+        chosen = [one for one in self.settings if one.name in varied or not one.plain]
+        return ", ".join(one.words for one in chosen if one.words)
 
     @property
     def place(self) -> int | None:
@@ -141,6 +150,23 @@ def read_rows(frame: pd.DataFrame) -> list[Reading]:
     require_columns(frame, "lesion", "count", "blocks")
     rows = zip(frame["lesion"].astype(str), texts(frame["blocks"]), frame["count"], strict=True)
     return [replace(read_lesion(kind, text), count=int(count)) for kind, text, count in rows]
+
+
+def lesioned(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are lesions: without the intact network, recalibrated or not."""
+    cut = frame[frame["lesion"] != INTACT]
+    if not {"count", "blocks"} <= set(frame.columns):
+        return cut
+    return cut[[not one.is_intact for one in read_rows(cut)]]
+
+
+def varied_settings(readings: Iterable[Reading]) -> set[str]:
+    """The settings that are not the same for all lesions."""
+    words: dict[str, set[str]] = {}
+    for reading in readings:
+        for one in reading.settings:
+            words.setdefault(one.name, set()).add(one.words)
+    return {name for name, found in words.items() if len(found) > 1}
 
 
 def texts(blocks: pd.Series[Any]) -> list[str]:

@@ -20,6 +20,7 @@ TASKS: OpenSet[Task] = OpenSet(
         "classification": "ensembles.tasks.classification:CLASSIFICATION",
         "language": "ensembles.tasks.language:LANGUAGE",
     },
+    base="ensembles.tasks.base:Task",
 )
 """All tasks by name, as instances."""
 
