@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.decomposition import Block, Decomposition
-from ensembles.engine.folding import compile_block
+from ensembles.engine.graphs import block_graph
 from ensembles.errors import LesionError
 from ensembles.lesions import (
     Beside,
@@ -88,7 +88,7 @@ def lesioned(
                     x = net.block(step.block).deleted(x)
                     continue
                 block = block_of(step, materials)
-                runner = compile_block(block) if fast else block
+                runner = block_graph(block) if fast else block
                 for module in runner.modules():
                     if hasattr(module, "rows"):
                         module.rows = rows
@@ -237,7 +237,7 @@ def test_noise_behind_the_gate() -> None:
         rms = added.flatten(1).pow(2).mean(1).sqrt().view(-1, 1, 1, 1)
         expected = added + 0.3 * rms * torch.from_numpy(noise).view(x.shape) + (1 - gate) * x
         assert same(found(x), expected)
-        assert same(compile_block(found)(x), expected)
+        assert same(block_graph(found)(x), expected)
 
 
 def test_noise_does_not_depend_on_the_batch() -> None:
@@ -295,7 +295,7 @@ def test_the_mean_in_place_of_the_branch() -> None:
                 found = block_of(step, stand)
                 expected = block.with_branch(_Given(mean.expand_as(value)))(x)
                 torch.testing.assert_close(found(x), expected)
-                assert same(compile_block(found)(x), expected)
+                assert same(block_graph(found)(x), expected)
                 assert torch.allclose(found.branch(x)[0], mean)
 
 
