@@ -21,6 +21,7 @@ from ensembles.errors import LesionError
 from ensembles.lesions import (
     Beside,
     Bypass,
+    Choice,
     Initial,
     Lesion,
     MeanBranch,
@@ -428,6 +429,9 @@ def test_weights_that_no_module_can_draw_are_permuted_instead() -> None:
         'it; permute the trained weights instead, how="permute"'
     )
     lesioned(Randomize((1,), how="permute"), Stand(net), images)
+    mixed = build([("convnext", 0, 1), ("twice", 0, 1)])
+    structure = Structure.of(taken_apart(mixed, images))
+    assert [one.text for one in Choice("randomize").lesions(structure)] == ["", "2 seed0"]
 
 
 # Other blocks

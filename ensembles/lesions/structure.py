@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from ensembles.errors import LesionError
+from ensembles.lesions.initializers import undrawn
 from ensembles.lesions.steps import Beside, Bypass, Program, Without
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Form:
         prepared: Whether something stands before both branch and shortcut (BN and ReLU of a
             pre-activation transition).
         weights: Whether its branch has weights.
+        undrawn: Name of a weight of its branch that belongs to no module that can draw it anew.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Form:
     closed: bool = False
     prepared: bool = False
     weights: bool = True
+    undrawn: str = ""
 
     @property
     def keeps_shape(self) -> bool:
@@ -153,6 +156,7 @@ class Structure:
                 closed=block.is_closed,
                 prepared=block.pre is not None,
                 weights=any(True for _ in block.branch.parameters()),
+                undrawn=undrawn(block.branch),
             )
             for block in net
         )
