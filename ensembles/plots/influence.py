@@ -142,8 +142,8 @@ def _known(frame: pd.DataFrame, *names: str) -> pd.Series[bool]:
 def _correlation(frame: pd.DataFrame, proxy: str, damage: str) -> str:
     """The rank correlation of the two, as a further line of the axis' label."""
     for row in frame.attrs.get("correlations", []):
-        if (row["proxy"], row["damage"]) == (proxy, damage) and row["value"] == row["value"]:
-            known = row["low"] == row["low"]
+        if (row["proxy"], row["damage"]) == (proxy, damage) and row["value"] is not None:
+            known = row["low"] is not None
             interval = f" ({row['low']:.2f} to {row['high']:.2f})" if known else ""
             return f"\nSpearman {row['value']:.2f}{interval}"
     return ""
