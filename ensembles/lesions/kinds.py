@@ -40,6 +40,7 @@ KINDS: OpenSet[type[Lesion]] = OpenSet(
         "recalibrated": "ensembles.lesions.recalibrated:Recalibrated",
     },
     LesionError,
+    base="ensembles.lesions.base:Lesion",
 )
 
 
