@@ -229,17 +229,17 @@ class OpenSet(Generic[T]):
                     f"{self.noun} '{name}' of {origin} is {_described(member)}; expected "
                     f"{expected} of {place}"
                 )
+        own = getattr(member, "kind", None) or getattr(member, "name", None)
+        if isinstance(own, str) and own != name:
+            raise self._error(
+                f"{self.noun} '{name}' of {origin} calls itself '{own}'; expected one name"
+            )
         missing = [*sorted(getattr(member, "__abstractmethods__", ()))]
         missing += [] if hasattr(member, "summary") else ["summary"]
         if missing:
             raise self._error(
                 f"{self.noun} '{name}' of {origin} lacks {', '.join(missing)}; define what is "
                 "missing"
-            )
-        own = getattr(member, "kind", None) or getattr(member, "name", None)
-        if isinstance(own, str) and own != name:
-            raise self._error(
-                f"{self.noun} '{name}' of {origin} calls itself '{own}'; expected one name"
             )
 
     def _warn(self, line: str) -> None:
