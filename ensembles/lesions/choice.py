@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ensembles.errors import LesionError, nearest
 from ensembles.lesions.draws import own_seed
 from ensembles.lesions.kinds import KINDS
-from ensembles.lesions.none import Intact
+from ensembles.lesions.members.none import Intact
 from ensembles.lesions.tokens import block_numbers, whole
 
 if TYPE_CHECKING:
