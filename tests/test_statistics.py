@@ -77,6 +77,15 @@ def test_summary_by_count() -> None:
     }
 
 
+def test_the_recalibrated_intact_network_is_no_lesion() -> None:
+    rows = [("none", 0, 1, 0.1), ("recalibrated", 0, 1, 0.2), ("recalibrated", 1, math.nan, 0.3)]
+    frame = sweep(rows).assign(blocks=["", "none | 8x128", "delete 3 | 8x128"], kl=[0.0, 0.5, 0.7])
+    assert summary_by_count(frame)[["count", "n", "median"]].to_numpy().tolist() == [[1, 1, 0.3]]
+    assert summary_by_count(frame, "kl")["median"].tolist() == [0.7]
+    assert summary_by_tau(frame).empty
+    assert rank_correlations(frame)["n"].tolist() == [1, 1]
+
+
 def test_summary_by_tau() -> None:
     taus = [0.8, 0.85, 0.9, 0.95, 1.0]
     frame = sweep([("reorder", 1, tau, 1 - tau) for tau in taus] + [("delete", 1, math.nan, 0.9)])

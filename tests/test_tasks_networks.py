@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -148,6 +149,16 @@ class TestLanguage:
         expected = evaluate(net, ids, self.sweep)
         for data in (TensorDataset(ids), list(ids), [{"input_ids": ids}], iter([ids[:2], ids[2:]])):
             assert evaluate(net, data, self.sweep, batch_size=5) == expected
+
+    def test_a_table_of_lesions(
+        self, transformer: tuple[Transformer, Decomposition, Tensor]
+    ) -> None:
+        _, net, ids = transformer
+        frame = ensembles.lesion(net, ids, metrics=("top1", "loss", "perplexity", "kl"))
+        assert frame.lesion.tolist() == ["none"] + ["delete"] * 4
+        assert frame.total.tolist() == [5 * (WINDOW - 1)] * 5
+        assert frame.perplexity.tolist() == pytest.approx([math.exp(x) for x in frame.loss])
+        assert frame.kl[0] == 0 < min(frame.kl[1:])
 
     def test_refusals(self, transformer: tuple[Transformer, Decomposition, Tensor]) -> None:
         _, net, ids = transformer

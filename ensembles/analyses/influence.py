@@ -87,20 +87,21 @@ class Influence(Analysis[InfluenceOptions]):
         """The rank correlation of each proxy with each damage, over blocks."""
         import pandas as pd  # noqa: PLC0415
 
-        rows = frame.attrs.get("correlations", [])
-        return {"Rank correlation of proxies with damage (Spearman)": pd.DataFrame(rows)}
+        rows = pd.DataFrame(frame.attrs.get("correlations", []))
+        numbers = {name: float for name in ("value", "low", "high") if name in rows.columns}
+        return {"Rank correlation of proxies with damage (Spearman)": rows.astype(numbers)}
 
     def notes(self, frame: pd.DataFrame) -> list[str]:
         """Which proxy goes with the rise of the loss best, and what was compared otherwise."""
         rows = [
             row
             for row in frame.attrs.get("correlations", [])
-            if row["damage"] == "loss_rise" and row["value"] == row["value"]
+            if row["damage"] == "loss_rise" and row["value"] is not None
         ]
         lines = []
         if rows:
             best = max(rows, key=lambda row: abs(row["value"]))
-            known = best["low"] == best["low"]
+            known = best["low"] is not None
             interval = f" ({best['low']:.2f} to {best['high']:.2f})" if known else ""
             lines.append(
                 f"the rise of the loss goes with {best['proxy']} best: Spearman "

@@ -247,10 +247,9 @@ def _correlations(frame: pd.DataFrame, options: InfluenceOptions) -> list[dict[s
                 found = spearman_interval(
                     x[both], y[both], options.seed, resamples=options.resamples
                 )
-                rows.append(
-                    {"proxy": f"{prefix}{proxy}", "damage": f"{prefix}{damage}", **found._asdict(),
-                     "n": int(both.sum())}
-                )  # fmt: skip
+                names = {"proxy": f"{prefix}{proxy}", "damage": f"{prefix}{damage}"}
+                numbers = {name: _plain(one) for name, one in found._asdict().items()}
+                rows.append({**names, **numbers, "n": int(both.sum())})
     return rows
 
 
@@ -259,3 +258,8 @@ def _severity(frame: pd.DataFrame, prefix: str, damage: str) -> Any:
     if damage == "disagreement":
         return 1 - frame[f"{prefix}agreement"].to_numpy(float)
     return frame[f"{prefix}{damage}"].to_numpy(float)
+
+
+def _plain(value: float) -> float | None:
+    """A number as JSON holds it."""
+    return None if math.isnan(value) else float(value)

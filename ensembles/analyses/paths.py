@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ensembles.analyses.base import Analysis, Run
-from ensembles.analyses.path_notes import path_notes
 from ensembles.analyses.path_options import PathOptions
 from ensembles.errors import UsageError, nearest
 
@@ -263,6 +262,8 @@ class Paths(Analysis[PathOptions]):
 
     def notes(self, frame: pd.DataFrame) -> list[str]:
         """Where drawn paths miss the tail, and how far the sum is from the network's own."""
+        from ensembles.analyses.path_notes import path_notes  # noqa: PLC0415 (pandas)
+
         lines = path_notes(frame)
         if frame.attrs.get("sum_error") is not None:
             lines.append(

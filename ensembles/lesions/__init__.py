@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     )
     from ensembles.lesions.structure import Form, Structure, exchangeable
     from ensembles.lesions.then import Then, chain
+    from ensembles.lesions.tokens import Mark
     from ensembles.lesions.transplant import Transplant
     from ensembles.lesions.version_1 import lesion_of
 
@@ -91,19 +92,20 @@ _NAMES = {
     "steps": "Beside Bypass Program Recipe Run Step Variant Without intact_program",
     "structure": "Form Structure exchangeable",
     "then": "Then chain",
+    "tokens": "Mark",
     "transplant": "Transplant",
     "version_1": "lesion_of",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = [
     "KINDS", "Beside", "BlockSet", "BlockSpan", "Bypass", "Choice", "Delete", "Draw", "Drop",
-    "Duplicate", "Form", "Initial", "Intact", "Lesion", "MeanBranch", "Need", "Noise", "Parallel",
-    "Program", "Randomize", "Recalibrated", "Recalibration", "Recipe", "Reference", "Reorder",
-    "Repeat", "Replace", "Reset", "Reverse", "Run", "Scale", "Setting", "Shuffle", "Source", "Step",
-    "Structure", "Then", "Transplant", "Variant", "Variation", "Without", "Words", "chain",
-    "exchangeable", "intact", "intact_program", "lesion_of", "parse_lesion", "random_deletions",
-    "random_drops", "random_duplications", "random_swaps", "read_plan", "setting",
-    "single_deletions", "single_drops",
+    "Duplicate", "Form", "Initial", "Intact", "Lesion", "Mark", "MeanBranch", "Need", "Noise",
+    "Parallel", "Program", "Randomize", "Recalibrated", "Recalibration", "Recipe", "Reference",
+    "Reorder", "Repeat", "Replace", "Reset", "Reverse", "Run", "Scale", "Setting", "Shuffle",
+    "Source", "Step", "Structure", "Then", "Transplant", "Variant", "Variation", "Without", "Words",
+    "chain", "exchangeable", "intact", "intact_program", "lesion_of", "parse_lesion",
+    "random_deletions", "random_drops", "random_duplications", "random_swaps", "read_plan",
+    "setting", "single_deletions", "single_drops",
 ]  # fmt: skip
 
 

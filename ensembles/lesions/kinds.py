@@ -40,6 +40,8 @@ KINDS: OpenSet[type[Lesion]] = OpenSet(
         "recalibrated": "ensembles.lesions.recalibrated:Recalibrated",
     },
     LesionError,
+    base="ensembles.lesions.base:Lesion",
+    classes=True,
 )
 
 

@@ -12,12 +12,12 @@ from ensembles.errors import LesionError
 from ensembles.lesions.base import Words, setting
 from ensembles.lesions.block_set import Variation
 from ensembles.lesions.draws import hashed
+from ensembles.lesions.initializers import draw_again
 from ensembles.lesions.steps import Aspect, Recipe
+from ensembles.lesions.structure import Form, Structure
 from ensembles.lesions.tokens import SEED, Mark, seed_number
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ensembles.decomposition import Block
     from ensembles.engine.materials import Materials
 
@@ -68,6 +68,15 @@ class Randomize(Variation):
         """The seed and, where it is not the usual one, the way."""
         return (f"seed{self.seed}", *([] if self.how == "init" else [self.how]))
 
+    def check_block(self, form: Form, structure: Structure) -> None:
+        """Refuse a block without weights, or with weights that no module can draw."""
+        super().check_block(form, structure)
+        if self.how == "init" and form.undrawn:
+            raise LesionError(
+                f"randomize of {form.label}: {form.undrawn} belongs to no module that knows how to "
+                'draw it; permute the trained weights instead, how="permute"'
+            )
+
     def recipe(self, block: int) -> Recipe:
         """Draw or permute the weights."""
         return _Permuted(self.seed) if self.how == "permute" else _Fresh(self.seed)
@@ -92,8 +101,7 @@ class _Fresh(Recipe):
         statistics = {name: value.clone() for name, value in branch.named_buffers()}
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(hashed("randomize", self.seed, block.index))
-            for name, module in reversed(list(branch.named_modules())):
-                _reset(block, name, module)
+            draw_again(branch)
             for name, value in branch.named_buffers():
                 value.copy_(statistics[name])
         return block.with_branch(branch.to(home))
@@ -122,16 +130,3 @@ class _Permuted(Recipe):
                 order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
                 weight.copy_(weight.flatten()[order].view(weight.shape))
         return block.with_branch(branch)
-
-
-def _reset(block: Block, name: str, module: nn.Module) -> None:
-    """Let a module draw its own weights anew."""
-    own = [weight for weight, _ in module.named_parameters(recurse=False)]
-    reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
-    if own and not callable(reset):
-        raise LesionError(
-            f"randomize of {block.label}: {'.'.join(filter(None, (name, own[0])))} belongs to no "
-            'module that knows how to draw it; permute the trained weights instead, how="permute"'
-        )
-    if own and callable(reset):
-        reset()

@@ -104,6 +104,10 @@ class Replace(Variation):
             rest = rest[match.end() :]
         return cls(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
 
+    def described(self, names: Sequence[str]) -> str:
+        """The modules of each pair."""
+        return " ".join(f"{names[a - 1]}<-{names[b - 1]}" for a, b in self.pairs.items())
+
     def check_block(self, form: Form, structure: Structure) -> None:
         """Refuse a branch of another kind, of other shapes, or of another form of transition."""
         other = structure.form(self.pairs[form.index])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ensembles.lesions import Recipe, Variation, Words, setting
-from ensembles.lesions.tokens import Mark
+from ensembles.lesions import Mark, Recipe, Variation, Words, setting
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
 import ensembles
+from ensembles.analyses import lesion as sweeps
 from ensembles.analyses.path_options import PathOptions
 from ensembles.checkpoints import open_subject
 from ensembles.errors import OutputError, StoreError, UsageError
-from ensembles.lesions import Choice, Lesion
+from ensembles.lesions import Choice, Delete
 from ensembles.statistics import correct_by_image, paired_tests
 from ensembles.store import Store
+from ensembles.store.blobs import encode_state
 from ensembles.studies import (
-    Analysis,
-    Images,
+    Data,
+    Measurement,
     Network,
     Study,
     Sweep,
@@ -33,9 +36,9 @@ from ensembles.studies import (
 )
 from ensembles.tables import read_frame, split_frames
 
-FEW = Images("digits", limit=6)
-DELETE = Sweep(Choice(blocks="1-3"))
-DRAWN = Sweep(Choice(count="4", trials=2))
+FEW = Data("digits", limit=6)
+DELETE = Sweep(Choice(blocks=(1, 2, 3)))
+DRAWN = Sweep(Choice(counts=4, trials=2))
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +81,20 @@ def test_a_study_equals_the_calls_that_it_stands_for(
 ) -> None:
     study, lines = make(seeds=(0, 3)), list[str]()
     found = run(study, tmp_path / "x.db", tell=lines.append)
-    assert found["task"].tolist() == ["delete 1 of 1-3", "delete 4 x 2", "delete 4 x 2"]
+    assert found["analysis"].tolist() == ["delete 1 of 1-3", "delete 4 x 2", "delete 4 x 2"]
     assert found["seed"].tolist() == [pd.NA, 0, 3]
     assert found["total"].tolist() == [4, 3, 3] and found["done"].tolist() == [4, 3, 3]
     assert (found["state"] == "done").all() and (found["missing"] == 0).all()
     assert lines[0] == (
-        "study small: 3 units, 0 of them complete; 8 lesions and 0 path analyses to measure"
+        "study small: 3 units, 0 of them complete; 8 lesions and 0 other analyses to measure"
     )
     assert lines[1] == "1/3 resnet20 on digits: delete 1 of 1-3: 4 lesions, 4 of them measured now"
     assert lines[3].endswith("3 lesions, 2 of them measured now")
     subject = open_subject("resnet20", folder / "a.pt", dataset="digits", limit=6, check=False)
     wanted = [
         *subject.lesions(DELETE.choice),
-        *subject.lesions(Choice(count="4", trials=2))[1:],
-        *subject.lesions(Choice(count="4", trials=2, seed=3))[1:],
+        *subject.lesions(Choice(counts=4, trials=2))[1:],
+        *subject.lesions(Choice(counts=4, trials=2, seed=3))[1:],
     ]
     expected = ensembles.lesion(subject.net, subject.data, wanted)
     table = tables(study, tmp_path / "x.db")["lesions"]
@@ -107,12 +110,12 @@ def test_what_is_there_is_not_measured_again(
     make: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(make(), tmp_path / "x.db")
-    longer = make(lesions=(DELETE, Sweep(Choice(count="4", trials=3))))
+    longer = make(lesions=(DELETE, Sweep(Choice(counts=4, trials=3))))
     before = status(longer, tmp_path / "x.db")
     assert before["state"].tolist() == ["done", "new"]
     lines: list[str] = []
     run(longer, tmp_path / "x.db", tell=lines.append)
-    assert lines[0].endswith("1 of them complete; 1 lesions and 0 path analyses to measure")
+    assert lines[0].endswith("1 of them complete; 1 lesions and 0 other analyses to measure")
     assert lines[1:] == [
         "1/1 resnet20 on digits: delete 4 x 3, seed 0: 4 lesions, 1 of them measured now"
     ]
@@ -127,9 +130,7 @@ def test_what_is_there_is_not_measured_again(
 def test_an_interrupted_study_is_continued(
     make: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensembles.tables import sweep
-
-    measure, calls = sweep.lesion, []
+    measure, calls = sweeps.lesion, []
 
     def interrupted(*arguments: Any, **options: Any) -> pd.DataFrame:
         calls.append(1)
@@ -137,7 +138,7 @@ def test_an_interrupted_study_is_continued(
             raise KeyboardInterrupt
         return measure(*arguments, **options)
 
-    monkeypatch.setattr(sweep, "lesion", interrupted)
+    monkeypatch.setattr(sweeps, "lesion", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(make(), tmp_path / "x.db")
     half = status(make(), tmp_path / "x.db")
@@ -155,7 +156,7 @@ def test_a_unit_that_fails_is_told_and_the_others_go_on(
 ) -> None:
     study = make(
         models=(Network("resnet20", "none.pt"), Network("resnet20", "a.pt", label="there")),
-        lesions=(DELETE, Sweep(Choice(blocks="12"))),
+        lesions=(DELETE, Sweep(Choice(blocks=(12,)))),
     )
     lines: list[str] = []
     found = run(study, tmp_path / "x.db", tell=lines.append)
@@ -197,9 +198,9 @@ def test_other_weights_under_the_same_name_are_measured_anew(
 def test_paths_have_tables_of_their_own(make: Callable[..., Study], tmp_path: Path) -> None:
     study = make(
         lesions=(),
-        paths=(
-            Analysis(PathOptions(images=2, signs=2)),
-            Analysis(PathOptions(direction="logits", images=4)),
+        analyses=(
+            Measurement("paths", PathOptions(images=2, signs=2)),
+            Measurement("paths", PathOptions(direction="logits", images=4)),
         ),
         seeds=(0, 1),
     )
@@ -221,7 +222,7 @@ def test_paths_have_tables_of_their_own(make: Callable[..., Study], tmp_path: Pa
     lines: list[str] = []
     run(study, tmp_path / "x.db", tell=lines.append)
     assert lines == [
-        "study small: 3 units, 3 of them complete; 0 lesions and 0 path analyses to measure"
+        "study small: 3 units, 3 of them complete; 0 lesions and 0 other analyses to measure"
     ]
 
 
@@ -261,7 +262,7 @@ def test_export(make: Callable[..., Study], tmp_path: Path, ending: str) -> None
     both = make(
         models=(Network("resnet20", "a.pt"), Network("resnet20", "b.pt", label="b")),
         lesions=(DELETE,),
-        paths=(Analysis(PathOptions(direction="logits", images=2), models=("b",)),),
+        analyses=(Measurement("paths", PathOptions(direction="logits", images=2), models=("b",)),),
     )
     store = tmp_path / "x.db"
     run(both, store)
@@ -283,7 +284,9 @@ def test_what_cannot_be_exported(make: Callable[..., Study], tmp_path: Path) -> 
     Store(tmp_path / "x.db").close()
     with pytest.raises(OutputError, match=r"^study small: the store holds nothing of it yet; run"):
         export(make(), tmp_path / "x.db", tmp_path / "x.csv")
-    with pytest.raises(UsageError, match=r"^table 'lesion'; expected lesions, gradient, logits$"):
+    with pytest.raises(
+        UsageError, match=r"^table 'lesion'; the study has lesions; did you mean les"
+    ):
         export(make(), tmp_path / "x.db", tmp_path / "x.csv", "lesion")
     with pytest.raises(StoreError, match=r"none\.db: there is no such file"):
         tables(make(), tmp_path / "none.db")
@@ -308,19 +311,18 @@ def test_conflicting_counts_are_refused(make: Callable[..., Study], tmp_path: Pa
         run(study, tmp_path / name)
     with Store(tmp_path / "two.db") as store:
         [context] = store.contexts()
-        found = store.lesions(context)[Lesion("delete", (2,))].correct
+        found = store.outcomes(context)[Delete((2,))].correct
         with store.connection.transaction() as raw:
             raw.execute(
-                "UPDATE outcomes SET correct = correct + 1 WHERE lesion IN "
-                "(SELECT id FROM lesions WHERE kind = 'delete' AND blocks = '2')"
+                "UPDATE states SET state = ? WHERE metric = 'top1' AND lesion IN "
+                "(SELECT id FROM lesions WHERE kind = 'delete' AND text = '2')",
+                (encode_state(np.array([found + 1.0])),),
             )
     paths = [tmp_path / "one.db", tmp_path / "two.db"]
     with pytest.raises(StoreError) as error:
         merge(tmp_path / "all.db", paths)
-    assert (
-        f"differ: resnet20, delete 2: {found} of 6 right in the one, {found + 1} of 6 in the other"
-        in str(error.value)
-    )
+    counts = f"{found} of 6 right in the one, {found + 1} of 6 right in the other"
+    assert f"differ: resnet20, delete 2: {counts}" in str(error.value)
     assert not (tmp_path / "all.db").exists()
     merged = merge(tmp_path / "all.db", paths, keep_first=True)
     assert (merged.added, merged.known, merged.different) == (4, 3, 1)
@@ -373,10 +375,10 @@ def test_what_torch_refuses_fails_one_unit_and_the_others_go_on(
     study = make(
         models=(Network("resnet20", "a.pt"), Network("resnet20", "b.pt", label="b")),
         lesions=(DELETE,),
-        paths=(Analysis(PathOptions(images=2, signs=0), models=("resnet20",)),),
+        analyses=(Measurement("paths", PathOptions(images=2, signs=0), models=("resnet20",)),),
     )
     with monkeypatch.context() as patched:
-        patched.setattr("ensembles.analyses.paths.paths", refuses)
+        patched.setattr("ensembles.analyses.analyze.analyze", refuses)
         found = run(study, tmp_path / "x.db")
     assert found["state"].tolist() == ["done", "failed", "done"]
     assert found["reason"][1].startswith(reason)
