@@ -23,6 +23,7 @@ KINDS: OpenSet[type[Lesion]] = OpenSet(
     first=("none", "delete", "reorder", "duplicate", "drop", "scale", "noise", "mean"),
     error=LesionError,
     base="ensembles.lesions.base:Lesion",
+    classes=True,
 )
 
 
