@@ -96,8 +96,9 @@ class OpenSet(Generic[T]):
         group: The group of entry points, such as "ensembles.metrics".
         built_in: Where each built-in member lies, as "module:attribute", by its name.
         error: What is raised where a name is unknown.
-        base: Class that a member from outside must be an instance or a subclass of, as
-            "module:attribute"; empty for any.
+        base: Class that a member from outside must be an instance of, as "module:attribute";
+            empty for any.
+        classes: Whether members are subclasses of it instead of instances.
     """
 
     def __init__(
@@ -107,8 +108,11 @@ class OpenSet(Generic[T]):
         built_in: Mapping[str, str],
         error: type[UsageError] = UsageError,
         base: str = "",
+        *,
+        classes: bool = False,
     ) -> None:
-        self.noun, self.group, self._error, self._base = noun, group, error, base
+        self.noun, self.group, self._error = noun, group, error
+        self._base, self._classes = base, classes
         self._built_in = dict(built_in)
         self._registered: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
@@ -214,15 +218,28 @@ class OpenSet(Generic[T]):
         """Refuse what is no member, or calls itself otherwise than it is called."""
         if self._base:
             base = _attribute(self._base)
-            whole = issubclass(member, base) if isinstance(member, type) else False
-            if not whole and not isinstance(member, base):
+            if self._classes:
+                fits = isinstance(member, type) and issubclass(member, base)
+            else:
+                fits = isinstance(member, base)
+            if not fits:
+                expected = "a subclass" if self._classes else "an instance of a subclass"
+                place = f"{base.__module__.removesuffix('.base')}.{base.__name__}"
                 raise self._error(
-                    f"{self.noun} '{name}' of {origin} is {member!r}; expected a {base.__name__}"
+                    f"{self.noun} '{name}' of {origin} is {_described(member)}; expected "
+                    f"{expected} of {place}"
                 )
         own = getattr(member, "kind", None) or getattr(member, "name", None)
         if isinstance(own, str) and own != name:
             raise self._error(
                 f"{self.noun} '{name}' of {origin} calls itself '{own}'; expected one name"
+            )
+        missing = [*sorted(getattr(member, "__abstractmethods__", ()))]
+        missing += [] if hasattr(member, "summary") else ["summary"]
+        if missing:
+            raise self._error(
+                f"{self.noun} '{name}' of {origin} lacks {', '.join(missing)}; define what is "
+                "missing"
             )
 
     def _warn(self, line: str) -> None:
@@ -235,6 +252,10 @@ class OpenSet(Generic[T]):
 def _attribute(place: str) -> Any:
     home, _, attribute = place.partition(":")
     return getattr(import_module(home), attribute)
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
 
 
 def _origin(point: EntryPoint) -> str:

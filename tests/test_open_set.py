@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +86,51 @@ def test_a_program_adds_a_member_and_takes_it_out() -> None:
 
 def test_what_is_no_member_is_refused() -> None:
     shapes = new_set(f"{__name__}:Shape")
-    with pytest.raises(UsageError, match="shape 'oval' of the program is 3; expected a Shape"):
+    with pytest.raises(
+        UsageError,
+        match=r"shape 'oval' of the program is 3; expected an instance of a subclass of .*Shape",
+    ):
         shapes.register("oval", 3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'oval' of the program is the class Shape; expected an"):
+        shapes.register("oval", Shape)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="shape 'oval' of the program calls itself 'round'"):
         shapes.register("oval", Shape("round"))
+
+
+class Form(ABC):
+    """A base whose members are classes."""
+
+    kind = "form"
+
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+def test_members_may_be_classes_and_must_be_whole() -> None:
+    forms: OpenSet[type[Form]] = OpenSet(
+        "form", GROUP, {}, base=f"{__name__}:Form", classes=True
+    )  # fmt: skip
+
+    class Half(Form):
+        kind, summary = "half", "half a form"
+
+    class Whole(Half):
+        kind = "whole"
+
+        def area(self) -> float:
+            return 1.0
+
+    class Silent(Form):
+        kind = "silent"
+        area = Whole.area
+
+    assert forms.register("whole", Whole) is Whole
+    with pytest.raises(UsageError, match="form 'half' of the program lacks area; define what"):
+        forms.register("half", Half)
+    with pytest.raises(UsageError, match="form 'silent' of the program lacks summary"):
+        forms.register("silent", Silent)
+    with pytest.raises(UsageError, match=r"is <.*Whole.*>; expected a subclass of .*Form"):
+        forms.register("whole2", Whole())  # type: ignore[arg-type]
 
 
 def test_a_package_brings_members(install: Callable[..., None]) -> None:

@@ -136,6 +136,11 @@ def test_paths_have_their_effective_interval():
     frame["gradient_rms_se"] = 0.0
     frame["gradient_mean_low"] = frame["gradient_mean_high"] = frame["gradient_mean"]
     frame.attrs = {"direction": "gradient", "model": "tiny", "weight_layers": []}
+    bare = section_of(frame.drop(columns="gradient_rms_log10"), "bare.csv")
+    assert bare.tables[-1].head[:2] == ("length", "paths")
+    lost = frame.copy()
+    lost.attrs = {}
+    assert section_of(lost, "lost.csv").tables[-1].head[:2] == ("length", "paths")
     section = section_of(frame, "paths.csv")
     effective, every = section.tables
     assert effective.caption == "Effective paths, tiny"
@@ -359,10 +364,16 @@ def test_the_command_makes_a_page_of_a_store(tmp_path):
 
     data = [(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))]
     net = ensembles.decompose(build([("post", 6, 1), ("post", 6, 1)]), torch.zeros(2, 3, 8, 8))
-    ensembles.lesion(net, data, store=tmp_path / "study.db", model="tiny", device="cpu")
+    about = {"store": tmp_path / "study.db", "model": "tiny", "device": "cpu"}
+    ensembles.lesion(net, data, metrics=("top1", "loss", "kl"), **about)
+    ensembles.paths(net, data, images=2, signs=2, **about)
+    ensembles.analyze(net, data, "influence", **about)
     assert run("report", tmp_path / "study.db", "--out", tmp_path / "page.html") == 0
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "tiny, lesions" in text
+    for title in ("tiny, lesions", "tiny, paths of gradient exact", "tiny, influence"):
+        assert f">{title}</h2>" in text
+    assert "KL(intact || lesioned) (nats)" in text and "Effective paths, tiny" in text
+    assert "Rank correlation of proxies with damage" in text
     assert text.count("<tr>") > len(net)
 
 

@@ -41,6 +41,7 @@ KINDS: OpenSet[type[Lesion]] = OpenSet(
     },
     LesionError,
     base="ensembles.lesions.base:Lesion",
+    classes=True,
 )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ensembles.errors import UsageError
+from ensembles.plots.curves import series_labels
 from ensembles.plots.style import (
     GREY,
     axes_or_new,
     legend_above,
     look,
     new_figure,
+    panel_letter,
     paper_style,
     save_figure,
 )
@@ -64,8 +68,9 @@ def plot_influence(
     if not panels:
         raise UsageError("no block has both a proxy and a rise of the loss; there is no figure")
     figure, axes = new_figure(len(panels), height=2.0)
-    for ax, name in zip(axes, panels, strict=True):
+    for letter, ax, name in zip(ascii_lowercase, axes, panels, strict=False):
         damage_by_proxy(*tables, proxy=name, ax=ax, legend=ax is axes[0])
+        panel_letter(ax, letter)
     figure.align_ylabels(axes)
     if path is not None:
         save_figure(figure, path)
@@ -103,7 +108,7 @@ def damage_by_proxy(
             ax.axhline(0, color=GREY, linewidth=0.6)
         ax.margins(0.06, 0.1)
         handles: list[Artist] = []
-        for index, frame in enumerate(frames):
+        for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
             style = look(index)
             known = frame[_known(frame, proxy, damage)]
             other = (known["against"] == "shortcut").to_numpy()
@@ -113,12 +118,11 @@ def damage_by_proxy(
                     x[part], y[part], style.marker,
                     color=style.colour, markerfacecolor=fill, markersize=4, markeredgewidth=0.8,
                 )  # fmt: skip
-            name = str(frame.attrs.get("model", f"network {index + 1}"))
             handles.append(
-                Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=name)
+                Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=label)
             )
         if any((frame["against"] == "shortcut").any() for frame in frames):
-            hollow = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
+            hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
             handles.append(Line2D([], [], color=GREY, label="transition", **hollow))
         stated = _correlation(frames[0], proxy, damage) if len(frames) == 1 else ""
         ax.set_xlabel(_LABELS.get(proxy, proxy) + stated)
