@@ -5,7 +5,9 @@ from ensembles.cards import Card, Measured, card_text, parse_card, read_card, wr
 from .additions import Verdict, add, verify
 from .averages import open_average
 from .card_error import check_error
+from .export import check_export, write_network
 from .files import check_sha256, file_sha256, read_state_dict
+from .initial_weights import open_initial
 from .loader import load, load_file
 from .state_dicts import build_with_weights
 from .store import (
@@ -31,6 +33,7 @@ __all__ = [
     "cache_folder",
     "card_text",
     "check_error",
+    "check_export",
     "check_sha256",
     "fetch",
     "file_sha256",
@@ -39,6 +42,7 @@ __all__ = [
     "load",
     "load_file",
     "open_average",
+    "open_initial",
     "open_subject",
     "parse_card",
     "read_card",
@@ -48,4 +52,5 @@ __all__ = [
     "user_folder",
     "verify",
     "write_card",
+    "write_network",
 ]

@@ -1,9 +1,11 @@
-"""What is taken apart: a trained network, opened together with the images that suit it."""
+"""What is taken apart: a trained network, opened together with the data that suit it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -15,6 +17,7 @@ from ensembles.engine import choose_device
 from ensembles.lesions import Choice, Lesion, Structure
 
 from .card_error import check_classes, check_error
+from .initial_weights import find_initial, open_initial
 from .loader import load
 
 __all__ = ["Subject", "open_subject"]
@@ -25,19 +28,24 @@ _EXAMPLES = 16
 
 @dataclass(frozen=True)
 class Subject:
-    """A network and the images that it is measured on.
+    """A network and the data that it is measured on, and what lesions may need beside them.
 
     Attributes:
         name: The model's name, as the user gave it.
         card: The card of its weights.
         net: The network, taken apart, on its device.
-        data: The images, normalised for it.
+        data: The data, normalised for it.
+        reference: Data for means and BatchNorm statistics; None for another split of the same
+            data set.
+        initial: The network as it was before training; None where its weights are not at hand.
     """
 
     name: str
     card: Card
     net: Decomposition
     data: ImageDataset
+    reference: ImageDataset | None = None
+    initial: nn.Module | None = None
 
     @property
     def about(self) -> dict[str, str]:
@@ -45,6 +53,22 @@ class Subject:
         card = self.card
         told = {"checkpoint": card.name, "architecture": card.architecture, "sha256": card.sha256}
         return {name: value for name, value in told.items() if value}
+
+    @property
+    def sources(self) -> Callable[[str], nn.Module]:
+        """Opens another trained network of this architecture, by name or file of its checkpoint."""
+        architecture, classes = self.card.architecture, self.card.num_classes
+
+        def opened(name: str) -> nn.Module:
+            network, _ = load(architecture, name, num_classes=classes)
+            return network
+
+        return opened
+
+    @property
+    def materials(self) -> dict[str, Any]:
+        """What lesions may need, as :func:`ensembles.lesion` takes it."""
+        return {"reference": self.reference, "initial": self.initial, "sources": self.sources}
 
     def lesions(self, choice: Choice) -> list[Lesion]:
         """The lesions that a choice makes on this network, the intact one first.
@@ -67,6 +91,8 @@ def open_subject(
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
+    reference: str | None = None,
+    initial: str | Path | nn.Module | None = None,
     check: bool = True,
 ) -> Subject:
     """Load a network and its data, and take the network apart.
@@ -82,6 +108,10 @@ def open_subject(
         device: As ``ensembles.engine.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
+        reference: A name or a folder, whose training split is reference data for lesions that
+            need some; by default that of the same data set.
+        initial: The network before training, or the file of its weights; by default the file that
+            lies beside the checkpoint's, if there is one.
         check: Whether the network's classes are held against those of the images, and its intact
             error against its card's, first.
 
@@ -89,10 +119,11 @@ def open_subject(
         The subject.
 
     Raises:
-        EnsemblesError: As ``load``, ``dataset``, ``decompose``, ``check_classes`` and
-            ``check_error`` raise it.
+        EnsemblesError: As ``load``, ``open_initial``, ``dataset``, ``decompose``,
+            ``check_classes`` and ``check_error`` raise it.
     """
     network, card = load(model, checkpoint)
+    before = find_initial(checkpoint) if initial is None else initial
     subject = take_apart(
         model,
         network,
@@ -105,6 +136,8 @@ def open_subject(
         device=device,
         block_names=block_names,
         block_kinds=block_kinds,
+        reference=reference,
+        initial=open_initial(card, before) if isinstance(before, (str, Path)) else before,
     )
     if check:
         check_classes(card, subject.data)
@@ -125,16 +158,23 @@ def take_apart(
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
+    reference: str | None = None,
+    initial: nn.Module | None = None,
 ) -> Subject:
-    """Open the images that suit a trained network, and take it apart; see :func:`open_subject`."""
+    """Open the data that suit a trained network, and take it apart; see :func:`open_subject`."""
     place = choose_device(device)
-    data = open_dataset(
-        dataset or card.dataset or _DATASET,
-        split,
-        limit=limit,
-        normalize=normalize or card.normalization,
-        image_size=_preprocessed(card, dataset) if image_size is None else image_size,
-    )
+
+    def opened(name: str, split: str, limit: int | None) -> ImageDataset:
+        return open_dataset(
+            name,
+            split,
+            limit=limit,
+            normalize=normalize or card.normalization,
+            image_size=_preprocessed(card, dataset) if image_size is None else image_size,
+        )
+
+    data = opened(dataset or card.dataset or _DATASET, split, limit)
+    beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))
     net = decompose(
         network.to(place),
@@ -142,7 +182,7 @@ def take_apart(
         blocks=block_names,
         kinds=block_kinds.split(",") if block_kinds else None,
     )
-    return Subject(name, card, net, data)
+    return Subject(name, card, net, data, beside, initial)
 
 
 def _preprocessed(card: Card, dataset: str | None) -> tuple[int, int] | None:

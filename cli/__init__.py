@@ -6,7 +6,9 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -17,8 +19,10 @@ from ensembles.cli.signals import interruptible
 __all__ = ["main"]
 
 _COMMANDS = {
+    "analyze": "ensembles.cli.analyze:analyze",
     "checkpoints": "ensembles.cli.checkpoints:checkpoints",
     "datasets": "ensembles.cli.datasets:datasets",
+    "export": "ensembles.cli.export:export",
     "inspect": "ensembles.cli.inspect_:inspect",
     "lesion": "ensembles.cli.lesion:lesion",
     "models": "ensembles.cli.models:models",
@@ -66,10 +70,12 @@ class _Lazy(click.Group):
 
 
 _SUMMARIES = {
+    "analyze": "Run any analysis: lesions, paths, influence, and those of installed packages.",
     "checkpoints": "List, fetch, check and add trained networks.",
     "datasets": "List the data sets that are known by name.",
+    "export": "Write a network without some of its blocks, for other tools.",
     "inspect": "Show the blocks of a network, and how many paths it has.",
-    "lesion": "Delete, reorder or duplicate blocks, and measure the error.",
+    "lesion": "Delete, move or change blocks, and measure what is still answered.",
     "models": "List the architectures.",
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",
@@ -101,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        with interruptible():
+        with interruptible(), _plain_warnings():
             code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -114,6 +120,22 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _say("interrupted", 130, debug)
     except Exception as error:  # a person at a terminal gets a line, never a traceback
         return _say(*_explain(error), debug)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show a warning of ours as a line, where others keep the place that they come from."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category.__module__.startswith("ensembles."):
+            click.echo(f"ensembles: warning: {_line(str(message))}", err=True)
+        else:
+            shown(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _say(message: str, code: int, debug: bool) -> int:

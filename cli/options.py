@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,12 +14,18 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "data_options",
+    "device_option",
+    "materials_options",
+    "metrics_option",
     "model_options",
     "open_average",
     "open_subject",
+    "open_subjects",
     "output_options",
+    "pairs",
     "run_options",
     "store_option",
+    "task_option",
 ]
 
 DEFAULT_MODEL = "resnet110"
@@ -92,19 +99,58 @@ def data_options() -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
+def device_option() -> Callable[[Command], Command]:
+    """Where to compute."""
+    return click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps."
+    )
+
+
 def run_options() -> Callable[[Command], Command]:
     """Where and how precisely to compute."""
     return _together(
         click.option(
             "--batch-size", type=click.IntRange(min=1), metavar="N",
-            help="Images at a time; halved when memory runs out. [default: by the device]",
+            help="Rows at a time; halved when memory runs out. [default: by the device]",
         ),
-        click.option(
-            "--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps."
-        ),
+        device_option(),
         click.option(
             "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32",
             show_default=True, help="tf32 needs CUDA.",
+        ),
+    )  # fmt: skip
+
+
+def task_option() -> Callable[[Command], Command]:
+    """What is asked of the network."""
+    return click.option(
+        "--task", metavar="NAME",
+        help="What is asked of the network, as classification or language. [default: what its "
+        "shapes say]",
+    )  # fmt: skip
+
+
+def metrics_option() -> Callable[[Command], Command]:
+    """What is measured of the network's answers."""
+    return click.option(
+        "--metrics", default="top1,loss", show_default=True, metavar="LIST",
+        help="What is measured, all in one pass: top1, loss, top5, kl, agreement, margin, brier, "
+        "ece, classes, confusion, perplexity, and those of installed packages.",
+    )  # fmt: skip
+
+
+def materials_options() -> Callable[[Command], Command]:
+    """What some lesions need beside the network."""
+    return _together(
+        click.option(
+            "--reference", metavar="NAME|FOLDER",
+            help="Data for means and BatchNorm statistics, of which the split train is taken. "
+            "[default: the training split of the same data set]",
+        ),
+        click.option(
+            "--initial", type=click.Path(dir_okay=False), metavar="FILE",
+            help="The weights as they were before training, as `ensembles train --init` writes "
+            "them. [default: MODEL.init.safetensors beside the checkpoint's file]",
         ),
     )  # fmt: skip
 
@@ -141,6 +187,39 @@ def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
     return opened(model, checkpoint, check=_checks(), **options)
+
+
+def open_subjects(
+    models: Sequence[str], checkpoints: Sequence[str], **options: Any
+) -> list[Subject]:
+    """Open several networks; those of one architecture are called by their checkpoints.
+
+    Raises:
+        UsageError: If the checkpoints cannot be shared out among the models.
+    """
+    subjects = [open_subject(model, file, **options) for model, file in pairs(models, checkpoints)]
+    names = [subject.name for subject in subjects]
+    if len(set(names)) == len(names):
+        return subjects
+    return [replace(subject, name=subject.card.name) for subject in subjects]
+
+
+def pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Each model with its checkpoint.
+
+    Raises:
+        UsageError: If their numbers do not go together.
+    """
+    if not checkpoints:
+        return [(model, None) for model in models]
+    if len(models) == 1:
+        return [(models[0], checkpoint) for checkpoint in checkpoints]
+    if len(models) != len(checkpoints):
+        raise click.UsageError(
+            f"{len(models)} models and {len(checkpoints)} checkpoints; "
+            "give one checkpoint for each model, or none"
+        )
+    return list(zip(models, checkpoints, strict=True))
 
 
 def open_average(members: Sequence[tuple[str, str | None]], **options: Any) -> Subject:

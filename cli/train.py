@@ -40,7 +40,15 @@ __all__ = ["train"]
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="S")
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch in --out.")
-@click.option("--init", is_flag=True, help="Keep the initial weights beside the trained ones.")
+@click.option(
+    "--init",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[FILE]",
+    help="Keep the weights before training too (.safetensors), which `ensembles lesion --kind "
+    "reset` takes by --initial. [without FILE: MODEL.init.safetensors in --out]",
+)
 @click.option("--limit", type=int, metavar="N", help="At most N training images.")
 @click.option(
     "--checkpoint",
@@ -78,7 +86,7 @@ def train(
     paths_only: int | None,
     seed: int,
     resume: bool,
-    init: bool,
+    init: str | None,
     limit: int | None,
     checkpoint: str | None,
     normalize: str | None,
@@ -107,7 +115,7 @@ def train(
             paths_only=paths_only,
             seed=seed,
             resume=resume,
-            init=init,
+            init=False if init is None else init or True,
             limit=limit,
             start=None if checkpoint is None else load(model_name, checkpoint),
             normalize=normalize,

@@ -32,12 +32,15 @@ def weights_of(model: nn.Module, *, half: bool = False) -> dict[str, Tensor]:
     }
 
 
-def write_weights(state: Mapping[str, Tensor], path: Path) -> tuple[int, str]:
+def write_weights(
+    state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> tuple[int, str]:
     """Write tensors as safetensors, all or nothing.
 
     Args:
         state: Contiguous tensors on the CPU, by name.
         path: The file; its folder is made.
+        metadata: What the file says of itself.
 
     Returns:
         Size of the file in bytes, and its sha256 in hexadecimal.
@@ -45,7 +48,8 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> tuple[int, str]:
     Raises:
         OutputError: When it cannot be written.
     """
-    content = safetensors.torch.save(dict(state))
+    told = None if metadata is None else dict(metadata)
+    content = safetensors.torch.save(dict(state), metadata=told)
     with refusals(f"checkpoint {path}"), atomic(path) as scratch:
         scratch.write_bytes(content)
     return len(content), hashlib.sha256(content).hexdigest()

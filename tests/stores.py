@@ -128,7 +128,7 @@ def command_line(path: Path, **options: object) -> None:
     net, data = decomposed(), images(**options)
     subject = SimpleNamespace(
         name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={},
-        materials={}, lesions=lambda _: lesions(),
+        lesions=lambda _: lesions(), materials={},
     )  # fmt: skip
     command.open_subjects = lambda *_, **__: [subject]
     filler.Pace = Small

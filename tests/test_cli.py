@@ -186,12 +186,43 @@ def test_several_networks_stand_in_one_table(call, small, weights, tmp_path):
         (["lesion", "--count", "0"], 2, "count"),
         (["lesion", "--blocks", "0"], 2, "block 0"),
         (["lesion", "--blocks", ""], 2, "blocks '': names none"),
-        (["lesion", "--kind", "duplicate", "--blocks", "4"], 2, "each changes the shape"),
-        (["lesion", "--plan", "p.csv", "--count", "2"], 2, "found count beside it"),
+        (["lesion", "--kind", "duplicate", "--blocks", "4"], 2, "cannot run twice in a row"),
+        (["lesion", "--plan", "p.csv", "--count", "2"], 2, "found counts beside it"),
         (["lesion", "--image-size", "0"], 2, "image size 0 cannot be cut"),
         (["lesion", "--blocks", "10"], 2, "block 10: the network has blocks 1 to 9"),
         (["lesion", "--count", "12"], 2, "12"),
-        (["lesion", "--kind", "remove"], 2, "'remove' is not one of"),
+        (["lesion", "--kind", "remove"], 2, "lesion 'remove' is unknown; expected none, delete, "),
+        (["lesion", "--kind", "delte"], 2, "did you mean delete?"),
+        (
+            ["lesion", "--kind", "delete", "--factor", "2"],
+            2,
+            "--factor is a setting of scale; delete",
+        ),
+        (["lesion", "--kind", "scale", "--factor", "a"], 2, "'a' is not a valid float"),
+        (["lesion", "--kind", "transplant"], 2, "transplant needs the setting source"),
+        (["lesion", "--kind", "reset"], 2, "--initial FILE, as `ensembles train --init` writes it"),
+        (["lesion", "--kind", "reset", "--initial", "/no/x.safetensors"], 1, "/no/x.safetensors"),
+        (["lesion", "--kind", "reverse", "--blocks", "3-5"], 2, "block 4"),
+        (["lesion", "--metrics", "top1,los"], 2, "metric 'los' is unknown; expected top1"),
+        (
+            ["lesion", "--metrics", "perplexity"],
+            2,
+            "metric 'perplexity' has no meaning for the task",
+        ),
+        (["lesion", "--task", "languag"], 2, "did you mean language"),
+        (["lesion", "--task", "language"], 2, "the task 'language' is for networks with ids"),
+        (["lesion", "--reference", "digit", "--kind", "mean"], 1, "did you mean digits"),
+        (["analyze", "influenc"], 2, "analysis 'influenc' is unknown; expected lesion, paths"),
+        (["analyze", "influence", "--span", "0"], 2, "a span of 0 blocks; expected 1 or more"),
+        (["analyze", "influence", "--cosine", "last"], 2, "of a sequence; block 1"),
+        (["export", "--blocks", "3", "--out", "x.onnx"], 2, "expected .safetensors or .pt2"),
+        (["export", "--blocks", "99", "--out", "x.pt2"], 2, "the network has blocks 1 to 9"),
+        (
+            ["export", "--kind", "noise", "--blocks", "3", "--out", "x.pt2"],
+            2,
+            "evaluate it instead",
+        ),
+        (["export", "--blocks", "3", "--out", "/no/such/x.pt2"], 1, "there is no folder /no/such"),
         (["lesion", "--device", "gpu"], 2, "device 'gpu'; expected auto, cpu"),
         (["lesion", "--precision", "tf32", "--device", "cpu"], 2, "needs a CUDA device"),
         (["lesion", "--split", "tset"], 1, "tset"),
@@ -207,7 +238,7 @@ def test_several_networks_stand_in_one_table(call, small, weights, tmp_path):
     ],
 )
 def test_bad_input_gets_one_line_and_a_status(call, weights, arguments, status, message):
-    if arguments[0] == "lesion" and "--model" not in arguments:
+    if arguments[0] in ("lesion", "analyze", "export") and "--model" not in arguments:
         arguments = [*arguments, "--model", "resnet20", "--limit", "20"]
         if "--checkpoint" not in arguments:
             arguments += ["--checkpoint", weights]
@@ -278,7 +309,7 @@ import sys, time
 from ensembles.cli import main
 from ensembles.engine.shared import SharedPrefixes
 
-def run(self, images):
+def run(self, *arguments):
     print("started", file=sys.stderr, flush=True)
     time.sleep(60)
 

@@ -78,7 +78,7 @@ def test_run_status_export_and_merge(call, file, tmp_path):
     assert code == 0
     assert err.splitlines()[0].startswith("study small: 2 units, 0 of them complete; 6 lesions")
     assert out.splitlines()[0].split() == [
-        "model", "data", "task", "seed", "done", "total", "failed", "state",
+        "model", "data", "analysis", "seed", "done", "total", "failed", "state",
     ]  # fmt: skip
     assert out.splitlines()[1].split() == [
         "resnet20", "digits", "delete", "1", "of", "1-3", "4", "4", "0", "done",
@@ -119,6 +119,11 @@ def test_a_failed_unit_gives_status_1_and_the_others_are_measured(call, file):
         (["run", "none.toml"], 2, "study none.toml: cannot be read (No such file or directory)"),
         (["rum", "small.toml"], 2, "rum"),
         (["export", "{file}", "--out", "x.csv"], 1, "small.db: there is no such file"),
+        (
+            ["run", "{file}", "--on", "heer"],
+            2,
+            "executor 'heer' is unknown; expected here; did you",
+        ),
         (["run", "{file}", "--device", "gpu"], 2, "device 'gpu'; expected auto, cpu"),
         (["run", "{file}", "--store", "/no/such/folder/x.db"], 1, "/no/such/folder"),
         (["export", "{file}", "--out", "x.xlsx"], 2, ".xlsx"),

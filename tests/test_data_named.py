@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, imagenet
 
-from ensembles.data import dataset, known_datasets, named
+from ensembles.data import dataset, known_datasets, public_sets
 from ensembles.errors import DataError
 
 NAMES = ["cifar10", "cifar100", "svhn", "mnist", "fashion-mnist"]
@@ -123,7 +123,7 @@ class TestFormats:
             write_idx(root / "MNIST" / "raw" / part, np.zeros(1, dtype=np.uint8))
         first = dataset("mnist")
         with monkeypatch.context() as patch:
-            patch.setattr(named, "_torchvision_set", None)
+            patch.setattr(public_sets, "_torchvision_set", None)
             assert dataset("mnist").content_hash == first.content_hash
         write_idx(labels, np.ones(4, dtype=np.uint8))
         assert dataset("mnist").labels.tolist() == [1, 1, 1, 1]

@@ -182,6 +182,7 @@ def test_what_depends_on_the_seed() -> None:
     assert Choice("noise").random
     assert Choice("shuffle").random
     assert Choice("randomize").random
+    assert not Choice("randomize", settings={"seed": 3}).random
 
 
 def test_counts_are_those_that_are_usual_for_the_kind() -> None:
@@ -232,7 +233,7 @@ def test_a_choice_is_a_value() -> None:
         ({"counts": "1-20"}, "count '1-20': expected a whole number"),
         ({"trials": 0}, "trials 0: expected 1 or more"),
         ({"recalibrated": 0}, "recalibrated 0: expected 1 or more"),
-        ({"blocks": ()}, "lesion 'list of blocks' needs one block or more"),
+        ({"blocks": ()}, "blocks (): names none; expected numbers such as (3, 17)"),
         ({"blocks": (3, 3)}, "list of blocks: block 3 is named twice; name each block once"),
         ({"blocks": "3,17"}, "list of blocks of '3,17': expected numbers of blocks, such as"),
         ({"roads": ((3, 2),)}, "roads are for drop, found them beside delete; name blocks"),
@@ -363,7 +364,7 @@ BLOCK_3 = "block 3 (blocks.2)"
         (
             Choice("replace"),
             stage(1),
-            "replace has no meaning here: replace 1<-1: block 1 (blocks.0) has",
+            "replace 1<-1: block 1 (blocks.0) has that branch already; name another block",
         ),
         (
             Choice("noise", seed=-1),

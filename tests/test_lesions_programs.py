@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -752,3 +753,28 @@ def test_every_kind_says_what_it_is() -> None:
             assert one.help[0].isupper()
             assert one.help.endswith(".")
             assert one.type in ("int", "float", "str", "bool")
+
+
+def test_a_field_that_hides_what_every_lesion_has_is_refused() -> None:
+    with pytest.raises(TypeError, match="Fewer: a field 'count' hides what every lesion has; call"):
+
+        class Fewer(Lesion):
+            count: int
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "message"),
+    [
+        (
+            "moved",
+            3,
+            "lesion 'moved' of the program is 3; expected a subclass of ensembles.lesions.Lesion",
+        ),
+        ("move", _Moved, "lesion 'move' of the program calls itself 'moved'; expected one name"),
+        ("delete", _Moved, "lesion 'delete' is there already; choose another name"),
+    ],
+)
+def test_what_is_no_kind_is_not_registered(name: str, member: Any, message: str) -> None:
+    with pytest.raises(LesionError) as error:
+        KINDS.register(name, member)
+    assert str(error.value) == message

@@ -370,13 +370,21 @@ class TestChoosing:
         finally:
             METRICS.forget("spread")
 
-    def test_a_name_that_is_not_its_own(self) -> None:
-        METRICS.register("width", Spread())
+    def test_what_cannot_be_registered(self) -> None:
+        with pytest.raises(UsageError, match="metric 'width' of the program calls itself 'spread'"):
+            METRICS.register("width", Spread())
+        with pytest.raises(UsageError, match=r"of the program is 3; expected an instance of"):
+            METRICS.register("three", 3)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="metric 'loss' is there already; choose another"):
+            METRICS.register("loss", Spread())
+
+    def test_a_class_in_place_of_a_metric(self) -> None:
+        METRICS.register("spread", Spread)  # type: ignore[arg-type]
         try:
-            with pytest.raises(UsageError, match="metric 'width' calls itself 'spread'"):
-                read("width")
+            with pytest.raises(UsageError, match="metric 'spread' is the class Spread, no"):
+                read("spread")
         finally:
-            METRICS.forget("width")
+            METRICS.forget("spread")
 
     def test_a_row_without_its_columns(self) -> None:
         outcome = measured((Silent(),), Answers.of(torch.eye(3), torch.arange(3)))
@@ -384,9 +392,7 @@ class TestChoosing:
             outcome.row(Silent())
 
     def test_a_size_that_is_not_what_is_measured(self) -> None:
-        with pytest.raises(
-            UsageError, match=r"'misfit' adds numbers of shape \(1,\), and its"
-        ):
+        with pytest.raises(UsageError, match=r"'misfit' adds numbers of shape \(1,\), and its"):
             measured((Misfit(),), Answers.of(torch.eye(3), torch.arange(3)))
 
     def test_a_metric_that_the_task_lacks(self) -> None:
@@ -432,6 +438,7 @@ class TestDocument:
                 [line] = [x for x in self.page.splitlines() if f"| `{column.name}` |" in x[:40]]
                 assert line.split("|")[5].strip() == better, column.name
 
+    @pytest.mark.slow
     def test_its_examples_run(self, capsys: pytest.CaptureFixture[str]) -> None:
         for example in re.findall(r"```python\n(.*?)```", self.page, flags=re.DOTALL):
             assert example.count("\n") <= 30

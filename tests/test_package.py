@@ -1,4 +1,4 @@
-"""How the project is put together: packages, imports, what a wheel holds."""
+"""How the project is put together: packages, imports, public names, what a wheel holds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ import pytest
 import ensembles
 
 ROOT = Path(__file__).parent.parent
-ORDER = [
-    "errors", "progress", "files", "cards", "weights", "models", "data", "decomposition", "lesions",
-    "evaluation", "unravelling", "results", "statistics", "plots", "report", "training",
-    "checkpoints", "studies", "reproduction", "cli",
-]  # fmt: skip
 
 
 def sources():
@@ -48,16 +43,6 @@ def imported_parts(path):
                 yield rest.partition(".")[0]
 
 
-def test_a_part_imports_only_from_those_above_it():
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {part}"
-        for path, own in sources()
-        for part in imported_parts(path)
-        if part != own and ORDER.index(part) > ORDER.index(own)
-    ]
-    assert wrong == []
-
-
 def test_nothing_imports_the_command_line():
     users = [p for p, own in sources() if own != "cli" and "cli" in imported_parts(p)]
     assert users == []
@@ -81,11 +66,67 @@ def test_every_folder_is_a_listed_package():
     assert listed == there | {"ensembles.checkpoints", "ensembles.cli"}
 
 
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+OF_VERSION_1 = {
+    "EnsemblesError", "PathOptions", "count_paths", "create_model", "dataset", "decompose",
+    "effective_paths", "lesion", "list_models", "load", "path_ranges", "paths", "plot_paths",
+}  # fmt: skip
+
+
 def test_every_public_name_is_there():
+    assert set(ensembles.__all__) > OF_VERSION_1
     for name in ensembles.__all__:
         assert getattr(ensembles, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'leison'"):
+        assert name in dir(ensembles)
+    with pytest.raises(AttributeError, match="no attribute 'leison'; did you mean lesion"):
         ensembles.leison  # noqa: B018
+
+
+def test_every_room_is_an_attribute():
+    rooms = {path.parent.name for path in (ROOT / "ensembles").glob("*/__init__.py")}
+    code = "import ensembles; print(*(getattr(ensembles, name).__name__ for name in {}))"
+    wanted = sorted({*rooms, "checkpoints", "cli", "errors", "open_set", "text"})
+    assert python(code.format(wanted)).split() == [f"ensembles.{name}" for name in wanted]
+
+
+def test_names_of_rooms_hide_no_calls():
+    """Importing a module sets its name on its package: no room is called as a public name is."""
+    modules = {path.stem for path in (ROOT / "ensembles").iterdir()}
+    assert not set(ensembles.__all__) & modules
+
+
+def test_importing_is_light():
+    code = """
+import sys, time
+before, start = set(sys.modules), time.process_time()
+import ensembles
+print(time.process_time() - start)
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+    runs = [python(code).split("\n") for _ in range(3)]
+    standard = set(sys.stdlib_module_names) | {"ensembles"}
+    assert not {name for name in runs[0][1].split() if name not in standard}
+    assert min(float(seconds) for seconds, _ in runs) < 0.1
+
+
+def test_listing_needs_no_torch():
+    code = """
+import sys, ensembles
+for call in ("lesions", "metrics", "tasks", "analyses"):
+    assert len(getattr(ensembles, f"list_{call}")()) > 1
+print(*({"torch", "pandas", "matplotlib"} & set(sys.modules)))
+"""
+    assert python(code) == ""
+
+
+def test_listings_print_well():
+    assert str(ensembles.list_tasks()).splitlines()[0].startswith("classification  one class for")
+    assert "here" in ensembles.list_executors().names
+    assert ensembles.list_lesions().names[:3] == ("none", "delete", "reorder")
 
 
 def test_a_wheel_has_one_top_level_name_and_all_that_is_needed(tmp_path):

@@ -136,6 +136,11 @@ def test_paths_have_their_effective_interval():
     frame["gradient_rms_se"] = 0.0
     frame["gradient_mean_low"] = frame["gradient_mean_high"] = frame["gradient_mean"]
     frame.attrs = {"direction": "gradient", "model": "tiny", "weight_layers": []}
+    bare = section_of(frame.drop(columns="gradient_rms_log10"), "bare.csv")
+    assert bare.tables[-1].head[:2] == ("length", "paths")
+    lost = frame.copy()
+    lost.attrs = {}
+    assert section_of(lost, "lost.csv").tables[-1].head[:2] == ("length", "paths")
     section = section_of(frame, "paths.csv")
     effective, every = section.tables
     assert effective.caption == "Effective paths, tiny"
@@ -186,6 +191,23 @@ def test_every_kind_has_its_figure_and_tables(kind):
     Reader(page(Page("x", (), (section,))))
 
 
+def test_settings_and_recalibration_are_told_apart():
+    rows = ["none ", "scale 1 x0.5", "scale 2 x0.5", "scale 1 x2", "recalibrated none | 8x128",
+            "recalibrated scale 1 x2 | 8x128"]  # fmt: skip
+    parts = [row.partition(" ") for row in rows]
+    frame = pd.DataFrame(
+        {"lesion": [kind for kind, _, _ in parts], "count": [0, 1, 1, 1, 0, 1],
+         "blocks": [text for _, _, text in parts], "correct": 5, "total": 10, "error": 0.5}
+    )  # fmt: skip
+    quartiles, every = section_of(frame, "x.csv").tables
+    assert [[row[0].text, row[2].text] for row in quartiles.rows] == [
+        ["scale, factor 0.5", "2"],
+        ["scale, factor 2", "1"],
+        ["scale, factor 2, recalibrated", "1"],
+    ]  # fmt: skip
+    assert len(every.rows) == 6
+
+
 def test_lesions_without_an_error_have_the_measures_that_there_are():
     frame = pd.DataFrame(
         {"lesion": ["none", "delete"], "count": [0, 1], "blocks": ["", "1"], "kl": [0.0, 0.5],
@@ -193,7 +215,7 @@ def test_lesions_without_an_error_have_the_measures_that_there_are():
     )  # fmt: skip
     section = section_of(frame, "x.csv")
     assert len(section.drawings) == 1 and section.text == ()
-    assert section.tables[-1].head == ("lesion", "blocks", "total", "kl")
+    assert section.tables[-1].head == ("lesion", "blocks", "kl", "total")
 
 
 def test_several_networks_have_one_figure_and_a_table_each(lesions):
@@ -244,7 +266,7 @@ def test_any_analysis_has_a_section():
         assert section_of(frame[:0], "none.json").drawings == ()
     finally:
         ANALYSES.forget("widths")
-    assert section.text == ("tiny.", "the widest block has 32 channels.")
+    assert section.text == ("tiny.", "The widest block has 32 channels.")
     assert section.drawings[0].caption == "tiny: How wide each block is."
     assert [one.caption for one in section.tables] == ["Widest block, tiny", "2 rows, tiny"]
     assert section.tables[1].head == ("block", "width") and section.tables[1].folded
@@ -342,10 +364,16 @@ def test_the_command_makes_a_page_of_a_store(tmp_path):
 
     data = [(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))]
     net = ensembles.decompose(build([("post", 6, 1), ("post", 6, 1)]), torch.zeros(2, 3, 8, 8))
-    ensembles.lesion(net, data, store=tmp_path / "study.db", model="tiny", device="cpu")
+    about = {"store": tmp_path / "study.db", "model": "tiny", "device": "cpu"}
+    ensembles.lesion(net, data, metrics=("top1", "loss", "kl"), **about)
+    ensembles.paths(net, data, images=2, signs=2, **about)
+    ensembles.analyze(net, data, "influence", **about)
     assert run("report", tmp_path / "study.db", "--out", tmp_path / "page.html") == 0
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "tiny, lesions" in text
+    for title in ("tiny, lesions", "tiny, paths of gradient exact", "tiny, influence"):
+        assert f">{title}</h2>" in text
+    assert "KL(intact || lesioned) (nats)" in text and "Effective paths, tiny" in text
+    assert "Rank correlation of proxies with damage" in text
     assert text.count("<tr>") > len(net)
 
 

@@ -42,7 +42,7 @@ def store(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def request_of(store, tmp_path):
+def asked(store, tmp_path):
     path = tmp_path / "theirs.csv"
     rows = [f"delete,{block},0.{block}" for block in range(1, 8)]
     path.write_text("\n".join(["lesion,blocks,top1_error", *rows]))
@@ -50,12 +50,13 @@ def request_of(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_writes_everything_and_is_not_made_twice(request_of, tmp_path, monkeypatch):
+def test_a_run_writes_everything_and_is_not_made_twice(asked, tmp_path, monkeypatch):
     out, said = tmp_path / "out", []
     experiments = choose("3,5a,6,effective-paths,replay")
-    claims = reproduce(request_of, experiments, out, said.append)
-    assert said[0] == "[1/5] Figure 3: deleting every single block"
-    assert "deleting each block: 9 of preresnet20-digits on 4 images" in said
+    claims = reproduce(asked, experiments, out, said.append)
+    assert said[0].startswith("study reproduction: 7 units, 0 of them complete; ")
+    first = "1/7 preresnet20-digits on digits: delete 1: 10 lesions, 10 of them measured now"
+    assert said[1] == first
     assert list(claims["experiment"].unique()) == ["3", "5a", "6", "effective-paths", "replay"]
     assert set(claims["verdict"]) <= {"holds", "does not hold", "not measured"}
     row = claims.set_index("experiment").loc["effective-paths"]
@@ -76,9 +77,9 @@ def test_a_run_writes_everything_and_is_not_made_twice(request_of, tmp_path, mon
     def refuse(*args, **kwargs):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.evaluate_each", refuse)
-    monkeypatch.setattr("ensembles.analyses.paths._measured", refuse)
-    again = reproduce(request_of, experiments, out)
+    monkeypatch.setattr("ensembles.analyses.lesion.lesion", refuse)
+    monkeypatch.setattr("ensembles.analyses.analyze.analyze", refuse)
+    again = reproduce(asked, experiments, out)
     pd.testing.assert_frame_equal(again, claims)
 
 

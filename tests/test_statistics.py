@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, spearmanr
 
@@ -29,6 +29,7 @@ def sweep(rows: list[tuple[str, int, float, float]]) -> pd.DataFrame:
 
 
 @given(st.integers(1, 10_000), st.data(), st.sampled_from([0.5, 0.95, 0.999]))
+@settings(deadline=None)
 def test_wilson_against_scipy(total: int, data: st.DataObject, confidence: float) -> None:
     k = data.draw(st.integers(0, total))
     low, high = wilson_interval(k, total, confidence)
@@ -75,6 +76,15 @@ def test_summary_by_count() -> None:
         "q3": [0.1, 0.4, 0.7],
         "nonfinite": [1, 0, 0],
     }
+
+
+def test_the_recalibrated_intact_network_is_no_lesion() -> None:
+    rows = [("none", 0, 1, 0.1), ("recalibrated", 0, 1, 0.2), ("recalibrated", 1, math.nan, 0.3)]
+    frame = sweep(rows).assign(blocks=["", "none | 8x128", "delete 3 | 8x128"], kl=[0.0, 0.5, 0.7])
+    assert summary_by_count(frame)[["count", "n", "median"]].to_numpy().tolist() == [[1, 1, 0.3]]
+    assert summary_by_count(frame, "kl")["median"].tolist() == [0.7]
+    assert summary_by_tau(frame).empty
+    assert rank_correlations(frame)["n"].tolist() == [1, 1]
 
 
 def test_summary_by_tau() -> None:

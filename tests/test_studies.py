@@ -232,6 +232,8 @@ def test_values_that_do_not_go_together_are_refused() -> None:
         Measurement("lesion")
     with pytest.raises(UsageError, match=r"^precision of 'paths': expected it among the options"):
         Measurement("paths", precision="fp32")
+    with pytest.raises(UsageError, match=r"^a seed among the settings of lesions; expected it as"):
+        Sweep(Choice("noise", settings={"strength": 0.1, "seed": 3}))
     with pytest.raises(UsageError, match=r"^row -1: expected 0 or more"):
         Data(rows=(-1,))
 
@@ -402,6 +404,14 @@ def test_what_is_drawn_is_drawn_for_each_seed(table: str, random: bool) -> None:
         (
             START + '[[lesions]]\nplan = "p.csv"\nblocks = "3"',
             r"s.toml, \[\[lesions\]\]: plan p.csv: a plan names all lesions, found others",
+        ),
+        (
+            START + "[[lesions]]\nplan = [3]",
+            r"s.toml, \[\[lesions\]\], plan: \[3\]; expected the name",
+        ),
+        (
+            START + '[[lesions]]\nplan = [["delete", "x"]]',
+            r"s.toml, \[\[lesions\]\]: blocks 'x': delete expects block numbers",
         ),
         (START + "[[lesions]]\n[[run]]", r"s.toml, run: expected a table, written \[run\]"),
         (START + "[[lesions]]\n[run]\non = 3", r"s.toml, \[run\], on: 3; expected a text"),

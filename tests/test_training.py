@@ -362,6 +362,7 @@ def test_a_training_leaves_weights_that_reach_the_error_of_their_card(tmp_path: 
     assert file_sha256(result.weights) == card.sha256
     assert result.initial is not None
     assert load_file(result.initial).keys() == load_file(result.weights).keys()
+    assert card.training["initial_sha256"] == file_sha256(result.initial)
     assert len(lines) == 2
     assert lines[1].startswith("epoch 2/2  loss ")
     assert "ETA 0:00:00" in lines[1]
@@ -580,6 +581,27 @@ def test_the_command_trains_and_prints_its_files(
         for ending in (".safetensors", ".toml", ".init.safetensors")
     ]
     assert printed.err.startswith("epoch 1/1  loss ")
+
+
+def test_the_initial_weights_go_where_they_are_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere" / "before.safetensors"
+    result = quick(tmp_path / "run", init=file)
+    assert result.initial == file
+    trained, before = load_file(result.weights), load_file(file)
+    assert trained.keys() == before.keys()
+    assert not torch.equal(trained["conv1.weight"], before["conv1.weight"])
+    assert read_card(result.card).training["initial_sha256"] == file_sha256(file)
+    with pytest.raises(UsageError, match=r"before\.pt: expected a file that ends in .safetensors"):
+        quick(tmp_path / "other", init=tmp_path / "before.pt")
+
+
+def test_a_finished_training_may_still_be_asked_for_its_initial_weights(tmp_path: Path) -> None:
+    plain = quick(tmp_path)
+    assert "initial_sha256" not in read_card(plain.card).training
+    again = quick(tmp_path, init=True, resume=True)
+    assert again.initial is not None
+    assert read_card(again.card).training["initial_sha256"] == file_sha256(again.initial)
+    assert read_card(again.card).sha256 == file_sha256(plain.weights)
 
 
 def test_ctrl_c_ends_with_130(

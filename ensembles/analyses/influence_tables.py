@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ import torch
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.influence_options import DAMAGES, PROXIES, InfluenceOptions
-from ensembles.analyses.lesion import lesion
+from ensembles.analyses.members.lesion import lesion
 from ensembles.analyses.stream import Stream, compared_with
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import placed, rows_of, take
@@ -26,6 +27,7 @@ from ensembles.lesions.structure import Structure
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import bar
 from ensembles.statistics import spearman_interval
+from ensembles.tasks.base import Inputs
 
 __all__ = ["influence_frame"]
 
@@ -88,14 +90,16 @@ def _walked(net: Decomposition, data: Any, options: InfluenceOptions, run: Run) 
     ):
         for batch in run.task.batches(data, size):
             run.task.check(net, batch)
-            halver.each(
-                rows_of(batch.inputs),
-                lambda part, batch=batch: stream.add(
-                    placed(take(batch.inputs, part), device, dtype)
-                ),
-            )
+            inputs = batch.inputs
+            halver.each(rows_of(inputs), partial(_add_rows, stream, inputs, device, dtype))
             report(stream.rows, whole)
     return stream
+
+
+def _add_rows(
+    stream: Stream, inputs: Inputs, device: torch.device, dtype: torch.dtype, part: slice
+) -> None:
+    stream.add(placed(take(inputs, part), device, dtype))
 
 
 # Damage
@@ -231,7 +235,7 @@ def _found(
 def _correlations(frame: pd.DataFrame, options: InfluenceOptions) -> list[dict[str, Any]]:
     """Spearman's correlation of each proxy with each damage, over the blocks that have both."""
     rows = []
-    sides = [("", PROXIES)]
+    sides: list[tuple[str, tuple[str, ...]]] = [("", PROXIES)]
     if options.span > 1:
         sides.append(("span_", ("influence", "angle")))
     for prefix, proxies in sides:
@@ -243,10 +247,9 @@ def _correlations(frame: pd.DataFrame, options: InfluenceOptions) -> list[dict[s
                 found = spearman_interval(
                     x[both], y[both], options.seed, resamples=options.resamples
                 )
-                rows.append(
-                    {"proxy": f"{prefix}{proxy}", "damage": f"{prefix}{damage}", **found._asdict(),
-                     "n": int(both.sum())}
-                )  # fmt: skip
+                names = {"proxy": f"{prefix}{proxy}", "damage": f"{prefix}{damage}"}
+                numbers = {name: _plain(one) for name, one in found._asdict().items()}
+                rows.append({**names, **numbers, "n": int(both.sum())})
     return rows
 
 
@@ -255,3 +258,8 @@ def _severity(frame: pd.DataFrame, prefix: str, damage: str) -> Any:
     if damage == "disagreement":
         return 1 - frame[f"{prefix}agreement"].to_numpy(float)
     return frame[f"{prefix}{damage}"].to_numpy(float)
+
+
+def _plain(value: float) -> float | None:
+    """A number as JSON holds it."""
+    return None if math.isnan(value) else float(value)

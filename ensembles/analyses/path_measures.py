@@ -216,7 +216,7 @@ def _provenance(
     details["images"] = sum(len(labels) for _, labels in parts)
     if chosen.engine == "fast":
         details["fast_branches"] = Linearizer(net).coverage
-    if any(block.kind == "gated" for block in net):
+    if any(block.gate is not None for block in net):
         details["gates"] = "held at their value for each image"
     if isinstance(data, ImageDataset):
         details |= {

@@ -137,7 +137,8 @@ class Stream:
             shared = x if block.pre is None else block.pre(x)
             added = block.on_branch(shared)
             base = x if against == "input" else block.on_shortcut(shared)
-            f, x = (self._vectors(block, value) for value in torch.broadcast_tensors(added, base))
+            shape = torch.broadcast_shapes(added.shape, base.shape)  # type: ignore[no-untyped-call]
+            f, x = (self._vectors(block, value.expand(shape)) for value in (added, base))
             sizes = (f * f).sum(-1), (x * x).sum(-1)
             both = (sizes[0] != 0) & (sizes[1] != 0)
             found.values["branch_ratio"] = _by_row((sizes[0] / sizes[1]).sqrt(), sizes[1] != 0)
@@ -184,13 +185,16 @@ class Stream:
         )
 
     def _vectors(self, block: Block, value: Tensor) -> Tensor:
-        """A value as vectors, (rows, positions, channels), in the widest type of the device."""
+        """A value as vectors, (rows, positions, channels), in the widest type of the device.
+
+        All of one layout, so that equal values have equal sums.
+        """
         wide = value.to(torch.float32 if value.device.type == "mps" else torch.float64)
         if self.cosine == "flattened" or wide.ndim == 2:
             return wide.reshape(len(wide), 1, -1)
         if self.cosine == "last":
-            return wide[:, -1:, :]
-        return wide.movedim(_channels(block, wide.ndim), -1).flatten(1, -2)
+            return wide[:, -1:, :].contiguous()
+        return wide.movedim(_channels(block, wide.ndim), -1).flatten(1, -2).contiguous()
 
 
 class _Found(NamedTuple):

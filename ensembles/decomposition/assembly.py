@@ -28,6 +28,7 @@ from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of, types_of
 from ensembles.decomposition.members import assemble_members, members_of
 from ensembles.decomposition.network import Decomposition, Outside
+from ensembles.decomposition.norms import norms_as_layers
 from ensembles.decomposition.private_copy import private_copy
 from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.simplification import simplify
@@ -95,6 +96,7 @@ def decompose(
         logits = check_logits(twin, rows)
         check_independence(twin, rows, logits)
         traced, sizes = trace(twin, rows)
+        norms_as_layers(traced, sizes)
         simplify(traced)
         graph = Graph(traced, sizes)
         segments = cut(graph)

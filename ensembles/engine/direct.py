@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ensembles.decomposition import Decomposition
+from ensembles.decomposition import Block, Decomposition, walk
 from ensembles.decomposition.inputs import Inputs
+from ensembles.decomposition.walk import last_output
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import Parts, steps_of
 from ensembles.lesions.steps import Program, intact_program
@@ -71,11 +72,11 @@ class Direct:
 
     def output(self, program: Program, inputs: Inputs) -> Tensor:
         """The output of one program."""
-        x = self.net.stem(inputs)
-        for position, steps in enumerate(program, 1):
-            before = self.net.block(position).before
-            x = x if before is None else before(x)
-            for step in steps:
+
+        def run(block: Block, x: Tensor) -> Tensor:
+            for step in program[block.index - 1]:
                 x = self.parts[step.key](x)
-        out: Tensor = self.net.head(x)
+            return x
+
+        out: Tensor = self.net.head(last_output(walk(self.net, inputs, run)))
         return out

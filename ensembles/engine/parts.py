@@ -22,9 +22,16 @@ def steps_of(programs: Iterable[Program]) -> dict[Key, Step]:
 
 
 def numbered(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """The modules that read the number of each row in the data, from an attribute `rows`."""
+    """The modules that read the number of each row in the data, from an attribute `rows`.
+
+    It is None or a tensor; what else a network of the user's own may call so is left alone.
+    """
     found = {id(inner): inner for module in modules for inner in module.modules()}
-    return [module for module in found.values() if hasattr(module, "rows")]
+    return [
+        module
+        for module in found.values()
+        if isinstance(vars(module).get("rows", False), Tensor | None)
+    ]
 
 
 def number_rows(modules: Iterable[nn.Module], start: int, inputs: Inputs) -> None:

@@ -61,7 +61,7 @@ class Sums:
             answers: Its answers to all observations that these sums are of.
         """
         for state, metric in zip(self.states, self.metrics, strict=True):
-            state[lesion] = metric.measure(answers)
+            state[lesion] = metric.added(answers)
         self.nonfinite[lesion] = (~answers.finite).sum()
         self.observations = len(answers)
         if self.predictions:

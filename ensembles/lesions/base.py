@@ -7,6 +7,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, dataclass, field, fields
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ensembles.errors import LesionError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ensembles.lesions.choice import Choice
-    from ensembles.lesions.recalibrated import Recalibration
+    from ensembles.lesions.members.recalibrated import Recalibration
 
 __all__ = ["Draw", "Lesion", "Setting", "Words", "setting"]
 
@@ -109,6 +110,17 @@ class Lesion(metaclass=_Kinds):
         @property
         def blocks(self) -> tuple[int, ...]:
             """See the class."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a field that would stand in the way of what every lesion has."""
+        super().__init_subclass__(**kwargs)
+        taken = {name for name, value in vars(Lesion).items() if isinstance(value, property)}
+        for name, annotation in get_annotations(cls).items():
+            if name in taken and "ClassVar" not in str(annotation):
+                raise TypeError(
+                    f"{cls.__name__}: a field '{name}' hides what every lesion has; call it "
+                    "otherwise"
+                )
 
     # How it is written
 

@@ -11,7 +11,7 @@ from ensembles.errors import LesionError
 from ensembles.lesions.base import Lesion
 from ensembles.lesions.draws import random_sets
 from ensembles.lesions.occurrences import Alone, at_every_block, with_recipe
-from ensembles.lesions.steps import Program, Recipe, Run, Step, Variant
+from ensembles.lesions.steps import Program, Recipe, Run, Step
 from ensembles.lesions.structure import Form, Structure
 from ensembles.lesions.tokens import Mark, block_numbers, leading_numbers, read_marks
 
@@ -125,7 +125,7 @@ class BlockSet(Lesion):
     @classmethod
     def is_random(cls, choice: Choice) -> bool:
         """Whether what a choice makes depends on its seed."""
-        return choice.several or choice.seeds_trials(cls)
+        return choice.several or choice.seeds(cls)
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,6 @@ class Variation(BlockSet):
     def recipe(self, block: int) -> Recipe:
         """How the variant of one of the blocks is made."""
 
-    def change(self, step: Run | Variant | Alone) -> tuple[Step, ...]:
+    def change(self, step: Alone) -> tuple[Step, ...]:
         """The step with this lesion's recipe."""
         return (with_recipe(self, step, self.recipe(step.block)),)

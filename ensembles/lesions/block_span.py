@@ -58,7 +58,7 @@ class Spanning(Lesion):
     @classmethod
     def is_random(cls, choice: Choice) -> bool:
         """Whether what a choice makes depends on its seed."""
-        return choice.trials is not None or choice.seeds_trials(cls)
+        return choice.trials is not None or choice.seeds(cls)
 
     @classmethod
     def _made(cls, choice: Choice, span: tuple[int, int], trial: int | None = None) -> Self:

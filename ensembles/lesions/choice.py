@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensembles.errors import LesionError, nearest
 from ensembles.lesions.draws import own_seed
 from ensembles.lesions.kinds import KINDS
-from ensembles.lesions.none import Intact
+from ensembles.lesions.members.none import Intact
 from ensembles.lesions.tokens import block_numbers, whole
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ __all__ = ["Choice"]
 T = TypeVar("T")
 _DRAWS = 10
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int,), "a whole number"),
-    "float": ((int, float), "a number"),
+    "int": ((Integral,), "a whole number"),
+    "float": ((Real,), "a number"),
     "str": ((str,), "a text"),
     "bool": ((bool,), "true or false"),
 }
@@ -70,12 +71,12 @@ class Choice:
         kind = KINDS.get(self.kind)
         keep = object.__setattr__
         keep(self, "counts", kind.usual if self.counts is None else _counts(self.counts))
-        if self.trials is not None and self.trials < 1:
-            raise LesionError(f"trials {self.trials}: expected 1 or more")
+        if self.trials is not None:
+            whole("trials", self.trials, 1)
         if self.recalibrated is not None:
             whole("recalibrated", self.recalibrated, 1)
         if self.blocks is not None:
-            keep(self, "blocks", block_numbers("list of blocks", self.blocks))
+            keep(self, "blocks", _blocks(self.blocks))
         if self.roads is not None:
             keep(self, "roads", _roads(self.kind, self.roads))
         keep(self, "settings", dict(self.settings))
@@ -185,12 +186,14 @@ class Choice:
                 is none.
         """
         kept, reason = list[T](), ""
-        for place in places:
+        wanted = list(places)
+        named = len(wanted) == 1 or (named and (self.blocks or self.roads) is not None)
+        for place in wanted:
             lesion = make(place)
             try:
                 lesion.require(structure)
             except LesionError as error:
-                if named and (self.blocks is not None or self.roads is not None):
+                if named:
                     raise
                 reason = reason or str(error)
             else:
@@ -210,6 +213,10 @@ class Choice:
         """Whether a kind has a seed of its own, so that the same blocks may be lesioned again."""
         return any(one.name == "seed" for one in kind.settings())
 
+    def seeds(self, kind: type[Lesion]) -> bool:
+        """Whether lesions of a kind have the choice's seed for their own."""
+        return self.seeds_trials(kind) and "seed" not in self.settings
+
     @property
     def each_trial(self) -> tuple[int | None, ...]:
         """The number of each trial of a lesion that is not drawn; None where there are none."""
@@ -222,6 +229,12 @@ def _counts(counts: Any) -> int | range:
             raise LesionError(f"count {counts}: expected a range of numbers from 1 on")
         return counts.start if len(counts) == 1 else counts
     return whole("count", counts, 1)
+
+
+def _blocks(blocks: Any) -> tuple[int, ...]:
+    if isinstance(blocks, tuple) and not blocks:
+        raise LesionError("blocks (): names none; expected numbers such as (3, 17)")
+    return block_numbers("list of blocks", blocks)
 
 
 def _roads(kind: str, roads: Sequence[Any]) -> tuple[int | tuple[int, int], ...]:

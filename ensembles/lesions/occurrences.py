@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from ensembles.errors import LesionError
@@ -43,32 +43,33 @@ def at_every_block(
     """
     named, met = frozenset(lesion.blocks), set[int]()
 
-    def alone(step: Alone) -> tuple[Step, ...]:
+    def alone(step: Alone) -> Iterable[Step]:
         if step.block not in named:
             return (step,)
         met.add(step.block)
         return change(step)
 
-    changed = tuple(
-        tuple(
-            made
-            for step in steps
-            for made in (_beside(lesion, step, alone) if isinstance(step, Beside) else alone(step))
-        )
+    def changed(step: Step) -> Iterable[Step]:
+        return _beside(lesion, step, alone) if isinstance(step, Beside) else alone(step)
+
+    made = tuple(
+        tuple([new for step in steps for new in changed(step)])
+        if any(isinstance(step, Beside) or step.block in named for step in steps)
+        else steps
         for steps in program
     )
     for block in lesion.blocks:
         if block not in met:
             raise refused(lesion, block, "it runs nowhere any more; leave it out")
-    return changed
+    return made
 
 
 def _beside(
-    lesion: Lesion, step: Beside, alone: Callable[[Alone], tuple[Step, ...]]
+    lesion: Lesion, step: Beside, alone: Callable[[Alone], Iterable[Step]]
 ) -> Iterator[Step]:
     parts: list[Run | Variant] = []
     for part in step.parts:
-        made = alone(part)
+        made = tuple(alone(part))
         fits = len(made) == 1 and isinstance(made[0], Run | Variant | Bypass)
         if not fits or is_foreign(made[0]):
             raise refused(

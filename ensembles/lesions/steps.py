@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:  # a lesion knows no torch until its recipe is carried out
@@ -119,6 +120,7 @@ What a network does between two blocks and is never lesioned stays before its po
 """
 
 
+@lru_cache(maxsize=64)
 def intact_program(n: int) -> Program:
     """The program of a network without a lesion.
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from ensembles.errors import LesionError
+from ensembles.lesions.initializers import undrawn
 from ensembles.lesions.steps import Beside, Bypass, Program, Without
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Form:
         prepared: Whether something stands before both branch and shortcut (BN and ReLU of a
             pre-activation transition).
         weights: Whether its branch has weights.
+        undrawn: Name of a weight of its branch that belongs to no module that can draw it anew.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Form:
     closed: bool = False
     prepared: bool = False
     weights: bool = True
+    undrawn: str = ""
 
     @property
     def keeps_shape(self) -> bool:
@@ -153,6 +156,7 @@ class Structure:
                 closed=block.is_closed,
                 prepared=block.pre is not None,
                 weights=any(True for _ in block.branch.parameters()),
+                undrawn=undrawn(block.branch),
             )
             for block in net
         )
@@ -198,21 +202,21 @@ def require_flow(what: str, program: Program, structure: Structure) -> None:
         LesionError: Naming the first block that does not fit.
     """
     forms = structure.forms
-    shape, last = forms[0].in_shape if forms else (), "the stem"
+    flow = _Flow(what, forms[0].in_shape if forms else ())
     for form, steps in zip(forms, program, strict=True):
         if form.passage:
             before = forms[form.index - 2].out_shape if form.index > 1 else form.in_shape
-            _require_shape(what, f"what stands before {form.label}", before, shape, last)
-            shape = form.in_shape
+            flow.meet(before, f"what stands before {form.label}")
+            flow.shape = form.in_shape
         for step in steps:
             for part in step.parts if isinstance(step, Beside) else (step,):
                 met = structure.form(part.block)
                 if isinstance(part, Without):
                     structure.require_roads(part.block, part.roads)
-                _require_shape(what, f"{met.label} ({arrow(met)})", met.in_shape, shape, last)
-            shape, last = met.out_shape, met.label
+                flow.meet(met.in_shape, met)
+            flow.shape, flow.last = met.out_shape, met
     if forms:
-        _require_shape(what, "the head", forms[-1].out_shape, shape, last)
+        flow.meet(forms[-1].out_shape, "the head")
     averaged = bool(forms) and not any(form.ordered for form in forms)
     if averaged and all(isinstance(step, Bypass) for steps in program for step in steps):
         raise LesionError(
@@ -220,12 +224,29 @@ def require_flow(what: str, program: Program, structure: Structure) -> None:
         )
 
 
-def _require_shape(what: str, reader: str, expected: Shape, found: Shape, last: str) -> None:
-    if found != expected:
-        raise LesionError(
-            f"{what}: {reader} reads the shape {_times(expected)}, but would meet {_times(found)} "
-            f"after {last}; choose blocks of equal shape"
-        )
+@dataclass
+class _Flow:
+    """The shape on its way through a program.
+
+    Attributes:
+        what: The lesion, for messages.
+        shape: The shape that was left.
+        last: The block that left it; None for what comes before all blocks.
+    """
+
+    what: str
+    shape: Shape
+    last: Form | None = None
+
+    def meet(self, expected: Shape, reader: Form | str) -> None:
+        """Refuse that something reads another shape than was left."""
+        if self.shape != expected:
+            last = "the stem" if self.last is None else self.last.label
+            name = reader if isinstance(reader, str) else f"{reader.label} ({arrow(reader)})"
+            raise LesionError(
+                f"{self.what}: {name} reads the shape {_times(expected)}, but would meet "
+                f"{_times(self.shape)} after {last}; choose blocks of equal shape"
+            )
 
 
 def _times(shape: Shape) -> str:

@@ -54,7 +54,8 @@ def block_numbers(kind: str, blocks: Any) -> tuple[int, ...]:
     if isinstance(blocks, str) or not isinstance(blocks, int | Iterable):
         raise LesionError(f"{kind} of {blocks!r}: expected numbers of blocks, such as (3, 17)")
     each = [blocks] if isinstance(blocks, int) else list(blocks)
-    numbers = sorted(whole(f"{kind}: block", one) for one in each)
+    plain = all(type(one) is int for one in each)  # of a table's lesions nearly always
+    numbers = sorted(each) if plain else sorted(whole(f"{kind}: block", one) for one in each)
     if not numbers:
         raise LesionError(f"lesion '{kind}' needs one block or more")
     if numbers[0] < 1:

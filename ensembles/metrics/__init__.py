@@ -1,4 +1,4 @@
-"""What is counted of a network's answers: top-1, loss, divergence from the intact network, ...
+"""What is counted of the answers of a network: right ones, loss, change from the intact network.
 
 A metric is a small frozen value whose numbers add over observations and over machines. The set is
 open: a program adds one by ``METRICS.register``, a package by an entry point of the group

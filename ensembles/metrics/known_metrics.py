@@ -17,19 +17,9 @@ __all__ = ["METRICS", "read", "require"]
 METRICS: OpenSet[Metric] = OpenSet(
     "metric",
     "ensembles.metrics",
-    {
-        "top1": "ensembles.metrics.top1:TOP1",
-        "loss": "ensembles.metrics.loss:LOSS",
-        "top5": "ensembles.metrics.top5:TOP5",
-        "kl": "ensembles.metrics.kl:KL",
-        "agreement": "ensembles.metrics.agreement:AGREEMENT",
-        "margin": "ensembles.metrics.margin:MARGIN",
-        "brier": "ensembles.metrics.brier:BRIER",
-        "ece": "ensembles.metrics.ece:ECE",
-        "classes": "ensembles.metrics.classes:CLASSES",
-        "confusion": "ensembles.metrics.confusion:CONFUSION",
-        "perplexity": "ensembles.metrics.perplexity:PERPLEXITY",
-    },
+    "ensembles.metrics.members",
+    first=("top1", "loss", "top5", "kl", "agreement"),
+    base="ensembles.metrics.base:Metric",
 )
 """All metrics by name, as instances."""
 
@@ -64,10 +54,6 @@ def _metric(one: str | Metric) -> Metric:
         raise UsageError(
             f"{where} {_described(found)}; expected a name, or an instance of a subclass of "
             "ensembles.metrics.Metric"
-        )
-    if isinstance(one, str) and found.name != one:
-        raise UsageError(
-            f"metric '{one}' calls itself '{found.name}'; add it under that name, or rename it"
         )
     return found
 

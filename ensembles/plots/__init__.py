@@ -1,5 +1,6 @@
 """Figures from tables of results."""
 
+from ensembles.plots.analysis import plot_analysis
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
 from ensembles.plots.panels import plot_lesions
 from ensembles.plots.quartiles import error_quartiles
@@ -12,6 +13,7 @@ __all__ = [
     "error_by_tau",
     "error_quartiles",
     "paper_style",
+    "plot_analysis",
     "plot_lesions",
     "save_figure",
 ]

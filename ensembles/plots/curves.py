@@ -12,7 +12,7 @@ import pandas as pd
 from ensembles.errors import UsageError
 from ensembles.plots.measures import Measure
 from ensembles.plots.style import Look, look, tint
-from ensembles.tables.readings import Reading, read_rows
+from ensembles.tables.readings import read_rows, varied_settings
 from ensembles.tables.schema import Attributes, require_columns
 
 __all__ = [
@@ -134,7 +134,7 @@ def curves_of(frames: Sequence[pd.DataFrame], kind: str, measure: Measure) -> li
     if not frames:
         raise UsageError("no tables to draw: give one table of lesions or more")
     chosen = [_of_kind(frame, kind) for frame in frames]
-    varied = _varied([reading for rows in chosen for reading in rows["reading"]])
+    varied = varied_settings(reading for rows in chosen for reading in rows["reading"])
     found: list[Curve] = []
     looks: dict[tuple[int, str], Look] = {}
     for place, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
@@ -229,27 +229,11 @@ def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     return chosen
 
 
-def _varied(readings: Sequence[Reading]) -> set[str]:
-    """The settings that are not the same for all lesions."""
-    words: dict[str, set[str]] = {}
-    for reading in readings:
-        for said in reading.settings:
-            words.setdefault(said.name, set()).add(said.words)
-    return {name for name, found in words.items() if len(found) > 1}
-
-
 def _parted(
     rows: pd.DataFrame, varied: Collection[str]
 ) -> Iterator[tuple[str, bool, pd.DataFrame]]:
     """The rows of each combination of settings, in the order of the table, plain ones first."""
-    settings = [
-        ", ".join(
-            said.words
-            for said in one.settings
-            if said.words and (said.name in varied or not said.plain)
-        )
-        for one in rows["reading"]
-    ]
+    settings = [one.said(varied) for one in rows["reading"]]
     again = [one.recalibrated for one in rows["reading"]]
     for name in dict.fromkeys(settings):
         for recalibrated in (False, True):
@@ -260,7 +244,7 @@ def _parted(
 
 def _meet(rows: pd.DataFrame) -> bool:
     """Whether two lesions of one curve that differ in more than a seed stand at one place."""
-    for _, _, own in _parted(rows, _varied(list(rows["reading"]))):
+    for _, _, own in _parted(rows, varied_settings(rows["reading"])):
         keys = [one.unseeded for one in own["reading"]]
         if own.assign(key=keys).drop_duplicates("key")["block"].duplicated().any():
             return True

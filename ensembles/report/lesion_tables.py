@@ -8,7 +8,7 @@ from ensembles.report.parts import Table, table
 from ensembles.statistics import error_intervals, rank_correlations, summary_by_count
 from ensembles.tables.columns import describe
 from ensembles.tables.metric_columns import column_of, number_columns
-from ensembles.tables.readings import read_rows
+from ensembles.tables.readings import Reading, lesioned, read_rows, varied_settings
 from ensembles.tables.schema import Attributes
 
 __all__ = ["lesion_tables"]
@@ -26,15 +26,30 @@ def lesion_tables(frame: pd.DataFrame) -> tuple[Table, ...]:
     model = Attributes.of(frame).model
     of = f", {model}" if model else ""
     measures = [name for name in ("error", "loss", *number_columns(frame)) if name in frame.columns]
-    cut = frame[[not one.is_intact for one in read_rows(frame)]]
+    cut = lesioned(frame)
     if cut.empty or not measures:
         return (_every(frame, of),)
     chosen = [name for name in measures if name != "loss"] or measures
-    parts = [_quartiles(cut, name, of) for name in chosen]
-    several = cut.groupby("lesion")["count"].nunique().max() > 1
+    studies = cut.assign(lesion=_studies(cut))
+    parts = [_quartiles(studies, name, of) for name in chosen]
+    several = studies.groupby("lesion")["count"].nunique().max() > 1
     if "kendall_tau" in frame.columns and several:
-        parts += [_ranks(cut, name, of) for name in chosen[:1]]
+        parts += [_ranks(studies, name, of) for name in chosen[:1]]
     return (*parts, _every(frame, of))
+
+
+def _studies(cut: pd.DataFrame) -> list[str]:
+    """The kind of each lesion, with the settings that set it apart from others in the table."""
+    readings = read_rows(cut)
+    groups: dict[str, list[Reading]] = {}
+    for reading in readings:
+        groups.setdefault(reading.kind, []).append(reading)
+    varied = {name: varied_settings(alike) for name, alike in groups.items()}
+    words = [
+        (one.kind, one.said(varied[one.kind]), "recalibrated" if one.recalibrated else "")
+        for one in readings
+    ]
+    return [", ".join(filter(None, each)) for each in words]
 
 
 def _quartiles(cut: pd.DataFrame, measure: str, of: str) -> Table:

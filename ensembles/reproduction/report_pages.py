@@ -10,8 +10,8 @@ import pandas as pd
 
 from ensembles.plots.style import save_figure
 from ensembles.report import Page, Section, Table, drawing, table, write_page
+from ensembles.report.lesion_tables import lesion_tables
 from ensembles.report.parts import number
-from ensembles.report.sections import lesion_tables
 from ensembles.reproduction.bench import Bench
 from ensembles.reproduction.experiment import Comparison, Experiment
 from ensembles.reproduction.experiments import EXPERIMENTS

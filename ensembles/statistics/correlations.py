@@ -10,8 +10,8 @@ import pandas as pd
 from ensembles.errors import UsageError
 from ensembles.statistics.bootstrap import percentile_interval
 from ensembles.statistics.ranks import Coefficient, coefficient, rank_correlation
-from ensembles.tables.readings import texts
-from ensembles.tables.schema import INTACT, require_columns
+from ensembles.tables.readings import lesioned, texts
+from ensembles.tables.schema import require_columns
 
 __all__ = ["curve_correlations", "rank_correlations"]
 
@@ -42,7 +42,7 @@ def rank_correlations(
     """
     require_columns(frame, "lesion", "count", "kendall_tau", column)
     rows = []
-    for kind, group in frame[frame["lesion"] != INTACT].groupby("lesion", sort=False):
+    for kind, group in lesioned(frame).groupby("lesion", sort=False):
         ordered = group["kendall_tau"].notna().any()
         for variable in ("count", "kendall_tau") if ordered else ("count",):
             x, y = group[[variable, column]].dropna().to_numpy(float).T

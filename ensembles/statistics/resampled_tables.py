@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ensembles.errors import UsageError, nearest
 from ensembles.statistics.bootstrap import percentile_interval
 from ensembles.statistics.paired import names_of, require_intact
-from ensembles.tables.readings import read_lesion
+from ensembles.tables.readings import lesioned, read_lesion
 from ensembles.tables.schema import INTACT, WHOLE, require_columns
 
 __all__ = ["bootstrap_by_count", "bootstrap_images"]
@@ -27,6 +27,7 @@ def bootstrap_by_count(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    column: str = "error",
 ) -> pd.DataFrame:
     """Say how far the summary of random lesions would move with other draws of the same number.
 
@@ -34,31 +35,33 @@ def bootstrap_by_count(
     was made, as in the deletion of each single block.
 
     Args:
-        frame: Lesions, with the columns ``lesion``, ``count`` and ``error``.
-        statistic: ``median`` or ``mean`` of the error.
+        frame: Lesions, with the columns ``lesion``, ``count`` and the measure.
+        statistic: ``median`` or ``mean`` of the measure.
         confidence: Level of confidence.
         resamples: How often the lesions are drawn anew.
         seed: Seed of the random draws.
+        column: The measure.
 
     Returns:
-        One row for each ``lesion`` and ``count``, the intact network left out: ``n`` (lesions with
-        an error), the statistic under its name, ``low``, ``high``; NaN below 2 lesions.
+        One row for each ``lesion`` and ``count``, the intact network left out: ``n`` (lesions that
+        have the measure), the statistic under its name, ``low``, ``high``; NaN below 2 lesions.
 
     Raises:
         UsageError: A column is missing, or the statistic is unknown.
     """
-    require_columns(frame, "lesion", "count", "error")
+    require_columns(frame, "lesion", "count", column)
     function = _statistic(statistic)
     rows = []
-    measured = frame[(frame["lesion"] != INTACT) & frame["error"].notna()]
+    cut = lesioned(frame)
+    measured = cut[cut[column].notna()]
     for (kind, count), group in measured.groupby(["lesion", "count"], sort=True):
-        errors = group["error"].to_numpy(float)
+        values = group[column].to_numpy(float)
         low, high = np.nan, np.nan
-        if len(errors) > 1:
+        if len(values) > 1:
             low, high = percentile_interval(
-                [errors], function, confidence=confidence, resamples=resamples, seed=seed
+                [values], function, confidence=confidence, resamples=resamples, seed=seed
             )
-        rows.append((kind, count, len(errors), function(errors), float(low), float(high)))
+        rows.append((kind, count, len(values), function(values), float(low), float(high)))
     return pd.DataFrame(rows, columns=["lesion", "count", "n", statistic, "low", "high"])
 
 

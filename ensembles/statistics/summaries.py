@@ -7,7 +7,8 @@ import pandas as pd
 
 from ensembles.errors import UsageError
 from ensembles.statistics.quantiles import equal_bins, fixed_bins, quartiles_by_bin
-from ensembles.tables.schema import INTACT, require_columns
+from ensembles.tables.readings import lesioned
+from ensembles.tables.schema import require_columns
 
 __all__ = ["reorderings", "summary_by_count", "summary_by_tau", "summary_by_tau_step"]
 
@@ -31,7 +32,7 @@ def summary_by_count(frame: pd.DataFrame, column: str = "error") -> pd.DataFrame
     """
     require_columns(frame, "lesion", "count", column)
     parts = []
-    for kind, group in frame[frame["lesion"] != INTACT].groupby("lesion", sort=True):
+    for kind, group in lesioned(frame).groupby("lesion", sort=True):
         found = quartiles_by_bin(group[column], group["count"])
         part = pd.DataFrame(found._asdict())
         part.insert(0, "lesion", pd.Series([kind] * len(part), dtype="str"))
@@ -104,4 +105,5 @@ def summary_by_tau_step(
 
 def reorderings(frame: pd.DataFrame) -> pd.DataFrame:
     """The lesions in which blocks only change places: those with a Kendall tau."""
-    return frame[(frame["lesion"] != INTACT) & frame["kendall_tau"].notna()]
+    cut = lesioned(frame)
+    return cut[cut["kendall_tau"].notna()]

@@ -19,7 +19,8 @@ _MEANT = {
     "tuple[int, ...]": "a list of whole numbers, such as [0, 1]",
     "count": 'a number or a range, such as 1 or "1-20"',
     "blocks": 'a list of blocks, such as [3, 17] or "20-25"',
-    "plan": "the name of a CSV file with the columns lesion and blocks",
+    "plan": "the name of a CSV file with the columns lesion and blocks, or lesions such as "
+    '["delete", "3 17"]',
 }
 
 
@@ -95,8 +96,19 @@ def _blocks(value: Any) -> str | None:
 
 
 def _plan(value: Any) -> Any:
-    """The name of a file; or, in JSON, lesions as lists of kind, text, trial and seed."""
-    return _text(value) if isinstance(value, str) else _list_of(value, lambda one: one)
+    """The name of a file; or lesions, as lists of kind and text, and perhaps trial and seed."""
+    return _text(value) if isinstance(value, str) else _list_of(value, _lesion)
+
+
+def _lesion(value: Any) -> list[Any] | None:
+    if not isinstance(value, list) or len(value) not in (2, 4):
+        return None
+    draw = [_whole(one) for one in value[2:]]
+    return value if all(map(_is_text, value[:2])) and None not in draw else None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 _FORMS: dict[str, Callable[[Any], Any]] = {

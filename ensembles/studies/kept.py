@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ensembles.store import Context, Store
     from ensembles.studies.study import Study, Unit
 
-__all__ = ["Counts", "Done", "Found", "How", "Kept", "Opened", "Prepared"]
+__all__ = ["Counts", "Done", "Found", "How", "Kept", "Prepared"]
 
 
 class Prepared(NamedTuple):
@@ -30,21 +30,6 @@ class Prepared(NamedTuple):
 
     record: Record
     missing: tuple[Hashable, ...]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A network with its data, and what lesions may need beside it.
-
-    Attributes:
-        subject: The network and the data.
-        initial: The network before it was trained; None where the study names none.
-        sources: Opens another trained network of the architecture by its name or file.
-    """
-
-    subject: Subject
-    initial: Any
-    sources: Callable[[str], Any]
 
 
 class Done(NamedTuple):
@@ -128,11 +113,11 @@ class Kept(ABC):
         self.unit = unit
 
     @abstractmethod
-    def prepare(self, opened: Opened, store: Store, how: How) -> Prepared:
+    def prepare(self, subject: Subject, store: Store, how: How) -> Prepared:
         """Find out what the unit consists of, and how much of it is missing."""
 
     @abstractmethod
-    def measure(self, opened: Opened, store: Store, how: How) -> Done:
+    def measure(self, subject: Subject, store: Store, how: How) -> Done:
         """Measure what is missing."""
 
     @abstractmethod
@@ -160,5 +145,23 @@ class Kept(ABC):
     def labels(self, frame: pd.DataFrame) -> dict[str, Any]:
         """Columns that tell its rows from those of other units of the table."""
 
-    def _about(self, opened: Opened, how: How) -> dict[str, Any]:
-        return {"checkpoint": opened.subject.card.name, "study": how.study.name}
+    def _materials(self, subject: Subject, how: How) -> dict[str, Any]:
+        """What lesions may need, as every call takes it."""
+        sources, place = subject.sources, how.study.place
+        return {**subject.materials, "sources": lambda name: sources(str(place(name)))}
+
+    def _where(self, how: How) -> dict[str, Any]:
+        """Where and how a call runs."""
+        return {
+            "batch_size": how.batch_size,
+            "device": how.device,
+            "precision": self.unit.precision,
+        }
+
+    def _told(self, subject: Subject, how: How) -> dict[str, Any]:
+        """What a call tells while it runs, and in its provenance."""
+        return {
+            "progress": how.progress,
+            "model": self.unit.model.title,
+            "about": {"checkpoint": subject.card.name, "study": how.study.name},
+        }

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ensembles.lesions import Draw, Lesion, parse_lesion, read_plan
-from ensembles.studies.kept import Counts, Done, Found, How, Kept, Opened, Prepared
+from ensembles.studies.kept import Counts, Done, Found, How, Kept, Prepared
 from ensembles.studies.records import Record, Wanted
 from ensembles.studies.values import Sweep
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ensembles.checkpoints import Subject
     from ensembles.store import Store
 
 __all__ = ["KeptLesions"]
@@ -30,23 +31,19 @@ class KeptLesions(Kept):
         """The sweep, with the seed of the unit."""
         return cast("Sweep", self.unit.seeded)
 
-    def prepare(self, opened: Opened, store: Store, how: How) -> Prepared:
+    def prepare(self, subject: Subject, store: Store, how: How) -> Prepared:
         """See the base class."""
         from ensembles.analyses.lesion_sweep import LesionSweep, Surroundings  # noqa: PLC0415
 
-        lesions = self._lesions(opened, how)
+        lesions = self._lesions(subject, how)
         sweep = LesionSweep.prepared(
-            opened.subject.net,
-            opened.subject.data,
+            subject.net,
+            subject.data,
             lesions,
-            task=self.sweep.task,
-            metrics=self.sweep.metrics,
-            surroundings=Surroundings(None, opened.initial, opened.sources),
-            batch_size=how.batch_size,
-            device=how.device,
-            precision=self.unit.precision,
+            surroundings=Surroundings(**self._materials(subject, how)),
             engine="shared",
-            predictions=self.unit.predictions,
+            **self._asked,
+            **self._where(how),
         )
         sweep.check()
         context, _ = sweep.described({"model": self.unit.model.title})
@@ -61,26 +58,19 @@ class KeptLesions(Kept):
         record = Record.of_lesions(digest, lesions, sweep.digests)
         return Prepared(record, tuple((digest, one) for one in missing))
 
-    def measure(self, opened: Opened, store: Store, how: How) -> Done:
+    def measure(self, subject: Subject, store: Store, how: How) -> Done:
         """See the base class."""
-        from ensembles.analyses.lesion import lesion  # noqa: PLC0415 (imports torch)
+        from ensembles.analyses.members.lesion import lesion  # noqa: PLC0415 (imports torch)
 
         frame = lesion(
-            opened.subject.net,
-            opened.subject.data,
-            self._lesions(opened, how),
-            metrics=self.sweep.metrics,
-            task=self.sweep.task,
-            initial=opened.initial,
-            sources=opened.sources,
-            batch_size=how.batch_size,
-            device=how.device,
-            precision=self.unit.precision,
-            progress=how.progress,
-            model=self.unit.model.title,
+            subject.net,
+            subject.data,
+            self._lesions(subject, how),
             store=store,
-            predictions=self.unit.predictions,
-            about=self._about(opened, how),
+            **self._asked,
+            **self._materials(subject, how),
+            **self._where(how),
+            **self._told(subject, how),
         )
         measured, failed = frame.attrs["store"]["measured"], frame.attrs.get("failed", [])
         lost = f", {len(failed)} failed ({failed[0]['reason']})" if failed else ""
@@ -129,11 +119,19 @@ class KeptLesions(Kept):
         """See the base class."""
         return {"precision": self.unit.precision}
 
-    def _lesions(self, opened: Opened, how: How) -> list[Lesion]:
+    @property
+    def _asked(self) -> dict[str, Any]:
+        return {
+            "metrics": self.sweep.metrics,
+            "task": self.sweep.task,
+            "predictions": self.unit.predictions,
+        }
+
+    def _lesions(self, subject: Subject, how: How) -> list[Lesion]:
         plan, choice = how.study.place(self.sweep.plan), self.sweep.choice
         if plan is not None:
             choice = replace(choice, plan=tuple(read_plan(plan)))
-        return opened.subject.lesions(choice)
+        return subject.lesions(choice)
 
     def _complete(self, record: Record, found: Found) -> set[tuple[str, str, str]]:
         """Names of the lesions that are there under all metrics."""

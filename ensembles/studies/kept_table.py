@@ -6,13 +6,14 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from ensembles.analyses.kinds import ANALYSES, AnyAnalysis
-from ensembles.studies.kept import Counts, Done, Found, How, Kept, Opened, Prepared
+from ensembles.studies.kept import Counts, Done, Found, How, Kept, Prepared
 from ensembles.studies.records import Record
 from ensembles.studies.values import Measurement
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ensembles.checkpoints import Subject
     from ensembles.store import Store
 
 __all__ = ["KeptTable"]
@@ -38,12 +39,12 @@ class KeptTable(Kept):
         """See the base class."""
         return self.analysis.table(self.measurement.chosen)
 
-    def prepare(self, opened: Opened, store: Store, how: How) -> Prepared:
+    def prepare(self, subject: Subject, store: Store, how: How) -> Prepared:
         """See the base class."""
         from ensembles.store.description import describe  # noqa: PLC0415 (imports torch)
         from ensembles.tasks import task_of  # noqa: PLC0415 (imports torch)
 
-        subject, chosen = opened.subject, self.measurement.chosen
+        chosen = self.measurement.chosen
         self.analysis.check(subject.net, chosen)
         context, _ = describe(
             subject.net,
@@ -56,25 +57,23 @@ class KeptTable(Kept):
         digest = context.key.digest
         return Prepared(Record(digest), () if known is not None else ((digest, self.unit.digest),))
 
-    def measure(self, opened: Opened, store: Store, how: How) -> Done:
+    def measure(self, subject: Subject, store: Store, how: How) -> Done:
         """See the base class."""
         from ensembles.analyses.analyze import analyze  # noqa: PLC0415 (imports torch)
 
+        options = {
+            name: one for name, one in vars(self.measurement.chosen).items() if name != "precision"
+        }
         frame = analyze(
-            opened.subject.net,
-            opened.subject.data,
+            subject.net,
+            subject.data,
             self.measurement.name,
             store=store,
             task=self.measurement.task,
-            device=how.device,
-            precision=self.unit.precision,
-            batch_size=how.batch_size,
-            progress=how.progress,
-            model=self.unit.model.title,
-            about=self._about(opened, how),
-            initial=opened.initial,
-            sources=opened.sources,
-            **vars(self.measurement.chosen),
+            **self._materials(subject, how),
+            **self._where(how),
+            **self._told(subject, how),
+            **options,
         )
         return Done(int(not frame.attrs["store"]["known"]), f"{len(frame)} rows")
 

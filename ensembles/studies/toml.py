@@ -219,7 +219,8 @@ def _analysis(entry: Mapping[str, Any], where: str) -> Sweep | Measurement:
     if not isinstance(entry.get("name"), str):
         known = ", ".join(ANALYSES.names())
         raise UsageError(f"{where}: no name of an analysis; expected {known}")
-    if _said(where, ANALYSES.get, {"name": entry["name"]}).by_lesion:
+    _said(where, ANALYSES.get, {"name": entry["name"]})
+    if entry["name"] == Sweep.name:
         return _sweep({key: one for key, one in entry.items() if key != "name"}, where)
     return _measurement(entry, where)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ensembles.errors import EnsemblesError, OutputError
 from ensembles.progress import Progress
 from ensembles.store import Store
-from ensembles.studies.kept import How, Kept, Opened
+from ensembles.studies.kept import How, Kept
 from ensembles.studies.kept_lesions import KeptLesions
 from ensembles.studies.kept_table import KeptTable
 from ensembles.studies.records import Record, opened, read_record, write_record
 from ensembles.studies.study import Study, Unit
 from ensembles.studies.values import Sweep
+
+if TYPE_CHECKING:
+    from ensembles.checkpoints import Subject
 
 __all__ = ["Networks", "UnitMissing", "UnitResult", "kept", "prepare_unit", "run_unit"]
 
@@ -62,10 +65,10 @@ class Networks:
 
     def __init__(self) -> None:
         self._key: Hashable = None
-        self._found: Opened | EnsemblesError | None = None
+        self._found: Subject | EnsemblesError | None = None
         self._checked: set[Hashable] = set()
 
-    def open(self, unit: Unit, study: Study, device: str) -> Opened:
+    def open(self, unit: Unit, study: Study, device: str) -> Subject:
         """The network of a unit, on its data.
 
         Raises:
@@ -92,7 +95,7 @@ class Networks:
 
         key = unit.model, unit.data, study.folder
         if key not in self._checked:
-            subject = self.open(unit, study, device).subject
+            subject = self.open(unit, study, device)
             check_error(subject.net, subject.card, subject.data, device=device)
             self._checked.add(key)
 
@@ -193,25 +196,18 @@ def _measured(unit: Unit, store: Store, how: How, networks: Networks, *, check: 
     return UnitResult(done.measured, done.summary)
 
 
-def _opened(unit: Unit, study: Study, device: str) -> Opened:
-    from ensembles.checkpoints import load, open_subject  # noqa: PLC0415 (imports torch)
+def _opened(unit: Unit, study: Study, device: str) -> Subject:
+    from ensembles.checkpoints import open_subject  # noqa: PLC0415 (imports torch)
 
     model, data, place = unit.model, unit.data, study.place
     subject = open_subject(
         model.name, place(model.checkpoint),
         dataset=place(data.name), split=data.split, limit=data.limit,
         normalize=data.normalize, image_size=data.image_size, device=device,
-        block_names=model.block_names, block_kinds=model.block_kinds, check=False,
+        block_names=model.block_names, block_kinds=model.block_kinds,
+        reference=place(data.reference), initial=place(model.initial), check=False,
     )  # fmt: skip
-
-    if data.rows:
-        subject = replace(subject, data=subject.data.taken(data.rows))
-
-    def source(name: str) -> Any:
-        return load(model.name, place(name))[0]
-
-    initial = None if model.initial is None else source(model.initial)
-    return Opened(subject, initial, source)
+    return replace(subject, data=subject.data.taken(data.rows)) if data.rows else subject
 
 
 def _noted(error: BaseException, unit: Unit, study: Study, store: Store) -> str:

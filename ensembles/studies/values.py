@@ -28,7 +28,8 @@ class Network:
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
         data: Labels of the data that it is measured on; by default all.
-        initial: File of its weights before it was trained, for lesions that need them.
+        initial: File of its weights before it was trained, for lesions that need them; by default
+            the one that lies beside the checkpoint, if there is one.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Data:
         normalize: A normalisation; by default the checkpoint's.
         image_size: Side of the square that a folder's images are brought to.
         rows: Numbers of the only rows to take, from 0, after the limit; by default all.
+        reference: Name or folder of data whose training split lesions take means and statistics
+            from, where they need some; by default that of the same data set.
 
     Raises:
         UsageError: If the limit or the size is below 1, or a row below 0.
@@ -70,6 +73,7 @@ class Data:
     normalize: str | None = None
     image_size: int | None = None
     rows: tuple[int, ...] = ()
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -151,6 +155,10 @@ class Sweep(Measured):
 
     def __post_init__(self) -> None:
         read_metrics(self.metrics)
+        if "seed" in self.choice.settings:
+            raise UsageError(
+                "a seed among the settings of lesions; expected it as one of the seeds"
+            )
         if self.plan is not None:
             alone = Choice(seed=self.choice.seed, recalibrated=self.choice.recalibrated)
             if self.choice != alone:

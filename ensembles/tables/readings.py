@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -9,30 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ensembles.errors import UsageError
-from ensembles.lesions import KINDS, parse_lesion
-from ensembles.tables.schema import require_columns
+from ensembles.lesions import KINDS
+from ensembles.lesions.base import Words
+from ensembles.tables.schema import INTACT, require_columns
 
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
-__all__ = ["Naming", "Reading", "Said", "naming_of", "read_lesion", "read_rows", "texts"]
+__all__ = [
+    "Reading", "Said", "lesioned", "read_lesion", "read_rows", "texts", "varied_settings",
+    "words_of",
+]  # fmt: skip
 
 _SEED = "seed"
-
-
-@dataclass(frozen=True)
-class Naming:
-    """What axes and legends call a kind of lesion.
-
-    Attributes:
-        one: Axis of a figure by block.
-        several: Axis of a figure by size.
-        done: Past participle.
-    """
-
-    one: str
-    several: str
-    done: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +65,11 @@ class Reading:
     seeded: bool = False
     unseeded: str = ""
 
+    def said(self, varied: Collection[str]) -> str:
+        """The settings in words: those that vary, and others that do not go without saying."""
+        chosen = [one for one in self.settings if one.name in varied or not one.plain]
+        return ", ".join(one.words for one in chosen if one.words)
+
     @property
     def place(self) -> int | None:
         """The block at which it is drawn: its only one, or the first of its neighbours."""
@@ -102,7 +97,6 @@ class Reading:
         )
 
 
-@lru_cache(maxsize=100_000)
 def read_lesion(kind: str, text: str) -> Reading:
     """Read a lesion back.
 
@@ -115,9 +109,14 @@ def read_lesion(kind: str, text: str) -> Reading:
         where the text is none of its.
     """
     try:
-        lesion = parse_lesion(kind, text)
-    except UsageError:
+        return _parsed(KINDS.get(kind), text)
+    except (UsageError, ValueError):
         return Reading(kind, known=False, unseeded=text)
+
+
+@lru_cache(maxsize=100_000)
+def _parsed(kind: type[Lesion], text: str) -> Reading:
+    lesion = kind.parse(text)
     inner = _underneath(lesion)
     seeds = [one.name for one in inner.settings() if one.name == _SEED]
     plain = replace(inner, seed=0) if seeds else inner  # type: ignore[call-arg]
@@ -143,6 +142,23 @@ def read_rows(frame: pd.DataFrame) -> list[Reading]:
     return [replace(read_lesion(kind, text), count=int(count)) for kind, text, count in rows]
 
 
+def lesioned(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are lesions: without the intact network, recalibrated or not."""
+    cut = frame[frame["lesion"] != INTACT]
+    if not {"count", "blocks"} <= set(frame.columns):
+        return cut
+    return cut[[not one.is_intact for one in read_rows(cut)]]
+
+
+def varied_settings(readings: Iterable[Reading]) -> set[str]:
+    """The settings that are not the same for all lesions."""
+    words: dict[str, set[str]] = {}
+    for reading in readings:
+        for one in reading.settings:
+            words.setdefault(one.name, set()).add(one.words)
+    return {name for name, found in words.items() if len(found) > 1}
+
+
 def texts(blocks: pd.Series[Any]) -> list[str]:
     """The column `blocks` as texts, also where a reader of its own took block numbers for numbers.
 
@@ -155,13 +171,12 @@ def texts(blocks: pd.Series[Any]) -> list[str]:
     ]
 
 
-def naming_of(kind: str) -> Naming:
+def words_of(kind: str) -> Words:
     """What axes and legends call a kind, also where it is not known here."""
     try:
-        words = KINDS.get(kind).words
+        return KINDS.get(kind).words
     except UsageError:
-        return Naming(f"Block ({kind})", f"Size of the lesion ({kind})", f"lesioned ({kind})")
-    return Naming(words.one, words.several, words.done)
+        return Words(f"Block ({kind})", f"Size of the lesion ({kind})", f"lesioned ({kind})")
 
 
 def _underneath(lesion: Lesion) -> Lesion:

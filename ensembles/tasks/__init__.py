@@ -6,7 +6,7 @@ group ``ensembles.tasks``.
 
 from __future__ import annotations
 
-from ensembles.tasks.base import Batch, Inputs, Task
+from ensembles.tasks.base import Batch, Inputs, Task, numbered
 from ensembles.tasks.known_tasks import TASKS, task_of
 
-__all__ = ["TASKS", "Batch", "Inputs", "Task", "task_of"]
+__all__ = ["TASKS", "Batch", "Inputs", "Task", "numbered", "task_of"]

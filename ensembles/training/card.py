@@ -16,7 +16,13 @@ from ensembles.training.plan import Plan
 __all__ = ["card_of", "history_text"]
 
 
-def card_of(plan: Plan, measured: Measured | None, precision: str, device: str) -> Card:
+def card_of(
+    plan: Plan,
+    measured: Measured | None,
+    precision: str,
+    device: str,
+    initial_sha256: str | None = None,
+) -> Card:
     """Describe the final weights of a training.
 
     Args:
@@ -24,6 +30,7 @@ def card_of(plan: Plan, measured: Measured | None, precision: str, device: str) 
         measured: Right answers on the test images.
         precision: That it was computed in, as the trainer names it.
         device: That it was computed on, as it calls itself.
+        initial_sha256: Of the file of the initial weights, where they are kept.
 
     Returns:
         The card; file, size and sha256 are left open.
@@ -50,6 +57,7 @@ def card_of(plan: Plan, measured: Measured | None, precision: str, device: str) 
                 "paths_only": plan.paths_only,
                 "started_from": None if plan.start is None else plan.start[1].name,
                 "started_from_sha256": None if plan.start is None else plan.start[1].sha256,
+                "initial_sha256": initial_sha256,
                 "precision": precision,
                 "device": device,
                 "torch": str(torch.__version__),

@@ -67,7 +67,7 @@ def train(
     paths_only: int | None = None,
     seed: int = 0,
     resume: bool = False,
-    init: bool = False,
+    init: bool | str | os.PathLike[str] = False,
     limit: int | None = None,
     start: tuple[torch.nn.Module, Card] | None = None,
     normalize: Normalization | str | None = None,
@@ -92,7 +92,8 @@ def train(
         seed: Seed of initial weights, order, augmentation and dropped blocks. One seed gives the
             same weights on one machine, interrupted or not.
         resume: Whether to go on from the state in ``out``, or start where there is none.
-        init: Whether to keep the initial weights as ``MODEL.init.safetensors``.
+        init: Whether to keep the initial weights as ``MODEL.init.safetensors`` in ``out``, or the
+            file to keep them in (safetensors). The card remembers its sha256.
         limit: At most so many training images, evenly spread.
         start: A trained network and its card, as ``ensembles.load`` gives them: its weights are
             the initial ones. The card of the result names it.
@@ -136,38 +137,51 @@ def train(
         start=start,
     )
     with torch.random.fork_rng():
-        return _run(plan, options, resume, init, report)
+        return _run(plan, options, resume, _initial_file(plan, init), report)
+
+
+def _initial_file(plan: Plan, init: bool | str | os.PathLike[str]) -> Path | None:
+    """Where the initial weights are kept; None for nowhere.
+
+    Raises:
+        UsageError: If the file has another ending, or is that of the trained weights.
+    """
+    if isinstance(init, bool):
+        return plan.file(".init.safetensors") if init else None
+    file = Path(init).expanduser()
+    if file.suffix != ".safetensors":
+        raise UsageError(f"initial weights {file}: expected a file that ends in .safetensors")
+    if file.resolve() == plan.file(".safetensors").resolve():
+        raise UsageError(f"initial weights {file}: the trained ones go there; name another file")
+    return file
 
 
 def _run(
     plan: Plan,
     options: dict[str, Any],
     resume: bool,
-    init: bool,
+    initial: Path | None,
     report: Callable[[str], None],
 ) -> TrainingResult:
     model, dropping = plan.build()
     going_on = _prepare_folder(plan, resume)
     if _leads():
         written = map(plan.file, (".safetensors", ".init.safetensors", ".toml"))
-        for path in (plan.state, plan.history, *written):
+        for path in (plan.state, plan.history, *written, *([initial] if initial else [])):
             remove_partial(path)
-    if init and _leads():
-        write_weights(weights_of(model), plan.file(".init.safetensors"))
+    before = None
+    if initial is not None and _leads():
+        _, before = write_weights(weights_of(model), initial)
     if resume and _is_finished(plan):
         report(f"already trained: {plan.file('.safetensors')}")
-        measured = _recorded(plan)
+        measured = _recorded(plan, before)
     else:
         trainer, module = _trainer(plan, model, dropping, options, report)
         with _quiet(), _interruptible(trainer):
             trainer.fit(module, ckpt_path=plan.state if going_on else None)
-        measured = _export(plan, trainer, module) if _leads() else None
+        measured = _export(plan, trainer, module, before) if _leads() else None
     return TrainingResult(
-        plan.file(".safetensors"),
-        plan.file(".toml"),
-        plan.file(".init.safetensors") if init else None,
-        measured,
-        _leads(),
+        plan.file(".safetensors"), plan.file(".toml"), initial, measured, _leads()
     )
 
 
@@ -211,9 +225,19 @@ def _is_finished(plan: Plan) -> bool:
     return plan.file(".safetensors").exists() and plan.file(".toml").exists()
 
 
-def _recorded(plan: Plan) -> Measured | None:
-    """What the card of a finished training says about the test images."""
-    return next(iter(read_card(plan.file(".toml")).measured), None)
+def _recorded(plan: Plan, initial_sha256: str | None) -> Measured | None:
+    """What the card of a finished training says about the test images.
+
+    Args:
+        plan: The training.
+        initial_sha256: Of the file of the initial weights, if one was written now: the card then
+            remembers it.
+    """
+    card = read_card(plan.file(".toml"))
+    if initial_sha256 is not None and _leads():
+        training = {**card.training, "initial_sha256": initial_sha256}
+        write_card(replace(card, training=training), plan.file(".toml"))
+    return next(iter(card.measured), None)
 
 
 def _trainer(
@@ -295,7 +319,9 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _export(plan: Plan, trainer: Trainer, module: TrainingModule) -> Measured | None:
+def _export(
+    plan: Plan, trainer: Trainer, module: TrainingModule, initial_sha256: str | None
+) -> Measured | None:
     """Write history, weights and card, the card last: it says that all is there."""
     model = fold_survival(module.model.cpu(), module.dropping)
     measured = None if plan.test is None else _measured(model, plan.test)
@@ -304,7 +330,7 @@ def _export(plan: Plan, trainer: Trainer, module: TrainingModule) -> Measured | 
     path = plan.file(".safetensors")
     size, sha256 = write_weights(weights_of(model), path)
     place = device_name(trainer.strategy.root_device)  # the module is back on the CPU by now
-    card = card_of(plan, measured, str(trainer.precision), place)
+    card = card_of(plan, measured, str(trainer.precision), place, initial_sha256)
     write_card(replace(card, file=path.name, size=size, sha256=sha256), plan.file(".toml"))
     return measured
 

@@ -1,0 +1,1 @@
+"""What a visitor adds to ensembles: a lesion, a metric, an analysis, and what is broken."""
