@@ -26,10 +26,28 @@ class Shape:
 CIRCLE, SQUARE = Shape("circle", "round"), Shape("square", "with four corners")
 
 
-def new_set(base: str = "") -> OpenSet[Shape]:
-    """A set whose built-in members lie in this module."""
-    built_in = {"circle": f"{__name__}:CIRCLE", "square": f"{__name__}:SQUARE"}
-    return OpenSet("shape", GROUP, built_in, base=base)
+FOLDER = "shapes_of_the_tests"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package whose files are the built-in members."""
+    home = tmp_path / "built_in" / FOLDER
+    home.mkdir(parents=True)
+    (home / "__init__.py").write_text("")
+    for name in ("square", "circle"):
+        text = f"import {__name__} as shapes\nMEMBER = shapes.{name.upper()}\n"
+        (home / f"{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, f"{FOLDER}.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, FOLDER, raising=False)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    monkeypatch.syspath_prepend(str(home.parent))
+    return home
+
+
+def new_set(base: str = "", first: tuple[str, ...] = ()) -> OpenSet[Shape]:
+    """A set whose built-in members lie in that package."""
+    return OpenSet("shape", GROUP, FOLDER, first=first, base=base)
 
 
 @pytest.fixture
@@ -55,6 +73,13 @@ def test_members_are_there_by_name_and_in_order() -> None:
     assert shapes.get("circle") is CIRCLE and "square" in shapes and "oval" not in shapes
     assert shapes.members() == {"circle": CIRCLE, "square": SQUARE}
     assert repr(shapes) == "<open set of the shapes circle, square>"
+    assert new_set(first=("square",)).names() == ("square", "circle")
+
+
+def test_a_file_in_the_folder_is_a_member(folder: Path) -> None:
+    (folder / "oval.py").write_text(f"import {__name__} as shapes\nMEMBER = shapes.Shape('oval')\n")
+    assert new_set().names() == ("circle", "oval", "square")
+    assert new_set().get("oval") == Shape("oval")
 
 
 def test_an_unknown_name_offers_the_nearest() -> None:
@@ -66,7 +91,7 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 
 
 def test_the_error_is_that_of_the_set() -> None:
-    shapes: OpenSet[Shape] = OpenSet("shape", GROUP, {}, LesionError)
+    shapes: OpenSet[Shape] = OpenSet("shape", GROUP, error=LesionError)
     with pytest.raises(LesionError, match="shape 'x' is unknown"):
         shapes.get("x")
 
