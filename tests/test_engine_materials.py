@@ -97,6 +97,43 @@ def test_memory_that_runs_out_changes_no_mean(
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
 
 
+class Words(nn.Module):
+    """A language model with two residual layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(7, 4), nn.Linear(4, 7)
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embedding(ids)
+        x = x + self.one(x).tanh()
+        x = x + self.two(x.cumsum(1)).tanh()
+        return self.head(x)
+
+
+def test_windows_of_a_text_are_a_reference_too() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Words().eval()
+    ids = torch.randint(7, (13, 6), generator=torch.Generator().manual_seed(1))
+    net = decompose(model, ids[:3])
+    expected = Branches(net, ids[torch.arange(5) * 13 // 5]).values
+    digests = set()
+    for reference in (ids, [ids[:4], ids[4:]], [{"input_ids": ids}]):
+        given = Materials(net, reference=reference)
+        for mean, value in zip(given.means(Reference(5)), expected, strict=True):
+            torch.testing.assert_close(mean, value.mean(0))
+        digests.add(given.digest([Reference(5)]))
+        found = evaluate(
+            net, ids, [MeanBranch((1,), 5), Intact().recalibrated(2, 2)], materials=given,
+            metrics=("top1", "loss", "kl", "perplexity"), device="cpu", batch_size=4,
+        )  # fmt: skip
+        assert found[0].total == 13 * 5
+        assert found[0].row()["kl"] > 0 == found[1].row()["kl"]
+    assert len(digests) == 1
+
+
 def test_a_mean_needs_rows_in_front() -> None:
     class Sequences(nn.Module):
         """Tokens come first, rows second, as in older transformers."""
