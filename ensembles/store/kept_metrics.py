@@ -66,16 +66,19 @@ def in_order(names: Iterable[str]) -> list[str]:
     return [*known, *sorted(wanted.difference(known))]
 
 
-def known_here(names: Iterable[str]) -> list[str]:
+def known_here(names: Iterable[str]) -> list[Metric]:
     """The metrics that this program can read, in the order of their set.
 
-    One that no installed package brings is named in a warning.
+    One that no installed package brings, or whose package cannot be imported, is named in a
+    warning.
     """
     from ensembles.metrics import METRICS  # noqa: PLC0415 (numpy)
 
-    wanted = set(names)
-    found = [name for name in METRICS.names() if name in wanted]
-    for name in sorted(wanted.difference(found)):
-        line = f"metric '{name}' is in the store and left out: no installed package brings it"
-        warnings.warn(line, PluginWarning, stacklevel=3)
+    found = []
+    for name in in_order(names):
+        try:
+            found.append(METRICS.get(name))
+        except UsageError as error:
+            line = f"metric '{name}' is in the store and left out: {error}"
+            warnings.warn(line, PluginWarning, stacklevel=3)
     return found
