@@ -202,7 +202,7 @@ class _Found(NamedTuple):
     """What some rows show of a block.
 
     Attributes:
-        values: Of each measure, the rows that have a value, (rows,).
+        values: Values of each measure, of the rows that have one, (rows,).
         missing: Positions that have no direction.
     """
 
