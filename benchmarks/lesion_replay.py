@@ -18,15 +18,15 @@ from machine import describe, parser, seconds
 
 import ensembles
 from ensembles.engine import evaluate
-from ensembles.engine.prefix_tree import plan_routes, steps_of
+from ensembles.engine.prefix_tree import flat_keys, plan_routes
 from ensembles.lesions import Lesion, read_plan
 
 
 def evaluations(plan: list[Lesion], n: int) -> tuple[int, int]:
     """Block evaluations of the plain loop and of the tree."""
-    routes = plan_routes([steps_of(one, n, frozenset(), frozenset()) for one in plan])
-    plain = sum(len(route.steps) for route in routes)
-    return plain, sum(len(route.steps) - route.shared for route in routes)
+    routes = plan_routes([flat_keys(one.program(n), frozenset(), frozenset()) for one in plan])
+    plain = sum(len(route.keys) for route in routes)
+    return plain, sum(len(route.keys) - route.shared for route in routes)
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     data = ensembles.dataset("digits", limit=chosen.images)
     images, labels = next(data.batches(len(data)))
     net = ensembles.decompose(model, images[:16])
-    plan = read_plan(chosen.plan, len(net))
+    plan = read_plan(chosen.plan)
     plain, tree = evaluations(plan, len(net))
     sample = random.Random(0).sample(plan, chosen.sample)
     batches = [(images, labels)]

@@ -43,7 +43,7 @@ def open_average(
         The subject; its card says of what it is made.
 
     Raises:
-        UsageError: If there are no two members.
+        UsageError: If there are no two members, or initial weights are named.
         CheckpointError: If they differ in what they expect of images and classes.
         EnsemblesError: As :func:`open_subject` raises it.
     """
@@ -52,6 +52,8 @@ def open_average(
             f"an average needs two networks or more, got {len(members)}; "
             "name several checkpoints, or several models"
         )
+    if options.get("initial") is not None:
+        raise UsageError("an average was not trained, so that it has no initial weights")
     loaded = [load(model, checkpoint) for model, checkpoint in members]
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)

@@ -130,7 +130,7 @@ def lesion(
     observation is counted once, with running BatchNorm statistics; the first row is the intact
     network.
     """
-    from ensembles.analyses.lesion import lesion as run  # noqa: PLC0415
+    from ensembles.analyses.members.lesion import lesion as run  # noqa: PLC0415
     from ensembles.metrics import read  # noqa: PLC0415
     from ensembles.plots import plot_lesions  # noqa: PLC0415
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ensembles.analyses.members.paths import MEMBER as PATHS
 from ensembles.analyses.path_options import PathOptions
-from ensembles.analyses.paths import PATHS
 from ensembles.cli.options import (
     data_options,
     device_option,
@@ -61,8 +61,8 @@ def paths(
     paths of each length, exactly, and the norm of a single path. The sum over all lengths is
     checked against autograd. --plot draws figure 6 of the paper and the accuracy of short paths.
     """
-    from ensembles.analyses.paths import path_ranges  # noqa: PLC0415
-    from ensembles.analyses.paths import paths as run  # noqa: PLC0415
+    from ensembles.analyses.members.paths import path_ranges  # noqa: PLC0415
+    from ensembles.analyses.members.paths import paths as run  # noqa: PLC0415
 
     wanted = [_range(text) for text in ranges]
     own = {one.name: given.pop(one.name) for one in PathOptions.settings() if one.name in given}
@@ -100,7 +100,7 @@ def _draw(
     subject: Subject, frame: pd.DataFrame, options: PathOptions, common: dict[str, Any], plot: str
 ) -> None:
     """Draw the table; with the gradients also the logits, in a file beside it."""
-    from ensembles.analyses.paths import paths as run  # noqa: PLC0415
+    from ensembles.analyses.members.paths import paths as run  # noqa: PLC0415
     from ensembles.plots.paths import plot_paths  # noqa: PLC0415
 
     plot_paths(frame, plot)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ensembles.analyses.analyze import analyze
     from ensembles.analyses.base import Analysis
     from ensembles.analyses.effective_paths import effective_paths
-    from ensembles.analyses.lesion import lesion
-    from ensembles.analyses.paths import PathOptions, count_paths, path_ranges, paths
+    from ensembles.analyses.members.lesion import lesion
+    from ensembles.analyses.members.paths import PathOptions, count_paths, path_ranges, paths
     from ensembles.checkpoints import load
     from ensembles.data import dataset
     from ensembles.decomposition import Block, Decomposition, decompose, walk
@@ -70,12 +70,12 @@ _HOMES = {
     "Study": "ensembles.studies",
     "Task": "ensembles.tasks",
     "analyze": "ensembles.analyses.analyze",
-    "count_paths": "ensembles.analyses.paths",
+    "count_paths": "ensembles.analyses.members.paths",
     "create_model": "ensembles.models",
     "dataset": "ensembles.data",
     "decompose": "ensembles.decomposition",
     "effective_paths": "ensembles.analyses.effective_paths",
-    "lesion": "ensembles.analyses.lesion",
+    "lesion": "ensembles.analyses.members.lesion",
     "list_analyses": "ensembles.listings",
     "list_executors": "ensembles.listings",
     "list_lesions": "ensembles.listings",
@@ -83,8 +83,8 @@ _HOMES = {
     "list_models": "ensembles.models",
     "list_tasks": "ensembles.listings",
     "load": "ensembles.checkpoints",
-    "path_ranges": "ensembles.analyses.paths",
-    "paths": "ensembles.analyses.paths",
+    "path_ranges": "ensembles.analyses.members.paths",
+    "paths": "ensembles.analyses.members.paths",
     "plot_analysis": "ensembles.plots",
     "plot_lesions": "ensembles.plots",
     "plot_paths": "ensembles.plots.paths",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from html import escape
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from ensembles.errors import UsageError, nearest
@@ -88,28 +90,35 @@ class Listing(Sequence[Entry]):
 class OpenSet(Generic[T]):
     """Members by name: built in, registered by a program, or brought by an installed package.
 
-    Nothing is imported before it is asked for. A package brings members by entry points of the
-    set's group, whose names are those of the members.
+    Nothing is imported before it is asked for. A built-in member is a file of one folder: the file
+    has its name, and holds it as ``MEMBER``. A package brings members by entry points of the set's
+    group, whose names are those of the members.
 
     Args:
         noun: What a member is called in messages, such as "metric".
         group: The group of entry points, such as "ensembles.metrics".
-        built_in: Where each built-in member lies, as "module:attribute", by its name.
+        folder: The package whose modules are the built-in members; empty for none.
+        first: Names of built-in members that lists begin with; the others follow by name.
         error: What is raised where a name is unknown.
-        base: Class that a member from outside must be an instance or a subclass of, as
-            "module:attribute"; empty for any.
+        base: Class that a member from outside must be an instance of, as "module:attribute";
+            empty for any.
+        classes: Whether members are subclasses of it instead of instances.
     """
 
     def __init__(
         self,
         noun: str,
         group: str,
-        built_in: Mapping[str, str],
+        folder: str = "",
+        *,
+        first: Sequence[str] = (),
         error: type[UsageError] = UsageError,
         base: str = "",
+        classes: bool = False,
     ) -> None:
-        self.noun, self.group, self._error, self._base = noun, group, error, base
-        self._built_in = dict(built_in)
+        self.noun, self.group, self._error = noun, group, error
+        self._base, self._classes = base, classes
+        self._folder, self._first = folder, tuple(first)
         self._registered: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
         self._warned: set[str] = set()
@@ -122,6 +131,13 @@ class OpenSet(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    @cached_property
+    def _built_in(self) -> tuple[str, ...]:
+        spec = find_spec(self._folder) if self._folder else None
+        places = [] if spec is None else spec.submodule_search_locations or []
+        found = {module.name for module in pkgutil.iter_modules(places)}
+        return (*self._first, *sorted(found.difference(self._first)))
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
@@ -191,7 +207,7 @@ class OpenSet(Generic[T]):
 
     def _load(self, name: str) -> T:
         if name in self._built_in:
-            return cast("T", _attribute(self._built_in[name]))
+            return cast("T", _attribute(f"{self._folder}.{name}:MEMBER"))
         point = self._installed.get(name)
         if point is None:
             known = self.names()
@@ -214,15 +230,28 @@ class OpenSet(Generic[T]):
         """Refuse what is no member, or calls itself otherwise than it is called."""
         if self._base:
             base = _attribute(self._base)
-            whole = issubclass(member, base) if isinstance(member, type) else False
-            if not whole and not isinstance(member, base):
+            if self._classes:
+                fits = isinstance(member, type) and issubclass(member, base)
+            else:
+                fits = isinstance(member, base)
+            if not fits:
+                expected = "a subclass" if self._classes else "an instance of a subclass"
+                place = f"{base.__module__.removesuffix('.base')}.{base.__name__}"
                 raise self._error(
-                    f"{self.noun} '{name}' of {origin} is {member!r}; expected a {base.__name__}"
+                    f"{self.noun} '{name}' of {origin} is {_described(member)}; expected "
+                    f"{expected} of {place}"
                 )
         own = getattr(member, "kind", None) or getattr(member, "name", None)
         if isinstance(own, str) and own != name:
             raise self._error(
                 f"{self.noun} '{name}' of {origin} calls itself '{own}'; expected one name"
+            )
+        missing = [*sorted(getattr(member, "__abstractmethods__", ()))]
+        missing += [] if hasattr(member, "summary") else ["summary"]
+        if missing:
+            raise self._error(
+                f"{self.noun} '{name}' of {origin} lacks {', '.join(missing)}; define what is "
+                "missing"
             )
 
     def _warn(self, line: str) -> None:
@@ -235,6 +264,10 @@ class OpenSet(Generic[T]):
 def _attribute(place: str) -> Any:
     home, _, attribute = place.partition(":")
     return getattr(import_module(home), attribute)
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
 
 
 def _origin(point: EntryPoint) -> str:

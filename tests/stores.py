@@ -128,9 +128,9 @@ def command_line(path: Path, **options: object) -> None:
     net, data = decomposed(), images(**options)
     subject = SimpleNamespace(
         name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={},
-        lesions=lambda _: lesions(),
+        lesions=lambda _: lesions(), materials={},
     )  # fmt: skip
-    command.open_subject = lambda *_, **__: subject
+    command.open_subjects = lambda *_, **__: [subject]
     filler.Pace = Small
     sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     main(["lesion", "--store", str(path), "--predictions", "--engine", "direct"])

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from ensembles.decomposition import Decomposition
-from ensembles.engine import lesioned_module
+from ensembles.engine import check_lesions, lesioned_module
 from ensembles.errors import LesionError
 from ensembles.lesions import (
     Delete,
@@ -25,7 +25,6 @@ from ensembles.lesions import (
     Reverse,
     Scale,
     Shuffle,
-    Structure,
     Transplant,
 )
 
@@ -35,18 +34,18 @@ REFERENCE = 12
 
 def every_kind(net: Decomposition, seed: int = 0, each: int = 2) -> list[Lesion]:
     """The intact network, and up to some lesions of each kind that have a meaning."""
-    structure, draw = Structure.of(net), random.Random(seed)
+    draw = random.Random(seed)
     found: list[Lesion] = [Intact()]
     for kind in _candidates(net, draw):
-        fitting = [one for one in kind if fits(one, structure) and _can_be_drawn(net, one)]
+        fitting = [one for one in kind if fits(one, net) and _can_be_drawn(net, one)]
         found += draw.sample(fitting, min(each, len(fitting)))
     return found
 
 
-def fits(lesion: Lesion, structure: Structure) -> bool:
+def fits(lesion: Lesion, net: Decomposition) -> bool:
     """Whether a lesion has a meaning on a network."""
     try:
-        lesion.require(structure)
+        check_lesions(net, [lesion])
     except LesionError:
         return False
     return True
@@ -54,13 +53,13 @@ def fits(lesion: Lesion, structure: Structure) -> bool:
 
 def chains(sweep: list[Lesion], net: Decomposition, seed: int = 0, count: int = 4) -> list[Lesion]:
     """Some lesions of a sweep one after the other, where that has a meaning."""
-    structure, draw = Structure.of(net), random.Random(seed)
+    draw = random.Random(seed)
     pairs = [(one, other) for one in sweep[1:] for other in sweep[1:]]
     draw.shuffle(pairs)
     found: list[Lesion] = []
     for one, other in pairs:
         chain = one.then(other)
-        if fits(chain, structure):
+        if fits(chain, net):
             found.append(chain)
         if len(found) == count:
             break

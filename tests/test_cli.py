@@ -254,7 +254,7 @@ def test_an_output_that_cannot_be_written_is_found_before_the_sweep(call, small,
     def never(*_args, **_kwargs):
         raise AssertionError("the sweep was started")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", never)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", never)
     code, _, err = call("lesion", *small, "--out", "/no/such/folder/x.csv")
     assert code == 1 and "there is no folder /no/such/folder" in err
 
@@ -298,7 +298,7 @@ def test_a_fault_of_our_own_is_one_line_too(call, small, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ValueError("something\nodd")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", broken)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", broken)
     code, _, err = call("lesion", *small)
     assert code == 1
     assert err == "ensembles: unexpected ValueError: something odd; --debug shows where\n"

@@ -15,7 +15,8 @@ from test_decomposition_roads import Chain, seeded
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition, decompose
-from ensembles.engine.folding import compile_dropped
+from ensembles.engine.folding import Folder
+from ensembles.engine.graphs import without_graph
 
 Sum = Callable[["Layer", Tensor], Tensor]
 
@@ -145,7 +146,7 @@ def run(net: Decomposition, index: int, roads: tuple[int, ...] | None, images: T
             x = block.deleted(x)
         else:
             out = block.dropped(x, roads)
-            close(compile_dropped(block, roads)(x.clone()), out)
+            close(Folder().folded(without_graph(block, roads))(x.clone()), out)
             x = out
     return net.head(x)
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ensembles.decomposition import Block, Decomposition, decompose, walk
 from ensembles.decomposition.blocks import KINDS
 from ensembles.decomposition.walk import last_output
-from ensembles.engine.folding import compile_block, compile_bypass
+from ensembles.engine.folding import Folder
+from ensembles.engine.graphs import block_graph, bypass_graph
 from ensembles.errors import LesionError
 from ensembles.models.fractal import CifarFractalNet
 from ensembles.models.highway import HighwayNetwork
@@ -32,6 +33,11 @@ def inputs_of(net: Decomposition, images: Tensor) -> list[tuple[Block, Tensor]]:
         found.append((block, x))
         x = block(x)
     return found
+
+
+def compiled(block: Block) -> nn.Module:
+    """The block as an engine runs it."""
+    return Folder().folded(block_graph(block))
 
 
 def special(name: str) -> Decomposition:
@@ -76,7 +82,7 @@ def check_scaled(net: Decomposition, images: Tensor, factor: float) -> None:
             assert block.scaled(1.0) is block
             scaled = block.scaled(factor)
             close(scaled(x), by_hand(block, x, factor))
-            close(compile_block(scaled)(x), by_hand(block, x, factor), rtol=1e-4, atol=1e-5)
+            close(compiled(scaled)(x), by_hand(block, x, factor), rtol=1e-4, atol=1e-5)
             twice = block.scaled(factor).scaled(2.0)
             close(twice(x), by_hand(block, x, 2 * factor), rtol=1e-4, atol=1e-5)
 
@@ -134,7 +140,7 @@ def test_side_by_side(kinds: list[str], mean: bool, seed: int) -> None:
             total = x + (branches / (1 + len(others)) if mean else branches)
             expected = total if first.post is None else first.post(total)
             close(joint(x), expected, rtol=1e-4, atol=1e-5)
-            close(compile_block(joint)(x.clone()), expected, rtol=1e-3, atol=1e-4)
+            close(compiled(joint)(x.clone()), expected, rtol=1e-3, atol=1e-4)
             close(joint.deleted(x), first.deleted(x))
 
 
@@ -148,7 +154,7 @@ def test_gates_side_by_side(form: str, mean: bool) -> None:
         changes = sum(block(x) - x for block in model.blocks)
         joint = net.block(1).beside([net.block(2)], mean)
         close(joint(x), x + (changes / 2 if mean else changes), rtol=1e-4, atol=1e-5)
-        close(compile_block(joint)(x), joint(x), rtol=1e-4, atol=1e-5)
+        close(compiled(joint)(x), joint(x), rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=10, deadline=None)
@@ -219,10 +225,10 @@ def test_another_branch_leaves_the_rest(model: nn.Module) -> None:
             expected, names = block(x), [name for name, _ in block.named_modules()]
             other = block.with_branch(Wrapped(block.branch))
             close(other(x), expected)
-            close(compile_block(other)(x.clone()), expected, rtol=1e-4, atol=1e-5)
+            close(compiled(other)(x.clone()), expected, rtol=1e-4, atol=1e-5)
             if block.has_shortcut:
-                bypass = compile_bypass(other) or nn.Identity()
-                close(bypass(x.clone()), block.deleted(x), rtol=1e-4, atol=1e-5)
+                bypass = bypass_graph(other) or nn.Identity()
+                close(Folder().folded(bypass)(x.clone()), block.deleted(x), rtol=1e-4, atol=1e-5)
             assert other.roads is None and other.branch is not block.branch
             assert (other.index, other.name, other.kind) == (block.index, block.name, block.kind)
             assert [name for name, _ in block.named_modules()] == names  # untouched

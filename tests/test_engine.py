@@ -104,59 +104,6 @@ def test_the_users_model_and_decomposition_are_left_alone():
         assert torch.equal(tensor, state[name])
 
 
-class Breaks(SharedPrefixes):
-    """An engine that runs out of memory at its k-th part, once."""
-
-    left = 0
-
-    def run(self, images):
-        for result in super().run(images):
-            if Breaks.left == 0:
-                Breaks.left = -1
-                raise torch.OutOfMemoryError("CUDA out of memory (injected)")
-            Breaks.left -= 1
-            yield result
-
-
-def test_memory_running_out_at_any_lesion_changes_no_count(monkeypatch):
-    model = decomposable()
-    images, labels = images_for(model, 9)
-    net = decompose(model, images)
-    sweep = sweep_of(net)
-    expected = counts(evaluate(net, [(images, labels)], sweep, device="cpu"))
-    monkeypatch.setattr("ensembles.engine.evaluation.SharedPrefixes", Breaks)
-    for k in range(3 * len(sweep)):
-        Breaks.left = k
-        found = evaluate(net, [(images, labels)], sweep, batch_size=4, device="cpu")
-        assert counts(found) == expected
-
-
-def test_memory_running_out_for_one_image_is_said(monkeypatch):
-    class Never(SharedPrefixes):
-        def run(self, images):
-            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
-
-    model = decomposable()
-    images, labels = images_for(model, 4)
-    net = decompose(model, images)
-    monkeypatch.setattr("ensembles.engine.evaluation.SharedPrefixes", Never)
-    with pytest.raises(EvaluationError, match=r"memory ran out on cpu for a single image"):
-        evaluate(net, [(images, labels)], [intact()], device="cpu")
-
-
-def test_other_runtime_errors_are_not_taken_for_memory(monkeypatch):
-    class Wrong(SharedPrefixes):
-        def run(self, images):
-            raise RuntimeError("shapes do not match")
-
-    model = decomposable()
-    images, labels = images_for(model, 4)
-    net = decompose(model, images)
-    monkeypatch.setattr("ensembles.engine.evaluation.SharedPrefixes", Wrong)
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        evaluate(net, [(images, labels)], [intact()], device="cpu")
-
-
 def test_a_lesion_whose_logits_are_not_finite_is_recorded_as_such():
     class Explodes(nn.Module):
         def __init__(self):

@@ -35,7 +35,6 @@ from ensembles.lesions import (
     Reverse,
     Scale,
     Shuffle,
-    Structure,
     Then,
     Transplant,
 )
@@ -258,12 +257,12 @@ def test_each_kind_computes_what_an_edit_by_hand_does(model: nn.Module, seed: in
     images, _ = images_for(model, 5, seed)
     net = decompose(model, images[:2]).double()
     given, other, reference = materials_for(net, model)
-    hand, structure = ByHand(model, other, reference), Structure.of(net)
+    hand = ByHand(model, other, reference)
     sweep = [one for one in every_kind(net, seed) if one.kind in BY_HAND]
     moves = [one for one in sweep if isinstance(one, Reorder | Reverse | Shuffle)]
     changes = [one for one in sweep if isinstance(one, Delete | Scale | Replace | Reset | Noise)]
     pairs = [one.then(other) for one in moves[:3] for other in changes[:6]]
-    sweep += [pair for pair in pairs if fits(pair, structure)]
+    sweep += [pair for pair in pairs if fits(pair, net)]
     fast, slow = logits(net, sweep, images, given)
     for number, lesion in enumerate(sweep):
         with torch.no_grad():
@@ -365,7 +364,7 @@ def agreeing(fast: list[Outcome], slow: list[Outcome]) -> bool:
 def test_lesions_that_are_another_one_by_other_words(model: nn.Module, seed: int) -> None:
     images, _ = images_for(model, 4, seed)
     net = decompose(model, images[:2]).double()
-    structure, intact = Structure.of(net), Intact()
+    intact = Intact()
     data = [(images, torch.zeros(4).long())]
     given = Materials(net, data=data, initial=model, sources={"itself": model})
     pairs: list[tuple[Lesion, Lesion]] = []
@@ -379,7 +378,7 @@ def test_lesions_that_are_another_one_by_other_words(model: nn.Module, seed: int
             (Parallel((block,), mean=True, loops=2), Duplicate((block,))),
             (Repeat((block,), 2), Duplicate((block,))),
         ]
-    pairs = [pair for pair in pairs if all(fits(one, structure) for one in pair)]
+    pairs = [pair for pair in pairs if all(fits(one, net) for one in pair)]
     for found in logits(net, [one for pair in pairs for one in pair], images, given):
         for place, (one, other) in enumerate(pairs):
             torch.testing.assert_close(

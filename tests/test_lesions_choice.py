@@ -364,7 +364,7 @@ BLOCK_3 = "block 3 (blocks.2)"
         (
             Choice("replace"),
             stage(1),
-            "replace has no meaning here: replace 1<-1: block 1 (blocks.0) has",
+            "replace 1<-1: block 1 (blocks.0) has that branch already; name another block",
         ),
         (
             Choice("noise", seed=-1),

@@ -765,7 +765,11 @@ def test_a_field_that_hides_what_every_lesion_has_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "member", "message"),
     [
-        ("moved", 3, "lesion 'moved' of the program is 3; expected a Lesion"),
+        (
+            "moved",
+            3,
+            "lesion 'moved' of the program is 3; expected a subclass of ensembles.lesions.Lesion",
+        ),
         ("move", _Moved, "lesion 'move' of the program calls itself 'moved'; expected one name"),
         ("delete", _Moved, "lesion 'delete' is there already; choose another name"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,28 @@ class Shape:
 CIRCLE, SQUARE = Shape("circle", "round"), Shape("square", "with four corners")
 
 
-def new_set(base: str = "") -> OpenSet[Shape]:
-    """A set whose built-in members lie in this module."""
-    built_in = {"circle": f"{__name__}:CIRCLE", "square": f"{__name__}:SQUARE"}
-    return OpenSet("shape", GROUP, built_in, base=base)
+FOLDER = "shapes_of_the_tests"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package whose files are the built-in members."""
+    home = tmp_path / "built_in" / FOLDER
+    home.mkdir(parents=True)
+    (home / "__init__.py").write_text("")
+    for name in ("square", "circle"):
+        text = f"import {__name__} as shapes\nMEMBER = shapes.{name.upper()}\n"
+        (home / f"{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, f"{FOLDER}.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, FOLDER, raising=False)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    monkeypatch.syspath_prepend(str(home.parent))
+    return home
+
+
+def new_set(base: str = "", first: tuple[str, ...] = ()) -> OpenSet[Shape]:
+    """A set whose built-in members lie in that package."""
+    return OpenSet("shape", GROUP, FOLDER, first=first, base=base)
 
 
 @pytest.fixture
@@ -54,6 +73,13 @@ def test_members_are_there_by_name_and_in_order() -> None:
     assert shapes.get("circle") is CIRCLE and "square" in shapes and "oval" not in shapes
     assert shapes.members() == {"circle": CIRCLE, "square": SQUARE}
     assert repr(shapes) == "<open set of the shapes circle, square>"
+    assert new_set(first=("square",)).names() == ("square", "circle")
+
+
+def test_a_file_in_the_folder_is_a_member(folder: Path) -> None:
+    (folder / "oval.py").write_text(f"import {__name__} as shapes\nMEMBER = shapes.Shape('oval')\n")
+    assert new_set().names() == ("circle", "oval", "square")
+    assert new_set().get("oval") == Shape("oval")
 
 
 def test_an_unknown_name_offers_the_nearest() -> None:
@@ -65,7 +91,7 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 
 
 def test_the_error_is_that_of_the_set() -> None:
-    shapes: OpenSet[Shape] = OpenSet("shape", GROUP, {}, LesionError)
+    shapes: OpenSet[Shape] = OpenSet("shape", GROUP, error=LesionError)
     with pytest.raises(LesionError, match="shape 'x' is unknown"):
         shapes.get("x")
 
@@ -85,10 +111,51 @@ def test_a_program_adds_a_member_and_takes_it_out() -> None:
 
 def test_what_is_no_member_is_refused() -> None:
     shapes = new_set(f"{__name__}:Shape")
-    with pytest.raises(UsageError, match="shape 'oval' of the program is 3; expected a Shape"):
+    with pytest.raises(
+        UsageError,
+        match=r"shape 'oval' of the program is 3; expected an instance of a subclass of .*Shape",
+    ):
         shapes.register("oval", 3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'oval' of the program is the class Shape; expected an"):
+        shapes.register("oval", Shape)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="shape 'oval' of the program calls itself 'round'"):
         shapes.register("oval", Shape("round"))
+
+
+class Form(ABC):
+    """A base whose members are classes."""
+
+    kind = "form"
+
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+def test_members_may_be_classes_and_must_be_whole() -> None:
+    forms: OpenSet[type[Form]] = OpenSet(
+        "form", GROUP, {}, base=f"{__name__}:Form", classes=True
+    )  # fmt: skip
+
+    class Half(Form):
+        kind, summary = "half", "half a form"
+
+    class Whole(Half):
+        kind = "whole"
+
+        def area(self) -> float:
+            return 1.0
+
+    class Silent(Form):
+        kind = "silent"
+        area = Whole.area
+
+    assert forms.register("whole", Whole) is Whole
+    with pytest.raises(UsageError, match="form 'half' of the program lacks area; define what"):
+        forms.register("half", Half)
+    with pytest.raises(UsageError, match="form 'silent' of the program lacks summary"):
+        forms.register("silent", Silent)
+    with pytest.raises(UsageError, match=r"is <.*Whole.*>; expected a subclass of .*Form"):
+        forms.register("whole2", Whole())  # type: ignore[arg-type]
 
 
 def test_a_package_brings_members(install: Callable[..., None]) -> None:

@@ -12,7 +12,7 @@ import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensembles.analyses.paths import count_paths
+from ensembles.analyses.members.paths import count_paths
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import UsageError
 from ensembles.models import create_model

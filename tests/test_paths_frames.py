@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.analyses.effective_paths import effective_paths
+from ensembles.analyses.members.paths import path_ranges, paths
 from ensembles.analyses.path_columns import Samples, mean_over_images
 from ensembles.analyses.path_notes import path_notes
-from ensembles.analyses.paths import path_ranges, paths
 from ensembles.data import dataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import DataError, PathError, UsageError

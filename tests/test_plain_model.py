@@ -27,6 +27,18 @@ def test_each_image_is_counted_once_whatever_the_batches() -> None:
         assert count_correct(Echo(), data, size) == (9, 12)
 
 
+def test_a_model_of_several_inputs_is_counted_too() -> None:
+    class Sum(nn.Module):
+        def forward(self, left: Tensor, right: Tensor) -> Tensor:
+            return left + right
+
+    rows, nought, labels = torch.eye(3).repeat(2, 1), torch.zeros(6, 3), torch.tensor([0, 1, 2] * 2)
+    for inputs in ((rows, nought), {"right": rows, "left": nought}):
+        assert count_correct(Sum(), [(inputs, labels)], 4) == (6, 6)
+    with pytest.raises(DataError, match=r"the model does not take images of 3 and 2: The size"):
+        count_correct(Sum(), [((rows, nought[:, :2]), labels)])
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = create_model("resnet20").train()
     model.get_submodule("bn1").eval()

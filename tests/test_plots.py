@@ -5,9 +5,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib as mpl
 import numpy as np
@@ -23,7 +24,7 @@ from matplotlib.patches import PathPatch
 from PIL import Image
 
 from ensembles.errors import OutputError, UsageError
-from ensembles.lesions import parse_lesion
+from ensembles.lesions import KINDS, Delete, Words, parse_lesion, setting
 from ensembles.plots import (
     error_by_block,
     error_by_count,
@@ -229,8 +230,6 @@ KINDS_DRAWN = {
 
 
 def test_every_kind_is_drawn_and_none_is_forgotten() -> None:
-    from ensembles.lesions import KINDS
-
     assert {*KINDS_DRAWN, "none", "recalibrated"} == set(KINDS.names())
 
 
@@ -345,6 +344,37 @@ def test_kinds_of_packages_that_are_not_here_are_boxes() -> None:
     assert len([patch for patch in ax.patches if isinstance(patch, PathPatch)]) == 2
     with pytest.raises(UsageError, match=r"^no zap of a single block to draw: draw the error by"):
         error_by_block(frame, kind="zap")
+
+
+@dataclass(frozen=True)
+class Zap(Delete):
+    """A kind that a program adds."""
+
+    strength: float = setting("How much.", 1.0)
+
+    kind: ClassVar[str] = "zap"
+    words: ClassVar[Words] = Words("Zapped block", "Number of zapped blocks", "zapped")
+
+    @classmethod
+    def parse(cls, text: str) -> Zap:
+        block, _, strength = text.partition(" at ")
+        return cls((int(block),), strength=float(strength))
+
+
+def test_kinds_that_a_program_adds_have_their_words_and_settings() -> None:
+    rows = [("zap", 1, f"{b} at {s}", math.nan, 0.2) for s in (1, 2) for b in (1, 2)]
+    assert (
+        error_by_count(table([INTACT, *rows]), kind="zap").get_xlabel()
+        == "Size of the lesion (zap)"
+    )
+    KINDS.register("zap", Zap)
+    try:
+        ax = plot_lesions(table([INTACT, *rows])).axes[0]
+    finally:
+        KINDS.forget("zap")
+    assert ax.get_xlabel() == "Zapped block"
+    assert legend(ax)[:2] == ["resnet20, strength 1", "strength 2"]
+    assert data(lines(ax, "_single")[0])[0] == [1, 2]
 
 
 @pytest.mark.parametrize("form", ["block", "count", "tau"])

@@ -136,6 +136,11 @@ def test_paths_have_their_effective_interval():
     frame["gradient_rms_se"] = 0.0
     frame["gradient_mean_low"] = frame["gradient_mean_high"] = frame["gradient_mean"]
     frame.attrs = {"direction": "gradient", "model": "tiny", "weight_layers": []}
+    bare = section_of(frame.drop(columns="gradient_rms_log10"), "bare.csv")
+    assert bare.tables[-1].head[:2] == ("length", "paths")
+    lost = frame.copy()
+    lost.attrs = {}
+    assert section_of(lost, "lost.csv").tables[-1].head[:2] == ("length", "paths")
     section = section_of(frame, "paths.csv")
     effective, every = section.tables
     assert effective.caption == "Effective paths, tiny"

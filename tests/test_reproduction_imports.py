@@ -11,7 +11,7 @@ import importlib, json, pkgutil, sys
 import pandas as pd
 import ensembles.reproduction
 import ensembles.plots.lesions, ensembles.plots.paths, ensembles.report, ensembles.checkpoints
-import ensembles.analyses.lesion, ensembles.analyses.paths, ensembles.statistics
+import ensembles.analyses.members.lesion, ensembles.analyses.members.paths, ensembles.statistics
 
 read, made = [], []
 ENDINGS = (".py", ".pyc", ".so", ".pth", ".txt", "METADATA")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, spearmanr
 
@@ -29,6 +29,7 @@ def sweep(rows: list[tuple[str, int, float, float]]) -> pd.DataFrame:
 
 
 @given(st.integers(1, 10_000), st.data(), st.sampled_from([0.5, 0.95, 0.999]))
+@settings(deadline=None)
 def test_wilson_against_scipy(total: int, data: st.DataObject, confidence: float) -> None:
     k = data.draw(st.integers(0, total))
     low, high = wilson_interval(k, total, confidence)

@@ -54,7 +54,7 @@ def test_the_interval_of_a_difference_covers() -> None:
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.data())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_mcnemar_against_the_binomial_test(b: list[int], data: st.DataObject) -> None:
     c = data.draw(st.lists(st.integers(0, 40), min_size=len(b), max_size=len(b)))
     p, exact = mcnemar(b, c)
@@ -65,7 +65,7 @@ def test_mcnemar_against_the_binomial_test(b: list[int], data: st.DataObject) ->
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_holm_against_its_definition(p: list[float]) -> None:
     order = sorted(range(len(p)), key=lambda place: p[place])
     expected, highest = [0.0] * len(p), 0.0
@@ -76,7 +76,7 @@ def test_holm_against_its_definition(p: list[float]) -> None:
 
 
 @given(numbers, numbers)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_mann_whitney_counts_pairs(first: list[float], second: list[float]) -> None:
     found = mann_whitney(first, second)
     pairs = [float(a > b) + (a == b) / 2 for a in first for b in second]
@@ -91,7 +91,7 @@ def test_an_empty_sample_has_no_rank_test() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=30))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_coefficients_against_scipy(pairs: list[tuple[int, int]]) -> None:
     x, y = np.array(pairs, float).T
     for kind, oracle in (("spearman", spearmanr), ("kendall", kendalltau)):
@@ -168,7 +168,7 @@ def test_median_interval() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1) | st.just(math.nan), st.integers(0, 4)), min_size=1))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_quartiles_by_bin_against_numpy(rows: list[tuple[float, int]]) -> None:
     values, bins = (np.array(column) for column in zip(*rows, strict=True))
     found = quartiles_by_bin(values, bins)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -58,6 +58,7 @@ def test_networks_that_agree_differ_by_nothing() -> None:
 
 
 @given(st.tuples(*[st.integers(0, 12)] * 4).filter(any))
+@settings(deadline=None)
 def test_exact_p_against_scipy(cells: tuple[int, int, int, int]) -> None:
     _, b, c, _ = cells
     row = paired_tests(table(*cells)).iloc[0]

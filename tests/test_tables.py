@@ -192,6 +192,7 @@ def test_exact_numbers_of_paths_survive(suffix: str, n: int, tmp_path: Path) -> 
 
 
 @given(st.lists(st.floats(), max_size=5))
+@settings(deadline=None, max_examples=40)
 def test_numbers_keep_every_digit(tmp_path_factory: pytest.TempPathFactory, x: list[float]) -> None:
     frame = pd.DataFrame({"x": np.asarray(x, dtype="float64")})
     for suffix in FORMATS:

@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from ensembles.errors import DataError, UsageError
 from ensembles.metrics import read
 from ensembles.tasks import TASKS, Batch, Task, task_of
-from ensembles.tasks.classification import CLASSIFICATION, Classification
-from ensembles.tasks.language import LANGUAGE, Language
+from ensembles.tasks.members.classification import MEMBER as CLASSIFICATION
+from ensembles.tasks.members.classification import Classification
+from ensembles.tasks.members.language import MEMBER as LANGUAGE
+from ensembles.tasks.members.language import Language
 
 
 @dataclass

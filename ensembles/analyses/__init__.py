@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ensembles.analyses.base import Analysis, Options, Run, option
     from ensembles.analyses.influence_options import InfluenceOptions
     from ensembles.analyses.kinds import ANALYSES
-    from ensembles.analyses.lesion import LesionOptions
+    from ensembles.analyses.members.lesion import LesionOptions
     from ensembles.analyses.path_options import PathOptions
 
 __all__ = [
@@ -27,7 +27,7 @@ _HOMES = {
     "ANALYSES": "kinds",
     "Analysis": "base",
     "InfluenceOptions": "influence_options",
-    "LesionOptions": "lesion",
+    "LesionOptions": "members.lesion",
     "Options": "base",
     "PathOptions": "path_options",
     "Run": "base",

@@ -14,7 +14,7 @@ import torch
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.influence_options import DAMAGES, PROXIES, InfluenceOptions
-from ensembles.analyses.lesion import lesion
+from ensembles.analyses.members.lesion import lesion
 from ensembles.analyses.stream import Stream, compared_with
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import placed, rows_of, take

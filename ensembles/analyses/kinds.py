@@ -18,11 +18,8 @@ AnyAnalysis: TypeAlias = Analysis[Any]
 ANALYSES: OpenSet[AnyAnalysis] = OpenSet(
     "analysis",
     "ensembles.analyses",
-    {
-        "lesion": "ensembles.analyses.lesion:LESION",
-        "paths": "ensembles.analyses.paths:PATHS",
-        "influence": "ensembles.analyses.influence:INFLUENCE",
-    },
+    "ensembles.analyses.members",
+    first=("lesion", "paths"),
     base="ensembles.analyses.base:Analysis",
 )
 """All analyses by name, as instances."""

@@ -105,8 +105,9 @@ def is_linear(graph: Graph, node: fx.Node) -> bool:
     """Whether a node only adds, concatenates or rearranges activations."""
     inputs = graph.inputs(node)
     if is_add(node):
-        nodes = all(isinstance(arg, fx.Node) for arg in node.args)
-        return nodes and len(node.all_input_nodes) == len(inputs) and len(node.args) == 2
+        numbers = [arg for arg in node.args if not isinstance(arg, fx.Node)]
+        alone = len(node.all_input_nodes) == len(inputs) and len(node.args) == 2
+        return alone and numbers in ([], [0])  # Python's sum begins with 0
     if is_concat(node):
         return all(part in graph.active for part in concat_parts(node)[0])
     if node.op == "call_module":

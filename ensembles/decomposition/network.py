@@ -15,6 +15,7 @@ from ensembles.decomposition.walk import Visit, last_output, walk
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
+    from ensembles.engine.materials import Materials
     from ensembles.lesions import Lesion
 
 __all__ = ["Decomposition", "Outside"]
@@ -139,19 +140,19 @@ class Decomposition(nn.Module):
         """
         return walk(self, inputs)
 
-    def lesioned(self, lesion: Lesion) -> nn.Module:
+    def lesioned(self, lesion: Lesion, materials: Materials | None = None) -> nn.Module:
         """The network with a lesion, as a module from inputs to outputs.
 
         Args:
-            lesion: A lesion that needs nothing beside the network: no reference data and no other
-                network.
+            lesion: The lesion.
+            materials: Reference data and other networks, for a lesion that needs some.
 
         Raises:
-            LesionError: If it does not fit the network, or needs more.
+            LesionError: If it does not fit the network, or something that it needs is missing.
         """
         from ensembles.engine import lesioned_module  # noqa: PLC0415 (a room that knows this one)
 
-        module: nn.Module = lesioned_module(self, lesion)
+        module: nn.Module = lesioned_module(self, lesion, materials)
         return module
 
     def forward(self, inputs: Inputs) -> Tensor:

@@ -86,7 +86,7 @@ def simplify(traced: fx.GraphModule) -> None:
 
 
 def _drop_idle(traced: fx.GraphModule) -> None:
-    """Take out what does nothing: dropout, identities, single concatenations, the addition of 0."""
+    """Take out what does nothing in evaluation mode: dropout, identities, single concatenations."""
     for node in list(traced.graph.nodes):
         source = _idle_source(traced, node)
         if source is not None:
@@ -104,8 +104,6 @@ def _idle_source(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
         return first if training is False and isinstance(first, fx.Node) else None
     if node.target is torch.ops.aten.dropout.default:
         return first if node.args[2] is False and isinstance(first, fx.Node) else None
-    if is_add(node) and 0 in [arg for arg in node.args if not isinstance(arg, fx.Node)]:
-        return next((arg for arg in node.args if isinstance(arg, fx.Node)), None)
     if is_concat(node):
         parts = node.args[0] if node.args else node.kwargs.get("tensors")
         if isinstance(parts, (list, tuple)) and len(parts) == 1 and isinstance(parts[0], fx.Node):

@@ -126,7 +126,7 @@ class Cut:
             return self._concatenated(node) if is_concat(node) else self._stacked(node)
         kept = {source: self.linear(source) for source in self.source.inputs(node)}
         left = [placed for placed in kept.values() if placed is not None]
-        if is_add(node) and len(left) == 1 < len(kept):
+        if is_add(node) and len(left) == 1 and not _doubles(node):
             return left[0]
         if not left:
             return None
@@ -174,3 +174,8 @@ class Cut:
             anchor = self.source.sample if node.meta.get("anchored") else None
             open_nodes.extend(n for n in node.all_input_nodes if n is not anchor)
         return sorted(found, key=self.source.order.__getitem__)
+
+
+def _doubles(node: fx.Node) -> bool:
+    """Whether a sum adds a value to itself."""
+    return len(node.args) == 2 and node.args[0] is node.args[1]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from ensembles.decomposition import Block, Decomposition, decompose
 from ensembles.decomposition.inputs import Inputs, placed
-from ensembles.errors import EnsemblesError, LesionError
+from ensembles.errors import DecompositionError, EnsemblesError, LesionError, UsageError
 
 __all__ = ["counterpart", "weights_digest"]
+
+_PARTS = ("pre", "branch", "shortcut", "post", "gate")
 
 
 def counterpart(
@@ -45,9 +48,8 @@ def counterpart(
     try:
         found = decompose(other, inputs)
         if found.names != net.names:
-            found = decompose(other, inputs, blocks=list(net.names))
-    except LesionError:
-        raise
+            with suppress(UsageError, DecompositionError):
+                found = decompose(other, inputs, blocks=list(net.names))
     except EnsemblesError as error:
         raise LesionError(f"{what} cannot be taken apart as the network was: {error}") from error
     _require_alike(net, found, what)
@@ -87,7 +89,17 @@ def _differing(ours: Block, theirs: Block) -> str | None:
     for name in (*one, *two):
         if one.get(name) != two.get(name):
             return f"{name} ({two.get(name, 'missing')} instead of {one.get(name, 'nothing')})"
+    for name in _PARTS:
+        if _operations(getattr(ours, name)) != _operations(getattr(theirs, name)):
+            return f"what its {name} computes"
     return None
+
+
+def _operations(part: nn.Module | None) -> list[str]:
+    """What a part does, operation by operation, whatever its weights."""
+    if not isinstance(part, fx.GraphModule):
+        return [type(part).__name__]
+    return [f"{node.op} {node.target}" for node in part.graph.nodes]
 
 
 def weights_digest(net: Decomposition) -> str:

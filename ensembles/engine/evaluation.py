@@ -18,12 +18,13 @@ from ensembles.engine.devices import (
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.memory import Halver, each_alone, twice
+from ensembles.engine.parts import steps_of
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.engine.sums import Sums
 from ensembles.engine.sweep import Sweep
 from ensembles.errors import DataError, EvaluationError, UsageError, nearest
 from ensembles.lesions import Lesion
-from ensembles.lesions.steps import intact_program
+from ensembles.lesions.steps import Beside, intact_program
 from ensembles.lesions.structure import Structure
 from ensembles.metrics import Metric, Outcome, read, require
 from ensembles.numerics import exact_attention, exact_mathematics
@@ -92,7 +93,7 @@ def evaluate(
     if size < 1:
         raise UsageError(f"batch size {size}; expected 1 or more")
     supplied = materials or Materials(net, task=asked, data=data, device=place)
-    check_lesions(net, sweep, supplied)
+    twice(lambda: check_lesions(net, sweep, supplied), place, "reading the reference data")
     compared = any(metric.needs_intact for metric in measured)
 
     with torch.no_grad(), exact_mathematics("fp32"), exact_attention():
@@ -187,6 +188,10 @@ def check_lesions(
     sweep, structure = list(lesions), Structure.of(net)
     for lesion in sweep:
         lesion.require(structure)
+    for step in steps_of(lesion.program(len(net)) for lesion in sweep).values():
+        if isinstance(step, Beside):
+            first, *others = [net.block(part.block) for part in step.parts]
+            first.beside(others, step.mean)
     if materials is not None:
         materials.check(materials.needed(sweep))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ensembles.data import batches
+from ensembles.decomposition.inputs import Inputs, called, mapped, named_tensors
 from ensembles.engine.devices import choose_device, compute_dtype
 from ensembles.errors import DataError, EvaluationError
 from ensembles.numerics import exact_mathematics
@@ -31,8 +32,8 @@ def count_correct(
     """Count the images whose largest logit is that of their label.
 
     Args:
-        model: Maps (N, C, H, W) to (N, classes). It is run in evaluation mode, and left where and
-            in the mode that it was in.
+        model: Maps images (N, C, H, W), or other rows of inputs, to (N, classes). It is run in
+            evaluation mode, and left where and in the mode that it was in.
         data: As for ``ensembles.data.batches``.
         batch_size: Images at a time.
         device: As ``choose_device`` takes it.
@@ -60,8 +61,8 @@ def count_correct(
             exact_mathematics(precision),
             torch.autocast(place.type, torch.bfloat16) if bf16 else nullcontext(),
         ):
-            for images, labels in batches(data, batch_size):
-                logits = _logits(runner, images, place)
+            for inputs, labels in batches(data, batch_size):
+                logits = _logits(runner, inputs, place)
                 finite = torch.isfinite(logits).all(1)
                 if not (diverging or bool(finite.all())):
                     raise EvaluationError(
@@ -86,12 +87,16 @@ def _placed(model: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(model).to(device)
 
 
-def _logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+def _logits(model: nn.Module, inputs: Inputs, device: torch.device) -> Tensor:
+    def moved(tensor: Tensor) -> Tensor:
+        layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+        return tensor.to(device, memory_format=layout)
+
     try:
-        logits: Tensor = model(images.to(device, memory_format=layout))
+        logits: Tensor = called(model, mapped(moved, inputs))
     except RuntimeError as error:
-        shape = "x".join(map(str, images.shape[1:]))
+        tensors = named_tensors(inputs).values()
+        shapes = " and ".join("x".join(map(str, tensor.shape[1:])) for tensor in tensors)
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"the model does not take images of {shape}: {reason}") from error
+        raise DataError(f"the model does not take images of {shapes}: {reason}") from error
     return logits.float().cpu()

@@ -8,13 +8,15 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from ensembles.data import ImageDataset
+from ensembles.data.batches import recut
 from ensembles.data.sources import spread
-from ensembles.decomposition.inputs import rows_of, take
+from ensembles.decomposition.inputs import Inputs, named_tensors, rows_of, take
 from ensembles.errors import DataError, LesionError
-from ensembles.tasks.base import Batch, Inputs, Task
+from ensembles.tasks.base import Batch, Task, numbered
 
 __all__ = ["ReferenceData"]
 
@@ -104,8 +106,8 @@ class ReferenceData:
             return
         read: list[Batch] = []
         held = 0
-        for batch in self._task.batches(self._chosen(size), batch_size):
-            held += sum(t.numel() * t.element_size() for t in _tensors(batch.inputs))
+        for batch in self._read(size, batch_size):
+            held += sum(t.numel() * t.element_size() for t in named_tensors(batch.inputs).values())
             if held <= _HELD_BYTES:
                 read.append(batch)
             yield batch
@@ -125,34 +127,25 @@ class ReferenceData:
             about = f"{chosen.content_hash} {chosen.normalization}"
             return hashlib.sha256(about.encode()).hexdigest()
         content = hashlib.sha256()
-        for batch in self._task.batches(self._chosen(size), _AT_ONCE):
-            for tensor in _tensors(batch.inputs):
-                content.update(f"{tensor.dtype} {tuple(tensor.shape[1:])}\n".encode())
+        for batch in self._read(size, _AT_ONCE):
+            for name, tensor in named_tensors(batch.inputs).items():
+                content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
                 flat = tensor.detach().cpu().contiguous().reshape(-1)
                 content.update(flat.view(torch.uint8).numpy().data)
         return content.hexdigest()
 
-    def _chosen(self, size: int) -> Any:
-        data = self._data
+    def _read(self, size: int, batch_size: int) -> Iterator[Batch]:
+        data, places = self._data, spread(self.rows, size)
         if isinstance(data, ImageDataset):
-            return data.limited(size)
-        places = spread(self.rows, size)
+            return self._task.batches(data.limited(size), batch_size)
         if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-            return Subset(data, places.tolist())
-        return self._picked(places)
+            return self._task.batches(Subset(data, places.tolist()), batch_size)
+        return numbered(recut(self._picked(places), batch_size))
 
-    def _picked(self, places: torch.Tensor) -> list[tuple[Inputs, torch.Tensor]]:
+    def _picked(self, places: Tensor) -> Iterator[tuple[Inputs, Tensor]]:
         """The rows at some places of data that can only be read from the start."""
-        found = []
         for batch in self._task.batches(self._data, _AT_ONCE):
-            rows = rows_of(batch.inputs)
-            here = places[(places >= batch.start) & (places < batch.start + rows)] - batch.start
+            end = batch.start + rows_of(batch.inputs)
+            here = places[(places >= batch.start) & (places < end)] - batch.start
             if len(here):
-                found.append((take(batch.inputs, here), batch.targets[here]))
-        return found
-
-
-def _tensors(inputs: Inputs) -> tuple[torch.Tensor, ...]:
-    if isinstance(inputs, dict):
-        return tuple(inputs.values())
-    return inputs if isinstance(inputs, tuple) else (inputs,)
+                yield take(batch.inputs, here), batch.targets[here]

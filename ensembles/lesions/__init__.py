@@ -18,23 +18,27 @@ if TYPE_CHECKING:
     from ensembles.lesions.block_set import BlockSet, Variation
     from ensembles.lesions.block_span import BlockSpan
     from ensembles.lesions.choice import Choice
-    from ensembles.lesions.delete import Delete
-    from ensembles.lesions.drop import Drop
-    from ensembles.lesions.duplicate import Duplicate
     from ensembles.lesions.kinds import KINDS, parse_lesion
-    from ensembles.lesions.mean import MeanBranch
+    from ensembles.lesions.members.delete import Delete
+    from ensembles.lesions.members.drop import Drop
+    from ensembles.lesions.members.duplicate import Duplicate
+    from ensembles.lesions.members.mean import MeanBranch
+    from ensembles.lesions.members.noise import Noise
+    from ensembles.lesions.members.none import Intact
+    from ensembles.lesions.members.parallel import Parallel
+    from ensembles.lesions.members.randomize import Randomize
+    from ensembles.lesions.members.recalibrated import Recalibrated, Recalibration
+    from ensembles.lesions.members.reorder import Reorder
+    from ensembles.lesions.members.repeat import Repeat
+    from ensembles.lesions.members.replace import Replace
+    from ensembles.lesions.members.reset import Reset
+    from ensembles.lesions.members.reverse import Reverse
+    from ensembles.lesions.members.scale import Scale
+    from ensembles.lesions.members.shuffle import Shuffle
+    from ensembles.lesions.members.then import Then, chain
+    from ensembles.lesions.members.transplant import Transplant
     from ensembles.lesions.needs import Initial, Need, Reference, Source
-    from ensembles.lesions.noise import Noise
-    from ensembles.lesions.none import Intact
-    from ensembles.lesions.parallel import Parallel
     from ensembles.lesions.plan import read_plan
-    from ensembles.lesions.randomize import Randomize
-    from ensembles.lesions.recalibrated import Recalibrated, Recalibration
-    from ensembles.lesions.reorder import Reorder
-    from ensembles.lesions.repeat import Repeat
-    from ensembles.lesions.replace import Replace
-    from ensembles.lesions.reset import Reset
-    from ensembles.lesions.reverse import Reverse
     from ensembles.lesions.samplers import (
         intact,
         random_deletions,
@@ -44,8 +48,6 @@ if TYPE_CHECKING:
         single_deletions,
         single_drops,
     )
-    from ensembles.lesions.scale import Scale
-    from ensembles.lesions.shuffle import Shuffle
     from ensembles.lesions.steps import (
         Beside,
         Bypass,
@@ -58,9 +60,7 @@ if TYPE_CHECKING:
         intact_program,
     )
     from ensembles.lesions.structure import Form, Structure, exchangeable
-    from ensembles.lesions.then import Then, chain
     from ensembles.lesions.tokens import Mark
-    from ensembles.lesions.transplant import Transplant
     from ensembles.lesions.version_1 import lesion_of
 
 _NAMES = {
@@ -68,32 +68,32 @@ _NAMES = {
     "block_set": "BlockSet Variation",
     "block_span": "BlockSpan",
     "choice": "Choice",
-    "delete": "Delete",
-    "drop": "Drop",
-    "duplicate": "Duplicate",
+    "members.delete": "Delete",
+    "members.drop": "Drop",
+    "members.duplicate": "Duplicate",
     "kinds": "KINDS parse_lesion",
-    "mean": "MeanBranch",
+    "members.mean": "MeanBranch",
     "needs": "Initial Need Reference Source",
-    "noise": "Noise",
-    "none": "Intact",
-    "parallel": "Parallel",
+    "members.noise": "Noise",
+    "members.none": "Intact",
+    "members.parallel": "Parallel",
     "plan": "read_plan",
-    "randomize": "Randomize",
-    "recalibrated": "Recalibrated Recalibration",
-    "reorder": "Reorder",
-    "repeat": "Repeat",
-    "replace": "Replace",
-    "reset": "Reset",
-    "reverse": "Reverse",
+    "members.randomize": "Randomize",
+    "members.recalibrated": "Recalibrated Recalibration",
+    "members.reorder": "Reorder",
+    "members.repeat": "Repeat",
+    "members.replace": "Replace",
+    "members.reset": "Reset",
+    "members.reverse": "Reverse",
     "samplers": "intact random_deletions random_drops random_duplications random_swaps "
     "single_deletions single_drops",
-    "scale": "Scale",
-    "shuffle": "Shuffle",
+    "members.scale": "Scale",
+    "members.shuffle": "Shuffle",
     "steps": "Beside Bypass Program Recipe Run Step Variant Without intact_program",
     "structure": "Form Structure exchangeable",
-    "then": "Then chain",
+    "members.then": "Then chain",
     "tokens": "Mark",
-    "transplant": "Transplant",
+    "members.transplant": "Transplant",
     "version_1": "lesion_of",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ensembles.lesions.choice import Choice
-    from ensembles.lesions.recalibrated import Recalibration
+    from ensembles.lesions.members.recalibrated import Recalibration
 
 __all__ = ["Draw", "Lesion", "Setting", "Words", "setting"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ensembles.errors import LesionError, nearest
 from ensembles.lesions.draws import own_seed
 from ensembles.lesions.kinds import KINDS
-from ensembles.lesions.none import Intact
+from ensembles.lesions.members.none import Intact
 from ensembles.lesions.tokens import block_numbers, whole
 
 if TYPE_CHECKING:
@@ -186,12 +186,14 @@ class Choice:
                 is none.
         """
         kept, reason = list[T](), ""
-        for place in places:
+        wanted = list(places)
+        named = len(wanted) == 1 or (named and (self.blocks or self.roads) is not None)
+        for place in wanted:
             lesion = make(place)
             try:
                 lesion.require(structure)
             except LesionError as error:
-                if named and (self.blocks is not None or self.roads is not None):
+                if named:
                     raise
                 reason = reason or str(error)
             else:

@@ -19,28 +19,11 @@ JOINT = re.compile(r"\s+then\s+")
 KINDS: OpenSet[type[Lesion]] = OpenSet(
     "lesion",
     "ensembles.lesions",
-    {
-        "none": "ensembles.lesions.none:Intact",
-        "delete": "ensembles.lesions.delete:Delete",
-        "reorder": "ensembles.lesions.reorder:Reorder",
-        "duplicate": "ensembles.lesions.duplicate:Duplicate",
-        "drop": "ensembles.lesions.drop:Drop",
-        "scale": "ensembles.lesions.scale:Scale",
-        "noise": "ensembles.lesions.noise:Noise",
-        "mean": "ensembles.lesions.mean:MeanBranch",
-        "reset": "ensembles.lesions.reset:Reset",
-        "randomize": "ensembles.lesions.randomize:Randomize",
-        "replace": "ensembles.lesions.replace:Replace",
-        "repeat": "ensembles.lesions.repeat:Repeat",
-        "reverse": "ensembles.lesions.reverse:Reverse",
-        "shuffle": "ensembles.lesions.shuffle:Shuffle",
-        "parallel": "ensembles.lesions.parallel:Parallel",
-        "transplant": "ensembles.lesions.transplant:Transplant",
-        "then": "ensembles.lesions.then:Then",
-        "recalibrated": "ensembles.lesions.recalibrated:Recalibrated",
-    },
-    LesionError,
+    "ensembles.lesions.members",
+    first=("none", "delete", "reorder", "duplicate", "drop", "scale", "noise", "mean"),
+    error=LesionError,
     base="ensembles.lesions.base:Lesion",
+    classes=True,
 )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 from ensembles.errors import LesionError
 from ensembles.lesions.base import Lesion
-from ensembles.lesions.delete import Delete
 from ensembles.lesions.draws import random_picks, random_roads, random_sets
-from ensembles.lesions.drop import Drop, every_road
-from ensembles.lesions.duplicate import Duplicate
-from ensembles.lesions.none import Intact
-from ensembles.lesions.reorder import Reorder, exchanges
+from ensembles.lesions.members.delete import Delete
+from ensembles.lesions.members.drop import Drop, every_road
+from ensembles.lesions.members.duplicate import Duplicate
+from ensembles.lesions.members.none import Intact
+from ensembles.lesions.members.reorder import Reorder, exchanges
 
 __all__ = [
     "intact", "random_deletions", "random_drops", "random_duplications", "random_swaps",

@@ -17,19 +17,8 @@ __all__ = ["METRICS", "read", "require"]
 METRICS: OpenSet[Metric] = OpenSet(
     "metric",
     "ensembles.metrics",
-    {
-        "top1": "ensembles.metrics.top1:TOP1",
-        "loss": "ensembles.metrics.loss:LOSS",
-        "top5": "ensembles.metrics.top5:TOP5",
-        "kl": "ensembles.metrics.kl:KL",
-        "agreement": "ensembles.metrics.agreement:AGREEMENT",
-        "margin": "ensembles.metrics.margin:MARGIN",
-        "brier": "ensembles.metrics.brier:BRIER",
-        "ece": "ensembles.metrics.ece:ECE",
-        "classes": "ensembles.metrics.classes:CLASSES",
-        "confusion": "ensembles.metrics.confusion:CONFUSION",
-        "perplexity": "ensembles.metrics.perplexity:PERPLEXITY",
-    },
+    "ensembles.metrics.members",
+    first=("top1", "loss", "top5", "kl", "agreement"),
     base="ensembles.metrics.base:Metric",
 )
 """All metrics by name, as instances."""

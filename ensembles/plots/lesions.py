@@ -36,7 +36,7 @@ from ensembles.plots.lesion_marks import (
 from ensembles.plots.measures import Measure, Range
 from ensembles.plots.style import GREY, axes_or_new, legend_above, paper_style, proxy, tint
 from ensembles.statistics import require_columns
-from ensembles.tables.readings import naming_of
+from ensembles.tables.readings import words_of
 
 __all__ = ["error_by_block", "error_by_count", "error_by_tau"]
 
@@ -122,7 +122,7 @@ def error_by_count(
         first, last = int(data["count"].min()), int(data["count"].max())
         ax.set_xlim(first - 0.6 * room, last + 0.6 * room)
         ax.set_xticks(whole_ticks(first, last))
-        _finish(ax, measure, naming_of(kind).several, handles)
+        _finish(ax, measure, words_of(kind).several, handles)
     return ax
 
 
@@ -199,10 +199,10 @@ def _pooled(curves: Sequence[Curve]) -> list[Artist]:
 
 def _by_block(rows: pd.DataFrame, kind: str) -> str:
     """What the blocks are that the axis counts."""
-    naming, size = naming_of(kind), int(rows["count"].max())
+    words, size = words_of(kind), int(rows["count"].max())
     if all(reading.is_single for reading in rows["reading"]):
-        return naming.one
-    return f"First of {size} blocks that are {naming.done}"
+        return words.one
+    return f"First of {size} blocks that are {words.done}"
 
 
 def _finish(ax: Axes, measure: Measure, xlabel: str, handles: Sequence[Artist]) -> None:

@@ -21,6 +21,9 @@ from ensembles.tables.schema import Attributes, is_lesion_table
 
 __all__ = ["section_of"]
 
+_LACKING = (UsageError, KeyError)
+"""What is raised for a table that lacks something: lesions, a column, an attribute."""
+
 
 def section_of(frame: pd.DataFrame, name: str) -> Section:
     """Make a section of the table of any analysis, or of anything else.
@@ -39,7 +42,7 @@ def section_of(frame: pd.DataFrame, name: str) -> Section:
     tables: list[Table] = []
     for one in networks:
         if analysis is not None:
-            text += [_sentence(line, _name(one, networks)) for line in analysis.notes(one)]
+            text += [_sentence(line, _name(one, networks)) for line in _notes(analysis, one)]
             tables += _views(analysis, one, networks)
         tables += _numbers(analysis, one, networks)
     return Section(
@@ -86,7 +89,7 @@ def _drawings(
         holding = [one for one in networks if column in one.columns]
         try:
             figure = plot_lesions(holding, metric=column)
-        except UsageError:
+        except _LACKING:
             continue
         told = column_of(column, holding[0])
         label = told.label if told else column.replace("_", " ")
@@ -97,9 +100,16 @@ def _drawings(
 def _drawn(analysis: AnyAnalysis, networks: Sequence[pd.DataFrame], key: str) -> Drawing | None:
     try:
         figure = analysis.draw(networks)
-    except UsageError:  # nothing to draw, as of the intact network alone
+    except _LACKING:
         return None
     return drawing(figure, key, f"{_names(networks)}: {analysis.summary.rstrip('.')}.")
+
+
+def _notes(analysis: AnyAnalysis, frame: pd.DataFrame) -> list[str]:
+    try:
+        return analysis.notes(frame)
+    except _LACKING:
+        return []
 
 
 def _views(
@@ -108,7 +118,7 @@ def _views(
     """The further tables that an analysis makes of a table."""
     try:
         views = analysis.views(frame)
-    except UsageError:
+    except _LACKING:
         return []
     of = _of(frame, networks)
     return [table(_written(view), f"{title}{of}") for title, view in views.items() if len(view)]

@@ -15,7 +15,7 @@ from ensembles.store.blobs import encode_labels
 from ensembles.store.fingerprints import Watched, architecture_digest, weights_digest
 from ensembles.store.key import ENGINE_VERSION, Context, Key
 from ensembles.tasks import Task, task_of
-from ensembles.tasks.classification import CLASSIFICATION
+from ensembles.tasks.members.classification import MEMBER as CLASSIFICATION
 
 __all__ = ["describe"]
 

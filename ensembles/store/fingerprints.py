@@ -18,7 +18,7 @@ from ensembles.decomposition.road_set import Roads
 from ensembles.errors import DataError
 from ensembles.store.key import Shapes
 from ensembles.tasks import Batch, Task
-from ensembles.tasks.classification import CLASSIFICATION
+from ensembles.tasks.members.classification import MEMBER as CLASSIFICATION
 
 __all__ = ["Watched", "architecture_digest", "weights_digest"]
 

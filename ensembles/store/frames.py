@@ -76,7 +76,7 @@ def lesion_table(
     if len({(row.lesion, row.lesion.draw) for row in rows}) < len({tuple(row) for row in rows}):
         column = pd.Series([row.material[:_SHORT] for row in rows], dtype="str")
         table.insert(list(table.columns).index("adapted"), "material", column)
-    table.attrs["runs"] = runs
+    table.attrs |= {"analysis": "lesion", "runs": runs}
     return table
 
 

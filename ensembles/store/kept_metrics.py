@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ensembles.metrics import Metric
     from ensembles.store.key import Context
 
-__all__ = ["USUAL", "known_here", "measured_with", "names_of"]
+__all__ = ["USUAL", "in_order", "known_here", "measured_with", "names_of"]
 
 USUAL = ("top1", "loss")
 """Metrics that are asked for where nothing is said."""
@@ -55,6 +55,15 @@ def measured_with(names: Sequence[str], context: Context) -> tuple[str, ...]:
     if context.classes > _MOST_CLASSES:
         kept.remove("classes")
     return (*names, *(name for name in kept if name not in names))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of metrics in the order of their set, then those that this program cannot read."""
+    from ensembles.metrics import METRICS  # noqa: PLC0415 (numpy)
+
+    wanted = set(names)
+    known = [name for name in METRICS.names() if name in wanted]
+    return [*known, *sorted(wanted.difference(known))]
 
 
 def known_here(names: Iterable[str]) -> list[str]:

@@ -89,7 +89,8 @@ class Executor(ABC):
 EXECUTORS: OpenSet[Executor] = OpenSet(
     "executor",
     "ensembles.executors",
-    {"here": "ensembles.studies.here:HERE"},
+    "ensembles.studies.members",
+    first=("here",),
     base="ensembles.studies.executors:Executor",
 )
 

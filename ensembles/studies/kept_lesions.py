@@ -60,7 +60,7 @@ class KeptLesions(Kept):
 
     def measure(self, subject: Subject, store: Store, how: How) -> Done:
         """See the base class."""
-        from ensembles.analyses.lesion import lesion  # noqa: PLC0415 (imports torch)
+        from ensembles.analyses.members.lesion import lesion  # noqa: PLC0415 (imports torch)
 
         frame = lesion(
             subject.net,

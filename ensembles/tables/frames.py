@@ -188,7 +188,7 @@ def _row(outcome: Outcome, names: Sequence[str], metrics: Sequence[Metric]) -> d
 
 def _adapted(lesion: Lesion, n: int, stand_ins: Mapping[int, str]) -> list[int]:
     """The blocks that run without their branch while something stands in for their shape."""
-    if not stand_ins:
+    if stand_ins.keys().isdisjoint(lesion.blocks):
         return []
     steps = [step for position in lesion.program(n) for step in position]
     bypassed = {step.block for step in steps if isinstance(step, Bypass)}

@@ -10,33 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ensembles.errors import UsageError
-from ensembles.lesions import KINDS, parse_lesion
+from ensembles.lesions import KINDS
+from ensembles.lesions.base import Words
 from ensembles.tables.schema import INTACT, require_columns
 
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
 __all__ = [
-    "Naming", "Reading", "Said", "lesioned", "naming_of", "read_lesion", "read_rows", "texts",
-    "varied_settings",
+    "Reading", "Said", "lesioned", "read_lesion", "read_rows", "texts", "varied_settings",
+    "words_of",
 ]  # fmt: skip
 
 _SEED = "seed"
-
-
-@dataclass(frozen=True)
-class Naming:
-    """What axes and legends call a kind of lesion.
-
-    Attributes:
-        one: Axis of a figure by block.
-        several: Axis of a figure by size.
-        done: Past participle.
-    """
-
-    one: str
-    several: str
-    done: str
 
 
 @dataclass(frozen=True)
@@ -111,7 +97,6 @@ class Reading:
         )
 
 
-@lru_cache(maxsize=100_000)
 def read_lesion(kind: str, text: str) -> Reading:
     """Read a lesion back.
 
@@ -124,9 +109,14 @@ def read_lesion(kind: str, text: str) -> Reading:
         where the text is none of its.
     """
     try:
-        lesion = parse_lesion(kind, text)
-    except UsageError:
+        return _parsed(KINDS.get(kind), text)
+    except (UsageError, ValueError):
         return Reading(kind, known=False, unseeded=text)
+
+
+@lru_cache(maxsize=100_000)
+def _parsed(kind: type[Lesion], text: str) -> Reading:
+    lesion = kind.parse(text)
     inner = _underneath(lesion)
     seeds = [one.name for one in inner.settings() if one.name == _SEED]
     plain = replace(inner, seed=0) if seeds else inner  # type: ignore[call-arg]
@@ -181,13 +171,12 @@ def texts(blocks: pd.Series[Any]) -> list[str]:
     ]
 
 
-def naming_of(kind: str) -> Naming:
+def words_of(kind: str) -> Words:
     """What axes and legends call a kind, also where it is not known here."""
     try:
-        words = KINDS.get(kind).words
+        return KINDS.get(kind).words
     except UsageError:
-        return Naming(f"Block ({kind})", f"Size of the lesion ({kind})", f"lesioned ({kind})")
-    return Naming(words.one, words.several, words.done)
+        return Words(f"Block ({kind})", f"Size of the lesion ({kind})", f"lesioned ({kind})")
 
 
 def _underneath(lesion: Lesion) -> Lesion:

@@ -16,10 +16,8 @@ __all__ = ["TASKS", "task_of"]
 TASKS: OpenSet[Task] = OpenSet(
     "task",
     "ensembles.tasks",
-    {
-        "classification": "ensembles.tasks.classification:CLASSIFICATION",
-        "language": "ensembles.tasks.language:LANGUAGE",
-    },
+    "ensembles.tasks.members",
+    first=("classification",),
     base="ensembles.tasks.base:Task",
 )
 """All tasks by name, as instances."""

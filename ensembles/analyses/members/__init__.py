@@ -1,0 +1,1 @@
+"""The analyses, a file each: the file has the name of the analysis."""

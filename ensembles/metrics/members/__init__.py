@@ -1,0 +1,1 @@
+"""The metrics, a file each: the file has the name of the metric."""

@@ -1,0 +1,1 @@
+"""The executors, a file each: the file has the name of the executor."""

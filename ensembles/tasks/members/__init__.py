@@ -1,0 +1,1 @@
+"""The tasks, a file each: the file has the name of the task."""
