@@ -243,6 +243,7 @@ def old_or_new(path, contents):
 
 
 @unix
+@pytest.mark.slow
 def test_killed_at_any_statement_it_is_the_old_or_the_new_store(path, contents, tmp_path):
     assert opened(path, None, tmp_path / "counted") == 0
     last = int((tmp_path / "counted").read_text())
