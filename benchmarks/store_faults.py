@@ -20,8 +20,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import torch
@@ -30,9 +31,9 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.decomposition import Decomposition
-from ensembles.engine import Outcome
 from ensembles.lesions import Lesion, intact, random_deletions, single_deletions
-from ensembles.store import Context, Store, filling
+from ensembles.metrics import Outcome
+from ensembles.store import Asked, Store, filler
 
 Subject = tuple[Decomposition, list[tuple[Tensor, Tensor]], list[Lesion]]
 
@@ -58,23 +59,19 @@ def subject(blocks: int = 5, width: int = 4) -> Subject:
     return ensembles.decompose(model, images), [(images, labels)], lesions
 
 
-class Telling(Store):
-    """A store that says which lesions it has stored, on a pipe."""
+def sweep(subject: Subject, path: Path, pipe: int) -> pd.DataFrame:
+    """Sweep into a store, and say on a pipe which lesions are in it, as soon as they are."""
+    net, data, lesions = subject
+    add = Asked.add
 
-    pipe = -1
-
-    def add(self, context: Context, outcomes: Sequence[Outcome], run: int) -> int:
+    def telling(asked: Asked, outcomes: Iterable[Outcome], run: int) -> int:
         outcomes = list(outcomes)
-        added = super().add(context, outcomes, run)
+        added = add(asked, outcomes, run)
         for outcome in outcomes:
-            os.write(self.pipe, f"{outcome.lesion.kind}:{outcome.lesion.text}\n".encode())
+            os.write(pipe, f"{outcome.lesion.kind}:{outcome.lesion.text}\n".encode())
         return added
 
-
-def sweep(subject: Subject, path: Path, pipe: int) -> pd.DataFrame:
-    net, data, lesions = subject
-    Telling.pipe = pipe
-    with Telling(path) as store:
+    with mock.patch.object(Asked, "add", telling), Store(path) as store:
         return ensembles.lesion(
             net, data, lesions, store=store, device="cpu", engine="direct", progress=False
         )
@@ -113,7 +110,7 @@ def held(path: Path) -> set[str]:
     if not path.exists():
         return set()
     with Store(path) as store:
-        return {f"{x.kind}:{x.text}" for c in store.contexts() for x in store.lesions(c)}
+        return {f"{x.kind}:{x.text}" for c in store.contexts() for x in store.outcomes(c)}
 
 
 def kills(subject: Subject, folder: Path, number: int, seed: int) -> str:
@@ -217,7 +214,7 @@ def main() -> None:
     options.add_argument("--folder", type=Path, help="where to make stores; by default /tmp")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    filling.Pace = Small
+    filler.Pace = Small
     made = subject()
     print(describe())
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
@@ -227,7 +224,7 @@ def main() -> None:
             print(starts(made, Path(name), processes, chosen.starts), flush=True)
 
 
-class Small(filling.Pace):
+class Small(filler.Pace):
     """Units of at most four lesions."""
 
     def size(self) -> int:

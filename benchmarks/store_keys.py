@@ -30,7 +30,7 @@ import ensembles
 from ensembles.data import ImageDataset
 from ensembles.data.normalization import Normalization
 from ensembles.lesions import Lesion, single_deletions
-from ensembles.store import Store, describing
+from ensembles.store import Store, description
 
 LIMIT = 8
 MEASURED = [Lesion("none"), Lesion("delete", (1,)), Lesion("delete", (2, 3))]
@@ -52,7 +52,7 @@ def apart(model: nn.Module) -> Any:
 
 def missing(store: Store, net: Any, data: Any, wanted: list[Lesion], **options: Any) -> int:
     """How many lesions a store lacks of a network on data."""
-    context, _ = describing.describe(net, data, **options)
+    context, _ = description.describe(net, data, **options)
     return len(store.missing(context, wanted))
 
 
@@ -133,10 +133,10 @@ def misses(store: Store, model: nn.Module, every: int) -> int:
     for precision in ("bf16", "tf32", "fp64"):
         never(precision, precision=precision)
     never("engine", engine="direct")
-    version = describing.ENGINE_VERSION
-    describing.ENGINE_VERSION = version + 1
+    version = description.ENGINE_VERSION
+    description.ENGINE_VERSION = version + 1
     never("engine version")
-    describing.ENGINE_VERSION = version
+    description.ENGINE_VERSION = version
     others = [one for one in single_deletions(len(net)) if one not in MEASURED]
     others += [Lesion("duplicate", (1,)), Lesion("delete", (1, 2)), Lesion("delete", (2, 4))]
     assert missing(store, net, data, others) == len(others), "a hit: another lesion"

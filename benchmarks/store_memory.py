@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ensembles
-from ensembles.engine import running
+from ensembles.analyses import lesion_sweep
+from ensembles.engine import evaluation
 from ensembles.lesions import Lesion
-from ensembles.tables import sweep as sweeping
 
 FULL = "CUDA out of memory (injected)"
 
@@ -51,17 +51,17 @@ class Scarce(TorchDispatchMode):
 @contextmanager
 def scarce(fails: int = 0) -> Iterator[Scarce]:
     """Let an operation of an evaluation fail, by its number."""
-    mode, measure = Scarce(fails), sweeping.evaluate_each
+    mode, measure = Scarce(fails), lesion_sweep.evaluate_each
 
     def measured(*arguments: Any, **options: Any) -> Any:
         with mode:
             return measure(*arguments, **options)
 
-    sweeping.evaluate_each = measured
+    lesion_sweep.evaluate_each = measured
     try:
         yield mode
     finally:
-        sweeping.evaluate_each = measure
+        lesion_sweep.evaluate_each = measure
 
 
 def swept(made: Subject, path: Path, engine: str) -> pd.DataFrame:
@@ -96,24 +96,21 @@ def always(made: Subject, path: Path, engine: str) -> str:
     """Fail one lesion whenever it is run."""
     expected = swept(made, path, engine)
     unlucky = Lesion("delete", (2,))
-    usual = running.choose_engine(engine)
+    usual = evaluation.choose_engine(engine)
 
     class Failing(usual):  # type: ignore[misc,valid-type]
-        def __init__(self, net: Any, lesions: Any, *rest: Any) -> None:
-            super().__init__(net, lesions, *rest)
-            self.lesions = lesions
-
-        def run(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
-            for number, logits in super().run(images):
-                if self.lesions[number].text == unlucky.text:
+        def run(self, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
+            program = unlucky.program(len(self.net))
+            for number, logits in super().run(inputs):
+                if self.programs[number] == program:
                     raise torch.OutOfMemoryError(FULL)
                 yield number, logits
 
-    running.choose_engine, before = lambda _: Failing, running.choose_engine
+    evaluation.choose_engine, before = lambda _: Failing, evaluation.choose_engine
     try:
         found = swept(made, path, engine)
     finally:
-        running.choose_engine = before
+        evaluation.choose_engine = before
     [failed] = found.attrs["failed"]
     assert failed["blocks"] == unlucky.text, failed
     kept = expected["lesion"].ne("delete") | expected["blocks"].ne(unlucky.text)

@@ -19,18 +19,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import torch
 from machine import describe, parser, seconds
 from store_faults import subject
 
 import ensembles
-from ensembles.engine import Outcome, evaluate
+from ensembles.engine import evaluate
 from ensembles.lesions import Lesion, intact, random_deletions, random_swaps
-from ensembles.store import Context, Key, Store, filling
-from ensembles.store.rows import encode_labels
+from ensembles.metrics import Outcome
+from ensembles.store import Asked, Context, Key, Store, filler
+from ensembles.store.blobs import encode_labels
 
 BLOCKS = 54
 GROWTH = 32
@@ -60,12 +63,18 @@ def make(path: Path, rows: int) -> None:
     """Fill a store without measuring anything."""
     with Store(path) as store:
         lesions = wanted(rows)
-        store.ask(context(), lesions)
         outcomes = [
-            Outcome(one, i % 101, 100, i / 7, class_correct=tuple((i + c) % 11 for c in range(10)))
+            Outcome(one, 100, 0, {name: np.array(state) for name, state in states(i).items()})
             for i, one in enumerate(lesions)
         ]
-        store.add(context(), outcomes, store.begin({"command": "benchmark"}))
+        asked = store.ask(context(), lesions)
+        asked.add(outcomes, store.begin({"command": "benchmark"}))
+
+
+def states(i: int) -> dict[str, list[float]]:
+    """What metrics would have kept of the i-th lesion."""
+    right = [(i + c) % 11 for c in range(10)]
+    return {"top1": [i % 101], "loss": [i / 7], "classes": [*right, *[10] * 10]}
 
 
 def status(store: Store, rows: int) -> None:
@@ -73,12 +82,11 @@ def status(store: Store, rows: int) -> None:
 
 
 def resume(store: Store, rows: int) -> None:
-    store.ask(context(), DRAWN)
-    assert store.missing(context(), DRAWN) == []
+    assert store.missing(context(), DRAWN) == store.ask(context(), DRAWN).missing == []
 
 
 def known(store: Store, rows: int) -> None:
-    assert len(store.lesions(context())) > 0
+    assert len(store.outcomes(context())) > 0
 
 
 def export(store: Store, rows: int) -> None:
@@ -131,18 +139,16 @@ def long(lesions: int, folder: Path) -> None:
     sweep = [intact(), *random_deletions(20, range(2, 12), lesions // 10)]
     seen: list[tuple[int, float]] = []
 
-    class Watched(Store):
-        done = 0
+    add = Asked.add
 
-        def add(self, context, outcomes, run):  # type: ignore[no-untyped-def]
-            outcomes = list(outcomes)
-            Watched.done += len(outcomes)
-            added = super().add(context, outcomes, run)
-            seen.append((Watched.done, resident()))
-            return added
+    def watched(asked: Asked, outcomes: Iterable[Outcome], run: int) -> int:
+        outcomes = list(outcomes)
+        added = add(asked, outcomes, run)
+        seen.append((len(outcomes) + (seen[-1][0] if seen else 0), resident()))
+        return added
 
     begun = time.perf_counter()
-    with Watched(folder / "long.db") as store:
+    with mock.patch.object(Asked, "add", watched), Store(folder / "long.db") as store:
         frame = ensembles.lesion(net, data, sweep, store=store, device="cpu", progress=False)
     took = time.perf_counter() - begun
     [again] = evaluate(net, data, [intact()], device="cpu")
@@ -171,7 +177,7 @@ def main() -> None:
         timed(Path(chosen.step[1]), chosen.rows, chosen.step[0])
         return
     print(describe())
-    filling.Pace = lambda: filling_pace(chosen.unit)  # type: ignore[assignment,misc]
+    filler.Pace = lambda: pace(chosen.unit)  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory() as folder:
         if chosen.rows:
             large(chosen.rows, Path(folder))
@@ -179,10 +185,10 @@ def main() -> None:
             long(chosen.lesions, Path(folder))
 
 
-_Pace = filling.Pace
+_Pace = filler.Pace
 
 
-def filling_pace(most: int) -> filling.Pace:
+def pace(most: int) -> filler.Pace:
     return _Pace(most=most)
 
 

@@ -25,7 +25,7 @@ class Verdict:
     """What a check of one checkpoint found.
 
     Attributes:
-        name: Of the checkpoint.
+        name: Name of the checkpoint.
         place: ``"packaged"``, ``"user"`` or ``"public"``.
         state: ``"good"``, ``"not fetched"`` or ``"bad"``.
         problem: Why it is bad, otherwise empty.
@@ -41,7 +41,7 @@ def verify(names: Iterable[str] = ()) -> list[Verdict]:
     """Check the sha256 of checkpoints, and that each loads whole.
 
     Args:
-        names: Of the checkpoints; by default of all.
+        names: Names of the checkpoints; by default all.
 
     Returns:
         One verdict each; a public one that was never fetched is not.
@@ -84,7 +84,7 @@ def add(
     """Bring a file of weights into a store, with its error measured.
 
     Args:
-        path: Of the file; a card beside it is taken over.
+        path: Path of the file; a card beside it is taken over.
         name: For the checkpoint.
         architecture: As for :func:`ensembles.create_model`.
         data: Name of a data set, or a folder, to measure the error on; or several.

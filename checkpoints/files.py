@@ -43,7 +43,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     put before the names (``module.``, ``_orig_mod.``) is taken off.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Returns:
         Tensors by name, as they are in the file.
@@ -83,8 +83,8 @@ def check_sha256(path: str | Path, expected: str) -> str:
     """Hold a file against its published sha256.
 
     Args:
-        path: Of the file.
-        expected: In hexadecimal; leading digits are enough.
+        path: Path of the file.
+        expected: The hash in hexadecimal; leading digits are enough.
 
     Returns:
         The whole sha256.

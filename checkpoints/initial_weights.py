@@ -35,7 +35,7 @@ def open_initial(card: Card, path: str | Path) -> nn.Module:
     """Build the network of a card with its initial weights.
 
     Args:
-        card: Of the trained network.
+        card: Card of the trained network.
         path: File of the weights before training, as ``ensembles train --init`` writes it.
 
     Raises:

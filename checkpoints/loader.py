@@ -31,7 +31,7 @@ def load(
     """Load a trained model.
 
     Args:
-        name: Of an architecture, as for :func:`ensembles.create_model`, or of a checkpoint.
+        name: Name of an architecture, as for :func:`ensembles.create_model`, or of a checkpoint.
         checkpoint: Name of a checkpoint, with or without the architecture in front
             (``"cifar10-akamaster"``); a file; for models of torchvision and timm ``"imagenet"``,
             the name of a weights enum member (``"IMAGENET1K_V2"``), or a timm tag. By default the
@@ -81,8 +81,8 @@ def load_file(
     the sha256 of either is checked. Otherwise the card that is given back holds what can be known.
 
     Args:
-        path: Of the file.
-        name: Of its architecture.
+        path: Path of the file.
+        name: Name of its architecture.
         num_classes: What the weights must have; by default what they have.
         **arguments: Further ones of the architecture.
 

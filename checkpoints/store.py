@@ -40,7 +40,7 @@ class Entry:
     Attributes:
         card: Its card.
         place: ``"packaged"``, ``"user"`` or ``"public"``.
-        path: Of its weights; a public one's are there once it was fetched.
+        path: File of its weights; that of a public one is there once it was fetched.
     """
 
     card: Card
@@ -127,7 +127,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     """Have a checkpoint's file on this machine.
 
     Args:
-        name: Of the checkpoint.
+        name: Name of the checkpoint.
         progress: Whether to show a bar on stderr while downloading.
 
     Returns:
@@ -176,7 +176,7 @@ def remove(name: str) -> list[Path]:
     """Delete a checkpoint of the user's store, or the fetched file of a public one.
 
     Args:
-        name: Of the checkpoint.
+        name: Name of the checkpoint.
 
     Returns:
         The files that were deleted.

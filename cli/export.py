@@ -84,14 +84,15 @@ def _lesion(kind: str, text: str, settings: dict[str, Any]) -> Lesion:
     from ensembles.lesions import KINDS, parse_lesion  # noqa: PLC0415
     from ensembles.text import read_blocks  # noqa: PLC0415
 
-    member = KINDS.get(kind)
+    member: Any = KINDS.get(kind)
     if "seed" in settings and "seed" not in {one.name for one in fields(member)}:
         raise LesionError(f"{kind} has no seed of its own; leave out --seed")
     try:
         lesion = parse_lesion(kind, text.replace(",", " "))
     except LesionError:
         try:
-            return member(read_blocks(text), **settings)
+            made: Lesion = member(read_blocks(text), **settings)
+            return made
         except (LesionError, TypeError):
             pass
         raise

@@ -27,12 +27,12 @@ _RIGHT = ("parameters", "blocks", "paths")
 @click.option("--family", metavar="NAME", help="Only those of this family, as resnet or inception.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(text: str | None, library: str | None, family: str | None, as_json: bool) -> None:
-    """List architectures: those of the field, or all whose name holds TEXT, of all libraries.
+    """List architectures: well-known ones, or all whose name holds TEXT, of all libraries.
 
     The columns: parameters that an image passes, blocks, ways from the images to the logits, weight
     layers on them (mean, shortest to longest), the error in % that was published, and the public
-    weights of torchvision or timm with their stated top-1 error on ImageNet in %. For architectures
-    outside the field blocks and paths are counted when TEXT is the name of one.
+    weights of torchvision or timm with their stated top-1 error on ImageNet in %. Blocks and
+    paths of other architectures are counted when TEXT is the name of one.
 
     timm's are there when the extra ensembles[timm] is installed. A name with its library in front
     (timm:resnet50) is taken from that one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -84,5 +84,5 @@ def plain_table(frame: pd.DataFrame, shown: Sequence[str] = ()) -> str:
     return frame[kept].to_string(index=False, float_format=lambda x: f"{x:.4g}")
 
 
-def _is_empty(column: pd.Series[object]) -> bool:
+def _is_empty(column: pd.Series[Any]) -> bool:
     return bool(column.isna().all() or (column.astype(str) == "").all())

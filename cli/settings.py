@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["kind_options", "setting_options", "settings_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_TYPES: dict[str, click.ParamType] = {"int": click.INT, "float": click.FLOAT, "str": click.STRING}
+_TYPES: dict[str, click.ParamType[Any]] = {
+    "int": click.INT, "float": click.FLOAT, "str": click.STRING,
+}  # fmt: skip
 _FALSE = ("false", "no", "off", "0")
 
 
@@ -112,7 +114,7 @@ def _option(setting: Setting, text: str, default: Any) -> Callable[[Command], Co
             setting.name, default=None if unset else default, help=help_text,
             is_flag=True,
         )  # fmt: skip
-    kind: click.ParamType = _TYPES.get(setting.type, click.STRING)
+    kind: click.ParamType[Any] = _TYPES.get(setting.type, click.STRING)
     if setting.choices:
         kind = click.Choice(list(setting.choices))
     return click.option(

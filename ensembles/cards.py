@@ -39,8 +39,8 @@ class Measured:
         correct: Images classified correctly.
         total: Images seen.
         by: Who counted, where it was not this program: ``"publisher"``.
-        content_hash: Of the images and labels, as ``ImageDataset.content_hash`` gives it; empty
-            when it is not known.
+        content_hash: Hash of the images and labels, as ``ImageDataset.content_hash`` gives it;
+            empty when it is not known.
     """
 
     dataset: str
@@ -68,18 +68,18 @@ class Card:
         dataset: Data set trained on; empty when it is not known.
         split: Part of it that was trained on.
         images: Number of images trained on.
-        content_hash: Of the training data, as ``ImageDataset.content_hash`` gives it.
-        normalization: Of the input, as ``Normalization.parse`` takes it (``"imagenet"``,
-            ``"m,m,m/s,s,s"``); ``None`` when it is not known.
+        content_hash: Hash of the training data, as ``ImageDataset.content_hash`` gives it.
+        normalization: Normalisation of the input, as ``Normalization.parse`` takes it
+            (``"imagenet"``, ``"m,m,m/s,s,s"``); ``None`` when it is not known.
         classes: Names of the classes in the order of the logits; empty when they are not known.
         preprocessing: What is done to images before normalisation, by name (``resize``, ``crop`` in
             pixels, ``interpolation``); empty when they are taken as they are.
         training: How it was trained: name of the recipe, epochs, seed, and the like.
         recipe: Every hyper-parameter.
         measured: Every measurement of these weights.
-        sha256: Of the file, in hexadecimal; eight or more leading digits where the publisher gives
-            no more.
-        size: Of the file, in bytes.
+        sha256: sha256 of the file, in hexadecimal; eight or more leading digits where the publisher
+            gives no more.
+        size: Size of the file, in bytes.
         file: Name of the file, in the folder ``weights`` beside the card's.
         source: Where the weights come from: an address, or in words.
         licence: Under which they may be used.
@@ -187,7 +187,7 @@ def read_card(path: str | Path) -> Card:
     """Read a card.
 
     Args:
-        path: Of the TOML file.
+        path: Path of the TOML file.
 
     Raises:
         CheckpointError: When it cannot be read, or is no card.

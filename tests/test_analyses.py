@@ -217,6 +217,30 @@ def test_a_branch_that_gives_nothing_has_no_influence_at_all(kind: str, cosine: 
         assert means["branch_cosine"].count == 0 and math.isnan(means["branch_cosine"].value)
 
 
+def test_a_gate_and_two_streams_are_compared_with_what_they_carry() -> None:
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for name, kind, against in (("highway19", "gated", "input"), ("rir", "two-stream", "shortcut")):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = decompose(ensembles.create_model(name).eval(), images)
+        seen = hooked(net, images)
+        with torch.no_grad():
+            stream = Stream(net, "flattened")
+            stream.add(images)
+            for block in list(net)[:3]:
+                assert (block.kind, compared_with(block)) == (kind, against)
+                x, y = seen[block.index]["x"], seen[block.index]["y"]
+                left = block.deleted(x) if against == "shortcut" else x
+                cosine = torch.nn.functional.cosine_similarity(left.flatten(1), y.flatten(1))
+                found = stream.means[block.index]["influence"].value
+                assert found == pytest.approx(1 - float(cosine.mean()), abs=1e-6)
+                added = block.gate(x) * seen[block.index]["f"] if block.gate is not None else None
+                if added is not None:  # what a gated branch adds has its gate
+                    ratio = added.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
+                    measured_ratio = stream.means[block.index]["branch_ratio"].value
+                    assert measured_ratio == pytest.approx(float(ratio.mean()), rel=1e-5)
+
+
 def test_positions_without_a_direction_are_left_out_and_counted(positive: Tensor) -> None:
     images = positive.clone()
     images[:, :, 0, 0] = 0  # one position of each row
@@ -548,3 +572,38 @@ def test_two_ways_to_name_lesions_are_refused(network: tuple) -> None:
     assert len(table) == 6
     with pytest.raises(UsageError, match="both lesions and a choice are given"):
         ensembles.analyze(*network, "lesion", choice=choice, lesions=[Delete((1,))])
+
+
+class Reader(nn.Module):
+    """A tiny decoder: ids in, logits for each token out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(7, 4), nn.Linear(4, 7)
+        self.norms = nn.ModuleList(nn.LayerNorm(4) for _ in range(2))
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.words(ids)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            x = x + layer(norm(x)).cumsum(1)
+        return self.head(x)
+
+
+def test_influence_of_a_language_model() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, ids = Reader().eval(), torch.randint(7, (6, 5))
+    net = decompose(model, ids)
+    tables = [
+        ensembles.analyze(net, ids, "influence", cosine=cosine) for cosine in ("last", "position")
+    ]
+    for table in tables:
+        assert (table.attrs["task"], table.attrs["observation"]) == ("language", "token")
+        assert table[["influence", "branch_ratio", "kl"]].notna().all().all()
+    with torch.no_grad():
+        x = model.words(ids).double()
+        y = x + model.layers[0](model.norms[0](model.words(ids))).cumsum(1).double()
+        cosines = torch.nn.functional.cosine_similarity(x, y, dim=-1)
+    assert tables[0]["influence"][0] == pytest.approx(1 - float(cosines[:, -1].mean()), abs=1e-6)
+    assert tables[1]["influence"][0] == pytest.approx(1 - float(cosines.mean()), abs=1e-6)

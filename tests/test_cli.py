@@ -73,10 +73,30 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     assert python(CHECK_LIGHT.format(statement=statement)) == "click"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "lesion", "paths", "analyze", "analyze influence", "analyze paths", "export", "train",
+        "inspect", "study run", "report", "reproduce", "models", "datasets", "checkpoints",
+    ],
+)  # fmt: skip
+def test_help_of_a_command_needs_nothing_heavy(command):
+    statement = f"""
+import contextlib, io
+from ensembles.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main([*{command.split()!r}, "--help"])
+"""
+    assert python(CHECK_LIGHT.format(statement=statement)) == "click"
+
+
 def test_help_lists_every_command(call):
     code, out, _ = call("--help")
     assert code == 0
-    for name in ("lesion", "paths", "inspect", "train", "checkpoints", "datasets", "models"):
+    for name in (
+        "analyze", "checkpoints", "datasets", "export", "inspect", "lesion", "models", "paths",
+        "report", "reproduce", "study", "train",
+    ):  # fmt: skip
         assert re.search(rf"^  {name} ", out, re.MULTILINE)
 
 
@@ -149,6 +169,85 @@ def test_reorderings_carry_their_tau(call, small):
 def test_duplicates_leave_out_what_changes_the_shape(call, small):
     rows = json.loads(call("lesion", *small, "--kind", "duplicate", "--json")[1])["rows"]
     assert [row["blocks"] for row in rows[1:]] == ["1", "2", "3", "5", "6", "8", "9"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "texts"),
+    [
+        ("scale", ["--factor", "0.25"], ["2 x0.25", "3 x0.25"]),
+        ("noise", ["--strength", "0.2", "--seed", "4"], ["2 s0.2 seed4", "3 s0.2 seed4"]),
+        ("mean", ["--reference-size", "20"], ["2 on 20 of train", "3 on 20 of train"]),
+        ("reset", ["--initial", "WEIGHTS"], ["2", "3"]),
+        ("randomize", ["--how", "permute"], ["2 seed0 permute", "3 seed0 permute"]),
+        ("replace", ["--by", "1"], ["2<-1", "3<-1"]),
+        ("repeat", ["--times", "3"], ["2 x3", "3 x3"]),
+        ("reverse", [], ["2-3"]),
+        ("shuffle", ["--seed", "1"], ["2-3 seed1"]),
+        ("parallel", ["--mean", "--loops", "2"], ["2 3 mean x2"]),
+        ("transplant", ["--source", "WEIGHTS"], ["2 from WEIGHTS", "3 from WEIGHTS"]),
+        (
+            "delete", ["--recalibrated", "1"],
+            ["none | 1x128", "delete 2 | 1x128", "delete 3 | 1x128"],
+        ),
+    ],
+)  # fmt: skip
+def test_every_kind_has_its_settings(call, small, kind, options, texts):
+    weights = small[small.index("--checkpoint") + 1]
+    given = [weights if option == "WEIGHTS" else option for option in options]
+    code, out, err = call("lesion", *small, "--kind", kind, *given, "--blocks", "2,3", "--json")
+    assert code == 0, err
+    rows = json.loads(out)["rows"]
+    assert [row["blocks"].replace(weights, "WEIGHTS") for row in rows[1:]] == texts
+    if kind in ("reset", "transplant"):  # its own weights: nothing changes
+        assert len({row["correct"] for row in rows}) == 1
+
+
+def test_metrics_are_columns(call, small):
+    _, out, _ = call("lesion", *small, "--blocks", "2", "--metrics", "kl, agreement,ece", "--json")
+    rows = json.loads(out)["rows"]
+    assert {"correct", "error", "loss", "kl", "agreement", "ece"} <= set(rows[0])
+    assert rows[0]["kl"] == 0 and rows[0]["agreement"] == 1 and rows[1]["kl"] > 0
+
+
+def test_kinds_and_analyses_are_listed(call):
+    code, out, _ = call("lesion", "--list")
+    assert code == 0 and out.startswith("none ") and "\ntransplant " in out
+    code, out, _ = call("analyze", "--list")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
+        "lesion", "paths", "influence",
+    ]  # fmt: skip
+    code, out, _ = call("analyze")
+    assert code == 0 and "influence " in out
+
+
+def test_influence_prints_its_table_and_its_correlations(call, small, tmp_path):
+    table, figure, store = tmp_path / "a.csv", tmp_path / "a.svg", tmp_path / "a.db"
+    arguments = ["analyze", "influence", *small, "--resamples", "20", "--store", store]
+    code, out, err = call(*arguments, "--out", table, "--plot", figure)
+    assert (code, out) == (0, "")
+    assert f"wrote {table}" in err and f"wrote {figure}" in err and "goes with" in err
+    frame = ensembles.read_frame(table)
+    assert list(frame["block"]) == list(range(1, 10)) and frame.attrs["analysis"] == "influence"
+    assert frame.attrs["store"]["known"] is False
+    code, out, _ = call(*arguments)  # from the store
+    assert code == 0 and out.split()[:4] == ["block", "name", "against", "influence"]
+    assert "Rank correlation of proxies with damage (Spearman)" in out
+    rows = json.loads(call(*arguments, "--json")[1])["rows"]
+    assert rows[3]["against"] == "shortcut" and rows[3]["loss_rise"] is not None
+
+
+def test_two_networks_in_one_analysis(call, small, weights):
+    code, out, err = call("analyze", "influence", *small, "--checkpoint", weights, "--json")
+    rows = json.loads(out)["rows"]
+    assert code == 0 and len(rows) == 18 and len({row["model"] for row in rows}) == 1
+    assert err.count("the shortcut is not the identity") == 2
+
+
+def test_lesion_and_paths_are_analyses(call, small):
+    code, out, _ = call("analyze", "lesion", *small, "--blocks", "1", "--json")
+    assert code == 0 and len(json.loads(out)["rows"]) == 2
+    code, out, _ = call("analyze", "paths", *small, "--signs", "0", "--images", "2", "--json")
+    assert code == 0 and len(json.loads(out)["rows"]) == 10
 
 
 def test_transitions_can_be_left_out(call, small):
@@ -254,7 +353,7 @@ def test_an_output_that_cannot_be_written_is_found_before_the_sweep(call, small,
     def never(*_args, **_kwargs):
         raise AssertionError("the sweep was started")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", never)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", never)
     code, _, err = call("lesion", *small, "--out", "/no/such/folder/x.csv")
     assert code == 1 and "there is no folder /no/such/folder" in err
 
@@ -298,7 +397,7 @@ def test_a_fault_of_our_own_is_one_line_too(call, small, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ValueError("something\nodd")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", broken)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", broken)
     code, _, err = call("lesion", *small)
     assert code == 1
     assert err == "ensembles: unexpected ValueError: something odd; --debug shows where\n"

@@ -277,6 +277,6 @@ def test_outputs_are_checked_before_the_work(
     def never(*_args: object, **_options: object) -> pd.DataFrame:
         raise AssertionError("the analysis was started")
 
-    monkeypatch.setattr("ensembles.analyses.paths.paths", never)
+    monkeypatch.setattr("ensembles.analyses.members.paths.paths", never)
     assert call(*small, "--out", "/no/such/folder/x.csv")[0] == 1
     assert call(*small, "--plot", "paths.gif")[0] == 2

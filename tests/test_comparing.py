@@ -110,8 +110,8 @@ def test_a_wrong_normalisation_stops_before_the_sweep(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("the sweep was started")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", never)
-    monkeypatch.setattr("ensembles.analyses.paths.paths", never)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", never)
+    monkeypatch.setattr("ensembles.analyses.members.paths.paths", never)
     code, out, err = call(*arguments, "--normalize", "none")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith(f"ensembles: the intact error of {arguments[2]}-digits on digits test is")

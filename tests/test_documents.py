@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = re.compile(r"imagenet\b(?!/)|--device cuda|\bfetch\b|cifar100?\b|path/to")
 SHORT = {
+    "analyze": ["--limit", "8"],
     "lesion": ["--limit", "8"],
     "paths": ["--limit", "4", "--signs", "2", "--samples", "8"],
     "reproduce": ["--figure", "3", "--limit", "4"],
@@ -110,7 +111,7 @@ def at_desk(desk, tmp_path, monkeypatch):
 def shortened(command):
     """The arguments of a command, made to run in seconds."""
     arguments = shlex.split(command)[1:]
-    extra = SHORT.get(arguments[0], [])
+    extra = [] if "--list" in arguments else SHORT.get(arguments[0], [])
     for option, value in zip(extra[::2], extra[1::2], strict=True):
         if option in arguments:
             arguments[arguments.index(option) + 1] = value

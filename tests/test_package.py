@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 import zipfile
@@ -97,6 +98,14 @@ def test_names_of_rooms_hide_no_calls():
     """Importing a module sets its name on its package: no room is called as a public name is."""
     modules = {path.stem for path in (ROOT / "ensembles").iterdir()}
     assert not set(ensembles.__all__) & modules
+
+
+def test_no_example_of_the_docs_needs_a_deep_import():
+    """Modules of a room are its own affair; a new architecture alone is written in its room."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    deep = re.compile(r"^ *(?:from|import) (ensembles\.\w+\.\w+)", re.MULTILINE)
+    found = {(page.name, name) for page in pages for name in deep.findall(page.read_text())}
+    assert found <= {("architectures.md", "ensembles.models.parts")}
 
 
 def test_importing_is_light():

@@ -77,7 +77,7 @@ def test_a_run_writes_everything_and_is_not_made_twice(asked, tmp_path, monkeypa
     def refuse(*args, **kwargs):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", refuse)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", refuse)
     monkeypatch.setattr("ensembles.analyses.analyze.analyze", refuse)
     again = reproduce(asked, experiments, out)
     pd.testing.assert_frame_equal(again, claims)

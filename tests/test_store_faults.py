@@ -52,14 +52,11 @@ class Failing(Direct):
     left = -1
     always: Lesion | None = None
 
-    def __init__(self, net, sweep, *rest):
-        super().__init__(net, sweep, *rest)
-        self.sweep = sweep
-
-    def run(self, images):
-        for number, logits in super().run(images):
+    def run(self, inputs):
+        unlucky = Failing.always and Failing.always.program(len(self.net))
+        for number, logits in super().run(inputs):
             Failing.left -= 1
-            if Failing.left == -1 or self.sweep[number] == Failing.always:
+            if Failing.left == -1 or self.programs[number] == unlucky:
                 raise torch.OutOfMemoryError("CUDA out of memory (injected)")
             yield number, logits
 
@@ -116,9 +113,9 @@ def test_a_lesion_fails_alone_without_a_store_too(failing):
 def test_the_command_line_says_which_lesions_failed(path, tmp_path):
     def work():
         Failing.always = Lesion("delete", (2,))
-        from ensembles.engine import running
+        from ensembles.engine import evaluation
 
-        running.Direct = Failing
+        evaluation.Direct = Failing
         command_line(path)
 
     errors = tmp_path / "errors"
@@ -204,7 +201,7 @@ def test_a_store_that_is_killed_at_any_statement_of_its_making_is_made_by_the_ne
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_an_interrupted_sweep_keeps_its_units_and_exits_with_130(number, path, tmp_path, whole):
     def work():
-        from ensembles.tables import sweep as module
+        from ensembles.analyses import lesion_sweep as module
 
         real = module.evaluate_each
 

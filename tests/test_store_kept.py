@@ -20,15 +20,16 @@ from ensembles.lesions import (
     KINDS,
     Delete,
     Draw,
+    Intact,
     MeanBranch,
     Noise,
     Reset,
     Scale,
     intact,
 )
-from ensembles.metrics import METRICS, Column, Metric
+from ensembles.metrics import METRICS, Column, Metric, Outcome
 from ensembles.open_set import PluginWarning
-from ensembles.store import Context, Key, Store
+from ensembles.store import Context, Key, Store, filler
 from ensembles.store.blobs import (
     decode_predictions,
     decode_state,
@@ -36,6 +37,7 @@ from ensembles.store.blobs import (
     encode_predictions,
     encode_state,
 )
+from ensembles.store.filler import Pace, fill
 
 BLOCKS, CLASSES = 6, 4
 LABELS = np.arange(20) % CLASSES
@@ -451,3 +453,111 @@ def test_a_store_of_another_version_is_named(store):
         raw.execute("PRAGMA user_version = 3")
     with pytest.raises(StoreError, match="has version 3 of the tables, this program reads ver"):
         Store(path)
+
+
+# What is missing is measured
+
+
+def answers(unit, _progress=None):
+    return [measured(one, kl=[1.0]) for one in unit], {}
+
+
+def test_missing_lesions_are_measured_in_units_that_begin_alike(store):
+    again = Delete((1,)).recalibrated(2, 4)
+    other = Intact().recalibrated(2, 4)
+    wanted = [again, Delete((6,)), Delete((1, 2)), other, Scale((6,), 0.5), Delete((1,)), intact()]
+    materials = {again: "m", other: "m"}
+    asked = store.ask(CONTEXT, wanted, metrics="kl", materials=materials)
+    units, told = [], []
+
+    def measure(unit, progress):
+        units.append(list(unit))
+        progress(20 * len(unit), 0)
+        return answers(unit)
+
+    filled = fill(
+        asked, measure, provenance={"by": "hand"}, pace=Pace(most=3),
+        report=lambda *done: told.append(done),
+    )  # fmt: skip
+    order = [one for unit in units for one in unit]
+    assert order[0] == intact() and set(order[-2:]) == {again, other}
+    assert abs(order.index(Delete((1,))) - order.index(Delete((1, 2)))) == 1
+    assert [len(unit) for unit in units] == [3, 3, 1]
+    assert told == [(60, 140), (120, 140), (140, 140)]
+    assert (filled.measured, filled.failed, asked.missing) == (7, {}, [])
+    assert store.provenance(CONTEXT) == [{"by": "hand"}]
+    again = fill(asked, measure, provenance={}, report=lambda *_: None)
+    assert again.measured == 0 and len(units) == 3
+
+
+def test_what_fails_is_noted_and_what_is_left_out_is_let_go(store):
+    asked = store.ask(CONTEXT, [Delete((number,)) for number in (1, 2, 3)])
+    one, two, three = asked.lesions
+
+    def measure(unit, _progress):
+        return [measured(one)], {two: "too large"}
+
+    filled = fill(asked, measure, provenance={}, report=lambda *_: None)
+    assert filled.failed == store.failures(CONTEXT) == {two: "too large"}
+    assert asked.missing == [two, three] and store.summary()[0]["claimed"] == 0
+
+    def broken(_unit, _progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(asked, broken, provenance={}, report=lambda *_: None)
+    assert store.summary()[0]["claimed"] == 0
+
+
+def test_lesions_that_another_process_measures_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(filler, "_PAUSE", 0.01)
+    with Store(tmp_path / "study.db") as one, Store(tmp_path / "study.db") as two:
+        wanted = [Delete((number,)) for number in range(1, 7)]
+        first, second = one.ask(CONTEXT, wanted), two.ask(CONTEXT, wanted)
+        theirs = first.claim(wanted[:4]).mine
+        units = []
+
+        def measure(unit, _progress):
+            units.append(list(unit))
+            if len(units) == 1:
+                first.add(answers(theirs[:3])[0], one.begin({}))
+            first.release()
+            return answers(unit)
+
+        filled = fill(second, measure, provenance={}, report=lambda *_: None)
+        assert units == [wanted[4:], wanted[3:4]] and filled.measured == 3
+        assert second.missing == []
+
+
+def test_a_unit_is_a_minute_of_work():
+    pace = Pace(seconds=60, most=100)
+    assert pace.size() == 8
+    pace.times = [(8, 10.0 + 8 * 2.0)]
+    assert pace.size() == int(60 / (26 / 8))
+    pace.times = [(8, 10.0 + 8 * 2.0), (16, 10.0 + 16 * 2.0)]
+    assert pace.size() == 50  # ten times what reading the data costs is more than a minute
+    pace.times = [(8, 0.001), (16, 0.002)]
+    assert pace.size() == 100
+
+
+# Odd contents
+
+
+def test_lesions_without_a_common_metric_are_shown_as_far_as_they_were_measured(store):
+    one, two = Delete((1,)), Delete((2,))
+    asked = store.ask(CONTEXT, [one, two])
+    kept = [Outcome(one, 20, 0, {"kl": np.array([1.0])}), measured(two)]
+    asked.add(kept, store.begin({}))
+    assert store.frame(CONTEXT)["blocks"].tolist() == ["2"]
+    assert store.frame(CONTEXT, metrics="kl")["blocks"].tolist() == ["1"]
+    assert store.outcomes(CONTEXT).keys() == {one, two}
+    assert store.class_frame(CONTEXT).empty
+
+
+def test_outcomes_of_several_runs_tell_the_greatest_number_that_was_not_finite(store):
+    one = Delete((1,))
+    added(store, measured(one))
+    added(store, replace(measured(one, kl=[1.0]), nonfinite=2), metrics=("kl", "top1"))
+    assert store.outcomes(CONTEXT, metrics="top1")[one].nonfinite == 0
+    assert store.outcomes(CONTEXT)[one].nonfinite == 2
+    assert store.summary()[0]["nonfinite"] == 1

@@ -186,6 +186,7 @@ def test_what_version_1_measured_is_not_measured_again(path, contents):
     drawn = [
         parse_lesion(kind, text, None if trial is None else Draw(trial, seed))
         for kind, text, trial, seed in known
+        if (kind, text) != ("duplicate", "1 2 3")  # which no network can run
     ]
     frame = ensembles.lesion(net, version_1.images(), drawn, **options)
     assert frame.attrs["store"]["measured"] == 0 and len(frame) == len(drawn)
@@ -242,6 +243,7 @@ def old_or_new(path, contents):
 
 
 @unix
+@pytest.mark.slow
 def test_killed_at_any_statement_it_is_the_old_or_the_new_store(path, contents, tmp_path):
     assert opened(path, None, tmp_path / "counted") == 0
     last = int((tmp_path / "counted").read_text())

@@ -123,7 +123,7 @@ def test_what_is_there_is_not_measured_again(
     def never(*_arguments: object, **_options: object) -> None:
         raise AssertionError("something was measured")
 
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", never)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", never)
     assert (run(longer, tmp_path / "x.db")["state"] == "done").all()
 
 

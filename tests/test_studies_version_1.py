@@ -44,7 +44,7 @@ def test_nothing_is_measured_again(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     study, lines = read_study(folder / "study.toml"), list[str]()
     before = tables(study, folder / "study.db")
-    monkeypatch.setattr("ensembles.analyses.lesion.lesion", never)
+    monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", never)
     monkeypatch.setattr("ensembles.analyses.analyze.analyze", never)
     run(study, folder / "study.db", tell=lines.append)
     assert lines[1:] == [

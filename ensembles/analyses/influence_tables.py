@@ -110,7 +110,7 @@ class _Deletions:
     """What is deleted.
 
     Attributes:
-        lesions: By first and last block.
+        lesions: The deletions, by their first and last block.
         refused: Why a deletion has no meaning, alike.
     """
 

@@ -71,7 +71,7 @@ class LesionSweep:
         materials: What some lesions need.
         batch_size: Rows at a time.
         device: Where.
-        precision: Of the computation.
+        precision: Precision of the computation.
         engine: Which engine computes.
         predictions: Whether the predicted class of each observation is kept.
     """
@@ -179,7 +179,7 @@ class LesionSweep:
         """What a store keeps the results under, and the data to read.
 
         Args:
-            about: What is told of the network, its name as `model` at least.
+            about: What is said of the network, its name as `model` at least.
         """
         return describe(
             self.net, self.data, task=self.task, precision=self.precision, engine=self.engine,
@@ -188,7 +188,7 @@ class LesionSweep:
 
     @cached_property
     def digests(self) -> dict[Lesion, str]:
-        """Of each lesion that needs something beside the network, what tells that apart."""
+        """A digest of what each lesion needs beside the network, of those that need something."""
         known: dict[tuple[Need, ...], str] = {}
         found: dict[Lesion, str] = {}
         for one in self.wanted:

@@ -70,9 +70,10 @@ def compared_with(block: Block) -> str:
         "input"; "shortcut", what the shortcut makes of the input, where it is not the identity; ""
         where there is no shortcut and the shape changes.
     """
-    if block.in_shape == block.out_shape and not (block.has_shortcut and block.is_transition):
-        return "input"
-    return "shortcut" if block.has_shortcut else ""
+    if not block.has_shortcut:
+        return "input" if block.in_shape == block.out_shape else ""
+    identity = block.shortcut is None and block.pre is None and block.in_shape == block.out_shape
+    return "input" if identity else "shortcut"
 
 
 @dataclass
@@ -201,7 +202,7 @@ class _Found(NamedTuple):
     """What some rows show of a block.
 
     Attributes:
-        values: Of each measure, the rows that have a value, (rows,).
+        values: Values of each measure, of the rows that have one, (rows,).
         missing: Positions that have no direction.
     """
 

@@ -22,7 +22,8 @@ class Structure:
     """The numbers of an architecture.
 
     Attributes:
-        parameters: Of what an image passes in evaluation mode; auxiliary heads are not counted.
+        parameters: Number of parameters that an image passes in evaluation mode; auxiliary heads
+            are not counted.
         blocks: Number of blocks of each kind that are taken.
         paths: Ways from the images to the logits, along every edge of the graph; a gate is held.
         shortest: Weight layers on the shortest of them.
@@ -40,7 +41,7 @@ class Structure:
 
 @cache
 def kept_structures() -> dict[str, Structure]:
-    """The numbers of the field's architectures, counted by ``benchmarks/architectures.py``."""
+    """The numbers of well-known architectures, counted by ``benchmarks/architectures.py``."""
     text = files("ensembles.catalogue").joinpath(_KEPT).read_text(encoding="utf-8")
     return {name: Structure(**values) for name, values in json.loads(text).items()}
 

@@ -26,7 +26,7 @@ def inspected(
     """Take an architecture apart on random images.
 
     Args:
-        name: Of an architecture.
+        name: Name of an architecture.
         model: A network of this architecture; by default one with random weights.
         image_size: Height and width of the images; by default the architecture's own.
         blocks: As for :func:`ensembles.decompose`.

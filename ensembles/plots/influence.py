@@ -123,7 +123,7 @@ def damage_by_proxy(
             )
         if any((frame["against"] == "shortcut").any() for frame in frames):
             hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
-            handles.append(Line2D([], [], color=GREY, label="transition", **hollow))
+            handles.append(Line2D([], [], color=GREY, label="shortcut no identity", **hollow))
         stated = _correlation(frames[0], proxy, damage) if len(frames) == 1 else ""
         ax.set_xlabel(_LABELS.get(proxy, proxy) + stated)
         ax.set_ylabel(_LABELS.get(damage, damage))

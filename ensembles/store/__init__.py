@@ -33,12 +33,27 @@ their order. Any number of processes may do so at once: each lesion is claimed b
         store.keep_note("name", {"any": "JSON"})
 
 `Store.ask` gives the handle (`Asked`) by which a program of its own claims and adds lesions.
-`ensembles.store.description.describe(net, data, ...)` makes the context of a network on data, as
+`ensembles.store.describe(net, data, ...)` makes the context of a network on data, as
 `ensembles.lesion` does; `context.key.digest` names it, the same on every machine.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from ensembles.store.asked import Asked, Claimed
 from ensembles.store.key import ENGINE_VERSION, Context, Key
 from ensembles.store.store import Merged, Store
 
-__all__ = ["ENGINE_VERSION", "Asked", "Claimed", "Context", "Key", "Merged", "Store"]
+if TYPE_CHECKING:
+    from ensembles.store.description import describe
+
+__all__ = ["ENGINE_VERSION", "Asked", "Claimed", "Context", "Key", "Merged", "Store", "describe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "describe":
+        raise AttributeError(f"module 'ensembles.store' has no attribute '{name}'")
+    from ensembles.store.description import describe  # noqa: PLC0415 (imports torch)
+
+    return describe

@@ -76,14 +76,14 @@ class Asked:
     @property
     def lesions(self) -> tuple[Lesion, ...]:
         """The lesions, each once and by itself, in the order in which they were asked for."""
-        return tuple(self._rows)
+        return tuple(one.bare() for one in self._rows)
 
     @property
     def missing(self) -> list[Lesion]:
-        """Those that are not complete now, in their order."""
+        """Those that are not complete now, by themselves and in their order."""
         number = number_of(self._connection, self.context)
         done = complete_in(self._connection, number, self.metrics, self.predictions)
-        return [one for one, number in self._rows.items() if number not in done]
+        return [one.bare() for one, row in self._rows.items() if row not in done]
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -65,16 +65,20 @@ def describe(
         task=_written(chosen),
         **_of_data(read),
     )
-    named: dict[str, Any] = {
-        "model": model or net.model_name,
-        "dataset": name if isinstance(name := getattr(data, "name", None), str) else None,
+    told = _told(net, data) | {"model": model or net.model_name} | dict(about or {})
+    return Context(key, told, encode_labels(read.labels)), read
+
+
+def _told(net: Decomposition, data: Any) -> dict[str, Any]:
+    """What tables say of a network on data."""
+    name = getattr(data, "name", None)
+    return {
+        "dataset": name if isinstance(name, str) else None,
         "classes": list(data.classes) if isinstance(data, ImageDataset) else None,
         "num_classes": net.num_classes,
         "transitions": list(net.transitions),
         "adapted": {str(block.index): block.adaptation for block in net if block.adaptation},
-        **(about or {}),
     }
-    return Context(key, named, encode_labels(read.labels)), read
 
 
 def _of_data(data: ImageDataset | Watched) -> dict[str, Any]:

@@ -31,7 +31,10 @@ def check_room(path: Path, size: int) -> None:
     """
     needed = 2 * size + _RESERVE
     here = path.stat().st_size if path.exists() else 0
-    room = {"the disk is full": _free(path.parent), "the file-size limit is reached": _limit(here)}
+    room = {
+        "the disk is full": _free(path.resolve().parent),
+        "the file-size limit is reached": _limit(here),
+    }
     for reason, free in room.items():
         if free is not None and free < needed:
             raise StoreError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,15 @@ class Filled:
     measured: int = 0
     failed: dict[Lesion, str] = field(default_factory=dict)
 
+    def add(
+        self, asked: Asked, outcomes: list[Outcome], failed: dict[Lesion, str], run: int
+    ) -> None:
+        """Put what came of a unit into the store."""
+        asked.add(outcomes, run)
+        asked.fail(failed, run)
+        self.measured += len(outcomes)
+        self.failed |= failed
+
 
 @dataclass
 class Pace:
@@ -50,9 +59,12 @@ class Pace:
     most: int = 256
     times: list[tuple[int, float]] = field(default_factory=list)
 
-    def note(self, lesions: int, seconds: float) -> None:
-        """Note how long a unit took."""
-        self.times = [*self.times[-1:], (lesions, seconds)]
+    @contextmanager
+    def timed(self, lesions: int) -> Iterator[None]:
+        """Note how long the body takes, which measures a unit."""
+        started = time.monotonic()
+        yield
+        self.times = [*self.times[-1:], (lesions, time.monotonic() - started)]
 
     def size(self) -> int:
         """How many lesions the next unit should hold: a few, until it is known what they cost."""
@@ -90,8 +102,7 @@ def fill(
     Returns:
         What was measured and what could not be.
     """
-    filled = Filled()
-    n = len(asked.context.key.blocks)
+    filled, n = Filled(), len(asked.context.key.blocks)
     waiting = sorted(asked.missing, key=lambda one: _place(one, n))
     if not waiting:
         return filled
@@ -110,13 +121,9 @@ def fill(
                 taken += claimed.taken
                 if mine := claimed.mine:
                     done = total - (len(mine) + len(waiting) + len(taken)) * rows
-                    started = time.monotonic()
-                    outcomes, failed = measure(mine, _after(report, done, total))
-                    pace.note(len(mine), time.monotonic() - started)
-                    asked.add(outcomes, run)
-                    asked.fail(failed, run)
-                    filled.measured += len(outcomes)
-                    filled.failed |= failed
+                    with pace.timed(len(mine)):
+                        found = measure(mine, _after(report, done, total))
+                    filled.add(asked, *found, run)
         finally:
             with suppress(StoreError):
                 asked.release()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ensembles.errors import UsageError
 from ensembles.lesions import Draw, Intact, Lesion
-from ensembles.metrics import METRICS, Metric, read
+from ensembles.metrics import Metric, read
 from ensembles.store.blobs import decode_labels
 from ensembles.store.contexts import number_of
 from ensembles.store.kept_metrics import USUAL, known_here, names_of
@@ -59,6 +61,7 @@ def lesion_table(
     there = {row for row, kept in states.items() if names is None or len(kept) == len(names)}
     rows = _shown(connection, number, lesions, materials, there)
     chosen = _common(rows, states) if names is None else names
+    rows = [row for row in rows if states[row.number].keys() >= set(chosen)]
     outcomes = [outcome_of(row.lesion, states[row.number], chosen) for row in rows]
     about, runs = context.about, runs_of(connection, number)
     table = lesion_frame(
@@ -76,7 +79,7 @@ def lesion_table(
     if len({(row.lesion, row.lesion.draw) for row in rows}) < len({tuple(row) for row in rows}):
         column = pd.Series([row.material[:_SHORT] for row in rows], dtype="str")
         table.insert(list(table.columns).index("adapted"), "material", column)
-    table.attrs["runs"] = runs
+    table.attrs |= {"analysis": "lesion", "runs": runs}
     return table
 
 
@@ -85,14 +88,13 @@ def class_table(
 ) -> pd.DataFrame:
     """One row for each lesion and class."""
     number, classes = number_of(connection, context), context.classes
-    wanted = (*USUAL, "classes")
-    states = states_by_lesion(connection, number, wanted)
-    there = {row for row, kept in states.items() if len(kept) == len(wanted)}
-    rows = _shown(connection, number, lesions, materials, there)
-    outcomes = [outcome_of(row.lesion, states[row.number], wanted) for row in rows]
+    states = states_by_lesion(connection, number, ["classes"])
+    rows = _shown(connection, number, lesions, materials, set(states))
+    outcomes = [outcome_of(row.lesion, states[row.number], ["classes"]) for row in rows]
     names = context.about["classes"] or [str(number) for number in range(classes)]
     totals = np.bincount(decode_labels(context.labels), minlength=classes)
-    each = lesion_frame(outcomes, names=[name for name, _ in context.key.blocks])
+    blocks = [name for name, _ in context.key.blocks]
+    each = lesion_frame(outcomes, names=blocks, metrics="classes")
     table = each[_OF_A_CLASS].loc[each.index.repeat(classes)].reset_index(drop=True)
     table["class"] = pd.Series(list(names) * len(each), dtype="str")
     counts = [count for outcome in outcomes for count in outcome.class_correct or ()]
@@ -144,15 +146,15 @@ def _common(rows: Iterable[_Row], states: Mapping[int, Mapping[str, State]]) -> 
     """The usual metrics, and the others that give numbers and were measured of all lesions."""
     each = [states[row.number].keys() for row in rows]
     common = set.intersection(*map(set, each)) if each else set(USUAL)
-    found = known_here(common)
-    numbers = [
-        name
-        for name in found
-        if all(column.type != "counts" for column in METRICS.get(name).columns)
-    ]
-    return tuple(sorted(numbers, key=lambda name: name not in USUAL))
+    found = [metric.name for metric in known_here(common) if _gives_numbers(metric)]
+    return tuple(sorted(found, key=lambda name: name not in USUAL)) or USUAL
+
+
+def _gives_numbers(metric: Metric) -> bool:
+    return all(column.type != "counts" for column in metric.columns)
 
 
 def _task(context: Context) -> Task | None:
-    name = context.key.task.partition(" ")[0]
-    return TASKS.get(name) if name in TASKS.names() else None
+    with suppress(UsageError):
+        return TASKS.get(context.key.task.partition(" ")[0])
+    return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ensembles.metrics import Metric
     from ensembles.store.key import Context
 
-__all__ = ["USUAL", "known_here", "measured_with", "names_of"]
+__all__ = ["USUAL", "in_order", "known_here", "measured_with", "names_of"]
 
 USUAL = ("top1", "loss")
 """Metrics that are asked for where nothing is said."""
@@ -57,16 +57,28 @@ def measured_with(names: Sequence[str], context: Context) -> tuple[str, ...]:
     return (*names, *(name for name in kept if name not in names))
 
 
-def known_here(names: Iterable[str]) -> list[str]:
-    """The metrics that this program can read, in the order of their set.
-
-    One that no installed package brings is named in a warning.
-    """
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of metrics in the order of their set, then those that this program cannot read."""
     from ensembles.metrics import METRICS  # noqa: PLC0415 (numpy)
 
     wanted = set(names)
-    found = [name for name in METRICS.names() if name in wanted]
-    for name in sorted(wanted.difference(found)):
-        line = f"metric '{name}' is in the store and left out: no installed package brings it"
-        warnings.warn(line, PluginWarning, stacklevel=3)
+    known = [name for name in METRICS.names() if name in wanted]
+    return [*known, *sorted(wanted.difference(known))]
+
+
+def known_here(names: Iterable[str]) -> list[Metric]:
+    """The metrics that this program can read, in the order of their set.
+
+    One that no installed package brings, or whose package cannot be imported, is named in a
+    warning.
+    """
+    from ensembles.metrics import METRICS  # noqa: PLC0415 (numpy)
+
+    found = []
+    for name in in_order(names):
+        try:
+            found.append(METRICS.get(name))
+        except UsageError as error:
+            line = f"metric '{name}' is in the store and left out: {error}"
+            warnings.warn(line, PluginWarning, stacklevel=3)
     return found

@@ -127,7 +127,7 @@ def matched(
     lesions: Iterable[Lesion],
     materials: Mapping[Lesion, str] | None = None,
 ) -> dict[Lesion, int]:
-    """The numbers of lesions, as far as they are there.
+    """The numbers of lesions, as far as they are there; draws make no difference.
 
     Args:
         names: What is there, by name, in the order in which it came.
@@ -143,7 +143,7 @@ def matched(
         if one in given:
             number = names.get(Name(one.kind, one.text, given[one]))
         if number is not None:
-            found[one.bare()] = number
+            found[one] = number
     return found
 
 
@@ -159,13 +159,13 @@ def ask_for(
         materials: Digest of what each needs beside the network, where it needs something.
 
     Returns:
-        Number of each lesion.
+        Number of each lesion; draws make no difference.
     """
-    bare: dict[Lesion, Name] = {}
+    names: dict[Lesion, Name] = {}
     wanted: set[tuple[Name, int, int]] = set()
     for one in lesions:
         name = Name(one.kind, one.text, materials.get(one, ""))
-        bare.setdefault(one.bare(), name)
+        names.setdefault(one, name)
         wanted.add((name, *(_BY_ITSELF if one.draw is None else one.draw)))
     there = lesions_of(connection, context)
     named = {number: name for name, number in there.items()}
@@ -175,7 +175,7 @@ def ask_for(
         with connection.transaction(sum(2 * len(name.text) + 250 for name, _, _ in new)) as raw:
             there = enter_lesions(raw, context, dict.fromkeys(name for name, _, _ in new))
             enter_draws(raw, ((there[name], trial, seed) for name, trial, seed in new))
-    return {one: there[name] for one, name in bare.items()}
+    return {one: there[name] for one, name in names.items()}
 
 
 def enter_lesions(raw: sqlite3.Connection, context: int, names: Iterable[Name]) -> dict[Name, int]:

@@ -7,6 +7,7 @@ opens it to write goes on. A store that is only read is left as it is.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing, suppress
 from glob import escape
@@ -16,7 +17,7 @@ from ensembles.errors import StoreError
 from ensembles.files import atomic
 from ensembles.store.disk_room import check_room
 from ensembles.store.schema import VERSION, stored_version
-from ensembles.store.sqlite import connect
+from ensembles.store.sqlite import connect, copy_all
 from ensembles.store.version_1 import rewrite
 
 __all__ = ["copy_beside", "drop_copy", "migrate", "migrated_copy"]
@@ -74,9 +75,10 @@ def _keep_copy(path: Path) -> None:
         closing(connect(path, "mode=ro")) as source,
         closing(sqlite3.connect(scratch, isolation_level=None)) as made,
     ):
-        source.backup(made)
+        copy_all(source, made)
         made.execute("PRAGMA journal_mode = DELETE")
         made.execute(f"CREATE TABLE {_MARK} (mark)")
+        shutil.copymode(path, scratch)
 
 
 def drop_copy(path: Path) -> None:
@@ -103,7 +105,7 @@ def migrated_copy(raw: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """
     copy = sqlite3.connect("", isolation_level=None)
     try:
-        raw.backup(copy)
+        copy_all(raw, copy)
         copy.execute("BEGIN")
         rewrite(copy)
         _check_references(copy, path)

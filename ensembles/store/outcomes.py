@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ensembles.errors import StoreError
-from ensembles.metrics import METRICS, Outcome
+from ensembles.metrics import Outcome
 from ensembles.store.blobs import decode_labels, decode_state, encode_predictions, encode_state
 from ensembles.store.claims import drop_claim
 from ensembles.store.failures import drop_failure
@@ -104,19 +104,15 @@ def keep_measured(raw: sqlite3.Connection, lesion: int, found: Measured) -> Verd
     return Verdict.KNOWN if len(common) == len(found.states) else Verdict.NEW
 
 
-def outcome_of(
-    lesion: Lesion, states: Mapping[str, State], names: Iterable[str] | None = None
-) -> Outcome:
+def outcome_of(lesion: Lesion, states: Mapping[str, State], names: Iterable[str]) -> Outcome:
     """Rows as the outcome of a lesion; of several runs the greatest number that was not finite.
 
     Args:
         lesion: The lesion.
         states: What metrics kept, by their names.
-        names: Which of them, in which order; by default all, in the order of their set.
+        names: Which of them, as far as they are there, in which order.
     """
-    if names is None:
-        names = sorted(states, key=_place)
-    chosen = {name: states[name] for name in names}
+    chosen = {name: states[name] for name in names if name in states}
     first = next(iter(chosen.values()))
     return Outcome(
         lesion,
@@ -124,8 +120,3 @@ def outcome_of(
         max(state.nonfinite for state in chosen.values()),
         {name: decode_state(state.content) for name, state in chosen.items()},
     )
-
-
-def _place(name: str) -> tuple[int, str]:
-    known = METRICS.names()
-    return (known.index(name) if name in known else len(known)), name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensembles.store import analyses, contexts, failures, notes, predictions, runs
 from ensembles.store.connection import Connection
-from ensembles.store.kept_metrics import USUAL, names_of
+from ensembles.store.kept_metrics import USUAL, in_order, names_of
 from ensembles.store.key import Context
 from ensembles.store.lesions import Name, Names, lesions_of, matched
 from ensembles.store.states import State, complete_in, states_by_lesion
@@ -66,7 +66,10 @@ class Reader:
         wanted = 1 if names is None else len(names)
         there = {row for row, kept in states.items() if len(kept) >= wanted}
         rows = self._rows(number, lesions, materials, there)
-        return {one: outcome_of(one, states[row], names) for one, row in rows.items()}
+        order = (
+            in_order(name for kept in states.values() for name in kept) if names is None else names
+        )
+        return {one.bare(): outcome_of(one.bare(), states[row], order) for one, row in rows.items()}
 
     def complete(
         self,
@@ -120,9 +123,9 @@ class Reader:
         """
         names, number = names_of(metrics), contexts.number_of(self.connection, context)
         done = complete_in(self.connection, number, names, predictions)
-        each = dict.fromkeys(one.bare() for one in lesions)
+        each = dict.fromkeys(lesions)
         there = self._rows(number, each, materials, done)
-        return [one for one in each if one not in there]
+        return [one.bare() for one in each if one not in there]
 
     def failures(self, context: Context) -> dict[Lesion, str]:
         """The lesions that could not be measured, and why; the next run tries them again."""
@@ -168,7 +171,7 @@ class Reader:
         kept = {lesion: classes for lesion, _, classes in rows}
         labels, classes = self.labels(context), context.classes
         return {
-            one: decode_predictions(kept[row], labels, classes)
+            one.bare(): decode_predictions(kept[row], labels, classes)
             for one, row in self._rows(number, lesions, materials, set(kept)).items()
         }
 

@@ -49,26 +49,23 @@ def recalled(
         about: What is told of the network, its name as `model` at least.
 
     Returns:
-        The table as `measure` makes it, with ``attrs["store"]``: where it lies, and whether it
-        was known.
+        The table as `measure` makes it; ``attrs["store"]`` says where it lies and if it was known.
 
     Raises:
         DataError: If the data cannot be read again, or change.
         StoreError: If the store cannot be read or written.
     """
-    context, read = describe(
-        net, data, task=task, precision=precision, engine=engine, about=dict(about)
-    )
-    frame = store.analysis(context, name, options)
-    known = frame is not None
+    context, read = describe(net, data, task=task, precision=precision, engine=engine, about=about)
+    frame = known = store.analysis(context, name, options)
     if frame is None:
         measured = measure(read)
         if isinstance(read, Watched):
             read.check()
-        run = store.begin(measured.attrs["provenance"])
-        store.keep_analysis(context, name, options, measured, run)
+        store.keep_analysis(
+            context, name, options, measured, store.begin(measured.attrs["provenance"])
+        )
         frame = store.analysis(context, name, options)
         assert frame is not None
-    place = {"path": str(store.path), "context": context.key.digest, "known": known}
-    frame.attrs |= {"model": about["model"], "store": place}
+    place = {"context": context.key.digest, "known": known is not None}
+    frame.attrs |= {"model": about["model"], "store": {"path": str(store.path), **place}}
     return frame

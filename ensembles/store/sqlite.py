@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ensembles.errors import StoreError
 
-__all__ = ["LOCKLESS", "PATIENCE", "connect", "patiently", "translated"]
+__all__ = ["LOCKLESS", "PATIENCE", "connect", "copy_all", "patiently", "translated"]
 
 PATIENCE = 120.0
 """Seconds to wait for another process before giving up."""
@@ -47,6 +47,17 @@ def patiently(work: Callable[[], _T]) -> _T:
                 raise
         time.sleep(pause * (0.5 + os.urandom(1)[0] / 255))
         pause = min(2 * pause, 0.5)
+
+
+def copy_all(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Copy a database as of one moment, and wait no longer than the patience lasts."""
+    deadline = time.monotonic() + PATIENCE
+
+    def hurry(_status: int, _left: int, _all: int) -> None:
+        if time.monotonic() > deadline:
+            raise sqlite3.OperationalError("database is locked")
+
+    source.backup(target, progress=hurry)
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

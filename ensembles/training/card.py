@@ -28,9 +28,9 @@ def card_of(
     Args:
         plan: The training.
         measured: Right answers on the test images.
-        precision: That it was computed in, as the trainer names it.
-        device: That it was computed on, as it calls itself.
-        initial_sha256: Of the file of the initial weights, where they are kept.
+        precision: Precision of the training, as the trainer names it.
+        device: Name of the device that it ran on.
+        initial_sha256: sha256 of the file of the initial weights, where they are kept.
 
     Returns:
         The card; file, size and sha256 are left open.

@@ -230,8 +230,8 @@ def _recorded(plan: Plan, initial_sha256: str | None) -> Measured | None:
 
     Args:
         plan: The training.
-        initial_sha256: Of the file of the initial weights, if one was written now: the card then
-            remembers it.
+        initial_sha256: sha256 of the file of the initial weights, if one was written now: the card
+            then remembers it.
     """
     card = read_card(plan.file(".toml"))
     if initial_sha256 is not None and _leads():
