@@ -505,7 +505,14 @@ def allowed(lesion: Lesion, structure: Structure) -> bool:
         "none": lambda: True,
         "delete": lambda: all(form.deletable for form in forms),
         "duplicate": lambda: all(form.in_shape == form.out_shape for form in forms),
-        "reorder": lambda: not any(form.transition for form in forms),
+        "reorder": lambda: (
+            not any(form.transition for form in forms)
+            and all(
+                (structure.form(a).in_shape, structure.form(a).out_shape)
+                == (structure.form(b).in_shape, structure.form(b).out_shape)
+                for a, b in lesion.swaps  # type: ignore[attr-defined]
+            )
+        ),
         "drop": lambda: all(
             max(roads) <= structure.form(block).roads != len(roads)
             for block, roads in lesion.dropped.items()  # type: ignore[attr-defined]
