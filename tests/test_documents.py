@@ -12,8 +12,12 @@ import torch
 from PIL import Image
 
 import ensembles
+from ensembles.analyses import ANALYSES
 from ensembles.cli import main
-from ensembles.studies import read_study, run
+from ensembles.lesions import KINDS
+from ensembles.metrics import METRICS
+from ensembles.studies import EXECUTORS, read_study, run
+from ensembles.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,6 +29,16 @@ SHORT = {
     "reproduce": ["--figure", "3", "--limit", "4"],
     "train": ["--limit", "128", "--epochs", "1"],
 }
+
+
+@pytest.fixture(autouse=True)
+def members_leave_again():
+    """What a program of the pages registers in an open set is there for that program alone."""
+    sets = (KINDS, METRICS, TASKS, ANALYSES, EXECUTORS)
+    before = [dict(one._registered) for one in sets]
+    yield
+    for one, known in zip(sets, before, strict=True):
+        one._registered = known
 
 
 def examples(page):
