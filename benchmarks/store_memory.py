@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ensembles
 from ensembles.analyses import lesion_sweep
 from ensembles.engine import evaluation
-from ensembles.lesions import Lesion
+from ensembles.lesions import Lesion, Program
 
 FULL = "CUDA out of memory (injected)"
 
@@ -99,10 +99,14 @@ def always(made: Subject, path: Path, engine: str) -> str:
     usual = evaluation.choose_engine(engine)
 
     class Failing(usual):  # type: ignore[misc,valid-type]
+        def __init__(self, net: Any, programs: Sequence[Program], *rest: Any, **more: Any) -> None:
+            super().__init__(net, programs, *rest, **more)
+            program = unlucky.program(len(net))
+            self.doomed = {number for number, one in enumerate(programs) if one == program}
+
         def run(self, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
-            program = unlucky.program(len(self.net))
             for number, logits in super().run(inputs):
-                if self.programs[number] == program:
+                if number in self.doomed:
                     raise torch.OutOfMemoryError(FULL)
                 yield number, logits
 

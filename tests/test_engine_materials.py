@@ -12,7 +12,7 @@ import torch
 from networks import build, decomposable, images_for
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import ensembles
 from ensembles.decomposition import Decomposition, decompose
@@ -263,6 +263,8 @@ def test_digests_tell_what_is_used(model: nn.Module, net: Decomposition) -> None
     needs = [Reference(6), Initial()]
     assert one.digest([]) == ""
     assert one.digest(needs) == cut.digest(needs[::-1]) and len(one.digest(needs)) == 64
+    items = Materials(net, reference=TensorDataset(images, labels))
+    assert items.digest([Reference(6)]) == one.digest([Reference(6)])
     changed = Materials(net, reference=[(images + 1, labels)], initial=build(PLAN, seed=6))
     for need in needs:
         assert one.digest([need]) == cut.digest([need])
@@ -270,6 +272,21 @@ def test_digests_tell_what_is_used(model: nn.Module, net: Decomposition) -> None
     assert one.digest([Reference(6)]) != one.digest([Reference(5)])
     named = Materials(net, data=[(images, labels)], sources={"a": other, "b": same})
     assert named.digest([Source("a")]) == named.digest([Source("b")])
+
+
+def test_shuffled_data_are_the_same_rows_in_the_digest_and_in_use(
+    model: nn.Module, net: Decomposition
+) -> None:
+    images, labels = images_for(model, 12)
+    loader = DataLoader(TensorDataset(images, labels), batch_size=5, shuffle=True)
+    first, second = Materials(net, reference=loader), Materials(net, reference=loader)
+    assert first.digest([Reference(6)]) != second.digest([Reference(6)])
+    for given in (first, second):
+        rows = [torch.cat([batch.inputs for batch in given.batches(Reference(6), size)])
+                for size in (2, 6)]  # fmt: skip
+        assert torch.equal(*rows)
+        again = Materials(net, reference=[(rows[0], labels[:6])])
+        assert again.digest([Reference(6)]) == given.digest([Reference(6)])
 
 
 def test_what_is_needed_depends_on_the_network(net: Decomposition) -> None:

@@ -19,7 +19,7 @@ from ensembles.engine.sums import Sums
 from ensembles.errors import EvaluationError, OutOfMemoryError
 from ensembles.lesions import Delete, Intact, Lesion, Noise
 from ensembles.metrics import Answers, Metric, Outcome
-from ensembles.metrics.top1 import Top1
+from ensembles.metrics.members.top1 import Top1
 
 METRICS = ("top1", "loss", "kl", "classes")
 NO_MEMORY = "CUDA out of memory (injected)"
@@ -122,7 +122,7 @@ def break_at(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(evaluation, "placed", ticking(evaluation.placed))
     else:
-        from ensembles.tasks import classification
+        from ensembles.tasks.members import classification
 
         read = classification.Classification.batches
 

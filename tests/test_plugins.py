@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +46,12 @@ def look_anew() -> None:
     importlib.invalidate_caches()
     for one in SETS:
         one.refresh()
+    for command in (
+        "lesion",
+        "analyze",
+        "export",
+    ):  # their options were made when they were imported
+        sys.modules.pop(f"ensembles.cli.{command}", None)
 
 
 def installed(folder: Path, package: str, points: Points) -> Iterator[None]:
@@ -75,10 +80,8 @@ def visitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("packages")
     shutil.copytree(HERE / "plugin" / "visitor", folder / "visitor")
     project = tomllib.loads((HERE / "plugin" / "pyproject.toml").read_text())["project"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PluginWarning)  # of what is broken in it
-        for _ in installed(folder, "visitor", project["entry-points"]):
-            yield folder
+    for _ in installed(folder, "visitor", project["entry-points"]):
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -231,7 +231,7 @@ def test_the_rest_goes_on_where_a_unit_shares_lesions_with_one_that_fails(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both sweeps hold the intact network; the first is stopped before it measures it."""
-    from ensembles.analyses import lesion as module
+    from ensembles.analyses.members import lesion as module
 
     measure, calls = module.lesion, []
 

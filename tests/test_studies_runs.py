@@ -14,7 +14,7 @@ import torch
 from pandas.testing import assert_frame_equal
 
 import ensembles
-from ensembles.analyses import lesion as sweeps
+from ensembles.analyses.members import lesion as sweeps
 from ensembles.analyses.path_options import PathOptions
 from ensembles.checkpoints import open_subject
 from ensembles.errors import OutputError, StoreError, UsageError

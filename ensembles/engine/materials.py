@@ -130,7 +130,10 @@ class Materials:
         """
         if need not in self._others:
             known = None if self._origin is None else self._origin.other(need)
-            self._others[need] = self._opened(need) if known is None else movable_copy(known)
+            if known is None:
+                self._others[need] = self._opened(need)
+            else:  # in the type of the network, so that folding rounds both alike
+                self._others[need] = movable_copy(known).to(dtype=home_of(self.net)[1])
         return self._others[need]
 
     def digest(self, needs: Iterable[Need]) -> str:

@@ -42,7 +42,7 @@ class ReferenceData:
             )
         self._data, self._task, self.name = data, task, name
         self._digests: dict[int, str] = {}
-        self._held: dict[tuple[int, int], list[Batch]] = {}
+        self._held: dict[int, list[tuple[Inputs, Tensor]]] = {}
 
     @classmethod
     def opened(cls, reference: Any, data: Any, split: str, task: Task) -> ReferenceData:
@@ -94,25 +94,13 @@ class ReferenceData:
             )
 
     def batches(self, size: int, batch_size: int) -> Iterator[Batch]:
-        """Some rows, evenly spread, in batches; those that memory holds are read once.
+        """Some rows, evenly spread, in batches.
 
         Raises:
             LesionError: If there are fewer.
         """
         self.require(size)
-        key = size, batch_size
-        if key in self._held:
-            yield from self._held[key]
-            return
-        read: list[Batch] = []
-        held = 0
-        for batch in self._read(size, batch_size):
-            held += sum(t.numel() * t.element_size() for t in named_tensors(batch.inputs).values())
-            if held <= _HELD_BYTES:
-                read.append(batch)
-            yield batch
-        if held <= _HELD_BYTES:
-            self._held[key] = read
+        return numbered(recut(self._pairs(size), batch_size))
 
     def digest(self, size: int) -> str:
         """sha256 (hexadecimal) of some rows, evenly spread."""
@@ -121,26 +109,46 @@ class ReferenceData:
         return self._digests[size]
 
     def _digest(self, size: int) -> str:
-        self.require(size)
         if isinstance(self._data, ImageDataset):
+            self.require(size)
             chosen = self._data.limited(size)
             about = f"{chosen.content_hash} {chosen.normalization}"
             return hashlib.sha256(about.encode()).hexdigest()
         content = hashlib.sha256()
-        for batch in self._read(size, _AT_ONCE):
+        for batch in self.batches(size, _AT_ONCE):
             for name, tensor in named_tensors(batch.inputs).items():
                 content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
                 flat = tensor.detach().cpu().contiguous().reshape(-1)
                 content.update(flat.view(torch.uint8).numpy().data)
         return content.hexdigest()
 
-    def _read(self, size: int, batch_size: int) -> Iterator[Batch]:
+    def _pairs(self, size: int) -> Iterator[tuple[Inputs, Tensor]]:
+        """Inputs and targets of some rows; what memory holds is read once.
+
+        So data that are shuffled anew each time are the same rows in a digest and where they are
+        used.
+        """
+        if size in self._held:
+            yield from self._held[size]
+            return
+        read: list[tuple[Inputs, Tensor]] = []
+        held = 0
+        for batch in self._read(size):
+            tensors = named_tensors(batch.inputs).values()
+            held += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            if held <= _HELD_BYTES:
+                read.append((batch.inputs, batch.targets))
+            yield batch.inputs, batch.targets
+        if held <= _HELD_BYTES:
+            self._held[size] = read
+
+    def _read(self, size: int) -> Iterator[Batch]:
         data, places = self._data, spread(self.rows, size)
         if isinstance(data, ImageDataset):
-            return self._task.batches(data.limited(size), batch_size)
+            return self._task.batches(data.limited(size), _AT_ONCE)
         if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-            return self._task.batches(Subset(data, places.tolist()), batch_size)
-        return numbered(recut(self._picked(places), batch_size))
+            return self._task.batches(Subset(data, places.tolist()), _AT_ONCE)
+        return numbered(self._picked(places))
 
     def _picked(self, places: Tensor) -> Iterator[tuple[Inputs, Tensor]]:
         """The rows at some places of data that can only be read from the start."""

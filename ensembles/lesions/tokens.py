@@ -18,6 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NUMBERS = re.compile(r"[0-9]{1,18}(?: [0-9]{1,18})*", re.ASCII)
 SPAN = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 PAIR = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
 
@@ -112,6 +113,8 @@ def leading_numbers(text: str) -> tuple[tuple[int, ...], list[str]]:
     ((3, 17), ['x0.5'])
     """
     words = text.split()
+    if _NUMBERS.fullmatch(text):  # nearly every text of a large table
+        return tuple(map(int, words)), []
     end = next((i for i, word in enumerate(words) if NUMBER.fullmatch(word) is None), len(words))
     return tuple(int(word) for word in words[:end]), words[end:]
 
