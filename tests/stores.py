@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,19 @@ def table(path: Path):
     with Store(path, mode="r") as store:
         [context] = store.contexts()
         return store.frame(context)
+
+
+def modules_after(code: str, path: Path) -> list[str]:
+    """Which heavy packages are imported once a store was asked something, in another process."""
+    heavy = "[m for m in ('torch', 'pandas', 'numpy', 'ensembles.lesions') if m in sys.modules]"
+    whole = (
+        "import sys; from ensembles.store import Store\n"
+        f"with Store(sys.argv[1], mode='r') as s:\n    {code}\nprint(*{heavy})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", whole, str(path)], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
 
 
 def files(folder: Path) -> list[str]:

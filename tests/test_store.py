@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import stores
 import torch
-from stores import decomposed, files, images, lesions, model, outcome, sweep, table
+from stores import decomposed, files, images, lesions, model, modules_after, outcome, sweep, table
 from torch import nn
 
 import ensembles
@@ -436,14 +436,10 @@ def test_questions_to_a_store_are_answered_through_its_indices(path):
 
 
 def test_without_numbers_torch_is_not_needed(filled):
-    code = (
-        "import sys; from ensembles.store import Store; s = Store(sys.argv[1], mode='r');"
-        "print(s.summary()[0]['measured'], len(s.frame(s.contexts()[0])), 'torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(filled)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split()[2] == "False"
+    told = "assert s.summary()[0]['measured']; s.contexts(); list(s.notes()); s.reasons(c[0])"
+    assert modules_after(f"c = s.contexts(); {told}; s.states(c[0])", filled) == []
+    numbers = "c = s.contexts()[0]; s.labels(c); s.complete(c); s.class_frame(c); s.predictions(c)"
+    assert "torch" not in modules_after(f"{numbers}; assert len(s.frame(c)); s.analyses(c)", filled)
 
 
 def test_contexts_say_what_they_are(filled):

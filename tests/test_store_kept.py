@@ -29,7 +29,7 @@ from ensembles.lesions import (
 )
 from ensembles.metrics import METRICS, Column, Metric, Outcome
 from ensembles.open_set import PluginWarning
-from ensembles.store import Context, Key, Store, filler
+from ensembles.store import Context, Key, Store, filler, merger
 from ensembles.store.blobs import (
     decode_predictions,
     decode_state,
@@ -444,6 +444,23 @@ def test_merging_takes_over_what_is_missing_metric_by_metric(store, tmp_path):
     pd.testing.assert_frame_equal(store.analysis(CONTEXT, "influence", {}), tables())
     again = store.merge(other)
     assert (again.added, again.known, again.different) == (0, 4, 1)
+
+
+def test_a_source_that_grows_meanwhile_is_merged_as_of_one_moment(store, tmp_path, monkeypatch):
+    with Store(tmp_path / "other.db") as source:
+        added(source, measured(Delete((1,))))
+        real = merger._copy_lesions
+
+        def growing(*arguments):
+            found = real(*arguments)
+            added(source, measured(Delete((2,))))
+            return found
+
+        monkeypatch.setattr(merger, "_copy_lesions", growing)
+        assert store.merge(source.path).added == 1
+        monkeypatch.undo()
+        assert store.merge(source.path).added == 1
+    assert store.outcomes(CONTEXT).keys() == {Delete((1,)), Delete((2,))}
 
 
 def test_a_store_of_another_version_is_named(store):

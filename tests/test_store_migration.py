@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import version_1
-from stores import files, in_a_process, status_of
+from stores import files, in_a_process, modules_after, status_of
 
 import ensembles
 from ensembles.errors import StoreError
@@ -111,6 +111,11 @@ def test_all_that_version_1_kept_is_there(path, contents, mode):
     assert (path.read_bytes() == before) == (mode == "r")
     with Store(path, mode="r") as store:
         check_all(store, contents)
+
+
+def test_reading_it_needs_no_torch():
+    code = "c = s.contexts(); s.summary(); assert len(s.frame(c[0])); s.analyses(c[4])"
+    assert "torch" not in modules_after(code, version_1.STORE)
 
 
 def test_nothing_is_lost_by_number(path, contents):

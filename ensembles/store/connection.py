@@ -57,6 +57,17 @@ class Connection:
             return patiently(lambda: self._raw.execute(sql, arguments).fetchall())
 
     @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Let all queries of the body see the store as of one moment."""
+        with translated(self.path):
+            self._raw.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._raw.in_transaction:
+                    self._raw.execute("ROLLBACK")
+
+    @contextmanager
     def transaction(self, size: int = 0) -> Iterator[sqlite3.Connection]:
         """Change the store: all of it, or nothing.
 

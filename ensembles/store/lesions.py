@@ -167,9 +167,10 @@ def ask_for(
         name = Name(one.kind, one.text, materials.get(one, ""))
         names.setdefault(one, name)
         wanted.add((name, *(_BY_ITSELF if one.draw is None else one.draw)))
+    draws = draws_of(connection, context)  # first, so that the lesions of all of them are there
     there = lesions_of(connection, context)
     named = {number: name for name, number in there.items()}
-    known = {(named[number], trial, seed) for number, trial, seed in draws_of(connection, context)}
+    known = {(named[number], trial, seed) for number, trial, seed in draws}
     new = sorted(wanted - known)
     if new:
         with connection.transaction(sum(2 * len(name.text) + 250 for name, _, _ in new)) as raw:

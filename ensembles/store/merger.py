@@ -33,7 +33,7 @@ def merge(target: Connection, source: Connection) -> Counter[Verdict]:
         How many lesions and analyses were added, were there alike, and were there with other
         counts, which are kept.
     """
-    with target.transaction(2 * source.path.stat().st_size) as raw:
+    with source.moment(), target.transaction(2 * source.path.stat().st_size) as raw:
         runs = {number: enter_run(raw, *run) for number, run in all_runs(source).items()}
         counted = Counter[Verdict]()
         for old, context in all_contexts(source).items():
