@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,16 @@ import click
 if TYPE_CHECKING:
     from ensembles.lesions.base import Setting
 
-__all__ = ["kind_options", "setting_options", "settings_of"]
+__all__ = ["OPTIONS_OF_COMMANDS", "kind_options", "setting_options", "settings_of"]
+
+OPTIONS_OF_COMMANDS = frozenset({
+    "as_json", "average", "batch_size", "block_kinds", "block_names", "blocks", "checkpoint",
+    "checkpoints", "count", "dataset", "device", "engine", "force", "help", "image_size", "initial",
+    "kind", "limit", "list", "metrics", "model", "models", "normalize", "out", "plan", "plot",
+    "precision", "predictions", "recalibrated", "reference", "seed", "skip_transitions", "split",
+    "store", "task", "trials",
+})  # fmt: skip
+"""What the commands of lesions name themselves: settings of these names get no option."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _TYPES: dict[str, click.ParamType[Any]] = {
@@ -100,9 +110,22 @@ def _by_name() -> dict[str, dict[str, Setting]]:
     found: dict[str, dict[str, Setting]] = {}
     for kind, member in KINDS.members().items():
         for one in member.settings():
-            if one.name != "seed":
+            if one.name not in OPTIONS_OF_COMMANDS:
                 found.setdefault(one.name, {})[kind] = one
+            elif one.name != "seed":  # which is the seed of the command
+                _warn_of(kind, one.name)
     return found
+
+
+def _warn_of(kind: str, name: str) -> None:
+    from ensembles.open_set import PluginWarning  # noqa: PLC0415
+
+    warnings.warn(
+        f"setting '{name}' of the lesion '{kind}' has no option here: the name is taken; name such "
+        "lesions in a plan",
+        PluginWarning,
+        stacklevel=4,
+    )
 
 
 def _option(setting: Setting, text: str, default: Any) -> Callable[[Command], Command]:

@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -309,6 +311,34 @@ main(["lesion", "--list"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "\ndim " in done.stdout
     assert "lesion 'broken' of the package ensembles-visitor cannot be imported" in done.stderr
+
+
+@pytest.mark.usefixtures("visitor")
+def test_a_setting_cannot_take_the_name_of_an_option() -> None:
+    from visitor.dim import Dim
+
+    from ensembles.cli.export import export
+    from ensembles.cli.lesion import lesion
+    from ensembles.cli.settings import OPTIONS_OF_COMMANDS, kind_options, settings_of
+
+    @dataclass(frozen=True)
+    class Taken(Dim):
+        kind: ClassVar[str] = "taken"
+        device: str = ensembles.lesions.setting("Where.", "here")
+
+    KINDS.register("taken", Taken)
+    try:
+        with pytest.warns(PluginWarning, match="setting 'device' of the lesion 'taken' has no opt"):
+            kind_options()(lambda: None)
+        with pytest.warns(PluginWarning):
+            given = {"amount": 0.5, "device": "cpu"}
+            assert settings_of("taken", given) == {"amount": 0.5} and given == {"device": "cpu"}
+    finally:
+        KINDS.forget("taken")
+    own = {"amount", *(one.name for kind in KINDS.members().values() for one in kind.settings())}
+    for command in (lesion, export):
+        named = {parameter.name for parameter in command.params}
+        assert named - own <= OPTIONS_OF_COMMANDS
 
 
 # The document
