@@ -138,6 +138,12 @@ def require_paths(net: Decomposition) -> None:
             f"{net.model_name} has {len(net.input_names)} inputs; paths are followed to one "
             "tensor of real numbers"
         )
+    (kind,) = net.input_types
+    if not kind.is_floating_point:
+        raise PathError(
+            f"{net.model_name} takes numbers of type {kind}, which have no derivative; paths are "
+            "followed to real numbers, such as images"
+        )
     if len(net.output_shape) > 1:
         raise PathError(
             f"{net.model_name} gives logits of shape {net.output_shape} for a row; expected "
@@ -180,11 +186,6 @@ class Linearizer:
         Raises:
             PathError: If a part is not differentiable or an activation is not finite.
         """
-        if not images.is_floating_point():
-            raise PathError(
-                f"the inputs are numbers of type {images.dtype}, which have no derivative; "
-                "expected real numbers, such as images"
-            )
         found: list[LinearBlock] = []
         between: list[LinearMap] = []
         start: list[Tensor] = []
