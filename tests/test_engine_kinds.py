@@ -365,8 +365,7 @@ def test_lesions_that_are_another_one_by_other_words(model: nn.Module, seed: int
     images, _ = images_for(model, 4, seed)
     net = decompose(model, images[:2]).double()
     intact = Intact()
-    data = [(images, torch.zeros(4).long())]
-    given = Materials(net, data=data, initial=model, sources={"itself": model})
+    given = Materials(net, initial=net, sources={"itself": net})
     pairs: list[tuple[Lesion, Lesion]] = []
     for block in range(1, len(net) + 1):
         pairs += [

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs
+from ensembles.engine.devices import home_of
 from ensembles.engine.evaluation import check_lesions
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import Parts, numbered
@@ -42,7 +43,8 @@ def lesioned_module(
     check_lesions(net, [lesion], supplied)
     with torch.no_grad():
         made = LesionedNetwork(net, lesion.program(len(net)), supplied)
-        network = copy.deepcopy(made).eval()
+        device, dtype = home_of(net)  # another network's blocks may lie elsewhere
+        network = copy.deepcopy(made).to(device=device, dtype=dtype).eval()
     if numbered([network]):
         raise LesionError(
             f"{lesion}: the noise belongs to the observations of a data set, by "
