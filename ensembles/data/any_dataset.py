@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ensembles.data.cache import data_folder, home_expanded
+from ensembles.data.cache import data_folder
 from ensembles.data.dataset import ImageDataset, check_limit
 from ensembles.data.digits import CLASSES, load_digits
 from ensembles.data.folders import open_tree, scan
@@ -18,6 +18,7 @@ from ensembles.data.registry import SETS, canonical_name
 from ensembles.data.sources import PreparedSource, Source
 from ensembles.data.splits import choose_split
 from ensembles.errors import DataError, UsageError, nearest
+from ensembles.files import home_expanded
 
 __all__ = ["dataset", "has_normalization"]
 
