@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lesion_values import any_lesions, single_lesions
+from lesion_values import any_lesions, kinds_without_a_test_of_their_own, single_lesions
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
@@ -83,7 +83,8 @@ def test_how_lesions_are_written(lesion: Lesion, kind: str, text: str) -> None:
 
 
 def test_every_kind_is_among_them() -> None:
-    assert {kind for _, kind, _ in TEXTS} == set(KINDS.names())
+    written = {kind for _, kind, _ in TEXTS}
+    assert kinds_without_a_test_of_their_own() <= written <= set(KINDS.names())
 
 
 @settings(max_examples=400)
