@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from ensembles.lesions import (
-    KINDS,
     Delete,
     Drop,
     Duplicate,
@@ -138,9 +136,3 @@ def _chained(lesions: Sequence[Lesion]) -> Lesion:
     for lesion in lesions[1:]:
         whole = whole.then(lesion)
     return whole
-
-
-def kinds_without_a_test_of_their_own() -> set[str]:
-    """Kinds whose tests are the tables of all kinds: there is no ``test_lesion_KIND.py``."""
-    here = Path(__file__).parent
-    return {kind for kind in KINDS.names() if not (here / f"test_lesion_{kind}.py").exists()}

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lesion_values import any_lesions, kinds_without_a_test_of_their_own, single_lesions
+from lesion_values import any_lesions, single_lesions
+from own_tests import without_own_test
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
@@ -84,7 +85,7 @@ def test_how_lesions_are_written(lesion: Lesion, kind: str, text: str) -> None:
 
 def test_every_kind_is_among_them() -> None:
     written = {kind for _, kind, _ in TEXTS}
-    assert kinds_without_a_test_of_their_own() <= written <= set(KINDS.names())
+    assert without_own_test("lesion", KINDS.names()) <= written <= set(KINDS.names())
 
 
 @settings(max_examples=400)

@@ -14,7 +14,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from lesion_values import kinds_without_a_test_of_their_own
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
@@ -22,6 +21,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
+from own_tests import without_own_test
 from PIL import Image
 
 from ensembles.errors import OutputError, UsageError
@@ -231,7 +231,7 @@ KINDS_DRAWN = {
 
 
 def test_every_kind_is_drawn_and_none_is_forgotten() -> None:
-    assert kinds_without_a_test_of_their_own() <= {*KINDS_DRAWN, "none", "recalibrated"}
+    assert without_own_test("lesion", KINDS.names()) <= {*KINDS_DRAWN, "none", "recalibrated"}
     assert {*KINDS_DRAWN} <= set(KINDS.names())
 
 
