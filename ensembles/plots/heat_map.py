@@ -1,21 +1,62 @@
-"""A matrix over blocks as a heat map with one colour scale."""
+"""Matrices over blocks as heat maps with one colour scale."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from seaborn import color_palette
 
+from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
-from ensembles.plots.style import axes_or_new, paper_style
+from ensembles.plots.curves import series_labels
+from ensembles.plots.style import axes_or_new, new_figure, panel_letter, paper_style
 from ensembles.tables.schema import require_columns
 
-__all__ = ["heat_map"]
+__all__ = ["heat_map", "heat_maps"]
+
+
+def heat_maps(frames: Sequence[pd.DataFrame], shown: HeatMap) -> Figure:
+    """Draw a table of pairs of blocks for each network, one below the other, on one scale.
+
+    Args:
+        frames: The tables, of one network each.
+        shown: What of them is drawn.
+
+    Returns:
+        The figure, as wide as a paper's column.
+
+    Raises:
+        UsageError: If a column is missing, or no value is finite.
+    """
+    for frame in frames:
+        require_columns(frame, shown.x, shown.y, shown.value)
+    parts = [one if shown.diagonal else one[one[shown.x] != one[shown.y]] for one in frames]
+    values = np.concatenate([part[shown.value].to_numpy(float) for part in parts])
+    known = values[np.isfinite(values) & ((values > 0) | (not shown.logarithmic))]
+    if not known.size:
+        raise UsageError(f"no finite value of {shown.value}; there is no figure")
+    low = float(known.min()) if shown.low is None else shown.low
+    figure, axes = new_figure(len(parts), height=2.6)
+    for letter, ax, part, label in zip(
+        ascii_lowercase, axes, parts, series_labels(frames), strict=False
+    ):
+        heat_map(
+            part, x=shown.x, y=shown.y, value=shown.value, labels=shown.labels,
+            limits=(low, float(known.max())), logarithmic=shown.logarithmic, ax=ax,
+        )  # fmt: skip
+        if len(parts) > 1:
+            panel_letter(ax, letter)
+            with paper_style():
+                ax.set_title(label)
+    return figure
 
 
 def heat_map(
