@@ -297,8 +297,9 @@ def _labels(array: np.ndarray[Any, Any], path: Path) -> tuple[Tensor, tuple[str,
     """Class numbers of labels as numbers, (N, 1), one-hot or texts, and what the classes are."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    width = 0
     if array.ndim == 2 and _is_of(array, "iufb") and _is_one_hot(array):
-        array = array.argmax(1)
+        width, array = array.shape[1], array.argmax(1)
     if array.ndim != 1 or not _is_of(array, "iufbUS"):
         raise DataError(
             f"{path} has labels of shape {array.shape} and type {array.dtype}; expected one class "
@@ -312,7 +313,7 @@ def _labels(array: np.ndarray[Any, Any], path: Path) -> tuple[Tensor, tuple[str,
     labels = torch.from_numpy(array.astype(np.int64))
     if int(labels.min()) < 0:
         raise DataError(f"{path} has the label {int(labels.min())}; expected class numbers from 0")
-    return labels, tuple(map(str, range(int(labels.max()) + 1))), False
+    return labels, tuple(map(str, range(max(width, int(labels.max()) + 1)))), False
 
 
 def _is_one_hot(array: np.ndarray[Any, Any]) -> bool:
