@@ -15,6 +15,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "data_options",
     "device_option",
+    "image_lines",
     "materials_options",
     "metrics_option",
     "model_options",
@@ -213,23 +214,22 @@ def output_options(plot: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-def open_subject(
-    model: str, checkpoint: str | None, *, tell: bool = True, **options: Any
-) -> Subject:
+def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     """Load a network and its data as the options say, and take the network apart.
 
-    Without ``--force``, the intact network's error is held against its card's first. Where `tell`,
-    a line on standard error says what is done to the images.
+    Without ``--force``, the intact network's error is held against its card's first.
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
-    return _told(opened(model, checkpoint, check=_checks(), **options), tell)
+    return opened(model, checkpoint, check=_checks(), **options)
 
 
-def _told(subject: Subject, tell: bool) -> Subject:
-    if tell:
-        click.echo(subject.images, err=True)
-    return subject
+def image_lines(subjects: Sequence[Subject]) -> list[str]:
+    """What was done to the images of each network, and who says so; said once where alike."""
+    lines = [subject.images for subject in subjects]
+    if len(set(lines)) == 1:
+        return lines[:1]
+    return [f"{subject.name}: {subject.images}" for subject in subjects]
 
 
 def open_subjects(
@@ -269,7 +269,7 @@ def open_average(members: Sequence[tuple[str, str | None]], **options: Any) -> S
     """Load several networks as :func:`open_subject` does, and take their average apart."""
     from ensembles.checkpoints import open_average as opened  # noqa: PLC0415 (torch)
 
-    return _told(opened(members, check=_checks(), **options), True)
+    return opened(members, check=_checks(), **options)
 
 
 def _checks() -> bool:
