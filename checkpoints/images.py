@@ -92,10 +92,11 @@ class ImageChoice:
                 )
             return data
         if how.normalization is None and not has_normalization(name):
+            names = ", ".join(one for one in NAMED if one != "none")
             raise UsageError(
                 f"no normalisation is known: the weights {card.name} say nothing of their images, "
                 f"and {name} has none of its own; name the one that the network was trained with: "
-                f"--normalize {', '.join(NAMED)} (pixels from 0 to 1), or means and deviations as "
+                f"--normalize {names}, none (pixels from 0 to 1), or means and deviations as "
                 "0.5,0.5,0.5/0.25,0.25,0.25"
             )
         return data

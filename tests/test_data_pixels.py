@@ -61,7 +61,7 @@ class TestLibraries:
             and type(transforms).__name__ == "ImageClassification"
         }
         assert len(known) > 20
-        assert any("bicubic" in text for text in known)
+        assert any("BICUBIC" in text for text in known)
         for text, transforms in known.items():
             how = of_torchvision(transforms)
             large = max(how.crop or ()) > 300
