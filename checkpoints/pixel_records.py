@@ -15,8 +15,8 @@ from ensembles.data.pixels import mean_colour
 from ensembles.errors import CheckpointError, UsageError
 
 __all__ = [
-    "as_numbers", "has_test_size", "of_card", "of_hugging_face", "of_timm", "of_torchvision", "with_record",
-    "written",
+    "as_numbers", "has_test_size", "of_card", "of_hugging_face", "of_timm", "of_torchvision",
+    "with_record", "written",
 ]  # fmt: skip
 
 _TIMM_MEAN, _TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
