@@ -58,7 +58,7 @@ class ImageChoice:
                     "the test size"
                 )
             resize, crop = _two(self.image_size)
-            Preprocessing.of_size((resize, crop))
+            Preprocessing.of_size(resize if resize == crop else (resize, crop))
         normal = None if self.normalize is None else Normalization.parse(self.normalize)
         return start.changed(
             resize=resize,

@@ -211,8 +211,9 @@ def _read_table(path: Path, split: str) -> tuple[Any, Any, str]:
     if len(labels) != 1:
         found = " and ".join(labels) or ", ".join(names[:6])
         raise DataError(
-            f"{path} has the columns {found}; expected one column of labels, called label, target, "
-            "class or y, and numbers in the others"
+            f"{path} is a file; expected a folder of images, or a table with one column of labels "
+            "(label, target, class or y) and numbers in the others; found the columns "
+            f"{found}"
         )
     part, parts = "all", [name for name in names if name.lower() == "split"]
     if parts:
