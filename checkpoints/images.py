@@ -60,12 +60,15 @@ class ImageChoice:
             resize, crop = _two(self.image_size)
             Preprocessing.of_size(resize if resize == crop else (resize, crop))
         normal = None if self.normalize is None else Normalization.parse(self.normalize)
+        colours = self.colours
+        if colours is None and start.channels == 3 and _takes_grey(card):
+            colours = "grey"
         return start.changed(
             resize=resize,
             crop=crop,
             interpolation=self.interpolation,
             crop_mode=self.crop_mode,
-            colours=self.colours,
+            colours=colours,
             normalization=normal,
         )
 
@@ -120,6 +123,11 @@ class ImageChoice:
             other = replace(of_card(card, test=True), normalization=None)
             line += f"; --test-size takes the record's other size, {other.pixels}"
         return line + ")"
+
+
+def _takes_grey(card: Card) -> bool:
+    """Whether the network has one input channel."""
+    return 1 in (card.arguments.get("in_channels"), card.arguments.get("in_chans"))
 
 
 def _two(size: SizeText) -> tuple[int, int]:
