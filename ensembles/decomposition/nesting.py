@@ -75,8 +75,10 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
         The blocks, and how many that lie inside others are not among them.
     """
     found = _found(graph, chain)
-    through = [site for site in chain if _sees_another(graph, site, found)]
-    chain = [site for site in chain if site not in through]
+    cores = [site.core for site in found if site.core is not None]
+    chain = [
+        site for site in chain if site.core is None or not _sees_another(graph, site.core, cores)
+    ]
     inside = [site for site in found if any(_within(graph, site, other) for other in chain)]
     left_out: set[fx.Node] = set()
     if not everywhere:
@@ -103,7 +105,8 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
             segment = _against_dominator(graph, node, found)
         if segment is not None and graph.sizes[segment.entry.name].batch is not None:
             found.append(segment)
-    cores = [*found, *(site.core for site in chain if site.core is not None)]
+    whole = (site.core for site in chain if site.core is not None)
+    cores = [*found, *(core for core in whole if not _sees_another(graph, core, found))]
     parts = {
         inner.exit
         for outer in cores
@@ -175,12 +178,12 @@ def _hull(graph: Graph, core: Segment) -> set[fx.Node]:
     return found
 
 
-def _sees_another(graph: Graph, site: Site, found: Sequence[Site]) -> bool:
-    """Whether the sum of a block on the chain is that of another, seen through a concatenation."""
-    if site.core is None or not is_concat(site.core.exit) or site.kind == "dense":
+def _sees_another(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
+    """Whether the sum of a block on the chain is another's, seen through a concatenation."""
+    if not is_concat(core.exit) or core.kind == "dense":
         return False
-    hull = _hull(graph, site.core)
-    return any(other.core is not None and other.core.exit in hull for other in found)
+    hull = _hull(graph, core)
+    return any(other.exit in hull and other.entry is not core.entry for other in found)
 
 
 def _within(graph: Graph, site: Site, other: Site) -> bool:
