@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 import ensembles
+from ensembles.cli import main
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import called
 from ensembles.engine.direct import Direct
@@ -116,3 +118,18 @@ def test_a_plain_chain_is_as_it_was() -> None:
     images = torch.zeros(2, 3, 32, 32)
     net = ensembles.decompose(model, images, nested=True)
     assert not net.is_nested and len(net) == 9 and net.inside == 0
+
+
+def test_inspect_says_where_blocks_were_looked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = Path(__file__).parent / "nested_networks.py"
+    lines = {}
+    for option in ("", "--chain"):
+        arguments = ["inspect", "--model", f"{home}:LongSkip", "--image-size", "8"]
+        with pytest.raises(SystemExit):
+            main([*arguments, *([option] if option else [])])
+        lines[option] = capsys.readouterr().out
+    assert "7 blocks" in lines[""] and "1, 2, 3, 4, 5, 6" in lines[""]
+    assert "every path leads through 1 of those with a shortcut (--chain leaves" in lines[""]
+    assert "1 blocks" in lines["--chain"] and "looked for beside" not in lines["--chain"]
