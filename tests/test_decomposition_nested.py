@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 import ensembles
-from ensembles.cli import main
+from ensembles.catalogue.structure import describe
+from ensembles.cli.inspect_ import _lines
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import called
 from ensembles.engine.direct import Direct
@@ -120,16 +120,14 @@ def test_a_plain_chain_is_as_it_was() -> None:
     assert not net.is_nested and len(net) == 9 and net.inside == 0
 
 
-def test_inspect_says_where_blocks_were_looked_for(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    home = Path(__file__).parent / "nested_networks.py"
-    lines = {}
-    for option in ("", "--chain"):
-        arguments = ["inspect", "--model", f"{home}:LongSkip", "--image-size", "8"]
-        with pytest.raises(SystemExit):
-            main([*arguments, *([option] if option else [])])
-        lines[option] = capsys.readouterr().out
-    assert "7 blocks" in lines[""] and "1, 2, 3, 4, 5, 6" in lines[""]
-    assert "every path leads through 1 of those with a shortcut (--chain leaves" in lines[""]
-    assert "1 blocks" in lines["--chain"] and "looked for beside" not in lines["--chain"]
+def test_inspect_says_where_blocks_were_looked_for() -> None:
+    model = made(LongSkip)
+    lines = {
+        nested: "\n".join(
+            _lines(describe(ensembles.decompose(model, model.example, nested=nested)))
+        )
+        for nested in (None, False)
+    }
+    assert "7 blocks" in lines[None] and "1, 2, 3, 4, 5, 6" in lines[None]
+    assert "every path leads through 1 of those with a shortcut (--chain leaves" in lines[None]
+    assert "1 blocks" in lines[False] and "looked for beside" not in lines[False]

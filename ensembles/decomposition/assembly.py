@@ -12,8 +12,9 @@ from ensembles.decomposition.blocks import Block, Slot
 from ensembles.decomposition.chain import cut
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of, types_of
+from ensembles.decomposition.live_tensors import Ends, Wiring
 from ensembles.decomposition.members import assemble_members, members_of
-from ensembles.decomposition.nesting import Site
+from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.norms import norms_as_layers
 from ensembles.decomposition.private_copy import private_copy
@@ -27,7 +28,6 @@ from ensembles.decomposition.verification import (
     check_logits,
     verify,
 )
-from ensembles.decomposition.wiring import Ends, Wiring
 from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ensembles.decomposition.chain import Segment, cut
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.nesting import Site, nested, sites_of
+from ensembles.decomposition.nested_blocks import Site, nested, sites_of
 from ensembles.decomposition.spans import SHORTCUT, automatic, by_name, with_shortcuts
 from ensembles.errors import DecompositionError
 

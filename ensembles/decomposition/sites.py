@@ -24,7 +24,7 @@ from ensembles.decomposition.blocks import (
 )
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.nesting import Site
+from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.subgraphs import concatenation, contribution, part
 from ensembles.decomposition.trace import scope_of
