@@ -19,8 +19,8 @@ OPTIONS_OF_COMMANDS = frozenset({
     "checkpoints", "colours", "count", "crop", "crop_mode", "dataset", "device", "engine", "force",
     "help", "image_size", "initial", "interpolation", "kind", "limit", "list", "metrics", "model",
     "models", "nested", "normalize", "out", "plan", "plot", "precision", "predictions",
-    "recalibrated", "reference", "resize", "seed", "skip_transitions", "split", "store", "task", "test_size",
-    "trials",
+    "recalibrated", "reference", "resize", "seed", "skip_transitions", "split", "store", "task",
+    "test_size", "trials",
 })  # fmt: skip
 """What the commands of lesions name themselves: settings of these names get no option."""
 
