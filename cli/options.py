@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "asks_for_nested",
     "data_options",
     "device_option",
     "image_lines",
@@ -32,6 +33,7 @@ __all__ = [
 
 DEFAULT_MODEL = "resnet110"
 _FORCE = "ensembles.force"
+_NESTED = "ensembles.nested"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -46,6 +48,16 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 
 def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
     context.meta[_FORCE] = value
+
+
+def _note_nested(context: click.Context, option: click.Parameter, value: bool | None) -> None:
+    context.meta[_NESTED] = value
+
+
+def asks_for_nested() -> bool | None:
+    """Whether blocks are looked for inside others; None where nothing is said."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_NESTED)
 
 
 def model_options(*, several: bool = False) -> Callable[[Command], Command]:
@@ -71,6 +83,11 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "--block-kinds", metavar="KIND,...",
             help="Take blocks of these kinds: residual, gated, two-stream, dense; or parallel, "
             "fractal; or plain. [default: the first of these groups that the network has]",
+        ),
+        click.option(
+            "--nested/--chain", "nested", default=None, expose_value=False, callback=_note_nested,
+            help="Look for blocks inside others too, or take those alone through which every path "
+            "leads. [default: inside others where there are few for what they hold]",
         ),
     )  # fmt: skip
 
@@ -221,7 +238,7 @@ def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
-    return opened(model, checkpoint, check=_checks(), **options)
+    return opened(model, checkpoint, check=_checks(), nested=asks_for_nested(), **options)
 
 
 def image_lines(subjects: Sequence[Subject]) -> list[str]:
