@@ -170,7 +170,7 @@ direction = "logits"
 """
 CARD = """name = "a"
 architecture = "resnet20"
-num_classes = 10
+num_classes = 2
 classes = ["a", "b"]
 normalization = "0.5/0.5"
 [[measured]]
@@ -208,7 +208,7 @@ READERS: dict[str, Reader] = {
     "words": Reader(
         _words, ".txt",
         _texts("blocks:1-5,9", "counts:1-20", "roads:3.2,5", "delete:3 17", "reorder:3-17",
-               "drop:3.2", "scale:4 x0.5", "replace:5 <- 6", "parallel:7 8", "shuffle:1-9 random 1",
+               "drop:3.2", "scale:4 x0.5", "replace:5 <- 6", "parallel:7 8", "shuffle:1-9 seed1",
                "then:delete 3; scale 5 x0.5"),
     ),
     "csv": Reader(read_frame, ".csv", lambda: [_written(".csv")]),
