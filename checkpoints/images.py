@@ -107,8 +107,7 @@ class ImageChoice:
     def told(self, card: Card, data: ImageDataset) -> str:
         """One line on what is done to the images, and who says so."""
         if data.normalization == AS_GIVEN:
-            shape = "x".join(map(str, data.shape))
-            return f"rows of {data.name}: {shape} each, taken as they are; nothing is normalised"
+            return _told_of_rows(card, data)
         if self.normalize is not None:
             whose = "as asked"
         elif card.normalization is not None:
@@ -123,6 +122,20 @@ class ImageChoice:
             other = replace(of_card(card, test=True), normalization=None)
             line += f"; --test-size takes the record's other size, {other.pixels}"
         return line + ")"
+
+
+def _told_of_rows(card: Card, data: ImageDataset) -> str:
+    """What is said of rows that are taken as they are, with the values that they have."""
+    rows, _ = next(data.batches(len(data)))
+    low, high = rows.min().item(), rows.max().item()
+    shape = "x".join(map(str, data.shape))
+    line = (
+        f"rows of {data.name}: {shape} each, values {low:.4g} to {high:.4g}, taken as they are; "
+        "nothing is normalised"
+    )
+    if card.normalization is not None and low >= 0:
+        line += f", though the weights' record says {Normalization.parse(card.normalization)}"
+    return line
 
 
 def _takes_grey(card: Card) -> bool:

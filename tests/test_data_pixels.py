@@ -343,6 +343,14 @@ class TestChoice:
         line = ImageChoice().told(self.CARD, data)
         assert "as the weights' record says; --test-size takes the record's other size" in line
 
+    def test_rows_with_the_values_of_pixels_are_told_of(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", x=np.array([[0.0, 0.25], [1.0, 0.5]]), y=[0, 1])
+        line = ImageChoice().told(self.CARD, dataset(tmp_path / "a.npz"))
+        assert line.endswith(
+            "a.npz: 2 each, values 0 to 1, taken as they are; nothing is normalised, though the "
+            "weights' record says imagenet"
+        )
+
     def test_a_folder_without_a_normalisation_is_refused(self, tmp_path: Path) -> None:
         images, bare = folder(tmp_path / "x"), Card("a", "resnet20", 10)
 
