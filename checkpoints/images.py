@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ensembles.cards import Card
@@ -143,17 +143,15 @@ def _takes_grey(card: Card) -> bool:
     return 1 in (card.arguments.get("in_channels"), card.arguments.get("in_chans"))
 
 
-def _two(size: SizeText) -> tuple[int, int]:
+def _two(size: int | str | Sequence[int]) -> tuple[int, int]:
     """An image size as (resize, crop)."""
-    numbers = size
     if isinstance(size, str):
         parts = size.replace("x", ",").split(",")
         numbers = [int(part) for part in parts if part.strip().isdecimal()]
-        if len(numbers) != len(parts):
-            numbers = None
-    elif isinstance(size, int):
-        numbers = [size]
-    if not isinstance(numbers, (list, tuple)) or len(numbers) not in (1, 2):
+        numbers = numbers if len(numbers) == len(parts) else []
+    else:
+        numbers = [size] if isinstance(size, int) else list(size)
+    if len(numbers) not in (1, 2):
         raise UsageError(
             f"image size {size!r}; expected a side in pixels as 224, or two as 256,224: the "
             "shorter side after resizing, and the side of the square that is cut out"

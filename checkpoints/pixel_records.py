@@ -75,7 +75,8 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
     """
     kind = str(values.get("image_processor_type") or values.get("feature_extractor_type") or "")
     kind = kind.lower()
-    resize, squash = None, False
+    resize: tuple[int, int] | None = None
+    squash = False
     crop = values.get("crop_size")
     if values.get("do_resize", True) and values.get("size") is not None:
         resize, squash = _hugging_face_size(values["size"], kind)

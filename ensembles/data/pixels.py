@@ -142,7 +142,7 @@ class Preprocessing:
         }
         if normalization is not None:
             given["normalization"] = normalization
-        made = replace(self, **given, **sides)
+        made = replace(self, **(given | sides))
         if sides and made.crop_mode != "border" and made._is_short:
             raise UsageError(
                 f"crop {_sides(made.crop or ())} is larger than images resized to "
