@@ -51,10 +51,10 @@ def main(arguments: list[str]) -> None:
                     target=attack, args=(name, seed, length, folder)
                 )
                 process.start()
-                process.join(length + 60)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
+                while process.is_alive():
+                    process.join(1)
+                    if _stuck(Path(folder, "last")):  # in code that no signal interrupts
+                        process.kill()
                 last = Path(folder, "last")
                 if process.exitcode and last.exists():
                     keep(name, last.read_bytes(), f"the process ended with {process.exitcode}")
@@ -63,6 +63,13 @@ def main(arguments: list[str]) -> None:
                 counts = done.read_text().split() if done.exists() else ["0", "0"]
                 tried, found = tried + int(counts[0]), found + int(counts[1])
         print(f"{name:12} {tried:8} files tried, {found} findings", flush=True)
+
+
+def _stuck(last: Path) -> bool:
+    """Whether the file tried last has been tried for very long."""
+    with contextlib.suppress(OSError):
+        return time.time() - last.stat().st_mtime > 6 * SLOW
+    return False
 
 
 def attack(name: str, seed: int, seconds: float, folder: str) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import re
 import warnings
 from itertools import islice
 from pathlib import Path
@@ -55,3 +56,10 @@ def test_any_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", FOUND, ids=[f"{path.parent.name}-{path.name}" for path in FOUND])
 def test_what_was_found_once_stays_mended(path: Path, tmp_path: Path) -> None:
     READERS[path.parent.name].on(path.read_bytes(), tmp_path)
+
+
+def test_the_tests_that_security_md_names_are_there() -> None:
+    root = Path(__file__).parent.parent
+    named = re.findall(r"`((?:tests|benchmarks)/\w+\.py)`", (root / "SECURITY.md").read_text())
+    assert len(set(named)) > 15
+    assert [name for name in named if not (root / name).is_file()] == []
