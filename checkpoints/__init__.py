@@ -6,9 +6,9 @@ from .additions import Verdict, add, verify
 from .averages import open_average
 from .card_error import check_error
 from .export import check_export, write_network
-from .files import check_sha256, file_sha256, read_state_dict
+from .files import WeightFile, check_sha256, file_sha256, open_weights, read_state_dict
 from .initial_weights import open_initial
-from .loader import load, load_file
+from .loader import CheckpointWarning, load, load_file
 from .state_dicts import build_with_weights
 from .store import (
     Entry,
@@ -24,10 +24,12 @@ from .subject import Subject, open_subject
 
 __all__ = [
     "Card",
+    "CheckpointWarning",
     "Entry",
     "Measured",
     "Subject",
     "Verdict",
+    "WeightFile",
     "add",
     "build_with_weights",
     "cache_folder",
@@ -44,6 +46,7 @@ __all__ = [
     "open_average",
     "open_initial",
     "open_subject",
+    "open_weights",
     "parse_card",
     "read_card",
     "read_state_dict",

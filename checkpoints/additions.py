@@ -15,6 +15,7 @@ from ensembles.errors import CheckpointError, EnsemblesError, UsageError
 from ensembles.models import list_models
 
 from . import store
+from .files import open_weights
 from .loader import build, load, load_file
 
 __all__ = ["Verdict", "add", "verify"]
@@ -143,7 +144,7 @@ def add(
         return store.save_checkpoint(model, _measured(card, model, sets, batch_size), place)
     # What was measured before is no measurement of these weights.
     card = store.save_checkpoint(model, replace(card, measured=()), place, half=True)
-    rounded, _ = build(card, place / "weights" / card.file)
+    rounded, _ = build(card, open_weights(place / "weights" / card.file, card.sha256))
     card = _measured(card, rounded, sets, batch_size)
     write_card(card, place / "cards" / f"{name}.toml")
     return card

@@ -138,10 +138,15 @@ def fetch(name: str, *, progress: bool = True) -> Path:
             damaged; without a network the error says which file belongs into which folder.
     """
     entry = find(name)
-    if not entry.here and entry.place == "public":
-        download(entry.card.source, entry.path, entry.card.sha256, progress=progress)
+    have(entry, progress=progress)
     check_sha256(entry.path, entry.card.sha256)
     return entry.path
+
+
+def have(entry: Entry, *, progress: bool = True) -> None:
+    """Download a public checkpoint's file, unless it is here."""
+    if not entry.here and entry.place == "public":
+        download(entry.card.source, entry.path, entry.card.sha256, progress=progress)
 
 
 def save_checkpoint(
