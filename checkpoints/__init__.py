@@ -6,9 +6,16 @@ from .additions import Verdict, add, verify
 from .averages import open_average
 from .card_error import check_error
 from .export import check_export, write_network
-from .files import WeightFile, check_sha256, file_sha256, open_weights, read_state_dict
+from .files import (
+    CheckpointWarning,
+    WeightFile,
+    check_sha256,
+    file_sha256,
+    open_weights,
+    read_state_dict,
+)
 from .initial_weights import open_initial
-from .loader import CheckpointWarning, load, load_file
+from .loader import load, load_file
 from .state_dicts import build_with_weights
 from .store import (
     Entry,

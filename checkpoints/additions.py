@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from ensembles.cards import Card, Measured, write_card
+from ensembles.cards import Card, Measured
 from ensembles.data import ImageDataset, Normalization, dataset
 from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, EnsemblesError, UsageError
+from ensembles.files import home_expanded
 from ensembles.models import list_models
+from ensembles.weights import weights_of
 
 from . import store
-from .files import open_weights
-from .loader import build, load, load_file
+from .files import CheckpointWarning
+from .loader import load, load_file
+from .state_dicts import check_values
 
 __all__ = ["Verdict", "add", "verify"]
 
@@ -48,10 +53,16 @@ def verify(names: Iterable[str] = ()) -> list[Verdict]:
         One verdict each; a public one that was never fetched is not.
 
     Raises:
-        CheckpointError: When there is none of a name, or a card cannot be read.
+        CheckpointError: When there is none of a name.
     """
-    chosen = [store.find(name) for name in names] or store.list_checkpoints()
-    return [_verdict(entry) for entry in chosen]
+    wanted, bad = list(names), store.bad_cards()
+    chosen = [store.find(name) for name in wanted if name not in bad]
+    if not wanted:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CheckpointWarning)
+            chosen = store.list_checkpoints()
+    told = [Verdict(name, "user", "bad", bad[name]) for name in wanted or bad if name in bad]
+    return [_verdict(entry) for entry in chosen] + told
 
 
 def _verdict(entry: store.Entry) -> Verdict:
@@ -111,10 +122,8 @@ def add(
         EvaluationError: When the model gives logits that are not finite.
         OutputError: When the store cannot be written.
     """
-    place = store.user_folder() if folder is None else Path(folder).expanduser()
-    there = store.lookup(name) if folder is None else None
-    if there is not None or (place / "cards" / f"{name}.toml").is_file():
-        raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
+    place = store.user_folder() if folder is None else home_expanded(folder)
+    _check_free(name, place, folder is None)
     if name in list_models():
         raise UsageError(f"{name!r} is the name of an architecture: take another, like {name}-mine")
     model, known = load_file(path, architecture)
@@ -140,14 +149,26 @@ def add(
         classes=known.classes or tuple(sets[0].classes),
         **{key: value for key, value in given.items() if value},  # type: ignore[arg-type]
     )
-    if not half:
-        return store.save_checkpoint(model, _measured(card, model, sets, batch_size), place)
-    # What was measured before is no measurement of these weights.
-    card = store.save_checkpoint(model, replace(card, measured=()), place, half=True)
-    rounded, _ = build(card, open_weights(place / "weights" / card.file, card.sha256))
-    card = _measured(card, rounded, sets, batch_size)
-    write_card(card, place / "cards" / f"{name}.toml")
-    return card
+    if half:
+        # What was measured before is no measurement of these weights.
+        card, model = replace(card, measured=()), _rounded(model, name)
+    card = _measured(card, model, sets, batch_size)
+    return store.save_checkpoint(model, card, place, half=half, new=True)
+
+
+def _check_free(name: str, place: Path, in_user_store: bool) -> None:
+    there = in_user_store and store.is_known(name)
+    if there or (place / "cards" / f"{name}.toml").exists():
+        raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
+
+
+def _rounded(model: nn.Module, name: str) -> nn.Module:
+    """A copy of a model with the weights that half precision has of it, in single precision."""
+    state = weights_of(model, half=True)
+    check_values(state, f"checkpoint {name!r}")
+    rounded = copy.deepcopy(model)
+    rounded.load_state_dict(state)
+    return rounded
 
 
 def _measured(card: Card, model: nn.Module, sets: Sequence[ImageDataset], batch_size: int) -> Card:

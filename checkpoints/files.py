@@ -18,7 +18,14 @@ from ensembles.errors import CheckpointError
 from .file_formats import Held, contents_of
 from .tensor_sets import TensorSets, sets_of
 
-__all__ = ["WeightFile", "check_sha256", "file_sha256", "open_weights", "read_state_dict"]
+__all__ = [
+    "CheckpointWarning",
+    "WeightFile",
+    "check_sha256",
+    "file_sha256",
+    "open_weights",
+    "read_state_dict",
+]
 
 _CHUNK = 1 << 20
 _WRAPPERS = (
@@ -31,6 +38,10 @@ _BESIDE = (
     *("hyper_parameters", "hparams", "args", "config", "cfg", "meta"),
 )
 _PARALLEL = ("module.", "_orig_mod.")
+
+
+class CheckpointWarning(UserWarning):
+    """Something about weights that a reader of their results has to know."""
 
 
 @dataclass(frozen=True)

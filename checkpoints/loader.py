@@ -11,21 +11,18 @@ from torch import nn
 
 from ensembles.cards import Card, card_name, read_card
 from ensembles.errors import CheckpointError, UsageError, nearest
+from ensembles.files import home_expanded
 from ensembles.models import architecture, list_models
 from ensembles.models.normalized import Normalized
 
 from . import imagenet, store
-from .files import WeightFile, open_weights
+from .files import CheckpointWarning, WeightFile, open_weights
 from .public import PUBLIC
 from .state_dicts import fit
 
-__all__ = ["CheckpointWarning", "build", "load", "load_file"]
+__all__ = ["build", "load", "load_file"]
 
 _SUFFIXES = (".th", ".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
-
-
-class CheckpointWarning(UserWarning):
-    """Something about a file of weights that a reader of its results has to know."""
 
 
 def load(
@@ -120,7 +117,7 @@ def load_file(
         ModelError: When there is no such architecture.
         CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit.
     """
-    path = Path(path).expanduser()
+    path = home_expanded(path)
     card = _card_of(path)
     entry = architecture(name)
     if card is not None and card.architecture != entry.name:
@@ -161,7 +158,7 @@ def _is_file(checkpoint: str | Path) -> bool:
     """Whether a choice of checkpoint means a file, there or not."""
     if isinstance(checkpoint, Path):
         return True
-    path = Path(checkpoint).expanduser()
+    path = home_expanded(checkpoint)
     return len(path.parts) > 1 or path.suffix in _SUFFIXES or path.is_file()
 
 

@@ -93,6 +93,8 @@ def open_subject(
     block_kinds: str | None = None,
     reference: str | None = None,
     initial: str | Path | nn.Module | None = None,
+    weights: str | None = None,
+    match: str = "names",
     check: bool = True,
 ) -> Subject:
     """Load a network and its data, and take the network apart.
@@ -112,6 +114,8 @@ def open_subject(
             need some; by default that of the same data set.
         initial: The network before training, or the file of its weights; by default the file that
             lies beside the checkpoint's, if there is one.
+        weights: Which of several sets of weights in a file, as for :func:`load`.
+        match: How weights are assigned, as for :func:`load`.
         check: Whether the network's classes are held against those of the images, and its intact
             error against its card's, first.
 
@@ -122,7 +126,7 @@ def open_subject(
         EnsemblesError: As ``load``, ``open_initial``, ``dataset``, ``decompose``,
             ``check_classes`` and ``check_error`` raise it.
     """
-    network, card = load(model, checkpoint)
+    network, card = load(model, checkpoint, weights=weights, match=match)
     before = find_initial(checkpoint) if initial is None else initial
     subject = take_apart(
         model,

@@ -62,6 +62,16 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "[default: the packaged ones of the model]",
         ),
         click.option(
+            "--weights", metavar="raw|ema|NAME",
+            help="Which weights of a file that holds several: raw, averaged over training, or "
+            "those under a name in it. [default: raw]",
+        ),
+        click.option(
+            "--match", type=click.Choice(["names", "order"]), default="names", show_default=True,
+            help="order takes the weights of a file under foreign names where their number, order "
+            "and shapes are the model's.",
+        ),
+        click.option(
             "--block-names", metavar="REGEX",
             help="Take the modules with matching names as the blocks. [default: they are found]",
         ),
