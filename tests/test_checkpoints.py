@@ -463,11 +463,11 @@ def test_a_bad_card_stops_nothing_and_can_be_removed(
 def test_weights_that_another_card_names_stay(model: nn.Module, store: Path) -> None:
     card = save_checkpoint(model, Card("mine", "resnet20", 10))
     write_card(replace(card, name="thief"), store / "cards" / "thief.toml")
-    with pytest.warns(CheckpointWarning, match="mine.safetensors stays: the cards of mine name it"):
+    with pytest.warns(CheckpointWarning, match=r"mine\.safetensors stays: the cards of mine"):
         assert remove("thief") == [store / "cards" / "thief.toml"]
     assert same(load("mine")[0], model)
     write_card(replace(card, name="thief"), store / "cards" / "thief.toml")
-    with pytest.raises(UsageError, match="mine.safetensors holds the weights of thief: take ano"):
+    with pytest.raises(UsageError, match=r"mine\.safetensors holds the weights of thief: take ano"):
         save_checkpoint(model, card)
     assert len(remove("thief") + remove("mine")) == 3
 
