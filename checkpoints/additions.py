@@ -88,6 +88,8 @@ def add(
     limit: int | None = None,
     batch_size: int = 250,
     half: bool = False,
+    weights: str | None = None,
+    match: str = "names",
     folder: str | Path | None = None,
     source: str = "",
     licence: str = "",
@@ -106,6 +108,8 @@ def add(
         limit: At most so many images.
         batch_size: Images at a time.
         half: Whether to write half precision; the error is then that of the file as written.
+        weights: Which of several sets of weights in the file, as for :func:`load`.
+        match: How weights are assigned, as for :func:`load`.
         folder: The store; by default the user's.
         source: Where the file comes from.
         licence: Under which it may be used.
@@ -126,7 +130,7 @@ def add(
     _check_free(name, place, folder is None)
     if name in list_models():
         raise UsageError(f"{name!r} is the name of an architecture: take another, like {name}-mine")
-    model, known = load_file(path, architecture)
+    model, known = load_file(path, architecture, weights=weights, match=match)
     pixels = normalize or known.normalization
     if pixels is None:
         raise UsageError(

@@ -37,7 +37,12 @@ class Misfit:
     kinds: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.shapes or self.kinds)
+        return bool(self.count)
+
+    @property
+    def count(self) -> int:
+        """How many tensors it is about."""
+        return sum(map(len, (self.missing, self.unexpected, self.shapes, self.kinds)))
 
     def told(
         self,

@@ -29,6 +29,8 @@ _WITH_AUXILIARY = ("googlenet", "inception_v3")
 _AUXILIARY = re.compile(r"(^|\.)(aux\d|AuxLogits)\.")
 _MANY_CLASSES = 100_000
 _MATCHES = ("names", "order")
+# Networks of a family differ in more tensors than one: fewer are no sign of another architecture.
+_OF_ANOTHER = 2
 
 
 @dataclass(frozen=True)
@@ -254,13 +256,13 @@ class _Fit:
                 f"{self.origin} has {found} classes ({key} {size(state[key])}), the model "
                 f"{self.classes}: pass num_classes={found}, or none"
             )
+        if not widths and not channels:
+            return
         if len(widths) == 1:
             self.classes = widths.pop()
         if len(channels) == 1:
-            self.arguments["in_channels"] = channels.pop()
-            self.notes.append(
-                f"the weights take images of {self.arguments['in_channels']} channels"
-            )
+            self.arguments["in_channels"] = found = channels.pop()
+            self.notes.append(f"the weights take images of {found} channels")
         self.expected = self._blueprint()
 
     def _widened(self, key: str, value: Tensor) -> bool:
@@ -284,7 +286,7 @@ class _Fit:
                 "; number, order and shapes of its tensors agree with the model's in one way: "
                 "--match order takes them so"
             )
-        elif (other := fitting(self.entry, self.flat)) is not None:
+        elif misfit.count >= _OF_ANOTHER and (other := fitting(self.entry, self.flat)):
             advice = f"; it fits {other}: name that as the model"
         raise refused(self.origin, self.entry, told, advice)
 

@@ -16,7 +16,7 @@ from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
 from ensembles.lesions import Choice, Lesion, Structure
 
-from .card_error import check_classes, check_error
+from .card_error import check_classes, check_error, check_normalized_once
 from .initial_weights import find_initial, open_initial
 from .loader import load
 
@@ -127,6 +127,8 @@ def open_subject(
             ``check_classes`` and ``check_error`` raise it.
     """
     network, card = load(model, checkpoint, weights=weights, match=match)
+    if check:
+        check_normalized_once(network, normalize or card.normalization)
     before = find_initial(checkpoint) if initial is None else initial
     subject = take_apart(
         model,

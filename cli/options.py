@@ -26,6 +26,7 @@ __all__ = [
     "run_options",
     "store_option",
     "task_option",
+    "weights_options",
 ]
 
 DEFAULT_MODEL = "resnet110"
@@ -61,6 +62,22 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             help="Trained weights: a name of `ensembles checkpoints list`, or a file. "
             "[default: the packaged ones of the model]",
         ),
+        weights_options(),
+        click.option(
+            "--block-names", metavar="REGEX",
+            help="Take the modules with matching names as the blocks. [default: they are found]",
+        ),
+        click.option(
+            "--block-kinds", metavar="KIND,...",
+            help="Take blocks of these kinds: residual, gated, two-stream, dense; or parallel, "
+            "fractal; or plain. [default: the first of these groups that the network has]",
+        ),
+    )  # fmt: skip
+
+
+def weights_options() -> Callable[[Command], Command]:
+    """Which tensors of a file are the weights."""
+    return _together(
         click.option(
             "--weights", metavar="raw|ema|NAME",
             help="Which weights of a file that holds several: raw, averaged over training, or "
@@ -70,15 +87,6 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "--match", type=click.Choice(["names", "order"]), default="names", show_default=True,
             help="order takes the weights of a file under foreign names where their number, order "
             "and shapes are the model's.",
-        ),
-        click.option(
-            "--block-names", metavar="REGEX",
-            help="Take the modules with matching names as the blocks. [default: they are found]",
-        ),
-        click.option(
-            "--block-kinds", metavar="KIND,...",
-            help="Take blocks of these kinds: residual, gated, two-stream, dense; or parallel, "
-            "fractal; or plain. [default: the first of these groups that the network has]",
         ),
     )  # fmt: skip
 
