@@ -14,8 +14,10 @@ from .files import (
     open_weights,
     read_state_dict,
 )
+from .images import ImageChoice
 from .initial_weights import open_initial
 from .loader import load, load_file
+from .pixel_records import of_card as preprocessing_of
 from .state_dicts import build_with_weights
 from .store import (
     Entry,
@@ -33,6 +35,7 @@ __all__ = [
     "Card",
     "CheckpointWarning",
     "Entry",
+    "ImageChoice",
     "Measured",
     "Subject",
     "Verdict",
@@ -55,6 +58,7 @@ __all__ = [
     "open_subject",
     "open_weights",
     "parse_card",
+    "preprocessing_of",
     "read_card",
     "read_state_dict",
     "remove",

@@ -14,7 +14,7 @@ from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, DataError, UsageError
 from ensembles.models.normalized import Normalized
 
-__all__ = ["check_classes", "check_error", "check_normalized_once"]
+__all__ = ["check_channels", "check_classes", "check_error", "check_normalized_once"]
 
 _LARGEST_DIFFERENCE = 0.3
 
@@ -29,7 +29,7 @@ def check_classes(card: Card, data: ImageDataset) -> None:
     Raises:
         DataError: When the network has more classes.
     """
-    if card.num_classes > len(data.classes):
+    if card.num_classes > len(data.classes) and not data.numbered:
         raise DataError(
             f"the network has {card.num_classes:,} classes, {data.name} {data.split} has "
             f"{len(data.classes):,} ({_first_names(data.classes)}), so class numbers would not "
@@ -39,6 +39,24 @@ def check_classes(card: Card, data: ImageDataset) -> None:
 
 def _first_names(classes: Sequence[str], most: int = 3) -> str:
     return ", ".join(classes[:most]) + (", ..." if len(classes) > most else "")
+
+
+def check_channels(card: Card, data: ImageDataset) -> None:
+    """Refuse images of other channels than the weights were made for.
+
+    Args:
+        card: What is known about the network's weights.
+        data: The images.
+
+    Raises:
+        DataError: When the numbers differ.
+    """
+    channels = card.arguments.get("in_channels")
+    if isinstance(channels, int) and len(data.shape) == 3 and data.shape[0] != channels:
+        raise DataError(
+            f"the weights take images of {channels} channels, those of {data.name} {data.split} "
+            f"have {data.shape[0]}; expected arrays (.npy, .npz) of {channels} channels"
+        )
 
 
 def check_normalized_once(model: nn.Module, normalize: str | None) -> None:
