@@ -167,7 +167,7 @@ _TEXTS = {
     "architecture": r"[^\s]+",
     "sha256": r"|[0-9a-f]{8,64}",
     "file": rf"|{_NAME.pattern}",
-    **dict.fromkeys(_FREE, r".*"),
+    **dict.fromkeys(_FREE, r"[^\0]*"),
 }
 _MEANT = {
     "name": "letters, digits, dots, dashes and underscores",

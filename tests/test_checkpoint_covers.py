@@ -22,9 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from ensembles.checkpoints import CheckpointWarning, load_file, open_weights
+from ensembles import dataset
+from ensembles.checkpoints import CheckpointWarning, load_file, open_subject, open_weights
 from ensembles.checkpoints.state_dicts import Fitted, fit
-from ensembles.errors import CheckpointError, UsageError
+from ensembles.errors import CheckpointError, DataError, UsageError
 from ensembles.models import create_model
 
 State = dict[str, Tensor]
@@ -505,3 +506,44 @@ def test_a_normaliser_for_other_pixels_is_refused(state: State) -> None:
     }
     with pytest.raises(CheckpointError, match="which is not for pixels between 0 and 1"):
         fit("resnet20", {"": given})
+
+
+# With images -------------------------------------------------------------------------------------
+
+
+def opened(content: Any, path: Path, **options: Any) -> Any:
+    torch.save(content, path)
+    return open_subject("resnet20", path, dataset="digits", limit=8, device="cpu", **options)
+
+
+def pixels(normalize: str) -> Tensor:
+    images, _ = next(dataset("digits", split="test", limit=8, normalize=normalize).batches(8))
+    return images
+
+
+@pytest.mark.filterwarnings("ignore::ensembles.checkpoints.CheckpointWarning")
+def test_a_network_of_one_channel_gets_grey_images(tmp_path: Path) -> None:
+    network = trained(in_channels=1)
+    subject = opened(network.state_dict(), tmp_path / "w.pt", normalize="digits")
+    images, _ = next(subject.data.batches(8))
+    assert torch.equal(images, pixels("digits")[:, :1])
+    with torch.no_grad():
+        torch.testing.assert_close(subject.net(images), network(images))
+    with pytest.raises(DataError, match="images of 5 channels, those of digits test have 3; exp"):
+        opened(trained(in_channels=5).state_dict(), tmp_path / "w.pt", normalize="digits")
+
+
+@pytest.mark.filterwarnings("ignore::ensembles.checkpoints.CheckpointWarning")
+def test_a_network_that_normalises_gets_pixels(
+    model: nn.Module, state: State, tmp_path: Path
+) -> None:
+    mean, std = torch.full((3, 1, 1), 0.3), torch.full((3, 1, 1), 0.4)
+    named = {"module.normalizer.new_mean": mean, "module.normalizer.new_std": std}
+    content = {"model": {**under("module.model.", state), **named}, "epoch": 9}
+    subject = opened(content, tmp_path / "w.pt")
+    images, _ = next(subject.data.batches(8))
+    assert torch.equal(images, pixels("none"))
+    with torch.no_grad():
+        torch.testing.assert_close(subject.net(images), model((images - mean) / std))
+    with pytest.raises(UsageError, match="and cifar10 would do it twice: leave --normalize out"):
+        opened(content, tmp_path / "w.pt", normalize="cifar10")

@@ -98,7 +98,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 # Cards -------------------------------------------------------------------------------------------
 
-texts = st.text(st.characters(codec="utf-8"), max_size=20)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 values = texts | st.integers(-(2**60), 2**60) | st.booleans() | st.floats(allow_nan=False)
 tables = st.dictionaries(texts, values | st.lists(st.integers(0, 9)), max_size=3)
 
@@ -168,12 +168,13 @@ GOOD = 'name = "a"\narchitecture = "resnet20"\nnum_classes = 10\n'
     ("text", "reason"),
     [
         ("name = ", "is no TOML"),
-        ("[" * 5000, "is no TOML"),
+        ("[" * 5000, "a key or value of more than 16 levels"),
         ('name = "a"', "missing architecture, num_classes"),
         (GOOD + "normalisation = 'imagenet'", "unknown normalisation"),
         (GOOD.replace('"a"', '"../a"'), "name is '../a', expected letters"),
         (GOOD.replace("10", "0"), "num_classes is 0, expected a whole number of at least 1"),
         (GOOD.replace("10", '"10"'), "num_classes is '10'"),
+        (GOOD + 'notes = "a\\u0000"', "holds a NUL character"),
         (GOOD + "classes = ['x']", "1 names for 10 classes"),
         (GOOD + "[file]\nname = '../../x'", "file is '../../x', expected a plain file name"),
         (GOOD + "[file]\nsha256 = 'xyz'", "sha256 is 'xyz', expected 8 to 64 hexadecimal digits"),
