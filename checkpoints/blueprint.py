@@ -18,6 +18,7 @@ __all__ = ["blueprint", "untrained"]
 
 _MOST_TENSORS = 20_000
 _MOST_NUMBERS = 100_000_000
+_WITHOUT_MEMORY = 64
 
 
 def untrained(name: str, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
@@ -55,7 +56,10 @@ def blueprint(
     tensors = _MOST_TENSORS + 4 * len(weights) if most is None else most
     numbers = _MOST_NUMBERS + 4 * sum(value.numel() for value in weights.values())
     try:
-        with _bounded(tensors, 1 << 62, origin, len(weights)), torch.device("meta"):
+        with (
+            _bounded(tensors, _WITHOUT_MEMORY * numbers, origin, len(weights)),
+            torch.device("meta"),
+        ):
             return untrained(name, num_classes, arguments).state_dict()
     except (ModelError, NotImplementedError):
         # Some library models compute with numbers while they are built.

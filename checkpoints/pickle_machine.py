@@ -272,7 +272,7 @@ def _string(machine: _Machine) -> None:
     quoted = machine.line().strip()
     if len(quoted) < 2 or quoted[0] != quoted[-1] or quoted[0] not in "'\"":
         raise ValueError("a text has no quotes")
-    plain, _ = codecs.escape_decode(quoted[1:-1].encode("latin1"))  # type: ignore[attr-defined]
+    plain, _ = codecs.escape_decode(quoted[1:-1].encode("latin1"))
     machine.stack.append(plain.decode("latin1"))
 
 
