@@ -16,7 +16,7 @@ from ensembles.models import create_model
 
 __all__ = ["blueprint", "untrained"]
 
-_MOST_TENSORS = 20_000
+_MOST_TENSORS = 8_000
 _MOST_NUMBERS = 100_000_000
 _WITHOUT_MEMORY = 64
 
@@ -85,7 +85,7 @@ def _bounded(tensors: int, numbers: int, origin: str, held: int) -> Iterator[Non
                 f"{counted[0] - 1:,}, or far more numbers: it is another one"
             )
 
-    handle = register_module_parameter_registration_hook(count)  # type: ignore[no-untyped-call]
+    handle = register_module_parameter_registration_hook(count)
     try:
         yield
     finally:

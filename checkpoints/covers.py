@@ -65,7 +65,8 @@ class Cover:
         used, modules = set(self.names.values()), {name.partition(".")[0] for name in network}
         split = bool(self.elsewhere)
         around = self.prefix.rpartition(".")[0] if split else self.prefix
-        wrong, beside = [], []
+        wrong: list[str] = []
+        beside: list[str] = []
         for name in flat:
             if name in used:
                 continue

@@ -142,7 +142,8 @@ def _read_legacy(held: Buffer, place: int, origin: str, contents: Contents | Non
 def _read_zip(held: Held, origin: str) -> Any:
     """An archive of torch; refused where it is damaged, or would take more memory than its size."""
     try:
-        with zipfile.ZipFile(held) as archive:
+        source: Any = held  # a file to zipfile, whatever its stubs say
+        with zipfile.ZipFile(source) as archive:
             root = _check_entries(archive, len(held), origin)
             _check_contents(archive)
             pickled = archive.read(f"{root}/data.pkl")

@@ -8,6 +8,7 @@ time, and their number, the sizes of numbers and all lengths are held against th
 from __future__ import annotations
 
 import codecs
+import mmap
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -18,7 +19,7 @@ from .inert import Foreign, Named
 
 __all__ = ["MOST_STEPS", "Buffer", "Meanings", "follow"]
 
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap.mmap"
 MOST_STEPS = 3_000_000
 _LONGEST_NUMBER = 128
 _DAMAGE = (

@@ -118,7 +118,8 @@ def _normed(size: Tensor, direction: Tensor) -> Tensor:
     size, direction = size.detach().float(), direction.detach().float()
     kept = [place for place, side in enumerate(size.shape) if side != 1]
     if size.ndim and len(kept) <= 1:
-        return torch._weight_norm(direction, size, kept[0] if kept else 0)
+        found: Tensor = torch._weight_norm(direction, size, kept[0] if kept else 0)
+        return found
     return direction * (size / direction.norm())
 
 

@@ -148,7 +148,8 @@ class _Fit:
         covers = covers_of(self.flat, self.expected)
         whole = [cover for cover in covers if not cover.missing]
         if match == "order" and not whole:
-            state, beside = self._in_order(), []
+            beside: list[str] = []
+            state = self._in_order()
         else:
             cover = self._chosen(whole, weights) if whole else next(iter(covers), Cover("", {}))
             state = cover.chosen(self.flat)

@@ -284,9 +284,9 @@ ENDLESS = {
     "a text of a number": b"F" + b"9" * 2_000_000 + b"\n",
     "a list in itself": b"]q\x00h\x00a",
     "lists in lists": b"]" * 100_000 + b"a" * 99_999,
-    "a dict of one dict": b"}q\x00" + b"".join(
+    "a dict of one dict": b"(}q\x00" + b"".join(
         b"}(X\x01\x00\x00\x00ah%cX\x01\x00\x00\x00bh%cuq%c" % (n, n, n + 1) for n in range(60)
-    ),
+    ) + b"l",
     "many steps": b"N0" * 1_600_000 + b"}",
 }  # fmt: skip
 

@@ -159,16 +159,17 @@ def _with_channels(entry: Architecture, classes: int, arguments: dict[str, Any])
     if entry.library == "timm":
         return entry.build(num_classes=classes, in_chans=channels, **rest)
     model = entry.build(num_classes=classes, **rest)
-    for name, module in model.named_modules():
+    for place, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             if module.in_channels != entry.input_size[0] or module.groups != 1:
                 break
-            with_bias = module.bias is not None
-            first = nn.Conv2d(
-                channels, module.out_channels, module.kernel_size, module.stride, module.padding,
-                module.dilation, bias=with_bias, padding_mode=module.padding_mode,
-            )  # fmt: skip
-            owner, _, own = name.rpartition(".")
+            shaped: dict[str, Any] = {
+                name: getattr(module, name)
+                for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+            }
+            bias = module.bias is not None
+            first = nn.Conv2d(channels, module.out_channels, bias=bias, **shaped)
+            owner, _, own = place.rpartition(".")
             setattr(model.get_submodule(owner), own, first)
             return model
     raise ValueError("its first layer is no convolution over the images' channels")
