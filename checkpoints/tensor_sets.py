@@ -105,8 +105,7 @@ def _module_tensors(node: Any, way: tuple[str, ...], depth: int) -> Iterator[tup
     state = _module(node) if isinstance(node, Foreign) else None
     if state is None or depth > 4 * _DEEPEST:
         return
-    hidden = state.get("_non_persistent_buffers_set")
-    left_out = set(map(str, hidden.items)) if isinstance(hidden, Foreign) else set()
+    left_out = _members(state.get("_non_persistent_buffers_set"))
     for part in ("_parameters", "_buffers"):
         held = state.get(part)
         for name, value in held.items() if isinstance(held, dict) else ():
