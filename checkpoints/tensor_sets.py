@@ -100,6 +100,14 @@ def _module(node: Foreign) -> dict[str, Any] | None:
     return None
 
 
+def _members(kept: Any) -> set[str]:
+    """What stands in a pickled set of texts."""
+    if not isinstance(kept, Foreign):
+        return set()
+    given = kept.arguments[0] if kept.arguments and isinstance(kept.arguments[0], list) else []
+    return {one for one in (*kept.items, *given) if isinstance(one, str)}
+
+
 def _module_tensors(node: Any, way: tuple[str, ...], depth: int) -> Iterator[tuple[str, Tensor]]:
     """Parameters and persistent buffers of a pickled module, named as its state dict does."""
     state = _module(node) if isinstance(node, Foreign) else None

@@ -88,7 +88,8 @@ def _open(
     network, channels = None, None
     if checkpoint is not None:
         network, card = load(model, checkpoint, **how)
-        model, channels = card.architecture, card.arguments.get("in_channels")
+        model, stated = card.architecture, card.arguments.get("in_channels")
+        channels = stated if isinstance(stated, int) else None
     wanted = kinds.split(",") if kinds is not None else None
     return inspected(
         model,

@@ -334,10 +334,11 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
     assert "was written to while it was read" in refusal(archive)
 
 
-def test_a_file_larger_than_memory_is_not_read(tmp_path: Path) -> None:
-    with (tmp_path / "a.pt").open("wb") as file:
-        file.truncate(1 << 50)
-    assert "1,125,899,906,842,624 bytes, and this machine" in refusal(tmp_path / "a.pt")
+def test_a_file_larger_than_memory_is_not_read(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensembles.checkpoints.files._memory", lambda: 1000)
+    assert "bytes, and this machine 1,000 bytes of memory: read it on a larger" in refusal(archive)
 
 
 # Archives ----------------------------------------------------------------------------------------
