@@ -146,7 +146,7 @@ def load_file(
         size=file.size,
         sha256=file.sha256,
     )
-    return found.model, with_record(known, path)
+    return found.model, imagenet.with_tag(with_record(known, path), entry)
 
 
 def _names(name: str, checkpoint: str | None) -> list[str]:
