@@ -16,6 +16,7 @@ from torch import Tensor
 from ensembles.errors import CheckpointError
 
 from .file_formats import Held, contents_of
+from .pickle_contents import Described
 from .tensor_sets import TensorSets, sets_of
 
 __all__ = [
@@ -242,8 +243,7 @@ def _told(content: Any, foreign: list[str]) -> str:
         return f"the keys {_some([str(key) for key in content])}" if content else "nothing"
     if foreign:
         return f"an object of {foreign[0]}"
-    kind = type(content).__name__
-    return f"a {'Tensor' if kind in ('Described', 'Array') else kind}"
+    return "a Tensor" if isinstance(content, Described) else f"a {type(content).__name__}"
 
 
 def _some(names: list[str], most: int = 5) -> str:
