@@ -209,7 +209,7 @@ READERS: dict[str, Reader] = {
         _words, ".txt",
         _texts("blocks:1-5,9", "counts:1-20", "roads:3.2,5", "delete:3 17", "reorder:3-17",
                "drop:3.2", "scale:4 x0.5", "replace:5 <- 6", "parallel:7 8", "shuffle:1-9 seed1",
-               "then:delete 3; scale 5 x0.5"),
+               "then:delete 3 then scale 5 x0.5"),
     ),
     "csv": Reader(read_frame, ".csv", lambda: [_written(".csv")]),
     "parquet": Reader(read_frame, ".parquet", lambda: [_written(".parquet")]),

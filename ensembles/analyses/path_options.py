@@ -13,7 +13,7 @@ __all__ = ["IMAGES", "PathOptions"]
 IMAGES = {"gradient": 8, "logits": 128}
 """How many images are used where nothing is said."""
 
-_MOST_DRAWS = 1_000_000
+_MOST_DRAWS = 100_000
 _OF_GRADIENTS = ("method", "signs", "samples", "sampling", "seed", "at")
 _OF_SAMPLES = ("samples", "sampling")
 
