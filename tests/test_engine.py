@@ -171,6 +171,8 @@ def test_intact_logits_that_are_not_finite_are_refused():
         ({"engine": "dirct"}, "engine 'dirct'; expected shared or direct; did you mean direct"),
         ({"device": "gpu"}, "device 'gpu'; expected auto, cpu, cuda, cuda:0 or mps"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        ({"device": f"cuda:{'9' * 5000}"}, "; expected auto, cpu, cuda, cuda:0 or mps"),
+        ({"device": "cuda:\u00b2"}, "device 'cuda:\u00b2'; expected auto, cpu, cuda, cuda:0"),
         ({"batch_size": 0}, "batch size 0; expected 1 or more"),
         ({"batch_size": 10**30}, f"batch size {10**30}; expected at most {2**31 - 1}"),
     ],
