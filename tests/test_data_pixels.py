@@ -237,8 +237,8 @@ class TestRecords:
         "values",
         [
             {"interpolation": "cubic"}, {"crop": "large"}, {"resize": [1, 2, 3.5]}, {"crop": 0},
-            {"crop_mode": "middle"}, {"resize": []}, {"fill": [1]}, {"fill": [1, 2, 256]}, {"colours": 3},
-            {"resize": 10**9},
+            {"crop_mode": "middle"}, {"resize": []}, {"fill": [1]}, {"fill": [1, 2, 256]},
+            {"colours": 3}, {"resize": 10**9},
         ],
     )  # fmt: skip
     def test_a_card_that_cannot_be_meant_is_refused(self, values: dict[str, Any]) -> None:
