@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,22 +26,28 @@ from ensembles.decomposition.blocks import (
 )
 from ensembles.decomposition.chain import Segment, cut
 from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of, types_of
+from ensembles.decomposition.gradient_check import other_gradient
+from ensembles.decomposition.inputs import (
+    Inputs,
+    checked,
+    cloned,
+    named_tensors,
+    names_of,
+    shapes_of,
+    types_of,
+)
+from ensembles.decomposition.linear_sums import write_sums
 from ensembles.decomposition.members import assemble_members, members_of
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.norms import norms_as_layers
-from ensembles.decomposition.private_copy import private_copy
+from ensembles.decomposition.original import Original, plain_execution
 from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.spans import Span, automatic, by_name
 from ensembles.decomposition.subgraphs import concatenation, contribution, part
 from ensembles.decomposition.trace import scope_of, trace
-from ensembles.decomposition.verification import (
-    check_finite,
-    check_independence,
-    check_logits,
-    verify,
-)
+from ensembles.decomposition.uncut import require_shortcuts, uncut
+from ensembles.decomposition.verification import check_finite, check_independence, verify
 from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
@@ -91,19 +98,22 @@ def decompose(
     """
     rows = checked(example)
     check_finite(model)
-    with torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False):
-        twin, rows = private_copy(model), cloned(rows)
-        logits = check_logits(twin, rows)
+    original = Original(model)
+    with _exact(rows):
+        rows = cloned(rows)
+        twin, logits = original.twin(rows)
         check_independence(twin, rows, logits)
-        traced, sizes = trace(twin, rows)
+        original.compare(rows, logits)
+        traced, sizes, custom = trace(twin, rows)
         norms_as_layers(traced, sizes)
+        write_sums(traced, sizes)
         simplify(traced)
         graph = Graph(traced, sizes)
         segments = cut(graph)
         outside = Outside(
             type(model).__name__, shapes_of(rows), names_of(rows), types_of(rows), logits.shape[1:]
         )
-        names = [name for name, _ in model.named_modules() if name]
+        names = [name for name, _ in twin.named_modules() if name]
         members = members_of(graph, segments) if blocks is None and _is_real(rows) else ()
         if members and (kinds is None or "member" in kinds):
             net = assemble_members(graph, segments, members, outside)
@@ -114,8 +124,24 @@ def decompose(
                 spans = by_name(graph, segments, blocks, names)
                 found = Counter(span.kind for span in spans)
             net = _assemble(graph, segments, spans, found, outside)
+            net.uncut = uncut(graph, segments, spans)
+            if net.uncut and blocks is None and kinds is None:
+                require_shortcuts(net)
         verify(twin, net, rows, logits)
+        if _is_real(rows) and any(block.has_shortcut for block in net):
+            net.other_gradient = other_gradient(original, net, rows, custom)
     return net
+
+
+@contextmanager
+def _exact(inputs: Inputs) -> Iterator[None]:
+    """Run models as they are written, without gradients and in the precision of their weights."""
+    device = next(iter(named_tensors(inputs).values())).device.type
+    with (
+        torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False),
+        plain_execution(device),
+    ):  # fmt: skip
+        yield
 
 
 def _is_real(inputs: Inputs) -> bool:

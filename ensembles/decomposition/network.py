@@ -57,6 +57,9 @@ class Decomposition(nn.Module):
         num_classes: How many logits there are for an answer.
         found: How many segments of each kind the network has, those not taken as blocks included.
         traced: The functional graph of the whole network.
+        uncut: Where activations are added within what could not be cut into blocks: the modules.
+        other_gradient: Why autograd gives the user's model another gradient than the parts have,
+            so that paths are not defined; "" where it gives the same.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Decomposition(nn.Module):
         self.input_names, self.input_types = outside.input_names, outside.input_types
         self.output_shape = tuple(outside.output_shape)
         self.found = found
+        self.other_gradient = ""
+        self.uncut: tuple[str, ...] = ()
         self.traced = traced
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
+from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, called
 from ensembles.decomposition.private_copy import Sealed
 from ensembles.errors import DecompositionError
@@ -72,6 +73,7 @@ class Recorder(TorchFunctionMode):
         active: The nodes whose value depends on the images.
         shapes: The shape of each node's value; None where it is no tensor.
         constants: Tensors that the model uses and does not register, by name.
+        custom: The custom functions of autograd that ran, each with the module that called it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -81,11 +83,13 @@ class Recorder(TorchFunctionMode):
         self.active: set[fx.Node] = set()
         self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
         self.constants: dict[str, Tensor] = {}
+        self.custom: dict[str, str] = {}
         self.scopes = [""]
         self._calls: Counter[str] = Counter()
         self._known: dict[int, _Known] = {}
         self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._names = {id(tensor): name for name, tensor in self._registered.items()}
+        self._hidden = tensor_names(model)
         self._leaf: nn.Module | None = None
         self._call: tuple[Any, Any] = ((), {})
 
@@ -99,7 +103,7 @@ class Recorder(TorchFunctionMode):
         self.begin(inputs)
         handles = list(self._hooks())
         try:
-            with self:
+            with torch.enable_grad(), self:  # nothing requires it, but a model may switch it off
                 out = called(self.model, inputs)
         finally:
             for handle in handles:
@@ -132,15 +136,20 @@ class Recorder(TorchFunctionMode):
                 with torch._C.DisableTorchFunction():
                     self._leave(module, out)
 
-            yield module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
-            yield module.register_forward_hook(leave, with_kwargs=True)
+            inner = _is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
+            yield module.register_forward_pre_hook(enter, prepend=not inner, with_kwargs=True)
+            yield module.register_forward_hook(leave, prepend=inner, with_kwargs=True)
 
     def _enter(self, module: nn.Module, name: str, args: Any, kwargs: Any) -> None:
         if self._leaf is None:
             self.scopes.append(name)
             self._calls[name] += 1
-            if _is_leaf(module):
+            if _is_leaf(module) and self._holds_its_own(module):
                 self._leaf, self._call = module, self._arguments(args, kwargs)
+
+    def _holds_its_own(self, module: nn.Module) -> bool:
+        """Whether a layer runs with the weights that it registers, as in no `functional_call`."""
+        return all(id(weight) in self._names for weight in module.parameters(recurse=False))
 
     def _leave(self, module: nn.Module, out: Any) -> None:
         if self._leaf is None or self._leaf is module:
@@ -164,15 +173,16 @@ class Recorder(TorchFunctionMode):
         Raises:
             DecompositionError: If it takes a number out of the data.
         """
-        name = _name(func)
-        tensors = list(_tensors((args, kwargs)))
+        name, target = _name(func), kwargs.get("out")
+        read = {key: value for key, value in kwargs.items() if key != "out"}
+        tensors = list(_tensors((args, read)))
         try:
-            written = self._arguments(args, kwargs, stale=name == "__setitem__")
+            written = self._arguments(args, read, stale=name == "__setitem__")
         except UnfollowableError:
             if any(self.node_of(tensor) in self.active for tensor in tensors):
                 raise
             return func(*args, **kwargs)
-        before = [tensor._version for tensor in tensors]
+        before = [_version(tensor) for tensor in tensors]
         if name in _READS_DATA and any(self.node_of(t) in self.active for t in tensors):
             raise DecompositionError(
                 f"{type(self.model).__name__} decides on the data in "
@@ -180,10 +190,12 @@ class Recorder(TorchFunctionMode):
                 "expected the same operations for all images"
             )
         out = func(*args, **kwargs)
-        changed = [t for t, v in zip(tensors, before, strict=True) if t._version != v]
-        if changed:
+        changed = [t for t, v in zip(tensors, before, strict=True) if _version(t) != v]
+        if target is not None:
+            self.write(_described(func, name, *written), out)
+        elif changed:
             first = args[0] if args else None
-            if any(tensor is not first for tensor in changed):
+            if any(_storage(tensor) is not _storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
             self.write(_pure(func, name, *written), first)
         elif any(True for _ in _tensors(out)):
@@ -201,14 +213,28 @@ class Recorder(TorchFunctionMode):
         node.meta["calls"] = {scope: self._calls[scope] for scope in self.scopes}
         if any(origin in self.active for origin in node.all_input_nodes):
             self.active.add(node)
+        if isinstance(out, Tensor) and torch.is_autocast_enabled(out.device.type):
+            raise DecompositionError(
+                f"{type(self.model).__name__} computes under autocast "
+                f"({torch.get_autocast_dtype(out.device.type)}) in "
+                f"{self.scopes[-1] or 'its forward'}, which rounds as no copy of its parts does; "
+                "take torch.autocast out of the forward, and choose the precision of the run"
+            )
+        if not torch.is_grad_enabled():
+            custom = _custom_function()
+            node.meta["no_grad"] = custom is None
+            if custom is not None:
+                self.custom.setdefault(custom, self.scopes[-1])
         self._remember(out, node, source)
 
     def _remember(self, out: Any, node: fx.Node, source: Any = None) -> None:
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
             base = source if isinstance(source, Tensor) and out._is_view() else None
-            self._known[id(out)] = _Known(out, node, out._version, base)
+            self._known[id(out)] = _Known(out, node, _version(out), base)
             return
+        if not isinstance(out, (dict, tuple, list)):
+            return  # nothing, or what holds no tensors
         items = out.items() if isinstance(out, dict) else enumerate(out)
         for key, item in items:
             if any(True for _ in _tensors(item)):
@@ -235,7 +261,7 @@ class Recorder(TorchFunctionMode):
         known = self._known.get(id(tensor))
         if known is None:
             return self._outside(tensor)
-        if stale or known.version == tensor._version:
+        if stale or known.version == _version(tensor):
             return known.node
         if known.source is None or known.node.op == "call_module":
             raise UnfollowableError(f"{known.node.name} is changed through a view of it")
@@ -255,7 +281,12 @@ class Recorder(TorchFunctionMode):
         """A weight, a buffer, or a constant."""
         name = self._names.get(id(tensor))
         if name is None:
-            name = f"_constant{len(self.constants)}"
+            if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                raise UnfollowableError("it computes within a transformation such as vmap")
+            name = self._hidden.get(id(tensor), f"_constant{len(self.constants)}")
+            name = "_".join(name.split("."))
+            if name in self.constants or hasattr(self.model, name):
+                name = f"{name}_{len(self.constants)}"
             self.constants[name] = tensor.detach().clone()
         node = self.graph.create_node("get_attr", name)
         node.meta["scope"] = self.scopes[-1]
@@ -270,6 +301,34 @@ def _is_leaf(module: nn.Module) -> bool:
     own = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
     own = own and not isinstance(module, nn.Sequential)
     return own and not any(True for _ in module.children())
+
+
+def _storage(tensor: Any) -> Any:
+    """What a tensor is a view of; itself where it is none."""
+    base = tensor._base if isinstance(tensor, Tensor) else None
+    return tensor if base is None else base
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; tensors of inference mode do not count it."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _custom_function() -> str | None:
+    """The custom function of autograd within whose `forward` this runs, if there is one."""
+    names = {}
+    open_classes: list[type] = [torch.autograd.Function]
+    while open_classes:
+        cls = open_classes.pop()
+        open_classes += cls.__subclasses__()
+        names[getattr(cls.forward, "__code__", None)] = cls.__name__  # type: ignore[attr-defined]
+    del names[getattr(torch.autograd.Function.forward, "__code__", None)]
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code in names:
+            return names[frame.f_code]
+        frame = frame.f_back
+    return None
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -18,7 +18,9 @@ from ensembles.errors import DecompositionError
 __all__ = ["call_of", "scope_of", "trace"]
 
 
-def trace(model: nn.Module, example: Inputs) -> tuple[fx.GraphModule, dict[str, Sizes]]:
+def trace(
+    model: nn.Module, example: Inputs
+) -> tuple[fx.GraphModule, dict[str, Sizes], dict[str, str]]:
     """Turn a model into a graph of its operations, for any number of images.
 
     Args:
@@ -27,21 +29,23 @@ def trace(model: nn.Module, example: Inputs) -> tuple[fx.GraphModule, dict[str, 
 
     Returns:
         A graph of pure operations whose nodes carry the module that they come from (`scope_of`),
-        and the shapes of their values, by name.
+        the shapes of their values, by name; and the custom functions of autograd that ran, each
+        with the module that called it.
 
     Raises:
         DecompositionError: If neither a recording nor `torch.export` can follow the model.
     """
     two, three = _probe(example, 2), altered(model, _probe(example, 3))
     try:
-        return merge(_recorded(model, two), _recorded(model, three))
+        first, second = _recorded(model, two), _recorded(model, three)
+        return *merge(first, second), first.custom
     except UnfollowableError as error:
-        first = str(error)
+        reason = str(error)
     try:
-        return merge(*(_replayed(_exported(model, rows), rows) for rows in (two, three)))
+        return *merge(*(_replayed(_exported(model, rows), rows) for rows in (two, three))), {}
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
-            f"{type(model).__name__} cannot be traced: {first}; torch.export says "
+            f"{type(model).__name__} cannot be traced: {reason}; torch.export says "
             f"'{_line(error)}'; remove control flow that depends on the data"
         ) from error
 
@@ -90,7 +94,8 @@ def _replayed(program: fx.GraphModule, inputs: Inputs) -> Recorder:
     recorder = Recorder(program)
     recorder.begin(inputs)
     replay = _Replay(program, recorder)
-    out = replay.run(*_arguments(program, inputs))
+    with torch.enable_grad():
+        out = replay.run(*_arguments(program, inputs))
     recorder.finish(out[0] if isinstance(out, (tuple, list)) else out)
     return recorder
 

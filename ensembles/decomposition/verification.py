@@ -21,7 +21,7 @@ from ensembles.decomposition.inputs import (
 )
 from ensembles.errors import DecompositionError, ModelError
 
-__all__ = ["altered", "check_finite", "check_independence", "check_logits", "verify"]
+__all__ = ["altered", "check_finite", "check_independence", "check_logits", "equal", "verify"]
 
 _TOLERANCE = 1e-4
 
@@ -130,21 +130,34 @@ def check_independence(model: nn.Module, inputs: Inputs, logits: Tensor) -> None
     """
     name, one, several = type(model).__name__, take(inputs, slice(1)), rows_of(inputs) > 1
     alone = _run(model, one)
-    if several and _equal(alone, logits[:1]):
+    if several and equal(alone, logits[:1]):
         return
     noun = "image" if _noun(inputs) == "images" else "input"
-    if not _equal(alone, _run(model, one)):
+    if not equal(alone, _run(model, one)):
         raise DecompositionError(
             f"{name} gives other logits for the same {noun} when it runs again: it is random "
             f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
+            + _still_training(model)
         )
     two = inputs if several else _beside(one, altered(model, one))
-    if several or not _equal(alone, _run(model, two)[:1]):
+    if several or not equal(alone, _run(model, two)[:1]):
         raise DecompositionError(
             f"{name} gives other logits for an {noun} when another "
             f"one is beside it: they part {_parting(model, one, two)}; expected {noun}s that do "
             "not influence each other (BatchNorm needs its running statistics)"
+            + _still_training(model)
         )
+
+
+def _still_training(model: nn.Module) -> str:
+    """Name a part that the user's `eval` did not reach."""
+    for name, module in model.named_modules():
+        if module.training:
+            return (
+                f"; {name} is in training mode, as it is no registered module: call its eval(), "
+                "or keep it in an nn.ModuleList"
+            )
+    return ""
 
 
 def _beside(one: Inputs, other: Inputs) -> Inputs:
@@ -171,7 +184,7 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor) -> 
     for count in {len(logits), 1}:
         batch, expected = take(inputs, slice(count)), logits[:count]
         found = net(cloned(batch))
-        if _equal(expected, found):
+        if equal(expected, found):
             continue
         walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
         walker.run(cloned(batch))
@@ -184,10 +197,11 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor) -> 
         )
 
 
-def _equal(expected: Tensor, found: Tensor) -> bool:
+def equal(expected: Tensor, found: Tensor, tolerance: float = _TOLERANCE) -> bool:
+    """Whether logits agree to a part of their scale, and in their decisions."""
     if expected.shape != found.shape:
         return False
-    tolerance = max(_TOLERANCE, 8 * torch.finfo(expected.dtype).eps)
+    tolerance = max(tolerance, 8 * torch.finfo(expected.dtype).eps)
     scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
     gap = (expected - found).abs().max()
     margin = expected.gather(-1, found.argmax(-1, keepdim=True)).squeeze(-1)
@@ -200,7 +214,7 @@ def _close(expected: Tensor, found: Tensor) -> bool:
     rows = min(len(expected), len(found)) if expected.ndim and found.ndim else 1
     first, second = (t[:rows] if t.ndim else t for t in (expected, found))
     scale = float(first.abs().max()) if first.numel() else 0.0
-    return first.shape == second.shape and torch.allclose(
+    return first.shape == second.shape and first.dtype == second.dtype and torch.allclose(
         first, second, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
     )
 

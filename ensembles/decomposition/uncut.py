@@ -1,0 +1,82 @@
+"""Sums of activations that lie within what could not be cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import fx
+
+from ensembles.decomposition.chain import Segment
+from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, is_stack, operation
+from ensembles.decomposition.spans import Span
+from ensembles.decomposition.trace import scope_of
+from ensembles.errors import DecompositionError
+
+__all__ = ["require_shortcuts", "uncut"]
+
+_INTO = ("index_add", "scatter_add", "scatter_reduce", "index_put", "assigned")
+_OVER = ("sum", "mean", "einsum", "matmul", "tensordot", "nansum", "cumsum")
+
+
+def uncut(graph: Graph, segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[str, ...]:
+    """Where activations are added within segments that no block with a shortcut was made of.
+
+    Args:
+        graph: The functional graph.
+        segments: Its segments.
+        spans: The blocks.
+
+    Returns:
+        The modules, each once, in order.
+    """
+    joined = {i for span in spans if span.core is not None for i in range(span.start, span.stop)}
+    found = [
+        node
+        for i, segment in enumerate(segments)
+        if i not in joined and segment.kind in ("composite", "other")
+        for node in graph.cone(segment.exit, segment.entry)
+        if _sums(graph, node)
+    ]
+    found.sort(key=graph.order.__getitem__)
+    return tuple(dict.fromkeys(scope_of(node) or "the model's own forward" for node in found))
+
+
+def require_shortcuts(net: Decomposition) -> None:
+    """Refuse plain blocks alone where sums of activations lie within them.
+
+    Raises:
+        DecompositionError: Naming the first such sum.
+    """
+    if any(block.kind != "plain" for block in net):
+        return
+    more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
+    raise DecompositionError(
+        f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that have "
+        "no single entry and exit, so that their roads cannot be told apart and no block with a "
+        "shortcut was found; ask for plain blocks (kinds=['plain']) to take such parts whole, or "
+        "name the blocks"
+    )
+
+
+def _sums(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node adds activations of one size."""
+    if is_add(node):
+        sources = graph.inputs(node)
+        size = graph.sizes[node.name]
+        return len(sources) > 1 and all(graph.sizes[one.name] == size for one in sources)
+    name = operation(node)
+    if name in _INTO:
+        return len(graph.inputs(node)) > 1
+    return name in _OVER and any(_several(graph, one) for one in graph.inputs(node))
+
+
+def _several(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node holds several activations of one size side by side."""
+    if not is_stack(node) and not is_concat(node):
+        return False
+    parts = graph.inputs(node)
+    if is_concat(node):
+        parts = concat_parts(node)[0]
+    return len(parts) > 1 and len({graph.sizes[part.name] for part in parts}) == 1
