@@ -25,6 +25,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.errors import DataError, RoundingError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
+from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
@@ -226,7 +227,7 @@ def _ready(
         )
     if chosen.statistics == "batch":
         ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
-    return ready, parts
+    return image_rows(ready), parts
 
 
 def _rereadable(data: Any, chosen: PathOptions) -> Any:

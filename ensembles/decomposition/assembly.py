@@ -36,6 +36,7 @@ from ensembles.decomposition.inputs import (
     shapes_of,
     types_of,
 )
+from ensembles.decomposition.layouts import mixed
 from ensembles.decomposition.linear_sums import write_sums
 from ensembles.decomposition.members import assemble_members, members_of
 from ensembles.decomposition.network import Decomposition, Outside
@@ -45,7 +46,7 @@ from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.spans import Span, automatic, by_name
 from ensembles.decomposition.subgraphs import concatenation, contribution, part
-from ensembles.decomposition.trace import scope_of, trace
+from ensembles.decomposition.trace import probe, scope_of, trace
 from ensembles.decomposition.uncut import require_shortcuts, uncut
 from ensembles.decomposition.verification import check_finite, check_independence, verify
 from ensembles.numerics import exact_attention, tf32
@@ -109,6 +110,7 @@ def decompose(
         write_sums(traced, sizes)
         simplify(traced)
         graph = Graph(traced, sizes)
+        graph.mixed = mixed(traced, sizes, graph.chain, probe(rows, 2))
         segments = cut(graph)
         outside = Outside(
             type(model).__name__, shapes_of(rows), names_of(rows), types_of(rows), logits.shape[1:]
@@ -214,8 +216,8 @@ def _block(
     if core.gating is not None:
         return Gated(
             slot,
-            part(graph, core.entry, core.gating.branch, "Branch"),
-            gate=part(graph, core.entry, core.gating.gate, "Gate"),
+            part(graph, core.entry, core.gating.branch, "Branch", core.exit),
+            gate=part(graph, core.entry, core.gating.gate, "Gate", core.exit),
             gates_branch=core.gating.on_branch,
             shortcut=_between(graph, core.entry, core.gating.carried, "Shortcut"),
             layers=depths,
@@ -264,7 +266,7 @@ def _roads(graph: Graph, core: Segment, exit_: fx.Node) -> Roads | None:
         names.append(common_scope(weighted) or scope_of(ends[0]))
     mean = core.kind == Fractal.kind
     if mean:
-        roads = [part(graph, core.entry, end, "Road") for (end,) in core.roads]
+        roads = [part(graph, core.entry, end, "Road", core.exit) for (end,) in core.roads]
     else:
         every = {end for ends in (core.shortcut, *core.roads) for end in ends}
         roads = [

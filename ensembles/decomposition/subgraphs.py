@@ -9,6 +9,7 @@ from torch import fx
 
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.junctions import is_linear, is_proportional
+from ensembles.decomposition.layouts import PLAIN
 from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, is_stack
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
@@ -16,7 +17,9 @@ from ensembles.errors import DecompositionError
 __all__ = ["Cut", "concatenation", "contribution", "part"]
 
 
-def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphModule:
+def part(
+    graph: Graph, entry: fx.Node, exit_: fx.Node, name: str, meeting: fx.Node | None = None
+) -> fx.GraphModule:
     """Cut out what leads from one activation to another.
 
     Args:
@@ -24,6 +27,7 @@ def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphMod
         entry: The node whose value becomes the only input.
         exit_: The node whose value becomes the output.
         name: The class name of the module, seen when it is printed.
+        meeting: The node whose layout the output has; by default the exit itself.
 
     Returns:
         A module of one input, sharing its parameters with the graph.
@@ -32,7 +36,7 @@ def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphMod
         DecompositionError: If the part needs another activation than its entry.
     """
     cut = Cut(graph, entry)
-    return cut.module(cut.value(exit_), name)
+    return cut.module(cut.value(exit_), name, meeting or exit_)
 
 
 def concatenation(
@@ -42,7 +46,7 @@ def concatenation(
     cut = Cut(graph, entry)
     ends = [cut.value(node) for node in parts]
     joined = ends[0] if len(ends) == 1 else cut.graph.call_function(torch.cat, (ends, 1))
-    return cut.module(joined, name)
+    return cut.module(joined, name, parts[0])
 
 
 def contribution(
@@ -67,7 +71,7 @@ def contribution(
     cut = Cut(graph, entry, others, is_proportional if within else is_linear)
     end = cut.linear(exit_)
     assert end is not None
-    return cut.module(end, name)
+    return cut.module(end, name, exit_)
 
 
 class Cut:
@@ -93,10 +97,21 @@ class Cut:
         assert batch is not None
         self.batch = batch
 
-    def module(self, end: fx.Node, name: str) -> fx.GraphModule:
-        """Close the graph."""
+    def module(self, end: fx.Node, name: str, exit_: fx.Node | None = None) -> fx.GraphModule:
+        """Close the graph.
+
+        Args:
+            end: What it computes.
+            name: The class name of the module.
+            exit_: The node of the network whose layout the result has; images first by default.
+        """
         self.graph.output(end)
-        return fx.GraphModule(self.source.traced, self.graph, name).eval()
+        made = fx.GraphModule(self.source.traced, self.graph, name).eval()
+        after = PLAIN if exit_ is None else self.source.layout(exit_)
+        layouts = self.source.layout(self.entry), after
+        if layouts != (PLAIN, PLAIN):
+            made.meta["layouts"] = layouts
+        return made
 
     def value(self, end: fx.Node) -> fx.Node:
         """Place a node and all that it needs."""

@@ -15,7 +15,7 @@ from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.verification import altered
 from ensembles.errors import DecompositionError
 
-__all__ = ["call_of", "scope_of", "trace"]
+__all__ = ["call_of", "probe", "scope_of", "trace"]
 
 
 def trace(
@@ -35,7 +35,7 @@ def trace(
     Raises:
         DecompositionError: If neither a recording nor `torch.export` can follow the model.
     """
-    two, three = _probe(example, 2), altered(model, _probe(example, 3))
+    two, three = probe(example, 2), altered(model, probe(example, 3))
     try:
         first, second = _recorded(model, two), _recorded(model, three)
         return *merge(first, second), first.custom
@@ -50,7 +50,8 @@ def trace(
         ) from error
 
 
-def _probe(example: Inputs, size: int) -> Inputs:
+def probe(example: Inputs, size: int) -> Inputs:
+    """So many rows of an example, again from the first where it has fewer."""
     rows = torch.arange(size) % rows_of(example)
     return mapped(lambda tensor: tensor[rows.to(tensor.device)], example)
 

@@ -133,11 +133,6 @@ def require_paths(net: Decomposition) -> None:
             f"{net.model_name} {only} (its {len(net)} blocks are {kinds}): no block has a "
             "shortcut; expected residual or dense blocks, or count_paths for the graph's paths"
         )
-    if net.num_classes == 1 and direction == "gradient":
-        raise PathError(
-            f"{net.model_name} gives one logit, whose cross-entropy is nought whatever it is, and "
-            "so its gradient; expected two classes or more, or paths of logits"
-        )
     if net.other_gradient:
         raise PathError(net.other_gradient)
     if net.input_names:
