@@ -64,11 +64,10 @@ def measure_paths(
     Raises:
         PathError: If the sum over lengths misses the network's own value, in fp64 too.
     """
-
     data = _rereadable(data, chosen)
 
     def measured(chosen: PathOptions) -> pd.DataFrame:
-        return _measured(net, data, chosen, place, named, progress)
+        return _measured(net, data, chosen, place, named=named, progress=progress)
 
     return _exactly(measured, chosen, place)
 
@@ -90,6 +89,7 @@ def _measured(
     data: Any,
     chosen: PathOptions,
     place: torch.device,
+    *,
     named: dict[str, Any],
     progress: bool | Progress | None,
 ) -> pd.DataFrame:
@@ -167,7 +167,7 @@ def measure_ranges(
     data = _rereadable(data, chosen)
 
     def measured(chosen: PathOptions) -> pd.DataFrame:
-        return _ranges(net, data, wanted, chosen, place, name, progress)
+        return _ranges(net, data, wanted, chosen, place, name=name, progress=progress)
 
     return _exactly(measured, chosen, place)
 
@@ -178,6 +178,7 @@ def _ranges(
     wanted: Sequence[tuple[int, int]],
     chosen: PathOptions,
     place: torch.device,
+    *,
     name: str,
     progress: bool | Progress | None,
 ) -> pd.DataFrame:

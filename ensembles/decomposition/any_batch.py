@@ -34,6 +34,12 @@ def merge(two: Recorder, three: Recorder) -> tuple[fx.GraphModule, dict[str, Siz
         UnfollowableError: If the model uses a tensor that was made where no recording sees it.
     """
     name = type(two.model).__name__
+    for one, other in zip(two.decisions, three.decisions, strict=False):
+        if one.place != other.place or one.outcome != other.outcome:
+            raise DecompositionError(
+                f"{name} decides on the data ({one.place}): {one.outcome} for two rows of the "
+                f"example, {other.outcome} for three others; expected the same operations for all"
+            )
     pairs = list(zip(two.graph.nodes, three.graph.nodes, strict=False))
     partner = {b: a for a, b in pairs}
     alike = all(a.op == b.op and a.target == b.target for a, b in pairs)

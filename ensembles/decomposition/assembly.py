@@ -25,8 +25,8 @@ from ensembles.decomposition.blocks import (
     TwoStream,
 )
 from ensembles.decomposition.chain import Segment, cut
-from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.gradient_check import other_gradient
+from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.inputs import (
     Inputs,
     checked,

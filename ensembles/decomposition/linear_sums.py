@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import fx
 
 from ensembles.decomposition.recorder import assigned
-from ensembles.decomposition.simplification import concat_parts, is_concat, is_stack, operation
+from ensembles.decomposition.simplification import concat_parts, is_concat, operation
 from ensembles.decomposition.sizes import Sizes
+from ensembles.decomposition.sum_writer import SumWriter
 
 __all__ = ["write_sums"]
 
@@ -24,7 +24,6 @@ _PRODUCTS: dict[str, Callable[..., Any]] = {
     "addmm": torch.mm, "addmv": torch.mv, "baddbmm": torch.bmm,
 }  # fmt: skip
 _CALLS = ("call_function", "call_method")
-_RESHAPES = ("reshape", "view", "unflatten")
 
 
 def write_sums(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
@@ -34,129 +33,18 @@ def write_sums(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
         traced: A recorded graph.
         sizes: Shapes of its values by node name; those of new nodes are entered.
     """
-    writer = _Sums(traced.graph, sizes)
+    writer = SumWriter(traced.graph, sizes)
     for node in list(traced.graph.nodes):
-        made = writer.rewritten(node)
+        rule = _RULES.get(operation(node)) if node.op in _CALLS else None
+        made = None
+        if rule is not None and node in writer.active:
+            writer.node = node
+            with traced.graph.inserting_before(node):
+                made = rule(writer, node)
         if made is not None:
             node.replace_all_uses_with(made)
             traced.graph.erase_node(node)
     traced.graph.eliminate_dead_code()
-
-
-class _Sums:
-    def __init__(self, graph: fx.Graph, sizes: dict[str, Sizes]) -> None:
-        self.graph, self.sizes = graph, sizes
-        self.node = next(iter(graph.nodes))
-        self.active = {node for node in graph.nodes if node.op == "placeholder"}
-        for node in graph.nodes:
-            self._enter(node)
-
-    def _enter(self, node: fx.Node) -> None:
-        if node.op != "output" and not node.meta.get("anchored"):
-            if any(source in self.active for source in node.all_input_nodes):
-                self.active.add(node)
-
-    def rewritten(self, node: fx.Node) -> fx.Node | None:
-        """A sum that stands for a node; None where it is none."""
-        rule = _RULES.get(operation(node)) if node.op in _CALLS else None
-        if rule is None or node not in self.active:
-            return None
-        self.node = node
-        with self.graph.inserting_before(node):
-            made: fx.Node | None = rule(self, node)
-        return made
-
-    # What is written
-
-    def call(self, function: Any, *args: Any, like: Sizes | None = None) -> fx.Node:
-        """A new node, of the size of what it reads, broadcast, unless another is given."""
-        made = self.graph.call_function(function, args)
-        made.meta = dict(self.node.meta)
-        self.sizes[made.name] = like or self._broadcast(made.all_input_nodes)
-        self._enter(made)
-        return made
-
-    def _broadcast(self, nodes: Sequence[fx.Node]) -> Sizes:
-        each = [self.sizes[node.name] for node in nodes]
-        two = torch.broadcast_shapes(*(size.two or () for size in each))
-        three = torch.broadcast_shapes(*(size.three or () for size in each))
-        return Sizes(tuple(two), tuple(three))
-
-    def scaled(self, node: Any, factor: Any) -> Any:
-        """A node times a factor."""
-        if isinstance(factor, (int, float)) and factor == 1:
-            return node
-        if isinstance(factor, (int, float)) and factor == -1:
-            return self.call(torch.neg, node)
-        return self.call(operator.mul, node, factor)
-
-    def total(self, parts: Sequence[Any]) -> fx.Node:
-        """The sum of several nodes."""
-        made: fx.Node = reduce(lambda one, other: self.call(operator.add, one, other), parts)
-        return made
-
-    # What is read
-
-    def both(self, *nodes: Any) -> bool:
-        """Whether all are activations."""
-        return all(isinstance(node, fx.Node) and node in self.active for node in nodes)
-
-    def fixed(self, node: Any) -> bool:
-        """Whether it is a number, or a tensor that does not depend on the images."""
-        if isinstance(node, fx.Node):
-            return node not in self.active and self.sizes[node.name].two is not None
-        return isinstance(node, (int, float))
-
-    def rank(self, node: fx.Node) -> int:
-        """The number of dimensions."""
-        return len(self.sizes[node.name].two or ())
-
-    def stack(self, node: Any) -> tuple[list[fx.Node], int] | None:
-        """What was stacked to give a node, two activations or more, and along which dimension.
-
-        A concatenation of parts of length 1 is a stack too, and so is one that is split again.
-        """
-        if not isinstance(node, fx.Node) or self.sizes[node.name].two is None:
-            return None
-        if is_stack(node):
-            parts = node.args[0] if node.args else node.kwargs.get("tensors")
-            dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-            return self._stacked(parts, dim, self.rank(node))
-        if is_concat(node):
-            parts, dim = concat_parts(node)
-            dim %= self.rank(node)
-            if not all((self.sizes[part.name].two or ())[dim : dim + 1] == (1,) for part in parts):
-                return None
-            bare = [self._squeezed(part, dim) for part in parts] if self.both(*parts) else parts
-            return self._stacked(bare, dim, self.rank(node))
-        return self._split(node)
-
-    def _stacked(self, parts: Any, dim: Any, rank: int) -> tuple[list[fx.Node], int] | None:
-        alike = isinstance(parts, (list, tuple)) and len(parts) > 1 and self.both(*parts)
-        return ([*parts], dim % rank) if alike and isinstance(dim, int) else None
-
-    def _squeezed(self, part: fx.Node, dim: int) -> fx.Node:
-        size = self.sizes[part.name]
-        two, three = ((*s[:dim], *s[dim + 1 :]) for s in (size.two or (), size.three or ()))
-        return self.call(torch.squeeze, part, dim, like=Sizes(two, three))
-
-    def _split(self, node: fx.Node) -> tuple[list[fx.Node], int] | None:
-        """A concatenation of equal parts whose dimension is split into the parts again."""
-        joined = node.args[0] if node.args else None
-        if operation(node) not in _RESHAPES or not isinstance(joined, fx.Node):
-            return None
-        if not is_concat(joined):
-            return None
-        parts, dim = concat_parts(joined)
-        dim %= self.rank(joined)
-        size = self.sizes[parts[0].name]
-        if not all(self.sizes[part.name] == size for part in parts):
-            return None
-        whole_size = self.sizes[node.name]
-        for whole, part in ((whole_size.two, size.two), (whole_size.three, size.three)):
-            if part is None or whole != (*part[:dim], len(parts), *part[dim:]):
-                return None
-        return self._stacked(parts, dim, self.rank(node))
 
 
 def _given(node: fx.Node, names: Sequence[str]) -> dict[str, Any] | None:
@@ -166,7 +54,7 @@ def _given(node: fx.Node, names: Sequence[str]) -> dict[str, Any] | None:
     return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
-def _added(sums: _Sums, node: fx.Node, sign: int = 1, turned: bool = False) -> fx.Node | None:
+def _added(sums: SumWriter, node: fx.Node, sign: int = 1, turned: bool = False) -> fx.Node | None:
     given = _given(node, ("input", "other", "alpha"))
     if given is None or not sums.both(given.get("input"), given.get("other")):
         return None
@@ -182,15 +70,15 @@ def _added(sums: _Sums, node: fx.Node, sign: int = 1, turned: bool = False) -> f
     return made
 
 
-def _subtracted(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _subtracted(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     return _added(sums, node, -1)
 
 
-def _subtracted_from(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _subtracted_from(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     return _added(sums, node, -1, turned=True)
 
 
-def _interpolated(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _interpolated(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     given = _given(node, ("input", "end", "weight"))
     if given is None or not sums.both(given.get("input"), given.get("end")):
         return None
@@ -201,7 +89,7 @@ def _interpolated(sums: _Sums, node: fx.Node) -> fx.Node | None:
 
 
 def _with_product(
-    sums: _Sums, node: fx.Node, function: Callable[..., Any] = operator.mul
+    sums: SumWriter, node: fx.Node, function: Callable[..., Any] = operator.mul
 ) -> fx.Node | None:
     given = _given(node, ("input", "tensor1", "tensor2", "value"))
     if given is None or not sums.both(given.get("input")):
@@ -213,11 +101,11 @@ def _with_product(
     return sums.total([given["input"], sums.scaled(made, given.get("value", 1))])
 
 
-def _with_quotient(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _with_quotient(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     return _with_product(sums, node, operator.truediv)
 
 
-def _with_matrix_product(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _with_matrix_product(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     names = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("batch1", "batch2")}
     name = operation(node)
     pair = names[name]
@@ -232,15 +120,15 @@ def _with_matrix_product(sums: _Sums, node: fx.Node) -> fx.Node | None:
     return sums.total([carried, sums.scaled(made, given.get("alpha", 1))])
 
 
-def _summed(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _summed(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     return _reduced(sums, node, mean=False)
 
 
-def _averaged(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _averaged(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     return _reduced(sums, node, mean=True)
 
 
-def _reduced(sums: _Sums, node: fx.Node, *, mean: bool) -> fx.Node | None:
+def _reduced(sums: SumWriter, node: fx.Node, *, mean: bool) -> fx.Node | None:
     """A sum or mean over what was stacked, and perhaps weighted."""
     given = _given(node, ("input", "dim", "axis", "keepdim"))
     if given is None or given.get("keepdim", False) or not isinstance(given.get("input"), fx.Node):
@@ -274,7 +162,7 @@ def _carries_on(parts: Sequence[fx.Node]) -> bool:
     return any(part in seen for part in parts)
 
 
-def _weighted(sums: _Sums, node: fx.Node, dim: int) -> list[fx.Node] | None:
+def _weighted(sums: SumWriter, node: fx.Node, dim: int) -> list[fx.Node] | None:
     """The parts of a stack that is multiplied by fixed factors."""
     if operation(node) not in ("mul", "rmul", "multiply") or len(node.args) != 2 or node.kwargs:
         return None
@@ -287,17 +175,15 @@ def _weighted(sums: _Sums, node: fx.Node, dim: int) -> list[fx.Node] | None:
             return [sums.scaled(part, factor) for part in parts]
         place = dim - sums.rank(node) + sums.rank(factor)
         size = sums.sizes[factor.name].two or ()
-        rest = Sizes(*((*size[: max(place, 0)], *size[max(place, 0) + 1 :]),) * 2)
-        if place < 0:
-            each = [factor] * len(parts)
-        else:
-            entries = [0] * len(parts) if size[place] == 1 else range(len(parts))
-            each = [sums.call(torch.select, factor, place, i, like=rest) for i in entries]
-        return [sums.scaled(part, own) for part, own in zip(parts, each, strict=True)]
+        alike = place < 0 or size[place] == 1
+        return [
+            sums.scaled(part, _entry(sums, factor, place, 0 if alike else index))
+            for index, part in enumerate(parts)
+        ]
     return None
 
 
-def _contracted(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _contracted(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """An einsum over what was stacked, with fixed factors."""
     equation, *operands = node.args
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
@@ -315,36 +201,29 @@ def _contracted(sums: _Sums, node: fx.Node) -> fx.Node | None:
     if "." in terms[place][: dim + 1] or letter in result or terms[place].count(letter) > 1:
         return None
     rest = ",".join(term.replace(letter, "") for term in terms) + "->" + result
-    return sums.total([_term(sums, node, rest, terms, letter, part, place, i)
-                       for i, part in enumerate(parts)])  # fmt: skip
+    own, size = terms[place].replace(letter, ""), sums.sizes[node.name]
+    if len(operands) == 1 and own == result:
+        return sums.total(parts)
+    made = []
+    for index, part in enumerate(parts):
+        given = [
+            part if i == place else _entry(sums, operand, term.find(letter), index)
+            for i, (term, operand) in enumerate(zip(terms, operands, strict=True))
+        ]
+        made.append(sums.call(torch.einsum, rest, *given, like=size))
+    return sums.total(made)
 
 
-def _term(
-    sums: _Sums, node: fx.Node, equation: str, terms: Sequence[str], letter: str,
-    part: fx.Node, place: int, index: int,
-) -> fx.Node:  # fmt: skip
-    """What one part of a stack adds to an einsum."""
-    _, *operands = node.args
-    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        operands = [*operands[0]]
-    given: list[Any] = []
-    for i, (term, operand) in enumerate(zip(terms, operands, strict=True)):
-        if i == place:
-            given.append(part)
-        elif letter in term and isinstance(operand, fx.Node):
-            size = sums.sizes[operand.name].two or ()
-            at = term.index(letter)
-            rest = Sizes(*((*size[:at], *size[at + 1 :]),) * 2)
-            given.append(sums.call(torch.select, operand, at, index, like=rest))
-        else:
-            given.append(operand)
-    own, _, result = equation.partition("->")
-    if len(given) == 1 and own == result:
-        return part
-    return sums.call(torch.einsum, equation, *given, like=sums.sizes[node.name])
+def _entry(sums: SumWriter, factor: Any, dim: int, index: int) -> Any:
+    """An entry of a fixed tensor along a dimension; all of it where that is -1."""
+    if dim < 0 or not isinstance(factor, fx.Node):
+        return factor
+    size = sums.sizes[factor.name].two or ()
+    rest = (*size[:dim], *size[dim + 1 :])
+    return sums.call(torch.select, factor, dim, index, like=Sizes(rest, rest))
 
 
-def _matched(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _matched(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """The product of a stack along the last dimension with a fixed vector."""
     if len(node.args) != 2 or node.kwargs:
         return None
@@ -356,11 +235,10 @@ def _matched(sums: _Sums, node: fx.Node) -> fx.Node | None:
     assert isinstance(stacked, fx.Node)
     if sums.rank(vector) != 1 or dim != sums.rank(stacked) - 1:
         return None
-    scalars = [sums.call(torch.select, vector, 0, i, like=Sizes((), ())) for i in range(len(parts))]
-    return sums.total([sums.scaled(p, s) for p, s in zip(parts, scalars, strict=True)])
+    return sums.total([sums.scaled(p, _entry(sums, vector, 0, i)) for i, p in enumerate(parts)])
 
 
-def _taken(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _taken(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """One of several: of what was joined before, or of the sums of two lists."""
     source, index = node.args if len(node.args) == 2 else (None, None)
     if not isinstance(source, fx.Node) or type(index) is not int:
@@ -382,7 +260,7 @@ def _taken(sums: _Sums, node: fx.Node) -> fx.Node | None:
     return sums.total(pair) if sums.both(*pair) else None
 
 
-def _overwritten(sums: _Sums, node: fx.Node) -> fx.Node | None:
+def _overwritten(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """What is written over the whole of a tensor."""
     if node.target is not assigned:
         return None
@@ -394,7 +272,7 @@ def _overwritten(sums: _Sums, node: fx.Node) -> fx.Node | None:
     return value if sums.sizes[value.name] == sums.sizes[node.name] else None
 
 
-_RULES: Mapping[str, Callable[[_Sums, fx.Node], fx.Node | None]] = {
+_RULES: Mapping[str, Callable[[SumWriter, fx.Node], fx.Node | None]] = {
     "add": _added, "radd": _added, "sub": _subtracted, "subtract": _subtracted,
     "rsub": _subtracted_from, "lerp": _interpolated, "addcmul": _with_product,
     "addcdiv": _with_quotient, "addmm": _with_matrix_product, "addmv": _with_matrix_product,

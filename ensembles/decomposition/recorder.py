@@ -20,9 +20,11 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
+from ensembles.decomposition.guards import Decision, ancestors, calling_line, guarded, settle
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, called
 from ensembles.decomposition.private_copy import Sealed
+from ensembles.decomposition.tensor_state import custom_function, storage, version
 from ensembles.errors import DecompositionError
 
 __all__ = ["Recorder", "UnfollowableError", "assigned"]
@@ -35,6 +37,7 @@ _PLAIN_TYPES = (
     bool, int, float, complex, str, type(None), type(Ellipsis),
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
+_COMPARES = {"equal", "allclose", "__contains__"}
 _ADDS: set[Any] = {torch.add, torch.ops.aten.add.Tensor}
 _CONCATS: set[Any] = {torch.concat, torch.concatenate, torch.ops.aten.cat.default}
 
@@ -74,6 +77,7 @@ class Recorder(TorchFunctionMode):
         shapes: The shape of each node's value; None where it is no tensor.
         constants: Tensors that the model uses and does not register, by name.
         custom: The custom functions of autograd that ran, each with the module that called it.
+        decisions: What the model read out of activations, in order.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -84,6 +88,7 @@ class Recorder(TorchFunctionMode):
         self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
         self.constants: dict[str, Tensor] = {}
         self.custom: dict[str, str] = {}
+        self.decisions: list[Decision] = []
         self.scopes = [""]
         self._calls: Counter[str] = Counter()
         self._known: dict[int, _Known] = {}
@@ -122,6 +127,11 @@ class Recorder(TorchFunctionMode):
         if not isinstance(out, Tensor) or id(out) not in self._known:
             raise UnfollowableError("the output was not made by an operation that can be seen")
         self.graph.output(self.node_of(out))
+        if not settle(self.graph, self.decisions, self.active):
+            raise DecompositionError(
+                f"{type(self.model).__name__} decides on the data ({self.decisions[-1].place}) "
+                "after all else; expected the same operations for all images"
+            )
 
     def _hooks(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
         for name, module in self.model.named_modules():
@@ -182,20 +192,17 @@ class Recorder(TorchFunctionMode):
             if any(self.node_of(tensor) in self.active for tensor in tensors):
                 raise
             return func(*args, **kwargs)
-        before = [_version(tensor) for tensor in tensors]
-        if name in _READS_DATA and any(self.node_of(t) in self.active for t in tensors):
-            raise DecompositionError(
-                f"{type(self.model).__name__} decides on the data in "
-                f"{self.scopes[-1] or 'its forward'} ({name.strip('_')} of a tensor); "
-                "expected the same operations for all images"
-            )
+        before = [version(tensor) for tensor in tensors]
         out = func(*args, **kwargs)
-        changed = [t for t, v in zip(tensors, before, strict=True) if _version(t) != v]
+        if name in _READS_DATA and any(self.node_of(t) in self.active for t in tensors):
+            self._decide(func, name, written, out)
+            return out
+        changed = [t for t, v in zip(tensors, before, strict=True) if version(t) != v]
         if target is not None:
             self.write(_described(func, name, *written), out)
         elif changed:
             first = args[0] if args else None
-            if any(_storage(tensor) is not _storage(first) for tensor in changed):
+            if any(storage(tensor) is not storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
             self.write(_pure(func, name, *written), first)
         elif any(True for _ in _tensors(out)):
@@ -206,7 +213,34 @@ class Recorder(TorchFunctionMode):
             self.write(_described(func, name, *written), out, args[0] if args else None)
         return out
 
-    def write(self, call: _Written, out: Any, source: Any = None) -> None:
+    def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
+        """Write down what the model reads out of an activation, as a guard of that."""
+        place = calling_line()
+        if type(outcome) not in (bool, int, float):
+            raise DecompositionError(
+                f"{type(self.model).__name__} decides on the data in "
+                f"{self.scopes[-1] or 'its forward'} ({place}: {name.strip('_')} of a tensor); "
+                "expected the same operations for all images"
+            )
+        condition = written[0][0]
+        if name in _COMPARES:
+            condition = self.graph.create_node("call_function", func, *written)
+            condition.meta["scope"] = self.scopes[-1]
+            self.active.add(condition)
+            self.shapes[condition] = None
+        carrier = next(
+            one
+            for one in (condition, *ancestors(condition))
+            if one in self.active and (one.op == "placeholder" or len(self.shapes[one] or ()) > 1)
+        )
+        call = "call_function", guarded, (carrier, condition, outcome, place), {}
+        held = [k for k in self._known.values() if k.node is carrier]
+        current = [k for k in held if k.version == version(k.tensor)]
+        guard = self.write(call, current[0].tensor if current else None)
+        self.shapes[guard] = self.shapes.get(carrier)
+        self.decisions.append(Decision(guard, outcome, place))
+
+    def write(self, call: _Written, out: Any, source: Any = None) -> fx.Node:
         """Add a node, and remember which tensors are its value."""
         node = self.graph.create_node(*call)
         node.meta["scope"] = self.scopes[-1]
@@ -221,17 +255,18 @@ class Recorder(TorchFunctionMode):
                 "take torch.autocast out of the forward, and choose the precision of the run"
             )
         if not torch.is_grad_enabled():
-            custom = _custom_function()
+            custom = custom_function()
             node.meta["no_grad"] = custom is None
             if custom is not None:
                 self.custom.setdefault(custom, self.scopes[-1])
         self._remember(out, node, source)
+        return node
 
     def _remember(self, out: Any, node: fx.Node, source: Any = None) -> None:
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
             base = source if isinstance(source, Tensor) and out._is_view() else None
-            self._known[id(out)] = _Known(out, node, _version(out), base)
+            self._known[id(out)] = _Known(out, node, version(out), base)
             return
         if not isinstance(out, (dict, tuple, list)):
             return  # nothing, or what holds no tensors
@@ -261,7 +296,7 @@ class Recorder(TorchFunctionMode):
         known = self._known.get(id(tensor))
         if known is None:
             return self._outside(tensor)
-        if stale or known.version == _version(tensor):
+        if stale or known.version == version(tensor):
             return known.node
         if known.source is None or known.node.op == "call_module":
             raise UnfollowableError(f"{known.node.name} is changed through a view of it")
@@ -301,34 +336,6 @@ def _is_leaf(module: nn.Module) -> bool:
     own = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
     own = own and not isinstance(module, nn.Sequential)
     return own and not any(True for _ in module.children())
-
-
-def _storage(tensor: Any) -> Any:
-    """What a tensor is a view of; itself where it is none."""
-    base = tensor._base if isinstance(tensor, Tensor) else None
-    return tensor if base is None else base
-
-
-def _version(tensor: Tensor) -> int:
-    """How often a tensor was changed in place; tensors of inference mode do not count it."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def _custom_function() -> str | None:
-    """The custom function of autograd within whose `forward` this runs, if there is one."""
-    names = {}
-    open_classes: list[type] = [torch.autograd.Function]
-    while open_classes:
-        cls = open_classes.pop()
-        open_classes += cls.__subclasses__()
-        names[getattr(cls.forward, "__code__", None)] = cls.__name__  # type: ignore[attr-defined]
-    del names[getattr(torch.autograd.Function.forward, "__code__", None)]
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code in names:
-            return names[frame.f_code]
-        frame = frame.f_back
-    return None
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

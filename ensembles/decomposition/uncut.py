@@ -9,7 +9,13 @@ from torch import fx
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.network import Decomposition
-from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, is_stack, operation
+from ensembles.decomposition.simplification import (
+    concat_parts,
+    is_add,
+    is_concat,
+    is_stack,
+    operation,
+)
 from ensembles.decomposition.spans import Span
 from ensembles.decomposition.trace import scope_of
 from ensembles.errors import DecompositionError
@@ -53,10 +59,9 @@ def require_shortcuts(net: Decomposition) -> None:
         return
     more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
     raise DecompositionError(
-        f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that have "
-        "no single entry and exit, so that their roads cannot be told apart and no block with a "
-        "shortcut was found; ask for plain blocks (kinds=['plain']) to take such parts whole, or "
-        "name the blocks"
+        f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that "
+        "have no single entry and exit, so that no block with a shortcut was found; ask for plain "
+        "blocks (kinds=['plain']) to take such parts whole, or name the blocks"
     )
 
 

@@ -214,8 +214,10 @@ def _close(expected: Tensor, found: Tensor) -> bool:
     rows = min(len(expected), len(found)) if expected.ndim and found.ndim else 1
     first, second = (t[:rows] if t.ndim else t for t in (expected, found))
     scale = float(first.abs().max()) if first.numel() else 0.0
-    return first.shape == second.shape and first.dtype == second.dtype and torch.allclose(
-        first, second, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
+    return (
+        first.shape == second.shape
+        and first.dtype == second.dtype
+        and torch.allclose(first, second, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
     )
 
 
