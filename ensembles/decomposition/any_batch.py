@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ensembles.decomposition.recorder import Recorder, UnfollowableError
+from ensembles.decomposition.pure_forms import UnfollowableError
+from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes, made_beside, sample_of, size_affine
 from ensembles.errors import DecompositionError
 

@@ -103,8 +103,8 @@ def decompose(
     with _exact(rows):
         rows = cloned(rows)
         twin, logits = original.twin(rows)
-        check_independence(twin, rows, logits)
-        original.compare(rows, logits)
+        alone = check_independence(twin, rows, logits)
+        original.compare(rows, alone)
         traced, sizes, custom = trace(twin, rows)
         norms_as_layers(traced, sizes)
         write_sums(traced, sizes)
@@ -129,7 +129,7 @@ def decompose(
             net.uncut = uncut(graph, segments, spans)
             if net.uncut and blocks is None and kinds is None:
                 require_shortcuts(net)
-        verify(twin, net, rows, logits)
+        verify(twin, net, rows, logits, alone)
         if _is_real(rows) and any(block.has_shortcut for block in net):
             net.other_gradient = other_gradient(original, net, rows, custom)
     return net

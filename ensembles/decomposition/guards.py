@@ -72,8 +72,19 @@ def ancestors(node: fx.Node) -> Iterator[fx.Node]:
                 yield source
 
 
-def settle(graph: fx.Graph, decisions: Iterable[Decision], active: Iterable[fx.Node]) -> bool:
+def settle(
+    graph: fx.Graph,
+    decisions: Iterable[Decision],
+    active: Iterable[fx.Node],
+    shapes: dict[fx.Node, tuple[int, ...] | None],
+) -> bool:
     """Hang guards on activations that are used, where what they hang on is used no more.
+
+    Args:
+        graph: The graph.
+        decisions: What was decided.
+        active: The nodes whose value depends on the images.
+        shapes: The shape of each node's value.
 
     Returns:
         Whether all guards hang on something.
@@ -89,13 +100,14 @@ def settle(graph: fx.Graph, decisions: Iterable[Decision], active: Iterable[fx.N
                 for user in graph.nodes
                 if order[user] > order[guard] and user.op != "output" and user in streams
                 for source in user.all_input_nodes
-                if source in streams and order[source] < order[guard]
+                if source in streams and order[source] < order[guard] and shapes.get(source)
             ),
             None,
         )
         if later is None:
             return False
         source, _ = later
+        shapes[guard] = shapes.get(source)
         users = [user for user in source.users if order[user] > order[guard]]
         guard.args = (source, *guard.args[1:])
         for user in users:

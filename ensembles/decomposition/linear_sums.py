@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from ensembles.decomposition.recorder import assigned
+from ensembles.decomposition.pure_forms import assigned
 from ensembles.decomposition.simplification import concat_parts, is_concat, operation
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.sum_writer import SumWriter

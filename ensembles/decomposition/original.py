@@ -115,8 +115,8 @@ class Original:
             )
         return twin, logits
 
-    def compare(self, inputs: Inputs, logits: Tensor) -> None:
-        """Hold the first of some logits against the model's own.
+    def compare(self, inputs: Inputs, alone: Tensor) -> None:
+        """Hold a copy's logits for the first row against the model's own.
 
         Raises:
             DecompositionError: If they differ.
@@ -124,11 +124,11 @@ class Original:
         if self._compared:
             return
         wanted = self.logits(take(inputs, slice(1)))
-        if not equal(wanted, logits[:1]):
+        if not equal(wanted, alone):
             by = f"its hooks ({', '.join(self._hook_names())})" if self.hooks else "its state"
             raise DecompositionError(
                 f"{type(self.given).__name__} gives other logits than a copy of it (by "
-                f"{float((wanted - logits[:1]).abs().max()):.2g} at a scale of "
+                f"{float((wanted - alone).abs().max()):.2g} at a scale of "
                 f"{float(wanted.abs().max()):.2g}): {by} cannot be copied; expected a model that "
                 "computes with its own weights alone"
             )

@@ -7,15 +7,13 @@ in place are written down as the pure operations that they stand for.
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
@@ -24,10 +22,17 @@ from ensembles.decomposition.guards import Decision, ancestors, calling_line, gu
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, called
 from ensembles.decomposition.private_copy import Sealed
+from ensembles.decomposition.pure_forms import (
+    UnfollowableError,
+    Written,
+    described,
+    name_of,
+    pure,
+)
 from ensembles.decomposition.tensor_state import custom_function, storage, version
 from ensembles.errors import DecompositionError
 
-__all__ = ["Recorder", "UnfollowableError", "assigned"]
+__all__ = ["Recorder"]
 
 _READS_DATA = {
     "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "item",
@@ -38,15 +43,6 @@ _PLAIN_TYPES = (
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
 _COMPARES = {"equal", "allclose", "__contains__"}
-_ADDS: set[Any] = {torch.add, torch.ops.aten.add.Tensor}
-_CONCATS: set[Any] = {torch.concat, torch.concatenate, torch.ops.aten.cat.default}
-
-
-_Written = tuple[str, Any, Any, Any]
-
-
-class UnfollowableError(Exception):
-    """The model does what a recording cannot write down; exporting may."""
 
 
 class _Known(NamedTuple):
@@ -56,13 +52,6 @@ class _Known(NamedTuple):
     node: fx.Node
     version: int
     source: Tensor | None
-
-
-def assigned(x: Tensor, index: Any, value: Any) -> Tensor:
-    """``x`` with ``x[index] = value`` done to a copy."""
-    out = x.clone()
-    out[index] = value
-    return out
 
 
 class Recorder(TorchFunctionMode):
@@ -127,7 +116,7 @@ class Recorder(TorchFunctionMode):
         if not isinstance(out, Tensor) or id(out) not in self._known:
             raise UnfollowableError("the output was not made by an operation that can be seen")
         self.graph.output(self.node_of(out))
-        if not settle(self.graph, self.decisions, self.active):
+        if not settle(self.graph, self.decisions, self.active, self.shapes):
             raise DecompositionError(
                 f"{type(self.model).__name__} decides on the data ({self.decisions[-1].place}) "
                 "after all else; expected the same operations for all images"
@@ -183,7 +172,7 @@ class Recorder(TorchFunctionMode):
         Raises:
             DecompositionError: If it takes a number out of the data.
         """
-        name, target = _name(func), kwargs.get("out")
+        name, target = name_of(func), kwargs.get("out")
         read = {key: value for key, value in kwargs.items() if key != "out"}
         tensors = list(_tensors((args, read)))
         try:
@@ -199,18 +188,18 @@ class Recorder(TorchFunctionMode):
             return out
         changed = [t for t, v in zip(tensors, before, strict=True) if version(t) != v]
         if target is not None:
-            self.write(_described(func, name, *written), out)
+            self.write(described(func, name, *written), out)
         elif changed:
             first = args[0] if args else None
             if any(storage(tensor) is not storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
-            self.write(_pure(func, name, *written), first)
+            self.write(pure(func, name, *written), first)
         elif any(True for _ in _tensors(out)):
             if isinstance(out, Tensor) and name != "contiguous" and _is_among(out, tensors):
                 return out
             if name == "to":
                 written = (written[0][0], out.dtype), {}
-            self.write(_described(func, name, *written), out, args[0] if args else None)
+            self.write(described(func, name, *written), out, args[0] if args else None)
         return out
 
     def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
@@ -240,7 +229,7 @@ class Recorder(TorchFunctionMode):
         self.shapes[guard] = self.shapes.get(carrier)
         self.decisions.append(Decision(guard, outcome, place))
 
-    def write(self, call: _Written, out: Any, source: Any = None) -> fx.Node:
+    def write(self, call: Written, out: Any, source: Any = None) -> fx.Node:
         """Add a node, and remember which tensors are its value."""
         node = self.graph.create_node(*call)
         node.meta["scope"] = self.scopes[-1]
@@ -351,60 +340,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _is_among(tensor: Tensor, others: list[Tensor]) -> bool:
     return any(tensor is other for other in others)
-
-
-def _name(func: Any) -> str:
-    name = str(getattr(func, "__name__", func))
-    if name == "__get__":
-        return str(func.__self__.__name__)
-    return name.partition(".")[0] if isinstance(func, torch._ops.OpOverload) else name
-
-
-def _described(func: Any, name: str, args: Any, kwargs: Any) -> _Written:
-    """How a call without side effects is written into a graph."""
-    adds = func in _ADDS or (_is_method(func) and name in ("add", "__add__", "__radd__"))
-    if adds and not kwargs and len(args) == 2:
-        return "call_function", operator.add, args, kwargs
-    if func in _CONCATS:
-        return "call_function", torch.cat, args, kwargs
-    if getattr(func, "__name__", "") == "__get__":
-        return "call_function", getattr, (args[0], name), {}
-    if name == "__getitem__":
-        return "call_function", operator.getitem, args, kwargs
-    if _is_method(func):
-        if name == "view" and not any(isinstance(arg, torch.dtype) for arg in args):
-            name = "reshape"  # the same without the demand on the layout in memory
-        return "call_method", name, args, kwargs
-    return "call_function", func, args, kwargs
-
-
-def _is_method(func: Any) -> bool:
-    owner = str(getattr(func, "__qualname__", "")).rpartition(".")[0]
-    return owner in ("Tensor", "TensorBase", "_TensorBase")
-
-
-def _pure(func: Any, name: str, args: Any, kwargs: Any) -> _Written:
-    """The operation that gives as a new tensor what this one does in place."""
-    if name == "__setitem__":
-        return "call_function", assigned, args, kwargs
-    if inspect.isfunction(func) and "inplace" in inspect.signature(func).parameters:
-        bound = inspect.signature(func).bind(*args, **kwargs)
-        bound.arguments["inplace"] = False
-        return "call_function", func, bound.args, bound.kwargs
-    bare = f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_")
-    pure = _out_of_place(func, bare)
-    if bare == name or pure is None:
-        raise UnfollowableError(f"{name} works in place and has no pure form")
-    return _described(pure, _name(pure), args, kwargs)
-
-
-def _out_of_place(func: Any, bare: str) -> Callable[..., Any] | None:
-    if isinstance(func, torch._ops.OpOverload):
-        packet = getattr(torch.ops.aten, bare, None)
-        return getattr(packet, func._overloadname, None)
-    homes: tuple[Any, ...] = (Tensor,) if _is_method(func) else (torch, F)
-    for home in (*homes, torch):
-        found: Callable[..., Any] | None = getattr(home, bare, None)
-        if found is not None:
-            return found
-    return None

@@ -10,7 +10,8 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.any_batch import merge
 from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of
-from ensembles.decomposition.recorder import Recorder, UnfollowableError
+from ensembles.decomposition.pure_forms import UnfollowableError
+from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.verification import altered
 from ensembles.errors import DecompositionError
