@@ -8,6 +8,7 @@ from torch import fx
 
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition
 from ensembles.decomposition.simplification import (
     concat_parts,
@@ -16,7 +17,6 @@ from ensembles.decomposition.simplification import (
     is_stack,
     operation,
 )
-from ensembles.decomposition.spans import Span
 from ensembles.decomposition.trace import scope_of
 from ensembles.errors import DecompositionError
 
@@ -26,23 +26,24 @@ _INTO = ("index_add", "scatter_add", "scatter_reduce", "index_put", "assigned")
 _OVER = ("sum", "mean", "einsum", "matmul", "tensordot", "nansum", "cumsum")
 
 
-def uncut(graph: Graph, segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[str, ...]:
+def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> tuple[str, ...]:
     """Where activations are added within segments that no block with a shortcut was made of.
 
     Args:
         graph: The functional graph.
         segments: Its segments.
-        spans: The blocks.
+        sites: Where the blocks are.
 
     Returns:
         The modules, each once, in order.
     """
-    joined = {i for span in spans if span.core is not None for i in range(span.start, span.stop)}
+    cut = [site for site in sites if site.core is not None]
+    inside = set[fx.Node]().union(*(graph.cone(site.exit, site.entry) for site in cut))
     found = [
         node
-        for i, segment in enumerate(segments)
-        if i not in joined and segment.kind in ("composite", "other")
-        for node in graph.cone(segment.exit, segment.entry)
+        for segment in segments
+        if segment.kind in ("composite", "other")
+        for node in graph.cone(segment.exit, segment.entry) - inside
         if _sums(graph, node)
     ]
     found.sort(key=graph.order.__getitem__)
@@ -55,7 +56,7 @@ def require_shortcuts(net: Decomposition) -> None:
     Raises:
         DecompositionError: Naming the first such sum.
     """
-    if any(block.kind != "plain" for block in net):
+    if not net.uncut or any(block.kind != "plain" for block in net):
         return
     more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
     raise DecompositionError(
