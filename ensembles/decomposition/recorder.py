@@ -109,7 +109,8 @@ class Recorder(TorchFunctionMode):
         node = self.graph.placeholder("x")
         node.meta["several"] = not isinstance(inputs, Tensor)
         self.active.add(node)
-        self._remember(inputs, node)
+        with torch.enable_grad():
+            self._remember(inputs, node)
 
     def finish(self, out: Any) -> None:
         """Close the graph with what the model returned."""
@@ -255,7 +256,6 @@ class Recorder(TorchFunctionMode):
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
             node.meta["real"] = out.is_floating_point() or out.is_complex()
-        if isinstance(out, Tensor):
             base = source if isinstance(source, Tensor) and out._is_view() else None
             self._known[id(out)] = _Known(out, node, version(out), base)
             return
