@@ -22,6 +22,7 @@ from ensembles.decomposition.inputs import (
     shapes_of,
     types_of,
 )
+from ensembles.decomposition.laps import Laps
 from ensembles.decomposition.layouts import mixed
 from ensembles.decomposition.linear_sums import write_sums
 from ensembles.decomposition.live_tensors import Ends, Wiring
@@ -86,13 +87,16 @@ def decompose(
     """
     rows = checked(example)
     check_finite(model)
-    original = Original(model)
+    original, laps = Original(model), Laps()
     with _exact(rows):
         rows = cloned(rows)
         twin, logits = original.twin(rows)
+        laps.done("copied and run")
         alone = check_independence(twin, rows, logits)
         original.compare(rows, alone)
+        laps.done("held against the model and against single rows")
         traced, sizes, custom = trace(twin, rows)
+        laps.done("recorded")
         norms_as_layers(traced, sizes)
         write_sums(traced, sizes)
         simplify(traced)
@@ -117,9 +121,13 @@ def decompose(
             net.uncut = uncut(graph, segments, chosen.sites)
             if blocks is None and kinds is None:
                 require_shortcuts(net)
+        laps.done("cut into blocks")
         verify(twin, net, rows, logits, alone)
+        laps.done("verified")
         if _is_real(rows) and any(block.has_shortcut for block in net):
             net.other_gradient = other_gradient(original, net, rows, custom)
+            laps.done("gradient compared")
+    laps.tell(outside.model_name)
     return net
 
 

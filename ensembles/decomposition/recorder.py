@@ -25,6 +25,7 @@ from ensembles.decomposition.private_copy import Sealed
 from ensembles.decomposition.pure_forms import (
     UnfollowableError,
     Written,
+    assigned,
     described,
     name_of,
     pure,
@@ -81,6 +82,7 @@ class Recorder(TorchFunctionMode):
         self.scopes = [""]
         self._calls: Counter[str] = Counter()
         self._known: dict[int, _Known] = {}
+        self._views: dict[int, tuple[Tensor, Any]] = {}
         self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._names = {id(tensor): name for name, tensor in self._registered.items()}
         self._hidden = tensor_names(model)
@@ -177,7 +179,7 @@ class Recorder(TorchFunctionMode):
         read = {key: value for key, value in kwargs.items() if key != "out"}
         tensors = list(_tensors((args, read)))
         try:
-            written = self._arguments(args, read, stale=name == "__setitem__")
+            written = self._arguments(args, read)
         except UnfollowableError:
             if any(self.node_of(tensor) in self.active for tensor in tensors):
                 raise
@@ -194,7 +196,9 @@ class Recorder(TorchFunctionMode):
             first = args[0] if args else None
             if any(storage(tensor) is not storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
-            self.write(pure(func, name, *written), first)
+            if name != "__setitem__" or not self._holds(written[0], first):
+                self.write(pure(func, name, *written), first)
+                self._write_back(first)
         elif any(True for _ in _tensors(out)):
             if isinstance(out, Tensor) and name != "contiguous" and _is_among(out, tensors):
                 return out
@@ -202,6 +206,28 @@ class Recorder(TorchFunctionMode):
                 written = (written[0][0], out.dtype), {}
             self.write(described(func, name, *written), out, args[0] if args else None)
         return out
+
+    def _write_back(self, view: Any) -> None:
+        """Write down that a tensor holds what an entry of it, a view, was changed to."""
+        source, index = self._views.get(id(view), (None, None))
+        whole = self._known.get(id(source))
+        if whole is not None:
+            call = "call_function", assigned, (whole.node, index, self.node_of(view)), {}
+            self.write(call, source, whole.source)
+            self._write_back(source)
+
+    def _holds(self, written: Any, whole: Any) -> bool:
+        """Whether a tensor holds already what is written into an entry of it."""
+        known = self._known.get(id(whole))
+        if known is None or known.node.target is not assigned:
+            return False
+        if known.node.args[1:] != tuple(written[1:]):
+            return False
+        while known is not None:  # what it is a view of holds what it held, too
+            self._remember(known.tensor, known.node, known.source)
+            source, _ = self._views.get(id(known.tensor), (None, None))
+            known = self._known.get(id(source))
+        return True
 
     def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
         """Write down what the model reads out of an activation, as a guard of that."""
@@ -258,6 +284,8 @@ class Recorder(TorchFunctionMode):
             node.meta["real"] = out.is_floating_point() or out.is_complex()
             base = source if isinstance(source, Tensor) and out._is_view() else None
             self._known[id(out)] = _Known(out, node, version(out), base)
+            if base is not None and node.target is operator.getitem:
+                self._views[id(out)] = base, node.args[1]
             return
         if not isinstance(out, (dict, tuple, list)):
             return  # nothing, or what holds no tensors
@@ -266,12 +294,11 @@ class Recorder(TorchFunctionMode):
             if any(True for _ in _tensors(item)):
                 self.write(("call_function", operator.getitem, (node, key), {}), item)
 
-    def _arguments(self, args: Any, kwargs: Any, *, stale: bool = False) -> tuple[Any, Any]:
-        first = args[0] if stale and args else None
+    def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
 
         def written(value: Any) -> Any:
             if isinstance(value, Tensor):
-                return self.node_of(value, stale=value is first)
+                return self.node_of(value)
             if type(value) in _PLAIN_TYPES:
                 return value
             if isinstance(value, Integral):
@@ -282,12 +309,12 @@ class Recorder(TorchFunctionMode):
 
         return map_aggregate(tuple(args), written), map_aggregate(dict(kwargs), written)
 
-    def node_of(self, tensor: Tensor, *, stale: bool = False) -> fx.Node:
+    def node_of(self, tensor: Tensor) -> fx.Node:
         """The node whose value a tensor is now."""
         known = self._known.get(id(tensor))
         if known is None:
             return self._outside(tensor)
-        if stale or known.version == version(tensor):
+        if known.version == version(tensor):
             return known.node
         if known.source is None or known.node.op == "call_module":
             raise UnfollowableError(f"{known.node.name} is changed through a view of it")

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.any_batch import merge
 from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of
+from ensembles.decomposition.laps import LOG
 from ensembles.decomposition.pure_forms import UnfollowableError
 from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
@@ -42,6 +43,7 @@ def trace(
         return *merge(first, second), first.custom
     except UnfollowableError as error:
         reason = str(error)
+    LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
     try:
         return *merge(*(_replayed(_exported(model, rows), rows) for rows in (two, three))), {}
     except Exception as error:  # torch.export has many kinds of errors
