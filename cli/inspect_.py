@@ -116,7 +116,7 @@ def _nesting(net: dict[str, Any]) -> Iterator[str]:
         )
     if net["uncut"]:
         places = ", ".join(net["uncut"][:3]) + (", ..." if len(net["uncut"]) > 3 else "")
-        yield f"activations are added in parts without a single entry and exit too: in {places}"
+        yield f"sums may lie in what could not be cut into blocks too: in {places}"
     if net["inside"]:
         yield f"also found inside these blocks: {net['inside']} (--nested takes them too)"
 

@@ -223,6 +223,16 @@ def test_a_compiled_part_is_taken_out_of_its_wrapper():
     assert net.names == ("blocks.0", "blocks.1", "blocks.2")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_part_that_torchscript_hides_is_named():
+    model = seeded(Model)
+    model.blocks[1] = torch.jit.trace(model.blocks[1], torch.zeros(1, 4))
+    assert decompose(model, ROWS).uncut == ("blocks.1 (compiled by TorchScript)",)
+    model.blocks = nn.Sequential(model.blocks[1])
+    with pytest.raises(DecompositionError, match=r"TorchScript has compiled blocks.0 of Model"):
+        decompose(model, ROWS)
+
+
 class Halved(Model):
     def body(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -305,3 +315,33 @@ def test_the_model_of_a_hook_is_not_changed():
         for weight in net.parameters():
             weight.zero_()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_the_time_goes_into_is_logged(caplog):
+    with caplog.at_level("DEBUG", logger="ensembles"):
+        decompose(seeded(Model), ROWS)
+    (line,) = caplog.messages
+    assert line.startswith("Model taken apart in ") and "recorded" in line and "verified" in line
+
+
+class ThroughViews(Model):
+    """Updates of entries, and of entries of entries."""
+
+    def body(self, x):
+        for block in self.blocks:
+            made = block(x) * 1
+            made[:, :2] += x[:, :2]
+            made[:, 1:][:, 1] *= 2
+            last = made[:, 3]
+            made.mul_(0.5)
+            last.add_(1)
+            x = x + made
+        return x
+
+
+def test_updates_through_views_need_no_export(caplog):
+    model = seeded(ThroughViews)
+    with caplog.at_level("DEBUG", logger="ensembles"):
+        net = decompose(model, ROWS)
+    assert "exported" not in caplog.text and len(net) >= 3
+    torch.testing.assert_close(net(ROWS), model(ROWS))

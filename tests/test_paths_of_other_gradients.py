@@ -137,6 +137,31 @@ def test_a_hook_on_the_gradient_is_named(register):
         ensembles.paths(net, [(ROWS, LABELS)], images=4, signs=0, progress=False)
 
 
+class Signed(nn.Linear):
+    """Reads the signs of its weights, which learn as if it read them."""
+
+    def forward(self, x):
+        return F.linear(x, ThroughSigns.apply(self.weight), self.bias)
+
+
+class ThroughSigns(Through):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+
+def test_another_gradient_of_weights_is_refused_where_it_is_asked_for():
+    model = chain(lambda layer, x: torch.tanh(layer(x)))
+    model.layers = nn.ModuleList(Signed(4, 4) for _ in range(2))
+    net = decompose(model, ROWS)
+    assert not any(weight.requires_grad for weight in net.parameters())
+    assert all(weight.requires_grad for weight in model.parameters())
+    asked = {"images": 4, "signs": 0, "progress": False}
+    assert len(ensembles.paths(net, [(ROWS, LABELS)], **asked)) == 3
+    with pytest.raises(PathError, match=r"another gradient of layers.\d.weight .* ThroughSigns"):
+        ensembles.paths(net, [(ROWS, LABELS)], at="parameters 1", **asked)
+
+
 def test_one_logit_has_no_gradient():
     net = decompose(chain(lambda layer, x: torch.tanh(layer(x)), 1), ROWS)
     with pytest.raises(PathError, match="gives one logit, whose cross-entropy is nought"):

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.blocks import Block, Slot
 from ensembles.decomposition.chain import cut
-from ensembles.decomposition.gradient_check import other_gradient
+from ensembles.decomposition.gradient_check import other_gradient, other_weights
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.inputs import (
     Inputs,
@@ -126,6 +126,7 @@ def decompose(
         laps.done("verified")
         if _is_real(rows) and any(block.has_shortcut for block in net):
             net.other_gradient = other_gradient(original, net, rows, custom)
+            net.other_weights = other_weights(original, net, rows, custom)
             laps.done("gradient compared")
     laps.tell(outside.model_name)
     return net

@@ -6,19 +6,20 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ensembles.decomposition.inputs import Inputs, take
-from ensembles.decomposition.original import Original, gradient_of
+from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.original import Original, gradient_of, weight_gradients_of
 
-__all__ = ["other_gradient"]
+__all__ = ["other_gradient", "other_weights"]
 
 _TOLERANCE = {torch.float64: 1e-6}
 _OF_OTHERS = 1e-3
 
 
 def other_gradient(
-    original: Original, net: nn.Module, inputs: Inputs, custom: Mapping[str, str]
+    original: Original, net: Decomposition, inputs: Inputs, custom: Mapping[str, str]
 ) -> str:
     """Say whether autograd gives a model another gradient than its parts have.
 
@@ -37,9 +38,8 @@ def other_gradient(
     """
     row = take(inputs, slice(1))
     assert isinstance(row, Tensor)
-    with torch.no_grad():
-        shape = net(row).shape
-    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fixed = torch.Generator().manual_seed(0)
+    drawn = torch.randn(1, *net.output_shape, generator=fixed, dtype=torch.float64)
     cotangent = drawn.to(row)
     wanted = original.gradient(row, cotangent)
     if wanted is None:
@@ -59,6 +59,38 @@ def other_gradient(
                 return ""
             wanted, found = wanted_64, found_64
     return _message(original, wanted, found, custom)
+
+
+def other_weights(
+    original: Original, net: Decomposition, inputs: Inputs, custom: Mapping[str, str]
+) -> str:
+    """Say whether autograd gives a model's weights other gradients than those of its parts.
+
+    They are compared only where the model calls custom functions or hangs hooks on its weights:
+    what else changes the gradient of a weight changes that of the input, or is written down.
+
+    Returns:
+        A message for whom the gradients of parameters are asked of; "" where they agree.
+    """
+    weights = dict(original.given.named_parameters())
+    hooked = [name for name, weight in weights.items() if weight._backward_hooks]
+    if not custom and not hooked:
+        return ""
+    row = take(inputs, slice(1))
+    assert isinstance(row, Tensor)
+    wanted = original.weight_gradients(row)
+    found = weight_gradients_of(net.traced, row) if wanted is not None else None
+    if wanted is None or found is None:
+        return ""
+    for name in wanted.keys() & found.keys():
+        if (wanted[name] - found[name]).norm() > _OF_OTHERS * wanted[name].norm():
+            causes = [f"the custom function {kind}" for kind in custom] or ["a hook on a weight"]
+            return (
+                f"autograd gives {type(original.given).__name__} another gradient of {name} than "
+                f"its parts have ({' and '.join(causes)}); expected weights with the derivatives "
+                "of the operations that read them"
+            )
+    return ""
 
 
 def _agree(wanted: Tensor, found: Tensor) -> bool:

@@ -64,6 +64,7 @@ class Decomposition(nn.Module):
         uncut: Where activations are added within what could not be cut into blocks: the modules.
         other_gradient: Why autograd gives the user's model another gradient than the parts have,
             so that paths are not defined; "" where it gives the same.
+        other_weights: The same of the gradients of its weights.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Decomposition(nn.Module):
         self.found = found
         self.inside, self.on_chain = 0, len(blocks)
         self.nested: bool | None = None
-        self.other_gradient = ""
+        self.other_gradient = self.other_weights = ""
         self.uncut: tuple[str, ...] = ()
         self.traced = traced
 

@@ -152,6 +152,11 @@ class Original:
             found = gradient_of(copied, inputs, cotangent, whole=True)
         return found
 
+    def weight_gradients(self, inputs: Tensor) -> dict[str, Tensor] | None:
+        """The gradients of the sum of its logits at its weights, by their names."""
+        found: dict[str, Tensor] | None = self._run(lambda m: weight_gradients_of(m, inputs))
+        return found
+
     def _run(self, work: Callable[[nn.Module], Any]) -> Any:
         model = self._evaluated()
         buffers = [(b, b._version, b.clone()) for b in model.buffers() if not b.is_inference()]
@@ -176,6 +181,24 @@ class Original:
         if self._copied is None:
             self._copied = private_copy(self.given, hooks=True)
         return self._copied
+
+
+def weight_gradients_of(model: nn.Module, inputs: Tensor) -> dict[str, Tensor] | None:
+    """The gradients of the sum of logits at weights of real numbers; None where autograd fails."""
+    named = {name: w for name, w in model.named_parameters() if w.is_floating_point()}
+    learned = [weight.requires_grad for weight in named.values()]
+    try:
+        with torch.enable_grad(), differentiable():
+            for weight in named.values():
+                weight.requires_grad_(True)
+            total = called(model, inputs * 1).sum()
+            found = torch.autograd.grad(total, [*named.values()], materialize_grads=True)
+    except RuntimeError:
+        return None
+    finally:
+        for weight, asked in zip(named.values(), learned, strict=True):
+            weight.requires_grad_(asked)
+    return dict(zip(named, found, strict=True))
 
 
 def gradient_of(

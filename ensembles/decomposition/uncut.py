@@ -10,6 +10,7 @@ from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.private_copy import Sealed
 from ensembles.decomposition.simplification import (
     concat_parts,
     is_add,
@@ -22,6 +23,7 @@ from ensembles.errors import DecompositionError
 
 __all__ = ["require_shortcuts", "uncut"]
 
+_HIDDEN = "compiled by TorchScript"
 _INTO = ("index_add", "scatter_add", "scatter_reduce", "index_put", "assigned")
 _OVER = ("sum", "mean", "einsum", "matmul", "tensordot", "nansum", "cumsum")
 
@@ -35,7 +37,8 @@ def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> t
         sites: Where the blocks are.
 
     Returns:
-        The modules, each once, in order.
+        The modules, each once, in order; behind them those that TorchScript has compiled, in
+        which nothing can be seen.
     """
     cut = [site for site in sites if site.core is not None]
     inside = set[fx.Node]().union(*(graph.cone(site.exit, site.entry) for site in cut))
@@ -47,7 +50,15 @@ def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> t
         if _sums(graph, node)
     ]
     found.sort(key=graph.order.__getitem__)
-    return tuple(dict.fromkeys(scope_of(node) or "the model's own forward" for node in found))
+    sums = [scope_of(node) or "the model's own forward" for node in found]
+    return tuple(dict.fromkeys([*sums, *_sealed(graph)]))
+
+
+def _sealed(graph: Graph) -> list[str]:
+    """Modules of which TorchScript hides what they do."""
+    called = [str(node.target) for node in graph.active if node.op == "call_module"]
+    sealed = [name for name in called if isinstance(graph.traced.get_submodule(name), Sealed)]
+    return [f"{name} ({_HIDDEN})" for name in sorted(sealed)]
 
 
 def require_shortcuts(net: Decomposition) -> None:
@@ -58,6 +69,12 @@ def require_shortcuts(net: Decomposition) -> None:
     """
     if not net.uncut or any(block.kind != "plain" for block in net):
         return
+    if net.uncut[0].endswith(f"({_HIDDEN})"):
+        raise DecompositionError(
+            f"TorchScript has compiled {net.uncut[0].partition(' ')[0]} of {net.model_name} and "
+            "hides its sums, and no block with a shortcut was found beside it; pass the model that "
+            "it was made from, or ask for plain blocks (kinds=['plain'])"
+        )
     more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
     raise DecompositionError(
         f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that "
