@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ensembles.cards import Card
@@ -107,8 +107,7 @@ class ImageChoice:
     def told(self, card: Card, data: ImageDataset) -> str:
         """One line on what is done to the images, and who says so."""
         if data.normalization == AS_GIVEN:
-            shape = "x".join(map(str, data.shape))
-            return f"rows of {data.name}: {shape} each, taken as they are; nothing is normalised"
+            return _told_of_rows(card, data)
         if self.normalize is not None:
             whose = "as asked"
         elif card.normalization is not None:
@@ -125,22 +124,34 @@ class ImageChoice:
         return line + ")"
 
 
+def _told_of_rows(card: Card, data: ImageDataset) -> str:
+    """What is said of rows that are taken as they are, with the values that they have."""
+    rows, _ = next(data.batches(len(data)))
+    low, high = rows.min().item(), rows.max().item()
+    shape = "x".join(map(str, data.shape))
+    line = (
+        f"rows of {data.name}: {shape} each, values {low:.4g} to {high:.4g}, taken as they are; "
+        "nothing is normalised"
+    )
+    if card.normalization is not None and low >= 0:
+        line += f", though the weights' record says {Normalization.parse(card.normalization)}"
+    return line
+
+
 def _takes_grey(card: Card) -> bool:
     """Whether the network has one input channel."""
     return 1 in (card.arguments.get("in_channels"), card.arguments.get("in_chans"))
 
 
-def _two(size: SizeText) -> tuple[int, int]:
+def _two(size: int | str | Sequence[int]) -> tuple[int, int]:
     """An image size as (resize, crop)."""
-    numbers = size
     if isinstance(size, str):
         parts = size.replace("x", ",").split(",")
         numbers = [int(part) for part in parts if part.strip().isdecimal()]
-        if len(numbers) != len(parts):
-            numbers = None
-    elif isinstance(size, int):
-        numbers = [size]
-    if not isinstance(numbers, (list, tuple)) or len(numbers) not in (1, 2):
+        numbers = numbers if len(numbers) == len(parts) else []
+    else:
+        numbers = [size] if isinstance(size, int) else list(size)
+    if len(numbers) not in (1, 2):
         raise UsageError(
             f"image size {size!r}; expected a side in pixels as 224, or two as 256,224: the "
             "shorter side after resizing, and the side of the square that is cut out"

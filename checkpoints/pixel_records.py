@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
     """
     kind = str(values.get("image_processor_type") or values.get("feature_extractor_type") or "")
     kind = kind.lower()
-    resize, squash = None, False
+    resize: tuple[int, int] | None = None
+    squash = False
     crop = values.get("crop_size")
     if values.get("do_resize", True) and values.get("size") is not None:
         resize, squash = _hugging_face_size(values["size"], kind)
@@ -181,21 +183,28 @@ def with_record(card: Card, path: Path) -> Card:
         return card
     beside, test = path.parent / "preprocessor_config.json", None
     if beside.is_file():
-        found = of_hugging_face(_read(beside))
+        found = _meant(beside, of_hugging_face, _read(beside))
     else:
         beside = path.parent / "config.json"
         config = _read(beside).get("pretrained_cfg") if beside.is_file() else None
         if not isinstance(config, Mapping):
             return card
-        found, test = _said(beside, config), _said(beside, config, test=True)
+        found = _meant(beside, of_timm, config)
+        test = _meant(beside, partial(of_timm, test=True), config)
     return replace(card, preprocessing=written(found, test), normalization=as_numbers(found))
 
 
-def _said(path: Path, config: Mapping[str, Any], *, test: bool = False) -> Preprocessing:
+def _meant(
+    path: Path, read: Callable[[Mapping[str, Any]], Preprocessing], values: Mapping[str, Any]
+) -> Preprocessing:
+    """What a record from another hand says; whatever is wrong in it is told with its file."""
     try:
-        return of_timm(config, test=test)
-    except (TypeError, ValueError, ArithmeticError, UsageError) as error:
-        raise CheckpointError(f"{path}: its pretrained_cfg cannot be meant: {error}") from error
+        return read(values)
+    except (
+        CheckpointError, UsageError, TypeError, ValueError, ArithmeticError, LookupError,
+        AttributeError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{path}: what it says of images cannot be meant: {error}") from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:
