@@ -10,6 +10,7 @@ from networks import CLASSES
 from torch import nn
 
 from ensembles.decomposition import decompose
+from ensembles.decomposition.verification import check_independence
 from ensembles.errors import DecompositionError, EvaluationError
 
 
@@ -233,6 +234,13 @@ def test_a_part_that_torchscript_hides_is_named():
         decompose(model, ROWS)
 
 
+def test_a_hook_on_a_compiled_wrapper_is_refused():
+    model = torch.compile(seeded(Model), backend="eager")
+    model.register_forward_hook(lambda _, args, out: out * 2)
+    with pytest.raises(DecompositionError, match=r"its hooks \(a forward hook on the model\) cann"):
+        decompose(model, ROWS)
+
+
 class Halved(Model):
     def body(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -264,6 +272,26 @@ class Nothing(Model):
 
 def test_a_layer_that_gives_nothing():
     assert len(decompose(seeded(Nothing), ROWS)) == 3
+
+
+class Rounding(nn.Module):
+    """Gives other logits for a row when another one is beside it, up to a given precision."""
+
+    def __init__(self, *types):
+        super().__init__()
+        self.types, self.head = types, nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        return self.head(x) * (1.01 if len(x) > 1 and x.dtype in self.types else 1)
+
+
+def test_rounding_is_ruled_out_before_rows_are_said_to_influence_each_other():
+    rounding = Rounding(torch.float32).eval()
+    alone = check_independence(rounding, ROWS, rounding(ROWS))
+    assert torch.equal(alone, rounding(ROWS[:1]))
+    mixing = Rounding(torch.float32, torch.float64).eval()
+    with pytest.raises(DecompositionError, match="gives other logits for an input when another"):
+        check_independence(mixing, ROWS, mixing(ROWS))
 
 
 class Asserting(Model):

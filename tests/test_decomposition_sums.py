@@ -59,6 +59,10 @@ def _batched(m, x, y):
     return torch.baddbmm(x[:, None], y[:, None], torch.diag(m.scale).expand(len(x), 4, 4))[:, 0]
 
 
+def _both(stacked):
+    return stacked[0] + stacked[1]
+
+
 def _joined_and_split(_, x, y):
     return torch.cat([x, y], 1).view(len(x), 2, 4).sum(1)
 
@@ -79,6 +83,9 @@ IDENTITY = {
     "concatenated": lambda _, x, y: torch.cat([x[None], y[None]]).sum(0),
     "split": _joined_and_split,
     "chunks": lambda _, x, y: sum(torch.cat([x, y], 1).chunk(2, 1)),
+    "unbound": lambda _, x, y: sum(torch.stack([x, y], 1).unbind(1)),
+    "entries": lambda _, x, y: _both(torch.stack([x, y])),
+    "kept": lambda _, x, y: torch.stack([x, y]).sum(0, keepdim=True).squeeze(0),
     "python": lambda _, x, y: sum([x, y]),
     "add_": lambda _, x, y: _in_place(x, y, lambda a, b: a.add_(b, alpha=2)),
     "+=": lambda _, x, y: _in_place(x, y, torch.Tensor.__iadd__),
@@ -94,6 +101,8 @@ WEIGHED = {
     "baddbmm": _batched,
     "weighed einsum": lambda m, x, y: torch.einsum("n,nbc->bc", m.weights, torch.stack([x, y])),
     "weighed stack": lambda m, x, y: (torch.stack([x, y]) * m.weights.view(2, 1, 1)).sum(0),
+    "tensordot": lambda m, x, y: torch.tensordot(m.weights, torch.stack([x, y]), dims=1),
+    "vecdot": lambda m, x, y: torch.linalg.vecdot(torch.stack([x, y], -1), m.weights),
     "product": lambda m, x, y: torch.stack([x, y], -1) @ m.weights,
 }
 
@@ -133,7 +142,7 @@ def test_a_gate_in_an_interpolation():
     [
         lambda _, x, y: x.index_add(1, torch.arange(4), y),
         lambda _, x, y: torch.stack([x, y]).cumsum(0)[-1],
-        lambda m, x, y: torch.tensordot(m.weights, torch.stack([x, y]), dims=1),
+        lambda m, x, y: nn.functional.linear(torch.stack([x, y], -1), m.weights[None])[..., 0],
     ],
 )
 def test_a_sum_that_is_not_seen_through_is_said(join):

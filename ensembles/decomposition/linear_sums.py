@@ -131,7 +131,7 @@ def _averaged(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 def _reduced(sums: SumWriter, node: fx.Node, *, mean: bool) -> fx.Node | None:
     """A sum or mean over what was stacked, and perhaps weighted."""
     given = _given(node, ("input", "dim", "axis", "keepdim"))
-    if given is None or given.get("keepdim", False) or not isinstance(given.get("input"), fx.Node):
+    if given is None or not isinstance(given.get("input"), fx.Node):
         return None
     dim = given.get("dim", given.get("axis"))
     if isinstance(dim, (list, tuple)) and len(dim) == 1:
@@ -143,11 +143,12 @@ def _reduced(sums: SumWriter, node: fx.Node, *, mean: bool) -> fx.Node | None:
     parts = _weighted(sums, given["input"], dim) if found is None else found[0]
     if parts is None or (found is not None and found[1] != dim):
         return None
-    if not mean:
-        return sums.total(parts)
-    if found is not None and not _carries_on(parts):
+    if mean and found is not None and not _carries_on(parts):
         return None  # roads beside each other, which are averaged
-    return sums.scaled(sums.total(parts), 1 / len(parts))
+    made: fx.Node = sums.scaled(sums.total(parts), 1 / len(parts) if mean else 1)
+    if given.get("keepdim", False):
+        return sums.call(torch.unsqueeze, made, dim, like=sums.sizes[node.name])
+    return made
 
 
 def _carries_on(parts: Sequence[fx.Node]) -> bool:
@@ -223,11 +224,25 @@ def _entry(sums: SumWriter, factor: Any, dim: int, index: int) -> Any:
     return sums.call(torch.select, factor, dim, index, like=Sizes(rest, rest))
 
 
+def _dotted(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """A tensor product of a stack with a fixed vector, over one dimension."""
+    given = _given(node, ("a", "b", "dims"))
+    if given is None or given.get("dims") not in (1, ([-1], [0]), [[-1], [0]]):
+        return None
+    first, second = given.get("a"), given.get("b")
+    found = sums.stack(second)
+    if found is not None and found[1] == 0 and sums.fixed(first) and sums.rank(first) == 1:
+        parts = found[0]
+        return sums.total([sums.scaled(p, _entry(sums, first, 0, i)) for i, p in enumerate(parts)])
+    return _product(sums, first, second)
+
+
 def _matched(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """The product of a stack along the last dimension with a fixed vector."""
-    if len(node.args) != 2 or node.kwargs:
-        return None
-    stacked, vector = node.args
+    return _product(sums, *node.args) if len(node.args) == 2 and not node.kwargs else None
+
+
+def _product(sums: SumWriter, stacked: Any, vector: Any) -> fx.Node | None:
     found = sums.stack(stacked)
     if found is None or not isinstance(vector, fx.Node) or not sums.fixed(vector):
         return None
@@ -241,23 +256,35 @@ def _matched(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 def _taken(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """One of several: of what was joined before, or of the sums of two lists."""
     source, index = node.args if len(node.args) == 2 else (None, None)
-    if not isinstance(source, fx.Node) or type(index) is not int:
+    if not isinstance(source, fx.Node) or type(index) is not int or index < 0:
         return None
-    name = operation(source)
-    if name in ("chunk", "tensor_split"):
-        given = _given(source, ("input", "chunks", "dim")) or {}
-        joined, count, dim = given.get("input"), given.get("chunks"), given.get("dim", 0)
-        if not isinstance(joined, fx.Node) or not is_concat(joined) or type(dim) is not int:
-            return None
-        parts, place = concat_parts(joined)
-        alike = len({sums.sizes[part.name] for part in parts}) == 1
-        rank = sums.rank(joined)
-        fits = alike and count == len(parts) and place % rank == dim % rank
-        return parts[index] if fits and index < len(parts) else None
-    if name != "foreach_add" or len(source.args) != 2 or source.kwargs:
-        return None
-    pair = [side[index] if isinstance(side, (list, tuple)) else None for side in source.args]
-    return sums.total(pair) if sums.both(*pair) else None
+    if operation(source) == "foreach_add" and len(source.args) == 2 and not source.kwargs:
+        pair = [side[index] if isinstance(side, (list, tuple)) else None for side in source.args]
+        return sums.total(pair) if sums.both(*pair) else None
+    parts = _entries(sums, source)
+    return parts[index] if index < len(parts) else None
+
+
+def _entries(sums: SumWriter, source: fx.Node) -> list[fx.Node]:
+    """The entries of what was stacked, or joined and split again; none for anything else."""
+    found = sums.stack(source)
+    if found is not None and found[1] == 0:
+        return found[0]
+    given = _given(source, ("input", "chunks", "dim")) or {}
+    joined = given.get("input")
+    if operation(source) == "unbind":
+        given = _given(source, ("input", "dim")) or {}
+        found = sums.stack(given.get("input"))
+        same = found is not None and found[1] == given.get("dim", 0) % sums.rank(given["input"])
+        return found[0] if found is not None and same else []
+    if operation(source) not in ("chunk", "tensor_split") or not isinstance(joined, fx.Node):
+        return []
+    if not is_concat(joined) or type(given.get("dim", 0)) is not int:
+        return []
+    parts, place = concat_parts(joined)
+    alike = len({sums.sizes[part.name] for part in parts}) == 1
+    same = (place - given.get("dim", 0)) % sums.rank(joined) == 0
+    return parts if alike and same and given.get("chunks") == len(parts) else []
 
 
 def _overwritten(sums: SumWriter, node: fx.Node) -> fx.Node | None:
@@ -277,5 +304,6 @@ _RULES: Mapping[str, Callable[[SumWriter, fx.Node], fx.Node | None]] = {
     "rsub": _subtracted_from, "lerp": _interpolated, "addcmul": _with_product,
     "addcdiv": _with_quotient, "addmm": _with_matrix_product, "addmv": _with_matrix_product,
     "baddbmm": _with_matrix_product, "sum": _summed, "mean": _averaged, "einsum": _contracted,
-    "matmul": _matched, "getitem": _taken, "assigned": _overwritten,
+    "matmul": _matched, "linalg_vecdot": _matched, "vecdot": _matched,
+    "tensordot": _dotted, "getitem": _taken, "assigned": _overwritten,
 }  # fmt: skip

@@ -74,7 +74,8 @@ class Original:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.given = uncompiled(model)
+        outside = model._forward_hooks or model._forward_pre_hooks  # on what a compiler wraps
+        self.given = model if outside else uncompiled(model)
         self.hooks = hooks_of(self.given)
         self._everywhere = {name: getattr(torch_module, name).copy() for name in _GLOBAL}
         self._copied: nn.Module | None = None

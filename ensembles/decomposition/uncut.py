@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import fx
@@ -25,6 +26,7 @@ __all__ = ["require_shortcuts", "uncut"]
 
 _HIDDEN = "compiled by TorchScript"
 _INTO = ("index_add", "scatter_add", "scatter_reduce", "index_put", "assigned")
+_APART = ("getitem", "select", "unbind", "max", "amax", "min", "amin", "prod", "median")
 _OVER = ("sum", "mean", "einsum", "matmul", "tensordot", "nansum", "cumsum")
 
 
@@ -92,7 +94,18 @@ def _sums(graph: Graph, node: fx.Node) -> bool:
     name = operation(node)
     if name in _INTO:
         return len(graph.inputs(node)) > 1
-    return name in _OVER and any(_several(graph, one) for one in graph.inputs(node))
+    if name in _OVER and any(_several(graph, one) for one in graph.inputs(node)):
+        return True
+    return name not in _APART and any(_merged(graph, node, one) for one in graph.inputs(node))
+
+
+def _merged(graph: Graph, node: fx.Node, stack: fx.Node) -> bool:
+    """Whether a node makes one activation of several that were stacked, of the size of each."""
+    if not is_stack(stack) or not _several(graph, stack):
+        return False
+    (part, *_), whole = graph.inputs(stack), graph.sizes[node.name].two
+    size = graph.sizes[part.name].two
+    return whole is not None and math.prod(whole) == math.prod(size or ())
 
 
 def _several(graph: Graph, node: fx.Node) -> bool:
