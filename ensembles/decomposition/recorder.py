@@ -232,10 +232,10 @@ class Recorder(TorchFunctionMode):
     def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
         """Write down what the model reads out of an activation, as a guard of that."""
         place = calling_line()
-        if type(outcome) not in (bool, int, float):
+        if type(outcome) not in (bool, int):  # a real number is another one for each batch
             raise DecompositionError(
                 f"{type(self.model).__name__} decides on the data in "
-                f"{self.scopes[-1] or 'its forward'} ({place}: {name.strip('_')} of a tensor); "
+                f"{self.scopes[-1] or 'its forward'} ({name.strip('_')} of a tensor), {place}; "
                 "expected the same operations for all images"
             )
         condition = written[0][0]
