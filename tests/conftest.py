@@ -10,9 +10,12 @@ from pathlib import Path
 import opened
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks, and processes side by side
 torch.set_num_threads(1)
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 
 def pytest_collection_finish() -> None:
