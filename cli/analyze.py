@@ -10,6 +10,7 @@ import click
 
 from ensembles.cli.options import (
     data_options,
+    image_lines,
     materials_options,
     model_options,
     open_subjects,
@@ -32,8 +33,8 @@ _OWN = {"lesion": "ensembles.cli.lesion:lesion", "paths": "ensembles.cli.paths:p
 """Analyses that have a command of their own."""
 
 _SUBJECT = (
-    "dataset", "split", "limit", "normalize", "image_size", "block_names", "block_kinds",
-    "reference", "initial",
+    "dataset", "split", "limit", "normalize", "image_size", "resize", "crop", "interpolation",
+    "crop_mode", "colours", "test_size", "block_names", "block_kinds", "reference", "initial",
 )  # fmt: skip
 
 
@@ -156,7 +157,8 @@ def _run(
         )
         for subject in subjects
     ]
-    notes = [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
+    notes = image_lines(subjects)
+    notes += [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
     deliver(
         frames, out, plot, as_json,
         draw=analysis.draw, lines=lambda tables: _lines(analysis, tables), notes=notes,

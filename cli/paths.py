@@ -79,12 +79,14 @@ def paths(
             subject.net, subject.data, wanted, options=options, device=device, model=model
         )
         _deliver(frame, out, as_json, None)
+        click.echo(subject.images, err=True)
         return
     common: dict[str, Any] = {
         "device": device, "model": model, "store": store, "about": subject.about,
     }  # fmt: skip
     frame = run(subject.net, subject.data, options=options, **common)
     _deliver(frame, out, as_json, PATHS.shown)
+    click.echo(subject.images, err=True)
     if plot is not None:
         _draw(subject, frame, options, common, plot)
 
