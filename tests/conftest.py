@@ -7,7 +7,6 @@ import os
 import tarfile
 from pathlib import Path
 
-import opened
 import pytest
 import torch
 from hypothesis import settings
@@ -67,5 +66,7 @@ def generator() -> torch.Generator:
 @pytest.fixture
 def opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands open each network once, whichever test asks for it."""
+    import opened
+
     monkeypatch.setattr("ensembles.checkpoints.subject.load", opened.load_once)
     monkeypatch.setattr("ensembles.checkpoints.subject.decompose", opened.decompose_once)
