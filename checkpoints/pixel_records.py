@@ -134,6 +134,8 @@ def of_card(card: Card, *, test: bool = False) -> Preprocessing:
         found = Preprocessing(resize, crop, normalization=normal).changed(
             **{name: known[name] for name in _WRITTEN if name in known}
         )
+        if card.arguments.get("in_channels") == 1 and "colours" not in known:
+            found = found.changed(colours="grey")
         if "fill" in known:
             red, green, blue = known["fill"]
             found = replace(found, fill=(red, green, blue))
