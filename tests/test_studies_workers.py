@@ -35,7 +35,6 @@ from ensembles.studies import (
     status,
     tables,
     take_in,
-    written_study,
     written_unit,
 )
 from ensembles.studies.workers.holds import Holds, Pulse
@@ -94,7 +93,7 @@ def assert_same(study: Study, one: Path, other: Path) -> None:
 def wishes(study: Study, **other: object) -> dict[str, object]:
     """What a driver writes."""
     return {
-        "study": written_study(study), "folder": str(study.folder), "device": "cpu",
+        "study": study.described(), "folder": str(study.folder), "device": "cpu",
         "batch_size": None, "check": False, "minutes": 5.0, "lease": 2.0,
         "tasks": [Task.key_of(unit.digest) for unit in study.units()], **other,
     }  # fmt: skip
@@ -220,7 +219,10 @@ def test_a_damaged_hold_is_taken_over_in_the_end(folder: WorkFolder, content: st
 # A worker
 
 
-def test_one_worker_measures_what_one_process_does(study: Study, tmp_path: Path) -> None:
+def test_one_worker_measures_what_one_process_does(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensembles.studies.workers.worker._SMALL", 0)
     run(study, tmp_path / "here.db", check=False)
     store = tmp_path / "there.db"
     folder = work_folder(study, store)
