@@ -43,8 +43,8 @@ def _common(command: Command) -> Command:
 @_common
 @click.option(
     "--on", metavar="EXECUTOR",
-    help="Where it runs: here (this process), local (a pool of processes), or as an installed "
-    "package adds. [default: as FILE says, else here]",
+    help="Where it runs: here (this process), local (a pool of processes), slurm, ray, or as "
+    "an installed package adds. [default: as FILE says, else here]",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
 @click.option(

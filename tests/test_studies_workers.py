@@ -222,7 +222,7 @@ def test_a_damaged_hold_is_taken_over_in_the_end(folder: WorkFolder, content: st
 def test_one_worker_measures_what_one_process_does(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ensembles.studies.workers.worker._SMALL", 0)
+    monkeypatch.setattr("ensembles.studies.workers.part_runner._SMALL", 0)
     run(study, tmp_path / "here.db", check=False)
     store = tmp_path / "there.db"
     folder = work_folder(study, store)
@@ -272,7 +272,7 @@ def test_a_part_that_costs_workers_fails_in_the_end(study: Study, folder: WorkFo
 def test_what_an_interrupted_worker_measured_is_not_measured_again(
     study: Study, folder: WorkFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensembles.studies.workers import worker as module
+    from ensembles.studies.workers import part_runner as module
 
     filled(folder, study)
     measured: list[int] = []

@@ -132,7 +132,9 @@ class Driver(Executor):
             with bar(f"study {setting.study.name}", " lesions", shown=progress) as report:
                 self._follow(tasks, intake, crew, report)
         except KeyboardInterrupt:
-            if not self.outlives:
+            if self.outlives:
+                tell("the workers go on; the same command takes in what they measure")
+            else:
                 crew.stop()
             raise
         except BaseException:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 from ensembles.studies.workers.shared_files import names_in
+from ensembles.studies.workers.slurm_queue import job_states
 from ensembles.studies.workers.work_folder import WorkFolder
 
 __all__ = ["workers_said"]
@@ -24,6 +26,7 @@ def workers_said(folder: WorkFolder) -> list[str]:
         if told.get("state") in ("ended", "lost") and age > _RECENT:
             continue
         lines.append(f"worker {name} on {told.get('host', '?')}: {_doing(told)}{_heard(told, age)}")
+    lines += _jobs_said(folder)
     parts = sum(len(sizes) for sizes in folder.splits().values())
     done = len({result.part for result in folder.results(whole=True)})
     unopened = len(folder.tasks()) - len(folder.splits())
@@ -34,6 +37,20 @@ def workers_said(folder: WorkFolder) -> list[str]:
             f"not opened yet; logs in {folder / 'logs'}"
         )
     return lines
+
+
+def _jobs_said(folder: WorkFolder) -> list[str]:
+    """The states of the jobs of a cluster."""
+    jobs = folder.jobs()
+    if not jobs:
+        return []
+    states = job_states(jobs)
+    if states is None:
+        return [f"slurm does not answer here; {len(jobs)} jobs were submitted"]
+    counts = Counter(states.values())
+    said = [f"{number} {state.lower()}" for state, number in sorted(counts.items())]
+    gone = len(jobs) - len(states)
+    return ["slurm jobs: " + ", ".join([*said, *([f"{gone} ended"] if gone else [])])]
 
 
 def _doing(told: dict[str, Any]) -> str:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["PartName", "Result", "Task", "WorkFolder", "file_digest", "work_folder"]
 
 _FOLDERS = (
-    "runs", "tasks", "splits", "holds", "results", "partial", "failures", "workers", "logs",
+    "runs", "jobs", "tasks", "splits", "holds", "results", "partial", "failures", "workers",
+    "logs",
 )  # fmt: skip
 _PART = re.compile(r"([0-9a-f]{24})\.([0-9]{1,6})of([0-9]{1,6})")
 _RESULT = re.compile(_PART.pattern + r"\.([0-9a-f]{16})\.db")
@@ -148,13 +149,22 @@ class WorkFolder:
             put_json(self.root / "runs" / f"{run}.json", told)
 
     def run(self, run: str) -> dict[str, Any] | None:
-        """How a driver wants units measured; None where it has ended, or is not to be seen yet."""
+        """How a driver wants units measured; None where it is not to be seen."""
         found = read_json(self.root / "runs" / f"{run}.json")
         return found if isinstance(found, dict) else None
 
-    def end_run(self, run: str) -> None:
-        """Say that a driver has ended; its workers end too."""
-        (self.root / "runs" / f"{run}.json").unlink(missing_ok=True)
+    def put_jobs(self, run: str, jobs: Sequence[str]) -> None:
+        """Write which jobs of a cluster work for a driver."""
+        with writable(self.root):
+            put_json(self.root / "jobs" / f"{run}.json", list(jobs))
+
+    def jobs(self) -> list[str]:
+        """The jobs of all drivers, the latest last."""
+        found = []
+        for name in names_in(self.root / "jobs"):
+            told = read_json(self.root / "jobs" / name)
+            found += [str(job) for job in told] if isinstance(told, list) else []
+        return found
 
     def put_task(self, task: Task) -> None:
         """Write a task, in place of an older form of it."""

@@ -18,25 +18,19 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ensembles.errors import EnsemblesError, OutputError
 from ensembles.store import Store
-from ensembles.studies.toml import study_of, unit_of
-from ensembles.studies.units import Networks, prepare_unit, run_unit
 from ensembles.studies.workers.holds import Hold, Holds, Pulse
-from ensembles.studies.workers.parts import Part, sizes_of
+from ensembles.studies.workers.part_runner import PartRunner
 from ensembles.studies.workers.work_folder import PartName, Task, WorkFolder
-
-if TYPE_CHECKING:
-    from ensembles.studies.study import Study, Unit
 
 __all__ = ["Worker", "work"]
 
 _BEAT = 2.0  # seconds between two signs of life
 _WAIT = 1.0  # seconds between two looks at what others do
 _ATTEMPTS = 3  # workers that may be lost over a part before it counts as failed
-_SMALL = 8  # lesions that are never split
 
 
 @dataclass
@@ -66,10 +60,8 @@ class Worker:
                 f"work folder {self.folder.root}: no run {self.run} in it; start the study again"
             )
         self.wishes = found
-        place = found["folder"]
-        self.study: Study = study_of(found["study"], folder=Path(place) if place else None)
-        self.device = self.device or str(found["device"])
-        self.networks = Networks()
+        self.runner = PartRunner.of(found, self.device)
+        self.device = self.runner.device
         self.holds = Holds(self.folder, self.name, Pulse(self.folder, float(found["lease"])))
         self.told |= {
             "beat": 0, "state": "starts", "host": platform.node(), "pid": os.getpid(),
@@ -78,6 +70,7 @@ class Worker:
         self._began = time.monotonic()
         self._beats = threading.Lock()
         self._group = ""
+        self._at_work: tuple[PartName, Path] | None = None
 
     def work(self) -> None:
         """Work until every part is measured or has failed.
@@ -169,65 +162,45 @@ class Worker:
     def _open(self, task: Task) -> None:
         """Open a network for the first time, and split the unit."""
         self._now(task, "opens", 0, 0)
-        unit = unit_of(task.unit)
-        with tempfile.TemporaryDirectory(prefix="ensembles-") as place:
-            found = prepare_unit(
-                unit, Path(place) / "part.db", study=self.study, device=str(self.device),
-                networks=self.networks,
-            )  # fmt: skip
-        if found.failed:
-            self._fail(PartName(task.key, 1, 1), found.failed)
-            return
-        lesions = len(found.missing) if found.by_lesion else 1
-        left = max(0, lesions - len(task.known))
-        seconds = self._seconds(unit) if found.by_lesion and left > _SMALL else 0.0
-        share = left / lesions if lesions else 1.0
-        sizes = sizes_of(lesions, seconds * share, float(self.wishes["minutes"]))
-        self.folder.put_split(task.key, sizes)
-
-    def _seconds(self, unit: Unit) -> float:
-        """About how long one lesion takes: half of what is before it is shared with others."""
-        from ensembles.engine import evaluate  # noqa: PLC0415 (imports torch)
-        from ensembles.lesions import Intact  # noqa: PLC0415
-        from ensembles.tasks import task_of  # noqa: PLC0415
-
-        subject = self.networks.open(unit, self.study, str(self.device))
-        task = task_of(subject.net, getattr(unit.analysis, "task", None))
-        batch = next(iter(task.batches(subject.data, int(self.wishes["batch_size"] or 64))))
-        rows = len(batch.targets)
-        took = 0.0
-        for _ in range(2):  # the first one warms up
-            began = time.perf_counter()
-            evaluate(
-                subject.net, [(batch.inputs, batch.targets)], [Intact()], task=task,
-                device=str(self.device), precision=unit.precision,
-            )  # fmt: skip
-            took = time.perf_counter() - began
-        return 0.5 * took * len(subject.data) / rows
+        found = self.runner.open(task)
+        if isinstance(found, str):
+            self._fail(PartName(task.key, 1, 1), found)
+        else:
+            self.folder.put_split(task.key, found)
 
     def _measure(self, task: Task, part: PartName, size: int) -> None:
         self._now(task, "measures", 0, size)
         self._group = task.group
         with tempfile.TemporaryDirectory(prefix="ensembles-") as place:
-            path = Path(place) / "part.db"
-            self._go_on_from(part, path)
+            self._at_work = (part, Path(place) / "part.db")
+            self._go_on_from(*self._at_work)
             try:
-                result = run_unit(
-                    unit_of(task.unit), path, study=self.study, device=str(self.device),
-                    batch_size=self.wishes["batch_size"], check=bool(self.wishes["check"]),
-                    progress=lambda done, total: self._now(task, "measures", done, total),
-                    networks=self.networks, part=Part(part.number, part.of),
-                    known=frozenset(task.known),
+                result = self.runner.measure(
+                    task, part, self._at_work[1],
+                    lambda done, total: self._now(task, "measures", done, total),
                 )  # fmt: skip
-            except KeyboardInterrupt:
-                with suppress(OSError, OutputError):
-                    self.folder.publish(part, path, whole=False)
+            except BaseException:
+                self.publish_begun()
                 raise
+            finally:
+                self._at_work = None
             if result.failed:
                 self._fail(part, result.failed)
                 return
-            self.folder.publish(part, path, whole=True)
+            self.folder.publish(part, Path(place) / "part.db", whole=True)
         self.told["measured"] += result.measured
+
+    def publish_begun(self) -> None:
+        """Publish what there is of the part in hand, for whoever takes it over."""
+        if self._at_work is None:
+            return
+        part, path = self._at_work
+        with tempfile.TemporaryDirectory(prefix="ensembles-") as place:
+            copy = Path(place) / "begun.db"
+            with suppress(OSError, EnsemblesError):
+                with Store(copy) as store:
+                    store.merge(path)
+                self.folder.publish(part, copy, whole=False)
 
     def _go_on_from(self, part: PartName, path: Path) -> None:
         """Begin with what an interrupted worker has published of a part."""
