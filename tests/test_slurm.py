@@ -65,6 +65,7 @@ def slurmed(
     finally:
         done.set()
         thread.join()
+    assert folder.failures() == {}
     run(study, tmp_path / "here.db", check=False)
     here, there = tables(study, tmp_path / "here.db"), tables(study, store)
     for name, table in here.items():
@@ -114,6 +115,9 @@ def test_a_job_that_is_queued_again_goes_on(study: Study, tmp_path: Path, how: s
 
     slurmed(study, tmp_path, requeue)
     assert again
+    if how == "USR2":  # what submitit sends before a time limit
+        logs = (work_folder(study, tmp_path / "slurm.db") / "logs").glob("*.out")
+        assert any("Requeued job" in log.read_text(encoding="utf-8") for log in logs)
 
 
 def test_a_dry_run_prints_the_script(study: Study, tmp_path: Path, capsys) -> None:

@@ -65,34 +65,33 @@ class SlurmOptions(WorkerOptions):
 
 @dataclass
 class SlurmWorker:
-    """What a task of the array runs; submitit carries it to the node as a pickle.
+    """What each task of the array runs; submitit carries it to the node as a pickle.
 
     Attributes:
         folder: The shared folder.
         run: Which driver's wishes it follows.
-        name: The worker's name.
-        starts: How often it was queued.
+        starts: How often the task was queued.
+        worker: The worker, once it is at work.
     """
 
     folder: str
     run: str
-    name: str
     starts: int = 1
     worker: Worker | None = field(default=None, repr=False)
 
-    def __call__(self) -> None:
+    def __call__(self, name: str) -> None:
         """Work until nothing is left."""
-        name = self.name if self.starts < 2 else f"{self.name}-{self.starts}"
-        self.worker = Worker(WorkFolder(self.folder), self.run, name)
+        own = name if self.starts < 2 else f"{name}-{self.starts}"
+        self.worker = Worker(WorkFolder(self.folder), self.run, own)
         self.worker.work()
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self, name: str) -> Any:
         """Queue again, with what was measured kept: the job is preempted, or its time is over."""
         from submitit.helpers import DelayedSubmission  # noqa: PLC0415
 
         if self.worker is not None:
             self.worker.publish_begun()
-        return DelayedSubmission(SlurmWorker(self.folder, self.run, self.name, self.starts + 1))
+        return DelayedSubmission(SlurmWorker(self.folder, self.run, self.starts + 1), name)
 
 
 class Slurm(Driver):
@@ -138,12 +137,10 @@ class Slurm(Driver):
         for first in range(0, workers, most):
             count = min(most, workers - first)
             executor = _executor(folder / "logs", options, setting.study.name, count)
-            told = [
-                SlurmWorker(str(folder.root.resolve()), run, f"{run}-{first + number}")
-                for number in range(1, count + 1)
-            ]
+            worker = SlurmWorker(str(folder.root.resolve()), run)
+            names = [f"{run}-{first + number}" for number in range(1, count + 1)]
             try:
-                found = executor.map_array(_called, told)
+                found = executor.map_array(worker, names)
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise EvaluationError(f"slurm: the job was not taken: {reason}") from error
@@ -155,10 +152,6 @@ class Slurm(Driver):
             f"{folder / 'logs'}; scancel ends them"
         )
         return _Jobs(jobs)
-
-
-def _called(worker: SlurmWorker) -> None:
-    worker()
 
 
 def _executor(logs: Path, options: SlurmOptions, study: str, count: int) -> Any:
