@@ -67,7 +67,7 @@ def test_a_node_is_lost_and_the_export_is_that_of_one_process(
     try:
         run(
             study, store, "ray", device="cpu", check=False, tell=lines.append, workers=2,
-            minutes=0.001,
+            minutes=0.001, lease=3.0,
         )  # fmt: skip
     finally:
         done.set()

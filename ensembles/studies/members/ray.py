@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,7 @@ class Ray(Driver):
         )
         actors = [actor.remote(told, device) for _ in range(number)]
         tell(f"{number} actors on a Ray cluster of {len(ray.nodes())} nodes")
-        return _Actors(folder, told["tasks"], actors, own, run)
+        return _Actors(folder, told["tasks"], actors, own, run, options.lease)
 
 
 def _gpus(options: RayOptions, device: str, there: Mapping[str, float]) -> tuple[float, str]:
@@ -133,11 +134,24 @@ def _gpus(options: RayOptions, device: str, there: Mapping[str, float]) -> tuple
     return gpus, "cuda" if gpus else "cpu"
 
 
-class _Job(NamedTuple):
+@dataclass(frozen=True)
+class _Job:
     """A task to be opened, or a part to be measured."""
 
-    task: Task
+    task: Task = field(compare=False)
     part: PartName | None
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.task.key)
+
+
+class _InHand(NamedTuple):
+    """What an actor does, and since when."""
+
+    job: _Job
+    number: int
+    since: float
 
 
 @dataclass
@@ -149,8 +163,10 @@ class _Actors:
     actors: list[Any]
     own: bool
     run: str
+    lease: float
     queue: deque[_Job] = field(default_factory=deque)
-    running: dict[Any, tuple[_Job, int]] = field(default_factory=dict)
+    running: dict[Any, _InHand] = field(default_factory=dict)
+    settled: set[_Job] = field(default_factory=set)
     groups: dict[int, str] = field(default_factory=dict)
     told: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -168,33 +184,51 @@ class _Actors:
         """Give every idle actor something, and take what others have measured."""
         import ray  # noqa: PLC0415
 
-        idle = set(range(len(self.actors))) - {number for _, number in self.running.values()}
+        idle = set(range(len(self.actors))) - {one.number for one in self.running.values()}
         for number in sorted(idle):
-            if self.queue:
-                self._give(number)
+            job = self._next(number)
+            if job is not None:
+                self._give(number, job)
         if self.running:
             ready, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0.1)
             for reference in ready:
                 self._take(reference, tell)
         return bool(self.running or self.queue)
 
-    def _give(self, number: int) -> None:
-        own = self.groups.get(number)
-        job = next((one for one in self.queue if one.task.group == own), self.queue[0])
-        self.queue.remove(job)
+    def _next(self, number: int) -> _Job | None:
+        """What an idle actor does: something of the network that it has open, if there is some.
+
+        Where nothing is left it takes what another actor has had in hand for long: that one may
+        wait for a node that never comes.
+        """
+        if self.queue:
+            own = self.groups.get(number)
+            job = next((one for one in self.queue if one.task.group == own), self.queue[0])
+            self.queue.remove(job)
+            return job
+        twice = Counter(one.job for one in self.running.values())
+        old = time.monotonic() - self.lease
+        late = (one for one in self.running.values() if one.since < old and twice[one.job] < 2)
+        first = min(late, key=lambda one: one.since, default=None)
+        return None if first is None else first.job
+
+    def _give(self, number: int, job: _Job) -> None:
         self.groups[number] = job.task.group
         actor = self.actors[number]
         if job.part is None:
             reference = actor.open.remote(job.task)
         else:
             reference = actor.measure.remote(job.task, job.part)
-        self.running[reference] = job, number
+        self.running[reference] = _InHand(job, number, time.monotonic())
         self._say(number, "opens" if job.part is None else "measures", job.task.title)
 
     def _take(self, reference: Any, tell: Tell) -> None:
         import ray  # noqa: PLC0415
 
-        job, number = self.running.pop(reference)
+        job, number, _ = self.running.pop(reference)
+        if job in self.settled:
+            return
+        self.settled.add(job)
         try:
             found = ray.get(reference)
         except ray.exceptions.RayActorError:
