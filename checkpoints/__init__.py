@@ -7,8 +7,10 @@ from .averages import open_average
 from .card_error import check_error
 from .export import check_export, write_network
 from .files import check_sha256, file_sha256, read_state_dict
+from .images import ImageChoice
 from .initial_weights import open_initial
 from .loader import load, load_file
+from .pixel_records import of_card as preprocessing_of
 from .state_dicts import build_with_weights
 from .store import (
     Entry,
@@ -25,6 +27,7 @@ from .subject import Subject, open_subject
 __all__ = [
     "Card",
     "Entry",
+    "ImageChoice",
     "Measured",
     "Subject",
     "Verdict",
@@ -45,6 +48,7 @@ __all__ = [
     "open_initial",
     "open_subject",
     "parse_card",
+    "preprocessing_of",
     "read_card",
     "read_state_dict",
     "remove",

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "asks_for_nested",
     "data_options",
     "device_option",
+    "image_lines",
     "materials_options",
     "metrics_option",
     "model_options",
@@ -23,6 +25,7 @@ __all__ = [
     "open_subjects",
     "output_options",
     "pairs",
+    "pixel_options",
     "run_options",
     "store_option",
     "task_option",
@@ -30,6 +33,7 @@ __all__ = [
 
 DEFAULT_MODEL = "resnet110"
 _FORCE = "ensembles.force"
+_NESTED = "ensembles.nested"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -44,6 +48,16 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 
 def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
     context.meta[_FORCE] = value
+
+
+def _note_nested(context: click.Context, option: click.Parameter, value: bool | None) -> None:
+    context.meta[_NESTED] = value
+
+
+def asks_for_nested() -> bool | None:
+    """Whether blocks are looked for inside others; None where nothing is said."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_NESTED)
 
 
 def model_options(*, several: bool = False) -> Callable[[Command], Command]:
@@ -70,6 +84,11 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             help="Take blocks of these kinds: residual, gated, two-stream, dense; or parallel, "
             "fractal; or plain. [default: the first of these groups that the network has]",
         ),
+        click.option(
+            "--nested/--chain", "nested", default=None, expose_value=False, callback=_note_nested,
+            help="Look for blocks inside others too, or take those alone through which every path "
+            "leads. [default: inside others where there are few for what they hold]",
+        ),
     )  # fmt: skip
 
 
@@ -87,14 +106,47 @@ def data_options() -> Callable[[Command], Command]:
             "--normalize", metavar="NAME|MEAN/STD",
             help="imagenet, cifar10, ..., none, or m,m,m/s,s,s. [default: the checkpoint's]",
         ),
-        click.option(
-            "--image-size", type=int, metavar="PIXELS",
-            help="Resize the shorter side of a folder's images to this and cut out the middle.",
-        ),
+        pixel_options(),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
             "error with the checkpoint's card.",
+        ),
+    )  # fmt: skip
+
+
+def pixel_options() -> Callable[[Command], Command]:
+    """What is done to images before they are normalised."""
+    record = "[default: as the checkpoint's record says"
+    return _together(
+        click.option(
+            "--image-size", metavar="PIXELS",
+            help="Resize the shorter side of images to this and cut out the middle square; or two "
+            f"sides, 256,224: resized, cut. {record}, else images as they are]",
+        ),
+        click.option(
+            "--resize", metavar="SIDE|HxW|none",
+            help=f"Resize images: the shorter side, but for other crop modes. {record}]",
+        ),
+        click.option(
+            "--crop", metavar="SIDE|HxW|none", help=f"Cut out the middle. {record}]",
+        ),
+        click.option(
+            "--interpolation", metavar="NAME",
+            help=f"nearest, bilinear, bicubic, box, hamming or lanczos. {record}, else bilinear]",
+        ),
+        click.option(
+            "--crop-mode", metavar="NAME",
+            help="center keeps proportions, squash does not, border fits the whole image in. "
+            f"{record}, else center]",
+        ),
+        click.option(
+            "--colours", metavar="NAME", help=f"rgb, bgr (blue first) or grey. {record}, else rgb]",
+        ),
+        click.option(
+            "--test-size", is_flag=True,
+            help="Take the size that the checkpoint's record names for testing, where it differs "
+            "from that of the training.",
         ),
     )  # fmt: skip
 
@@ -186,7 +238,15 @@ def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
-    return opened(model, checkpoint, check=_checks(), **options)
+    return opened(model, checkpoint, check=_checks(), nested=asks_for_nested(), **options)
+
+
+def image_lines(subjects: Sequence[Subject]) -> list[str]:
+    """What was done to the images of each network, and who says so; said once where alike."""
+    lines = [subject.images for subject in subjects]
+    if len(set(lines)) == 1:
+        return lines[:1]
+    return [f"{subject.name}: {subject.images}" for subject in subjects]
 
 
 def open_subjects(

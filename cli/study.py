@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.output import say
 from ensembles.cli.settings import executor_options
+from ensembles.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,12 +105,12 @@ def status(file: str, store: str | None, as_json: bool) -> None:
     folder = take_in(chosen, place, _tell)
     found = look(chosen, place)
     if as_json:
-        click.echo(frame_to_json(found))
+        say(frame_to_json(found))
         return
     _print(found)
     if folder is not None:
         for line in workers_said(folder):
-            click.echo(line)
+            say(line)
 
 
 @study.command("export")
@@ -129,7 +131,7 @@ def export(file: str, store: str | None, out: str, table: str | None) -> None:
     chosen, place = _opened(file, store)
     take_in(chosen, place, _tell)
     for path in write(chosen, place, out, table):
-        click.echo(f"wrote {path}", err=True)
+        say(f"wrote {path}", err=True)
 
 
 @study.command("merge")
@@ -145,9 +147,7 @@ def merge(target: str, sources: Sequence[str], keep_first: bool) -> None:
 
     merged = take_over(target, sources, keep_first=keep_first)
     apart = f", {merged.different} different and kept as they were" if merged.different else ""
-    click.echo(
-        f"{target}: {merged.added} results added, {merged.known} there already{apart}", err=True
-    )
+    say(f"{target}: {merged.added} results added, {merged.known} there already{apart}", err=True)
 
 
 def _opened(file: str, store: str | None) -> tuple[Study, str]:
@@ -160,7 +160,7 @@ def _tell(line: str) -> None:
     """Say something above the bar."""
     from tqdm import tqdm  # noqa: PLC0415
 
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(printable(line), file=sys.stderr)
 
 
 def _print(found: pd.DataFrame) -> None:
@@ -169,9 +169,9 @@ def _print(found: pd.DataFrame) -> None:
 
     rows = [[_cell(row[name]) for name in _HEAD] for row in found.to_dict("records")]
     for line in aligned(_HEAD, rows, ("seed", "done", "total", "failed")):
-        click.echo(line)
+        say(line)
     for reason in dict.fromkeys(found.loc[found["reason"] != "", "reason"]):
-        click.echo(f"failed: {reason}")
+        say(f"failed: {reason}")
 
 
 def _cell(value: Any) -> str:

@@ -16,23 +16,20 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ensembles.errors import DataError, UsageError
+from ensembles.data.pixels import Preprocessing
+from ensembles.errors import DataError
 
 __all__ = [
     "EXTENSIONS",
-    "ImageSize",
-    "check_image_size",
     "decode",
     "different_sizes",
     "output_size",
+    "prepared",
     "unreadable",
     "workers",
 ]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-
-ImageSize = int | tuple[int, int] | None
-"""``crop``, or ``(resize, crop)``: the shorter side becomes ``resize``, then a square is cut."""
 
 # Some other formats that Pillow opens by content hand the file to an outside program.
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -57,51 +54,28 @@ def workers() -> int:
     return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
-def check_image_size(size: ImageSize) -> tuple[int, int] | None:
-    """Bring an image size to the form (resize, crop).
-
-    Args:
-        size: Side of the square in pixels, or (shorter side after resizing, side of the square).
-
-    Returns:
-        (resize, crop), or None for images taken as they are.
-
-    Raises:
-        UsageError: When a side is below 1, or the crop is larger than the resized image.
-    """
-    if size is None:
-        return None
-    resize, crop = (size, size) if isinstance(size, int) else size
-    if crop < 1 or resize < crop:
-        raise UsageError(
-            f"image size {size} cannot be cut; expected a side of at least 1 pixel, or "
-            "(resize, crop) with resize not below crop"
-        )
-    return resize, crop
-
-
-def output_size(path: str, size: tuple[int, int] | None) -> tuple[int, int]:
+def output_size(path: str, how: Preprocessing) -> tuple[int, int]:
     """Height and width that an image will have, read from its header only.
 
     Args:
         path: The image file.
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to it.
 
     Raises:
         DataError: When the file is no readable image.
     """
-    if size is not None:
-        return size[1], size[1]
+    if how.size is not None:
+        return how.size
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            return image.height, image.width
+            return how.size_of(image.height, image.width)
     except _DAMAGE as error:
         raise unreadable(path, error) from error
 
 
 def decode(
     paths: Sequence[str],
-    size: tuple[int, int] | None,
+    how: Preprocessing,
     expected: tuple[int, int],
     *,
     reference: str,
@@ -111,25 +85,25 @@ def decode(
 
     Args:
         paths: The files.
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to each.
         expected: Height and width that every image must have afterwards.
         reference: The file that ``expected`` was read from, for the error message.
         progress: Title of a progress bar on standard error, or None for no bar.
 
     Returns:
-        uint8 tensor (N, 3, H, W).
+        uint8 tensor (N, C, H, W).
 
     Raises:
         DataError: Naming the first file in order that is damaged or of another size.
     """
-    pixels = np.empty((len(paths), 3, *expected), dtype=np.uint8)
+    pixels = np.empty((len(paths), how.channels, *expected), dtype=np.uint8)
     threads = workers()
     chunk = min(_CHUNK, -(-len(paths) // (4 * threads)))
 
     def work(start: int) -> int:
         stop = min(start + chunk, len(paths))
         for index in range(start, stop):
-            image = _read(paths[index], size)
+            image = _read(paths[index], how)
             if image.shape[:2] != expected:
                 found = (image.shape[0], image.shape[1])
                 raise different_sizes(reference, expected, paths[index], found)
@@ -150,8 +124,8 @@ def decode(
     return torch.from_numpy(pixels)
 
 
-def _read(path: str, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """One image as an array (H, W, 3)."""
+def _read(path: str, how: Preprocessing) -> NDArray[np.uint8]:
+    """One image as an array (H, W, C)."""
     try:
         with Image.open(path, formats=_FORMATS) as file:
             if file.mode.startswith(("I", "F")):
@@ -163,13 +137,13 @@ def _read(path: str, size: tuple[int, int] | None) -> NDArray[np.uint8]:
             image = (file.convert("RGBA") if file.mode == "P" else file).convert("RGB")
     except _DAMAGE as error:
         raise unreadable(path, error) from error
-    if size is not None:
-        from torchvision.transforms.v2 import functional  # noqa: PLC0415 (slow to import)
+    return prepared(image, how)
 
-        resize, crop = size
-        image = functional.resize(image, [resize], antialias=True)
-        image = functional.center_crop(image, [crop, crop])
-    return np.asarray(image, dtype=np.uint8)
+
+def prepared(image: Image.Image, how: Preprocessing) -> NDArray[np.uint8]:
+    """An image of the mode RGB as an array (H, W, C), its channels in their order."""
+    pixels = np.atleast_3d(np.asarray(how.apply(image), dtype=np.uint8))
+    return pixels[..., ::-1] if how.colours == "bgr" else pixels
 
 
 def unreadable(path: str, error: BaseException) -> DataError:
