@@ -225,7 +225,8 @@ READERS: dict[str, Reader] = {
 TOKENS = (
     b"\x00", b"\xff", b"\x1b]0;x\x07", b"\xe2\x80\xae", b"[", b"{", b"]", b"}", b"\"", b"'", b"=",
     b",", b".", b"\n", b"-", b"9" * 40, b"9" * 5000, b"-1", b"1e999", b"nan", b"true", b"null",
-    b"\xed\xa0\x80", b"\x80\x02", b"PK\x05\x06", b"..", b"/", b"\\u0000", b"=1+1", b"0x", b"a" * 300,
+    b"\xed\xa0\x80", b"\x80\x02", b"PK\x05\x06", b"..", b"/", b"\\u0000", b"=1+1",
+    b"0x", b"a" * 300,
 )  # fmt: skip
 
 
