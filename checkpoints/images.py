@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ensembles.cards import Card
@@ -58,14 +58,17 @@ class ImageChoice:
                     "the test size"
                 )
             resize, crop = _two(self.image_size)
-            Preprocessing.of_size((resize, crop))
+            Preprocessing.of_size(resize if resize == crop else (resize, crop))
         normal = None if self.normalize is None else Normalization.parse(self.normalize)
+        colours = self.colours
+        if colours is None and start.channels == 3 and _takes_grey(card):
+            colours = "grey"
         return start.changed(
             resize=resize,
             crop=crop,
             interpolation=self.interpolation,
             crop_mode=self.crop_mode,
-            colours=self.colours,
+            colours=colours,
             normalization=normal,
         )
 
@@ -92,10 +95,11 @@ class ImageChoice:
                 )
             return data
         if how.normalization is None and not has_normalization(name):
+            names = ", ".join(one for one in NAMED if one != "none")
             raise UsageError(
                 f"no normalisation is known: the weights {card.name} say nothing of their images, "
                 f"and {name} has none of its own; name the one that the network was trained with: "
-                f"--normalize {', '.join(NAMED)} (pixels from 0 to 1), or means and deviations as "
+                f"--normalize {names}, none (pixels from 0 to 1), or means and deviations as "
                 "0.5,0.5,0.5/0.25,0.25,0.25"
             )
         return data
@@ -103,8 +107,7 @@ class ImageChoice:
     def told(self, card: Card, data: ImageDataset) -> str:
         """One line on what is done to the images, and who says so."""
         if data.normalization == AS_GIVEN:
-            shape = "x".join(map(str, data.shape))
-            return f"rows of {data.name}: {shape} each, taken as they are; nothing is normalised"
+            return _told_of_rows(card, data)
         if self.normalize is not None:
             whose = "as asked"
         elif card.normalization is not None:
@@ -121,17 +124,34 @@ class ImageChoice:
         return line + ")"
 
 
-def _two(size: SizeText) -> tuple[int, int]:
+def _told_of_rows(card: Card, data: ImageDataset) -> str:
+    """What is said of rows that are taken as they are, with the values that they have."""
+    rows, _ = next(data.batches(len(data)))
+    low, high = rows.min().item(), rows.max().item()
+    shape = "x".join(map(str, data.shape))
+    line = (
+        f"rows of {data.name}: {shape} each, values {low:.4g} to {high:.4g}, taken as they are; "
+        "nothing is normalised"
+    )
+    if card.normalization is not None and low >= 0:
+        line += f", though the weights' record says {Normalization.parse(card.normalization)}"
+    return line
+
+
+def _takes_grey(card: Card) -> bool:
+    """Whether the network has one input channel."""
+    return 1 in (card.arguments.get("in_channels"), card.arguments.get("in_chans"))
+
+
+def _two(size: int | str | Sequence[int]) -> tuple[int, int]:
     """An image size as (resize, crop)."""
-    numbers = size
     if isinstance(size, str):
         parts = size.replace("x", ",").split(",")
         numbers = [int(part) for part in parts if part.strip().isdecimal()]
-        if len(numbers) != len(parts):
-            numbers = None
-    elif isinstance(size, int):
-        numbers = [size]
-    if not isinstance(numbers, (list, tuple)) or len(numbers) not in (1, 2):
+        numbers = numbers if len(numbers) == len(parts) else []
+    else:
+        numbers = [size] if isinstance(size, int) else list(size)
+    if len(numbers) not in (1, 2):
         raise UsageError(
             f"image size {size!r}; expected a side in pixels as 224, or two as 256,224: the "
             "shorter side after resizing, and the side of the square that is cut out"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from ensembles.data.pixels import mean_colour
 from ensembles.errors import CheckpointError, UsageError
 
 __all__ = [
-    "has_test_size", "of_card", "of_hugging_face", "of_timm", "of_torchvision", "with_record",
-    "written",
+    "as_numbers", "has_test_size", "of_card", "of_hugging_face", "of_timm", "of_torchvision",
+    "with_record", "written",
 ]  # fmt: skip
 
 _TIMM_MEAN, _TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -74,7 +75,8 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
     """
     kind = str(values.get("image_processor_type") or values.get("feature_extractor_type") or "")
     kind = kind.lower()
-    resize, squash = None, False
+    resize: tuple[int, int] | None = None
+    squash = False
     crop = values.get("crop_size")
     if values.get("do_resize", True) and values.get("size") is not None:
         resize, squash = _hugging_face_size(values["size"], kind)
@@ -160,6 +162,14 @@ def written(how: Preprocessing, test: Preprocessing | None = None) -> dict[str, 
     return told
 
 
+def as_numbers(how: Preprocessing) -> str | None:
+    """The normalisation as a card holds it, in numbers and without a name."""
+    if how.normalization is None:
+        return None
+    both = how.normalization.mean, how.normalization.std
+    return "/".join(",".join(map(repr, values)) for values in both)
+
+
 def with_record(card: Card, path: Path) -> Card:
     """A card without a record of images, completed by what lies beside the weights.
 
@@ -173,22 +183,28 @@ def with_record(card: Card, path: Path) -> Card:
         return card
     beside, test = path.parent / "preprocessor_config.json", None
     if beside.is_file():
-        found = of_hugging_face(_read(beside))
+        found = _meant(beside, of_hugging_face, _read(beside))
     else:
         beside = path.parent / "config.json"
         config = _read(beside).get("pretrained_cfg") if beside.is_file() else None
         if not isinstance(config, Mapping):
             return card
-        found, test = _said(beside, config), _said(beside, config, test=True)
-    normal = None if found.normalization is None else str(found.normalization)
-    return replace(card, preprocessing=written(found, test), normalization=normal)
+        found = _meant(beside, of_timm, config)
+        test = _meant(beside, partial(of_timm, test=True), config)
+    return replace(card, preprocessing=written(found, test), normalization=as_numbers(found))
 
 
-def _said(path: Path, config: Mapping[str, Any], *, test: bool = False) -> Preprocessing:
+def _meant(
+    path: Path, read: Callable[[Mapping[str, Any]], Preprocessing], values: Mapping[str, Any]
+) -> Preprocessing:
+    """What a record from another hand says; whatever is wrong in it is told with its file."""
     try:
-        return of_timm(config, test=test)
-    except (TypeError, ValueError, ArithmeticError, UsageError) as error:
-        raise CheckpointError(f"{path}: its pretrained_cfg cannot be meant: {error}") from error
+        return read(values)
+    except (
+        CheckpointError, UsageError, TypeError, ValueError, ArithmeticError, LookupError,
+        AttributeError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{path}: what it says of images cannot be meant: {error}") from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -238,7 +254,8 @@ def _pair(value: Any) -> tuple[int, int] | None:
     """Sides as a card has them: one number, or a list of two."""
     if value is None:
         return None
-    return _both(value) if isinstance(value, int) else (value[0], value[1])
+    height, width = _both(value) if isinstance(value, int) else value
+    return height, width
 
 
 def _both(side: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ensembles.cli.options import asks_for_nested, model_options
+from ensembles.cli.output import say
 from ensembles.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -58,16 +59,16 @@ def inspect(
     net = _open(model, checkpoint, image_size, block_names, block_kinds)
     description = describe(net)
     if as_json:
-        click.echo(json.dumps(description, indent=2))
+        say(json.dumps(description, indent=2))
     else:
         for line in _lines(description):
-            click.echo(line)
+            say(line)
     if draw is not None:
         from ensembles.plots import save_figure  # noqa: PLC0415
         from ensembles.plots.structure import draw_structure  # noqa: PLC0415
 
         save_figure(draw_structure(net), draw)
-        click.echo(f"wrote {draw}", err=True)
+        say(f"wrote {draw}", err=True)
 
 
 def _open(

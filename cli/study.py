@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.output import say
+from ensembles.printable import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -95,7 +98,7 @@ def status(file: str, store: str | None, as_json: bool) -> None:
     chosen, place = _opened(file, store)
     found = look(chosen, place)
     if as_json:
-        click.echo(frame_to_json(found))
+        say(frame_to_json(found))
     else:
         _print(found)
 
@@ -116,7 +119,7 @@ def export(file: str, store: str | None, out: str, table: str | None) -> None:
 
     chosen, place = _opened(file, store)
     for path in write(chosen, place, out, table):
-        click.echo(f"wrote {path}", err=True)
+        say(f"wrote {path}", err=True)
 
 
 @study.command("merge")
@@ -132,9 +135,7 @@ def merge(target: str, sources: Sequence[str], keep_first: bool) -> None:
 
     merged = take_over(target, sources, keep_first=keep_first)
     apart = f", {merged.different} different and kept as they were" if merged.different else ""
-    click.echo(
-        f"{target}: {merged.added} results added, {merged.known} there already{apart}", err=True
-    )
+    say(f"{target}: {merged.added} results added, {merged.known} there already{apart}", err=True)
 
 
 def _opened(file: str, store: str | None) -> tuple[Study, str]:
@@ -147,7 +148,7 @@ def _tell(line: str) -> None:
     """Say something above the bar."""
     from tqdm import tqdm  # noqa: PLC0415
 
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(printable(line), file=sys.stderr)
 
 
 def _print(found: pd.DataFrame) -> None:
@@ -156,9 +157,9 @@ def _print(found: pd.DataFrame) -> None:
 
     rows = [[_cell(row[name]) for name in _HEAD] for row in found.to_dict("records")]
     for line in aligned(_HEAD, rows, ("seed", "done", "total", "failed")):
-        click.echo(line)
+        say(line)
     for reason in dict.fromkeys(found.loc[found["reason"] != "", "reason"]):
-        click.echo(f"failed: {reason}")
+        say(f"failed: {reason}")
 
 
 def _cell(value: Any) -> str:

@@ -61,7 +61,7 @@ class TestLibraries:
             and type(transforms).__name__ == "ImageClassification"
         }
         assert len(known) > 20
-        assert any("bicubic" in text for text in known)
+        assert any("BICUBIC" in text for text in known)
         for text, transforms in known.items():
             how = of_torchvision(transforms)
             large = max(how.crop or ()) > 300
@@ -258,14 +258,40 @@ class TestRecords:
         beside.write_text('{"size": 64, "crop_size": 56, "image_mean": [0.5], "image_std": [0.5]}')
         assert of_card(with_record(card, weights)).resize == (64, 64)
         assert with_record(replace(card, normalization="none"), weights).preprocessing == {}
-        for text, message in (
-            ("[]", "holds a list"),
-            ("{", "is no JSON"),
-            ('{"size": "a"}', "size"),
-        ):
-            beside.write_text(text)
-            with pytest.raises(CheckpointError, match=message):
-                with_record(card, weights)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[]", "{", "", "null", '{"size": "a"}', '{"size": 2.5}', '{"size": true}',
+            '{"size": []}',
+            '{"size": {"height": "a", "width": []}}', '{"size": {"shortest_edge": null}}',
+            '{"size": 64, "crop_size": [1], "do_center_crop": true}', '{"size": 1000000}',
+            '{"image_mean": "abc", "image_std": [1]}', '{"image_mean": [0.5]}',
+            '{"image_mean": [0.5], "image_std": [0]}', '{"image_mean": [0.5], "image_std": [null]}',
+            '{"rescale_factor": 0}', '{"rescale_factor": "x"}', '{"resample": 6}',
+            '{"resample": "cubic"}', '{"size": ' + "[" * 3000 + "]" * 3000 + "}",
+        ],
+    )  # fmt: skip
+    def test_a_record_that_cannot_be_meant_is_refused_in_a_line(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        (tmp_path / "preprocessor_config.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"preprocessor_config\.json") as caught:
+            with_record(Card("a", "resnet20", 10), tmp_path / "model.safetensors")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            '{"input_size": 3}', '{"crop_pct": "a"}', '{"crop_pct": -1}', '{"mean": 3}',
+            '{"interpolation": "random"}', '{"interpolation": ["bicubic"]}', '{"crop_mode": "x"}',
+            '{"input_size": [3, 1e9, 5]}', '{"std": [0, 0, 0]}',
+        ],
+    )  # fmt: skip
+    def test_so_is_one_of_timm(self, tmp_path: Path, config: str) -> None:
+        (tmp_path / "config.json").write_text(f'{{"pretrained_cfg": {config}}}')
+        with pytest.raises(CheckpointError, match=r"config\.json: what it says of images cannot"):
+            with_record(Card("a", "resnet20", 10), tmp_path / "model.safetensors")
 
 
 class TestChoice:
@@ -319,6 +345,14 @@ class TestChoice:
         with pytest.raises(UsageError, match=message):
             ImageChoice(**asked).preprocessing(self.CARD)
 
+    def test_a_network_of_one_channel_gets_grey_images(self) -> None:
+        card = Card("a", "resnet20", 10, arguments={"in_channels": 1}, normalization="mnist")
+        data = dataset("digits", limit=3, preprocessing=ImageChoice().preprocessing(card))
+        assert data.shape == (1, 32, 32) and data.preprocessing.pixels == "grey"
+        own = dataset("digits", limit=3, normalize="mnist")
+        assert torch.equal(data[1][0], own[1][0][:1])
+        assert ImageChoice(colours="rgb").preprocessing(card).channels == 3
+
     def test_borders_have_the_mean_colour(self) -> None:
         how = ImageChoice(crop_mode="border", normalize="0.1,0.5,1/1,1,1").preprocessing(self.CARD)
         assert how.fill == (26, 128, 255)
@@ -334,6 +368,14 @@ class TestChoice:
         assert ImageChoice(normalize="digits").told(bare, data).endswith("by digits (as asked)")
         line = ImageChoice().told(self.CARD, data)
         assert "as the weights' record says; --test-size takes the record's other size" in line
+
+    def test_rows_with_the_values_of_pixels_are_told_of(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", x=np.array([[0.0, 0.25], [1.0, 0.5]]), y=[0, 1])
+        line = ImageChoice().told(self.CARD, dataset(tmp_path / "a.npz"))
+        assert line.endswith(
+            "a.npz: 2 each, values 0 to 1, taken as they are; nothing is normalised, though the "
+            "weights' record says imagenet"
+        )
 
     def test_a_folder_without_a_normalisation_is_refused(self, tmp_path: Path) -> None:
         images, bare = folder(tmp_path / "x"), Card("a", "resnet20", 10)

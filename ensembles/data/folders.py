@@ -15,6 +15,7 @@ from ensembles.data.pixels import Preprocessing
 from ensembles.data.sources import FileSource, MemorySource, Source, spread
 from ensembles.data.splits import SPLIT_NAMES, choose_split, match_split
 from ensembles.errors import DataError
+from ensembles.printable import printable
 
 __all__ = ["ImageTree", "open_files", "open_tree", "scan"]
 
@@ -115,7 +116,7 @@ def open_tree(tree: ImageTree, how: Preprocessing, limit: int | None) -> Source:
         return cached[0] if chosen is None else cached[0].take(chosen)
     if chosen is not None:
         files = files.take(chosen)
-    title = f"decoding {tree.folder.name}"
+    title = printable(f"decoding {tree.folder.name}", lines=False)
     images = decode(files.paths, how, files.expected, reference=files.reference, progress=title)
     source = MemorySource(images, files.labels)
     if chosen is None:
