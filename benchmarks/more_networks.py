@@ -119,7 +119,8 @@ def of_pytorchcv() -> Iterator[Network]:
         "resnet10": 4, "preresnet10": 4, "seresnet10": 4, "diaresnet10": 4, "cspdarknet53": 23,
         "darknet53": 23, "resnext14_16x4d": 4, "mobilenetv2_wd4": 10, "shufflenetv2_wd2": None,
         "dpn68": 22, "hrnet_w18_small_v1": None, "bagnet9": 16, "dla34": 12,
-        "ror3_56_cifar10": None, "wrn10_32": None, "pyramidnet101_a360": 33, "igcv3_wd4": None, "mnasnet_a1": None,
+        "ror3_56_cifar10": None, "wrn10_32": None, "pyramidnet101_a360": 33,
+        "igcv3_wd4": None, "mnasnet_a1": None,
     }  # fmt: skip
     for name, count in counts.items():
         size = 32 if "cifar" in name else 64
