@@ -6,7 +6,14 @@ from .additions import Verdict, add, verify
 from .averages import open_average
 from .card_error import check_error
 from .export import check_export, write_network
-from .files import check_sha256, file_sha256, read_state_dict
+from .files import (
+    CheckpointWarning,
+    WeightFile,
+    check_sha256,
+    file_sha256,
+    open_weights,
+    read_state_dict,
+)
 from .images import ImageChoice
 from .initial_weights import open_initial
 from .loader import load, load_file
@@ -26,11 +33,13 @@ from .subject import Subject, open_subject
 
 __all__ = [
     "Card",
+    "CheckpointWarning",
     "Entry",
     "ImageChoice",
     "Measured",
     "Subject",
     "Verdict",
+    "WeightFile",
     "add",
     "build_with_weights",
     "cache_folder",
@@ -47,6 +56,7 @@ __all__ = [
     "open_average",
     "open_initial",
     "open_subject",
+    "open_weights",
     "parse_card",
     "preprocessing_of",
     "read_card",

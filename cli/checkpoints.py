@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensembles.cli.options import pixel_options
+from ensembles.cli.options import pixel_options, weights_options
 from ensembles.cli.output import say
 from ensembles.cli.tables import aligned
 
@@ -114,6 +114,7 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, metavar="N"
 )
+@weights_options()
 @click.option("--half", is_flag=True, help="Write half precision, and measure what was written.")
 @click.option("--store", metavar="FOLDER", help="Where it goes. [default: the user's store]")
 @click.option("--source", default="", metavar="TEXT", help="Where the file comes from.")
@@ -130,6 +131,8 @@ def add(
     normalize: str | None,
     limit: int | None,
     batch_size: int,
+    weights: str | None,
+    match: str,
     half: bool,
     store: str | None,
     source: str,
@@ -153,6 +156,8 @@ def add(
         limit=limit,
         batch_size=batch_size,
         half=half,
+        weights=weights,
+        match=match,
         folder=store,
         source=source,
         licence=licence,

@@ -36,6 +36,8 @@ def inspect(
     *,
     model: str,
     checkpoint: str | None,
+    weights: str | None,
+    match: str,
     block_names: str | None,
     block_kinds: str | None,
     image_size: int | None,
@@ -56,7 +58,8 @@ def inspect(
 
     if draw is not None:
         check_writable(draw, FIGURES)
-    net = _open(model, checkpoint, image_size, block_names, block_kinds)
+    how = {"weights": weights, "match": match}
+    net = _open(model, checkpoint, how, image_size=image_size, names=block_names, kinds=block_kinds)
     description = describe(net)
     if as_json:
         say(json.dumps(description, indent=2))
@@ -72,18 +75,31 @@ def inspect(
 
 
 def _open(
-    model: str, checkpoint: str | None, size: int | None, names: str | None, kinds: str | None
+    model: str,
+    checkpoint: str | None,
+    how: dict[str, Any],
+    *,
+    image_size: int | None,
+    names: str | None,
+    kinds: str | None,
 ) -> Decomposition:
     from ensembles.catalogue.structure import inspected  # noqa: PLC0415
     from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
 
-    network = None
+    network, channels = None, None
     if checkpoint is not None:
-        network, card = load(model, checkpoint)
-        model = card.architecture
+        network, card = load(model, checkpoint, **how)
+        model, stated = card.architecture, card.arguments.get("in_channels")
+        channels = stated if isinstance(stated, int) else None
     wanted = kinds.split(",") if kinds is not None else None
     return inspected(
-        model, network, image_size=size, blocks=names, kinds=wanted, nested=asks_for_nested()
+        model,
+        network,
+        image_size=image_size,
+        channels=channels,
+        blocks=names,
+        kinds=wanted,
+        nested=asks_for_nested(),
     )
 
 

@@ -106,7 +106,7 @@ class TestLibraries:
         ("values", "sizes", "told"),
         [
             ({"image_processor_type": "ViTImageProcessor", "size": {"height": 64, "width": 48},
-              "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+              "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
              (64, 48), "squashed to 64x48 (bilinear), normalised by 0.5,0.5,0.5/0.5,0.5,0.5"),
             ({"feature_extractor_type": "ViTFeatureExtractor", "size": 64, "resample": 2,
               "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
@@ -116,13 +116,13 @@ class TestLibraries:
               "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
              (56, 56), "shorter side to 64 (bicubic), middle 56x56, normalised by imagenet"),
             ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224},
-              "crop_pct": 0.875, "resample": 3, "do_normalize": False},
+              "resample": 3, "do_normalize": False},
              (224, 224), "shorter side to 256 (bicubic), middle 224x224, normalised by none"),
             ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384},
               "crop_pct": 0.875, "resample": 3, "do_normalize": False},
              (384, 384), "squashed to 384x384 (bicubic), normalised by none"),
             ({"image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 72},
-              "crop_size": 64, "do_center_crop": True, "do_flip_channel_order": True},
+              "resample": 2, "crop_size": 64, "do_flip_channel_order": True},
              (64, 64), "shorter side to 72 (bilinear), middle 64x64, blue first (BGR), normalised "
              "by none"),
             ({"image_processor_type": "EfficientNetImageProcessor", "do_resize": False,
@@ -147,10 +147,13 @@ class TestLibraries:
         ("values", "message"),
         [
             (
-                {"size": {"longest_edge": 20}},
+                {"size": {"longest_edge": 20}, "resample": 2},
                 "size is .*expected height and width, or shortest_edge",
             ),
             ({"size": 20, "resample": "cubic"}, "resample is 'cubic'; expected one of Pillow's"),
+            ({"size": 20}, "resample is None; expected one of Pillow's"),
+            ({"do_pad": True}, "asks for do_pad, which is not known here"),
+            ({"image_processor_type": "PerceiverImageProcessor"}, "asks for perceiver"),
         ],
     )
     def test_unknown_processors_are_refused(self, values: dict[str, Any], message: str) -> None:
@@ -255,7 +258,9 @@ class TestRecords:
         assert of_card(found, test=True).resize == (235, 235)
         assert found.normalization == "0.5,0.5,0.5/0.229,0.224,0.225"
         beside = tmp_path / "preprocessor_config.json"
-        beside.write_text('{"size": 64, "crop_size": 56, "image_mean": [0.5], "image_std": [0.5]}')
+        beside.write_text(
+            '{"size": 64, "crop_size": 56, "resample": 2, "image_mean": [0.5], "image_std": [0.5]}'
+        )
         assert of_card(with_record(card, weights)).resize == (64, 64)
         assert with_record(replace(card, normalization="none"), weights).preprocessing == {}
 

@@ -20,6 +20,7 @@ def inspected(
     model: torch.nn.Module | None = None,
     *,
     image_size: int | None = None,
+    channels: int | None = None,
     blocks: str | None = None,
     kinds: list[str] | None = None,
     nested: bool | None = None,
@@ -30,6 +31,7 @@ def inspected(
         name: Name of an architecture.
         model: A network of this architecture; by default one with random weights.
         image_size: Height and width of the images; by default the architecture's own.
+        channels: Of the images; by default the architecture's own.
         blocks: As for :func:`ensembles.decompose`.
         kinds: As for :func:`ensembles.decompose`.
         nested: As for :func:`ensembles.decompose`.
@@ -41,8 +43,8 @@ def inspected(
     """
     if image_size is not None and image_size < 1:
         raise UsageError(f"image size {image_size}; expected 1 or more")
-    channels, height, width = architecture(name).input_size
-    shape = (2, channels, image_size or height, image_size or width)
+    own, height, width = architecture(name).input_size
+    shape = (2, channels or own, image_size or height, image_size or width)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     if model is None:
         with forked(0):
