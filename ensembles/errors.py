@@ -21,6 +21,7 @@ __all__ = [
     "OutOfMemoryError",
     "OutputError",
     "PathError",
+    "RoundingError",
     "StoreError",
     "UsageError",
     "nearest",
@@ -75,6 +76,10 @@ class OutOfMemoryError(EvaluationError):
 
 class PathError(EnsemblesError):
     """Paths are not defined for a network, or their sum misses the network's own value."""
+
+
+class RoundingError(PathError):
+    """A sum over paths misses the network's own value in single precision; double may do."""
 
 
 class OutputError(EnsemblesError):

@@ -380,15 +380,6 @@ def test_public_files_classify_jpeg_images(
     assert abs(right / total - correct / 10_000) < 0.03
 
 
-@pytest.mark.assets
-@pytest.mark.slow
-def test_resnet20_on_the_whole_jpeg_test_set(assets: Path, cifar_jpeg_test: Path) -> None:
-    model, card = load("resnet20", assets / "checkpoints" / "resnet20-12fca82f.th")
-    right, total = count_correct(model, dataset(cifar_jpeg_test, normalize=card.normalization))
-    assert abs(right - 8103) <= 2
-    assert total == 10_000
-
-
 # The store ---------------------------------------------------------------------------------------
 
 

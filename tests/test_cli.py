@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def call(capsys):
+def call(capsys, opened_once):
     """Run the command line; returns exit status, standard output and standard error."""
 
     def run(*arguments):
