@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +19,7 @@ from ensembles.cli.output import (
     plain_warnings,
     refuse_output,
     say,
+    told_times,
     whole_streams,
 )
 from ensembles.cli.signals import interruptible
@@ -118,15 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
-        _tell_times()
-    sys.exit(_run(given, debug))
-
-
-def _tell_times() -> None:
-    """Show on stderr what the library measures of itself."""
-    log = logging.getLogger("ensembles")
-    log.setLevel(logging.DEBUG)
-    log.addHandler(logging.StreamHandler())
+    with told_times() if debug else nullcontext():
+        code = _run(given, debug)
+    sys.exit(code)
 
 
 def _run(arguments: list[str], debug: bool) -> int:
