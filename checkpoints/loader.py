@@ -137,7 +137,7 @@ def load_file(
     )
     _tell(file, found.notes)
     known = Card(
-        card_name(path.stem),
+        card_name("-".join(filter(None, (path.stem, found.chosen)))),
         entry.name,
         found.num_classes,
         arguments=found.arguments,
@@ -145,6 +145,7 @@ def load_file(
         source=str(path),
         size=file.size,
         sha256=file.sha256,
+        notes="; ".join(found.notes),
     )
     return found.model, imagenet.with_tag(with_record(known, path), entry)
 

@@ -75,6 +75,8 @@ class Preprocessing:
                 raise UsageError(
                     f"{what} {_sides(pair)}: expected sides of 1 to {_LARGEST:,} pixels"
                 )
+        if not all(isinstance(value, int) and 0 <= value <= 255 for value in self.fill):
+            raise UsageError(f"fill {self.fill}: expected red, green and blue from 0 to 255")
         for what, name, known in (
             ("interpolation", self.interpolation, INTERPOLATIONS),
             ("crop mode", self.crop_mode, CROP_MODES),
