@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ensembles.data import cache
-from ensembles.data.decode import EXTENSIONS, decode, different_sizes, output_size
+from ensembles.data.decode import decode, different_sizes, output_size
+from ensembles.data.encoded import EXTENSIONS
+from ensembles.data.pictures import Files, Pictures, Place
 from ensembles.data.sources import FileSource, MemorySource, Source, spread
 from ensembles.data.splits import SPLIT_NAMES, choose_split, match_split
 from ensembles.errors import DataError
@@ -21,6 +24,9 @@ _LAYOUT = "CLASS/IMAGE or SPLIT/CLASS/IMAGE"
 _SMALL_SIDE = 64
 _MEMORY = 2**30
 _PROBES = 64
+_DEPTH = 16
+_ENTRIES = 100_000
+"""How far misplaced images are looked for, for the message alone."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def open_tree(tree: ImageTree, size: tuple[int, int] | None, limit: int | None) 
         DataError: When a file is damaged, or images differ in size and no size is given.
     """
     paths, labels = tree.paths, torch.tensor(tree.labels, dtype=torch.int64)
-    files = open_files(paths, labels, size)
+    files = open_files(Files(paths), labels, size)
     some = limit is not None and limit < len(paths)
     chosen = spread(len(paths), limit) if some and limit is not None else None
     _, height, width = files.shape
@@ -115,36 +121,36 @@ def open_tree(tree: ImageTree, size: tuple[int, int] | None, limit: int | None) 
     if chosen is not None:
         files = files.take(chosen)
     title = f"decoding {tree.folder.name}"
-    images = decode(files.paths, size, files.expected, reference=files.reference, progress=title)
+    images = decode(files.pictures, size, files.expected, reference=files.reference, progress=title)
     source = MemorySource(images, files.labels)
     if chosen is None:
         cache.save(slot, tree.key, source, tree.classes)
     return source
 
 
-def open_files(
-    paths: tuple[str, ...], labels: torch.Tensor, size: tuple[int, int] | None
-) -> FileSource:
-    """Prepare to read images from their files.
+def open_files(place: Place, labels: torch.Tensor, size: tuple[int, int] | None) -> FileSource:
+    """Prepare to read images from where they lie.
 
-    Without an image size, the headers of up to 64 files spread over the list are compared now, and
+    Without an image size, the headers of up to 64 images spread over the list are compared now, and
     the rest when they are decoded.
 
     Args:
-        paths: The files.
+        place: The encoded images.
         labels: int64, (N,).
         size: (resize, crop), or None for images taken as they are.
 
     Raises:
         DataError: When the images differ in size.
     """
-    expected = output_size(paths[0], size)
+    pictures = Pictures(place)
+    first = pictures.name(0)
+    expected = output_size(pictures, 0, size)
     if size is None:
-        for index in spread(len(paths), min(_PROBES, len(paths))).tolist():
-            found = output_size(paths[index], size)
+        for index in spread(len(pictures), min(_PROBES, len(pictures))).tolist():
+            found = output_size(pictures, index, size)
             if found != expected:
-                raise different_sizes(paths[0], expected, paths[index], found)
-    return FileSource(paths, labels, size, expected, paths[0])
+                raise different_sizes(first, expected, pictures.name(index), found)
+    return FileSource(pictures, labels, size, expected, first)
 
 
 def _layout(folder: Path, split: str) -> tuple[Path, str, tuple[str, ...]]:
@@ -194,7 +200,7 @@ def _list_class(base: Path, folder: Path) -> tuple[list[os.DirEntry[str]], int]:
     """The images of a class folder, sorted by name, and the number of other files."""
     images: list[os.DirEntry[str]] = []
     others = 0
-    for entry in os.scandir(folder):
+    for entry in list(os.scandir(folder)):
         if _is_image(entry):
             images.append(entry)
         elif entry.is_file():
@@ -221,7 +227,7 @@ def _misplaced(folder: Path, expected: str) -> DataError:
     """The error for a tree with images in the wrong places, or nowhere."""
     image = _first_image(folder)
     if image is None:
-        files = sum(len(names) for _, _, names in os.walk(folder))
+        files = sum(len(names) for _, names in _walk(folder))
         found = f"{files:,} other files" if files else "nothing"
         return DataError(
             f"{folder} holds no images (found {found}); expected {expected} with images "
@@ -244,12 +250,23 @@ def _advice(image: Path) -> str:
 
 
 def _first_image(folder: Path) -> Path | None:
-    for current, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        for name in sorted(names):
+    for current, names in _walk(folder):
+        for name in names:
             if _has_image_name(name):
-                return Path(current) / name
+                return current / name
     return None
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders below a folder and the names of their files, sorted, as far as the bounds allow."""
+    seen = 0
+    for current, folders, names in os.walk(folder):
+        depth = len(Path(current).parts) - len(folder.parts)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name) and depth < _DEPTH)
+        yield Path(current), sorted(names)
+        seen += len(names) + len(folders)
+        if seen > _ENTRIES:
+            return
 
 
 def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
@@ -258,7 +275,8 @@ def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(_is_image(entry) for entry in os.scandir(folder))
+    with os.scandir(folder) as entries:
+        return any(_is_image(entry) for entry in entries)
 
 
 def _count_files(folder: Path) -> int:
@@ -266,8 +284,8 @@ def _count_files(folder: Path) -> int:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    # A broken link counts, so that it is reported and not passed over.
-    return _has_image_name(entry.name) and (entry.is_file() or entry.is_symlink())
+    # A broken link and a pipe count, so that they are reported and not passed over.
+    return _has_image_name(entry.name) and not entry.is_dir()
 
 
 def _has_image_name(name: str) -> bool:

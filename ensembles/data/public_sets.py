@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ensembles.data import cache
 from ensembles.data.folders import open_files
+from ensembles.data.pictures import Files
 from ensembles.data.registry import (
     IMAGENET_DEVKIT,
     SETS,
@@ -116,7 +117,7 @@ def open_imagenet(
     if limit is not None and limit < len(samples):
         samples = [samples[index] for index in spread(len(samples), limit).tolist()]
     labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
-    source = open_files(tuple(path for path, _ in samples), labels, size)
+    source = open_files(Files([path for path, _ in samples]), labels, size)
     return source, tuple(names[0] for names in found.classes)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ensembles.data.decode import decode, unreadable, workers
+from ensembles.data.decode import decode, workers
+from ensembles.data.pictures import Pictures
 
 __all__ = ["FileSource", "MemorySource", "Source", "spread"]
 
@@ -84,14 +84,14 @@ class FileSource:
     """Images that stay in their files and are decoded when they are read.
 
     Attributes:
-        paths: The files.
+        pictures: The encoded images.
         labels: int64, (N,).
         size: (resize, crop), or None for images taken as they are.
         expected: Height and width of every image.
-        reference: The file that gave ``expected``.
+        reference: The image that gave ``expected``.
     """
 
-    paths: tuple[str, ...]
+    pictures: Pictures
     labels: Tensor
     size: tuple[int, int] | None
     expected: tuple[int, int]
@@ -104,19 +104,17 @@ class FileSource:
 
     @cached_property
     def digest(self) -> bytes:
-        """sha256 of the files' contents and of the size that they are brought to."""
+        """sha256 of the encoded images and of the size that they are brought to."""
         total = hashlib.sha256(repr(self.size).encode())
         with ThreadPoolExecutor(workers()) as pool:
-            try:
-                for one in pool.map(_file_digest, self.paths):
-                    total.update(one)
-            except OSError as error:
-                raise unreadable(str(error.filename), error) from error
+            for one in pool.map(self.pictures.digest, range(len(self.pictures))):
+                total.update(one)
         return total.digest()
 
     def read(self, start: int, stop: int) -> Tensor:
         """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
-        return decode(self.paths[start:stop], self.size, self.expected, reference=self.reference)
+        some = self.pictures.take(slice(start, stop))
+        return decode(some, self.size, self.expected, reference=self.reference)
 
     def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """One tensor for each (start, stop), in turn, the next one decoded meanwhile."""
@@ -132,12 +130,7 @@ class FileSource:
 
     def take(self, indices: Tensor) -> FileSource:
         """The images with these indices, in this order."""
-        paths = tuple(self.paths[index] for index in indices.tolist())
-        return replace(self, paths=paths, labels=self.labels[indices])
-
-
-def _file_digest(path: str) -> bytes:
-    return hashlib.sha256(Path(path).read_bytes()).digest()
+        return replace(self, pictures=self.pictures.take(indices), labels=self.labels[indices])
 
 
 def spread(total: int, count: int) -> Tensor:
