@@ -12,6 +12,7 @@ from ensembles.cards import Card, Measured, write_card
 from ensembles.data import ImageDataset, Normalization, dataset
 from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, EnsemblesError, UsageError
+from ensembles.files import home_expanded
 from ensembles.models import list_models
 
 from . import store
@@ -110,7 +111,7 @@ def add(
         EvaluationError: When the model gives logits that are not finite.
         OutputError: When the store cannot be written.
     """
-    place = store.user_folder() if folder is None else Path(folder).expanduser()
+    place = store.user_folder() if folder is None else home_expanded(folder)
     there = store.lookup(name) if folder is None else None
     if there is not None or (place / "cards" / f"{name}.toml").is_file():
         raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")

@@ -8,6 +8,7 @@ from torch import nn
 
 from ensembles.cards import Card
 from ensembles.errors import CheckpointError
+from ensembles.files import home_expanded
 
 from .files import check_sha256
 from .loader import build
@@ -26,7 +27,7 @@ def find_initial(checkpoint: str | Path | None) -> Path | None:
     """
     if checkpoint is None:
         return None
-    file = Path(checkpoint).expanduser()
+    file = home_expanded(checkpoint)
     beside = file.with_name(file.stem + ENDING)
     return beside if beside.is_file() else None
 
@@ -42,7 +43,7 @@ def open_initial(card: Card, path: str | Path) -> nn.Module:
         CheckpointError: If the file cannot be read, does not fit the architecture, or is not the
             one that the card remembers.
     """
-    place = Path(path).expanduser()
+    place = home_expanded(path)
     found, stated = check_sha256(place, ""), card.training.get(_REMEMBERED)
     if isinstance(stated, str) and stated and found != stated:
         raise CheckpointError(

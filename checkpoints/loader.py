@@ -10,6 +10,7 @@ from torch import nn
 
 from ensembles.cards import Card, card_name, read_card
 from ensembles.errors import CheckpointError, nearest
+from ensembles.files import home_expanded
 from ensembles.models import architecture, list_models
 
 from . import imagenet, store
@@ -93,7 +94,7 @@ def load_file(
         ModelError: When there is no such architecture.
         CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit.
     """
-    path = Path(path).expanduser()
+    path = home_expanded(path)
     card = _card_of(path)
     entry = architecture(name)
     if card is not None and card.architecture != entry.name:
@@ -119,7 +120,7 @@ def _is_file(checkpoint: str | Path) -> bool:
     """Whether a choice of checkpoint means a file, there or not."""
     if isinstance(checkpoint, Path):
         return True
-    path = Path(checkpoint).expanduser()
+    path = home_expanded(checkpoint)
     return len(path.parts) > 1 or path.suffix in _SUFFIXES or path.is_file()
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from ensembles.cards import Card, read_card, write_card
 from ensembles.errors import CheckpointError, UsageError, nearest
+from ensembles.files import home_expanded
 from ensembles.weights import weights_of, write_weights
 
 from .download import download
@@ -57,7 +58,7 @@ def user_folder() -> Path:
     """The user's store: ``ENSEMBLES_CHECKPOINTS``, or a folder of the user's data."""
     named = os.environ.get("ENSEMBLES_CHECKPOINTS")
     if named:
-        return Path(named).expanduser()
+        return home_expanded(named)
     return platformdirs.user_data_path("ensembles") / "checkpoints"
 
 

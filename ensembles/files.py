@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ensembles.errors import OutputError
 
-__all__ = ["atomic", "refusals", "remove_partial"]
+__all__ = ["atomic", "home_expanded", "refusals", "remove_partial"]
 
 
 @contextmanager
@@ -50,6 +50,14 @@ def atomic(path: str | Path, *, keep: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+def home_expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading ``~`` replaced, where there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def remove_partial(path: str | Path) -> None:

@@ -505,7 +505,8 @@ def test_an_analysis_of_a_program_is_one_like_the_others(
     count: Count, network: tuple, tmp_path: Path
 ) -> None:
     net, data = network
-    assert ensembles.list_analyses().names == ("lesion", "paths", "influence", "count")
+    names = ensembles.list_analyses().names
+    assert names[:3] == ("lesion", "paths", "influence") and names[-1] == "count"
     table = ensembles.analyze(net, data, "count", times=3, model="mine", about={"checkpoint": "c"})
     assert table["rows"][0] == 36
     attrs = table.attrs

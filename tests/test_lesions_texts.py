@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lesion_values import any_lesions, single_lesions
+from own_tests import without_own_test
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
@@ -83,7 +84,8 @@ def test_how_lesions_are_written(lesion: Lesion, kind: str, text: str) -> None:
 
 
 def test_every_kind_is_among_them() -> None:
-    assert {kind for _, kind, _ in TEXTS} == set(KINDS.names())
+    written = {kind for _, kind, _ in TEXTS}
+    assert without_own_test("lesion", KINDS.names()) <= written <= set(KINDS.names())
 
 
 @settings(max_examples=400)

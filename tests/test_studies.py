@@ -326,7 +326,7 @@ def test_what_is_drawn_is_drawn_for_each_seed(table: str, random: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name = ", "s.toml: is no TOML: Invalid value"),
+        ("name = ", "s.toml is no TOML: Invalid value"),
         ('precison = "fp32"', "s.toml: unknown key 'precison'; expected name, seeds, .*did you"),
         ('name = "x"', r"s.toml: no table \[\[models\]\]; expected at least one"),
         ("models = 3", r"s.toml, models: expected tables, written \[\[models\]\]"),

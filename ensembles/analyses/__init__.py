@@ -12,20 +12,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ensembles.analyses.base import Analysis, Options, Run, option
+    from ensembles.analyses.base import Analysis, HeatMap, Options, Run, option
     from ensembles.analyses.influence_options import InfluenceOptions
     from ensembles.analyses.kinds import ANALYSES
     from ensembles.analyses.members.lesion import LesionOptions
     from ensembles.analyses.path_options import PathOptions
 
 __all__ = [
-    "ANALYSES", "Analysis", "InfluenceOptions", "LesionOptions", "Options", "PathOptions", "Run",
-    "option",
+    "ANALYSES", "Analysis", "HeatMap", "InfluenceOptions", "LesionOptions", "Options",
+    "PathOptions", "Run", "option",
 ]  # fmt: skip
 
 _HOMES = {
     "ANALYSES": "kinds",
     "Analysis": "base",
+    "HeatMap": "base",
     "InfluenceOptions": "influence_options",
     "LesionOptions": "members.lesion",
     "Options": "base",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ensembles.store import Store
     from ensembles.tasks.base import Task
 
-__all__ = ["Analysis", "Options", "Run", "option"]
+__all__ = ["Analysis", "HeatMap", "Options", "Run", "option"]
 
 
 def option(help: str, default: Any, *, choices: Sequence[str] = (), determines: bool = True) -> Any:
@@ -157,6 +158,29 @@ class Run:
     sources: Any = None
 
 
+@dataclass(frozen=True)
+class HeatMap:
+    """What of a table of pairs of blocks is drawn as a heat map.
+
+    Attributes:
+        x: Column with the number of a block that goes to the right.
+        y: Column with the number of a block that goes up.
+        value: Column with what is drawn.
+        labels: Of the x axis, of the y axis and of the colours.
+        diagonal: Whether a block with itself is drawn.
+        low: Where the scale of colours begins; by default at the smallest value.
+        logarithmic: Whether it is a scale of ratios.
+    """
+
+    x: str
+    y: str
+    value: str
+    labels: tuple[str, str, str]
+    diagonal: bool = True
+    low: float | None = None
+    logarithmic: bool = False
+
+
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
@@ -175,6 +199,7 @@ class Analysis(ABC, Generic[OptionsT]):
         shown: Columns that a terminal shows; empty for all.
         figure: The function that draws its tables, as "module:function"; a member from outside may
             define `draw` instead.
+        heat_map: What is drawn as a heat map, for analyses of pairs of blocks.
         by_lesion: Whether a store keeps the lesions that it measures instead of its table.
     """
 
@@ -185,6 +210,7 @@ class Analysis(ABC, Generic[OptionsT]):
     label: ClassVar[tuple[str, ...]] = ()
     shown: ClassVar[tuple[str, ...]] = ()
     figure: ClassVar[str] = ""
+    heat_map: ClassVar[HeatMap | None] = None
     by_lesion: ClassVar[bool] = False
 
     def title(self, options: OptionsT) -> str:
@@ -233,7 +259,10 @@ class Analysis(ABC, Generic[OptionsT]):
 
     @property
     def drawing(self) -> Callable[..., Any]:
-        """The function that `figure` names."""
+        """The function that `figure` names, or that draws heat maps."""
+        if self.heat_map is not None:
+            drawn: Callable[..., Any] = import_module("ensembles.plots.heat_map").heat_maps
+            return partial(drawn, shown=self.heat_map)
         if not self.figure:
             raise UsageError(f"the analysis '{self.name}' has no figure")
         home, _, function = self.figure.partition(":")

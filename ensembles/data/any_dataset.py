@@ -6,7 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from ensembles.data.cache import data_folder, home_expanded
+from ensembles.data.cache import data_folder
 from ensembles.data.dataset import ImageDataset, check_limit
 from ensembles.data.decode import ImageSize, check_image_size
 from ensembles.data.digits import CLASSES, load_digits
@@ -17,6 +17,7 @@ from ensembles.data.registry import SETS, canonical_name
 from ensembles.data.sources import Source
 from ensembles.data.splits import choose_split
 from ensembles.errors import DataError, UsageError, nearest
+from ensembles.files import home_expanded
 
 __all__ = ["dataset"]
 

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ensembles.data.sources import MemorySource
-from ensembles.files import atomic
+from ensembles.files import atomic, home_expanded
 
-__all__ = ["cache_folder", "data_folder", "home_expanded", "load", "save"]
+__all__ = ["cache_folder", "data_folder", "load", "save"]
 
 _FORM = "1"
 _ATTEMPTS = 10
@@ -35,14 +35,6 @@ def data_folder(root: str | os.PathLike[str] | None = None) -> Path:
     if named:
         return home_expanded(named)
     return Path(platformdirs.user_cache_dir("ensembles")) / "data"
-
-
-def home_expanded(path: str | os.PathLike[str]) -> Path:
-    """The path with a leading ``~`` replaced, where there is such a user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def load(slot: str, key: str) -> tuple[MemorySource, tuple[str, ...]] | None:

@@ -10,6 +10,7 @@ packages too. Everything is imported when it is first used.
 
 from __future__ import annotations
 
+import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -110,11 +111,24 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ensembles.lesions' has no attribute '{name}'")
-    value = getattr(import_module(f"ensembles.lesions.{_HOMES[name]}"), name)
+    if name in _HOMES:
+        value = getattr(import_module(f"ensembles.lesions.{_HOMES[name]}"), name)
+    else:
+        value = _kind(name) if name[:1].isupper() else None
+        if value is None:
+            raise AttributeError(f"module 'ensembles.lesions' has no attribute '{name}'")
     globals()[name] = value
     return value
+
+
+def _kind(name: str) -> Any:
+    """The class of a built-in kind, by the name of the class; None where none has it."""
+    folder = import_module("ensembles.lesions.members")
+    for module in pkgutil.iter_modules(folder.__path__):
+        member = import_module(f"{folder.__name__}.{module.name}").MEMBER
+        if member.__name__ == name:
+            return member
+    return None
 
 
 def __dir__() -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from ensembles.bounded import read_text
 from ensembles.errors import LesionError
 from ensembles.lesions.kinds import parse_lesion
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["read_plan"]
 
 _COLUMNS = ("lesion", "blocks")
+_LARGEST_PLAN = 64 << 20
 
 
 def read_plan(source: str | Path | TextIO, structure: Structure | None = None) -> list[Lesion]:
@@ -33,11 +36,10 @@ def read_plan(source: str | Path | TextIO, structure: Structure | None = None) -
             that is none, or none for this network; the message names file and line.
     """
     if isinstance(source, str | Path):
-        try:
-            with Path(source).open(newline="", encoding="utf-8-sig") as file:
-                return _lesions(file, str(source), structure)
-        except OSError as error:
-            raise LesionError(f"plan {source}: cannot be read ({error.strerror})") from error
+        text = read_text(
+            source, "plan", error=LesionError, most=_LARGEST_PLAN, encoding="utf-8-sig"
+        )
+        return _lesions(StringIO(text), str(source), structure)
     return _lesions(source, str(getattr(source, "name", "<file>")), structure)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ensembles.analyses.kinds import ANALYSES
+from ensembles.bounded import read_text, toml_table
 from ensembles.errors import UsageError
 from ensembles.lesions import KINDS, Choice, Draw, Lesion, parse_lesion
 from ensembles.studies.forms import check_known, checked, types_of
@@ -16,11 +16,6 @@ from ensembles.studies.study import RunTable, Study, Unit
 from ensembles.studies.texts import counts_text
 from ensembles.studies.values import Data, Measurement, Network, Sweep
 from ensembles.text import read_blocks, read_counts, read_roads
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["parse_study", "read_study", "study_of", "unit_of"]
 
@@ -54,11 +49,7 @@ def read_study(path: str | Path) -> Study:
             kind; the message names file, table and key.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text file"
-        raise UsageError(f"study {path}: cannot be read ({reason})") from error
+    text = read_text(path, "study", error=UsageError)
     return parse_study(text, origin=str(path), name=path.stem, folder=path.resolve().parent)
 
 
@@ -76,11 +67,7 @@ def parse_study(
     Raises:
         UsageError: As for `read_study`.
     """
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"study {origin}: is no TOML: {reason}") from error
+    values = toml_table(text, f"study {origin}", error=UsageError)
     return study_of(values, origin=origin, name=name, folder=folder)
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from ensembles.bounded import read_text, toml_table
 from ensembles.errors import UsageError, nearest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ensembles.files import home_expanded
 
 __all__ = ["Recipe", "list_recipes", "load_recipe"]
 
@@ -152,22 +148,26 @@ def load_recipe(name_or_file: str | Path | Recipe) -> Recipe:
     if text in list_recipes():
         content = (files("ensembles.training") / "recipes" / f"{text}.toml").read_text("utf-8")
         return _parse(text, content)
-    path = Path(name_or_file).expanduser()
-    try:
-        return _parse(path.stem, path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text file"
+    path = home_expanded(text)
+    if not _there(path):
         raise UsageError(
-            f"no recipe {text!r} ({reason}); expected {', '.join(list_recipes())} or a TOML file"
+            f"no recipe {text!r}; expected {', '.join(list_recipes())} or a TOML file"
             f"{nearest(text, list_recipes())}"
-        ) from None
+        )
+    content = read_text(path, "recipe", error=UsageError)
+    return _parse(path.stem, content)
+
+
+def _there(path: Path) -> bool:
+    """Whether a name leads to anything; a name that no file can have leads nowhere."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _parse(name: str, content: str) -> Recipe:
-    try:
-        values = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"recipe {name} is not valid TOML: {error}") from None
+    values = toml_table(content, f"recipe {name}", error=UsageError)
     known = {field.name: field for field in fields(Recipe) if field.name != "name"}
     unknown = [key for key in values if key not in known]
     if unknown:

@@ -19,7 +19,7 @@ from ensembles.cards import Card, Measured, read_card, write_card
 from ensembles.data import ImageDataset, Normalization
 from ensembles.engine import count_correct, device_name
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
-from ensembles.files import atomic, refusals, remove_partial
+from ensembles.files import atomic, home_expanded, refusals, remove_partial
 from ensembles.training.card import card_of, history_text
 from ensembles.training.plan import Data, Plan, arguments_for, open_data, trainer_options
 from ensembles.training.recipes import Recipe, load_recipe
@@ -133,7 +133,7 @@ def train(
         stochastic_depth=stochastic_depth,
         paths_only=paths_only,
         seed=seed,
-        out=Path(out).expanduser(),
+        out=home_expanded(out),
         start=start,
     )
     with torch.random.fork_rng():
@@ -148,7 +148,7 @@ def _initial_file(plan: Plan, init: bool | str | os.PathLike[str]) -> Path | Non
     """
     if isinstance(init, bool):
         return plan.file(".init.safetensors") if init else None
-    file = Path(init).expanduser()
+    file = home_expanded(init)
     if file.suffix != ".safetensors":
         raise UsageError(f"initial weights {file}: expected a file that ends in .safetensors")
     if file.resolve() == plan.file(".safetensors").resolve():

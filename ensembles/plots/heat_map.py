@@ -1,0 +1,131 @@
+"""Matrices over blocks as heat maps with one colour scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from seaborn import color_palette
+
+from ensembles.analyses.base import HeatMap
+from ensembles.errors import UsageError
+from ensembles.plots.curves import series_labels
+from ensembles.plots.style import axes_or_new, new_figure, panel_letter, paper_style
+from ensembles.tables.schema import require_columns
+
+__all__ = ["heat_map", "heat_maps"]
+
+
+def heat_maps(frames: Sequence[pd.DataFrame], shown: HeatMap) -> Figure:
+    """Draw a table of pairs of blocks for each network, one below the other, on one scale.
+
+    Args:
+        frames: The tables, of one network each.
+        shown: What of them is drawn.
+
+    Returns:
+        The figure, as wide as a paper's column.
+
+    Raises:
+        UsageError: If a column is missing, or no value is finite.
+    """
+    for frame in frames:
+        require_columns(frame, shown.x, shown.y, shown.value)
+    parts = [one if shown.diagonal else one[one[shown.x] != one[shown.y]] for one in frames]
+    values = np.concatenate([part[shown.value].to_numpy(float) for part in parts])
+    known = values[np.isfinite(values) & ((values > 0) | (not shown.logarithmic))]
+    if not known.size:
+        raise UsageError(f"no finite value of {shown.value}; there is no figure")
+    low = float(known.min()) if shown.low is None else shown.low
+    figure, axes = new_figure(len(parts), height=2.6)
+    for letter, ax, part, label in zip(
+        ascii_lowercase, axes, parts, series_labels(frames), strict=False
+    ):
+        heat_map(
+            part, x=shown.x, y=shown.y, value=shown.value, labels=shown.labels,
+            limits=(low, float(known.max())), logarithmic=shown.logarithmic, ax=ax,
+        )  # fmt: skip
+        if len(parts) > 1:
+            panel_letter(ax, letter)
+            with paper_style():
+                ax.set_title(label)
+    return figure
+
+
+def heat_map(
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    value: str,
+    labels: tuple[str, str, str] = ("", "", ""),
+    limits: tuple[float, float] | None = None,
+    logarithmic: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one value of pairs of blocks; pairs that are not there stay white.
+
+    The scale is diverging, with white at nought, where values have both signs; else it runs from
+    light to dark.
+
+    Args:
+        frame: A table with a row for each pair.
+        x: Column with the number that goes to the right.
+        y: Column with the number that goes up.
+        value: Column with what is drawn.
+        labels: Of the x axis, the y axis and the colours; by default the names of the columns.
+        limits: Smallest and largest value of the scale; by default those of the table.
+        logarithmic: Whether the scale is one of ratios, for positive values alone.
+        ax: Axes to draw into; a new figure's where None.
+
+    Returns:
+        The axes; their colour bar is beside them.
+
+    Raises:
+        UsageError: If a column is missing, or no value is finite.
+    """
+    require_columns(frame, x, y, value)
+    grid = frame.pivot_table(index=y, columns=x, values=value, aggfunc="mean", dropna=False)
+    columns, rows = (
+        range(int(axis.min()), int(axis.max()) + 1) for axis in (grid.columns, grid.index)
+    )
+    cells = grid.reindex(index=rows, columns=columns).to_numpy(float)
+    known = cells[np.isfinite(cells)]
+    if logarithmic:
+        known = known[known > 0]
+    if not known.size:
+        raise UsageError(f"no finite value of {value}; there is no figure")
+    with paper_style():
+        ax = axes_or_new(ax)
+        norm, colours = _scale(*(limits or (float(known.min()), float(known.max()))), logarithmic)
+        edges = [np.arange(one.start, one.stop + 1) - 0.5 for one in (columns, rows)]
+        mesh = ax.pcolormesh(*edges, cells, norm=norm, cmap=colours, rasterized=True)
+        ax.grid(visible=False)
+        ax.set_aspect("equal")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(6, integer=True))
+        bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8)
+        for name, label, put in zip(
+            (x, y, value), labels, (ax.set_xlabel, ax.set_ylabel, bar.set_label), strict=True
+        ):
+            put(label or name)
+    return ax
+
+
+def _scale(low: float, high: float, logarithmic: bool) -> tuple[Normalize, Colormap]:
+    """What colour stands for what value."""
+    light: Any = color_palette("rocket_r", as_cmap=True)
+    if logarithmic:
+        return LogNorm(low, max(high, low * 1.01)), light
+    if low < 0 < high:
+        both: Any = color_palette("vlag", as_cmap=True)
+        far = max(-low, high)
+        return TwoSlopeNorm(0.0, -far, far), both
+    return Normalize(low, high if high > low else low + 1), light
