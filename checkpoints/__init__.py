@@ -7,6 +7,7 @@ from .averages import open_average
 from .card_error import check_error
 from .export import check_export, write_network
 from .files import check_sha256, file_sha256, read_state_dict
+from .images import ImageChoice
 from .initial_weights import open_initial
 from .loader import load, load_file
 from .state_dicts import build_with_weights
@@ -25,6 +26,7 @@ from .subject import Subject, open_subject
 __all__ = [
     "Card",
     "Entry",
+    "ImageChoice",
     "Measured",
     "Subject",
     "Verdict",

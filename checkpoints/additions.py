@@ -16,7 +16,9 @@ from ensembles.files import home_expanded
 from ensembles.models import list_models
 
 from . import store
+from .images import ImageChoice
 from .loader import build, load, load_file
+from .pixel_records import written
 
 __all__ = ["Verdict", "add", "verify"]
 
@@ -73,6 +75,7 @@ def add(
     data: str | Path | Sequence[str | Path],
     split: str = "test",
     normalize: str | None = None,
+    choice: ImageChoice | None = None,
     root: str | Path | None = None,
     limit: int | None = None,
     batch_size: int = 250,
@@ -91,6 +94,7 @@ def add(
         data: Name of a data set, or a folder, to measure the error on; or several.
         split: The part of each.
         normalize: As ``Normalization.parse`` takes it; by default the card's.
+        choice: What else is done to images; by default what the card says. It is written down.
         root: Where named data sets lie.
         limit: At most so many images.
         batch_size: Images at a time.
@@ -125,8 +129,9 @@ def add(
             "imagenet or cifar10"
         )
     pixels = str(Normalization.parse(pixels))
+    how = replace(choice or ImageChoice(), normalize=pixels).preprocessing(known)
     several = [data] if isinstance(data, (str, Path)) else data
-    sets = [dataset(one, split, limit=limit, normalize=pixels, root=root) for one in several]
+    sets = [dataset(one, split, limit=limit, preprocessing=how, root=root) for one in several]
     for images in sets:
         if len(images.classes) != known.num_classes:
             raise CheckpointError(
@@ -137,6 +142,7 @@ def add(
         known,
         name=name,
         normalization=pixels,
+        preprocessing=known.preprocessing if choice in (None, ImageChoice()) else written(how),
         classes=known.classes or tuple(sets[0].classes),
         **{key: value for key, value in given.items() if value},  # type: ignore[arg-type]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from ensembles.errors import CheckpointError, UsageError
 from ensembles.models.ensemble import Average, AverageOf
 
 from .card_error import check_classes, check_error
+from .images import ImageChoice
 from .loader import load
 from .subject import Subject, take_apart
 
 __all__ = ["open_average"]
 
-_SAME = ("num_classes", "normalization", "dataset")
+_SAME = ("num_classes", "normalization", "dataset", "preprocessing")
 
 
 def open_average(
@@ -57,7 +59,8 @@ def open_average(
     loaded = [load(model, checkpoint) for model, checkpoint in members]
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
-    subject = take_apart(card.name, network, card, **options)
+    choice = {one.name: options.pop(one.name) for one in fields(ImageChoice) if one.name in options}
+    subject = take_apart(card.name, network, card, images=ImageChoice(**choice), **options)
     if check:
         check_classes(card, subject.data)
     for one, own in loaded if check else ():

@@ -18,9 +18,10 @@ from ensembles.models import Architecture
 
 from .download import download
 from .files import check_sha256, read_state_dict
+from .pixel_records import of_timm, of_torchvision, written
 from .state_dicts import build_with_weights, check_values
 
-__all__ = ["load"]
+__all__ = ["card_of_file", "load"]
 
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 
@@ -69,8 +70,20 @@ def _load_torchvision(name: str, bare: str, weights: str) -> tuple[nn.Module, Ca
     return model, card
 
 
+def card_of_file(entry: Architecture, file: str) -> Card | None:
+    """The card of a file that torchvision publishes for an architecture, by the file's name."""
+    if entry.library != "torchvision":
+        return None
+    bare = entry.name.rpartition(":")[2]
+    for member in import_module("torchvision.models").get_model_weights(bare):
+        if member.url.rsplit("/", 1)[-1] == file:
+            return _torchvision_card(entry.name, bare, member)
+    return None
+
+
 def _torchvision_card(name: str, bare: str, member: Any) -> Card:
     transforms = member.transforms()
+    how = of_torchvision(transforms)
     file = member.url.rsplit("/", 1)[-1]
     published = _HASH.search(file)
     arguments: dict[str, str | int | float | bool] = {}
@@ -85,13 +98,9 @@ def _torchvision_card(name: str, bare: str, member: Any) -> Card:
         arguments=arguments,
         dataset="imagenet",
         split="train",
-        normalization=_pixels(transforms.mean, transforms.std),
+        normalization=str(how.normalization),
         classes=tuple(member.meta["categories"]),
-        preprocessing={
-            "resize": transforms.resize_size[0],
-            "crop": transforms.crop_size[0],
-            "interpolation": transforms.interpolation.value,
-        },
+        preprocessing=written(how),
         notes=f"recipe: {member.meta['recipe']}" if "recipe" in member.meta else "",
         sha256=published[1] if published else "",
         file=file,
@@ -151,25 +160,16 @@ def _reach(address: str) -> None:
 
 
 def _timm_card(name: str, tagged: str, model: Any) -> Card:
-    data = import_module("timm.data").resolve_model_data_config(model)
     config = model.pretrained_cfg
-    crop = data["input_size"][-1]
+    how, test = of_timm(config), of_timm(config, test=True)
     return Card(
         name=re.sub(r"[^A-Za-z0-9._-]", "-", f"{tagged}-timm"),
         architecture=name,
         num_classes=model.num_classes,
         dataset="imagenet" if model.num_classes == 1000 else "",
         split="train",
-        normalization=_pixels(data["mean"], data["std"]),
-        preprocessing={
-            "resize": int(crop / data["crop_pct"]),
-            "crop": crop,
-            "interpolation": data["interpolation"],
-        },
+        normalization=str(how.normalization),
+        preprocessing=written(how, test),
         source=str(config.get("hf_hub_id") or config.get("url") or ""),
         licence=str(config.get("license") or ""),
     )
-
-
-def _pixels(mean: Any, std: Any) -> str:
-    return "/".join(",".join(map(repr, map(float, values))) for values in (mean, std))

@@ -11,10 +11,11 @@ from torch import nn
 from ensembles.cards import Card, card_name, read_card
 from ensembles.errors import CheckpointError, nearest
 from ensembles.files import home_expanded
-from ensembles.models import architecture, list_models
+from ensembles.models import Architecture, architecture, list_models
 
 from . import imagenet, store
 from .files import check_sha256, read_state_dict
+from .pixel_records import with_record
 from .public import PUBLIC
 from .state_dicts import build_with_weights
 
@@ -95,8 +96,8 @@ def load_file(
         CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit.
     """
     path = home_expanded(path)
-    card = _card_of(path)
     entry = architecture(name)
+    card = _card_of(path, entry)
     if card is not None and card.architecture != entry.name:
         raise CheckpointError(f"{path} is of {card.architecture}, not of {entry.name}")
     if card is not None:
@@ -107,6 +108,7 @@ def load_file(
         name, state, num_classes=num_classes, arguments=arguments, origin=str(path)
     )
     card = Card(card_name(path.stem), entry.name, classes, arguments=arguments, source=str(path))
+    card = with_record(card, path)
     return model, replace(card, size=path.stat().st_size, sha256=check_sha256(path, ""))
 
 
@@ -149,12 +151,13 @@ def _checked(model: nn.Module, card: Card, num_classes: int | None) -> tuple[nn.
     return model, card
 
 
-def _card_of(path: Path) -> Card | None:
+def _card_of(path: Path, entry: Architecture) -> Card | None:
     """The card of a file: beside it, or that of the public file of this name."""
     beside = path.with_suffix(".toml")
     if beside.is_file():
         return read_card(beside)
-    return next((card for card in PUBLIC.values() if card.file == path.name), None)
+    known = next((card for card in PUBLIC.values() if card.file == path.name), None)
+    return known or imagenet.card_of_file(entry, path.name)
 
 
 def _not_found(name: str, checkpoint: str | None) -> CheckpointError:

@@ -12,11 +12,13 @@ from torch import nn
 from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
+from ensembles.data.pixels import SizeText
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
 from ensembles.lesions import Choice, Lesion, Structure
 
 from .card_error import check_classes, check_error
+from .images import ImageChoice
 from .initial_weights import find_initial, open_initial
 from .loader import load
 
@@ -38,6 +40,7 @@ class Subject:
         reference: Data for means and BatchNorm statistics; None for another split of the same
             data set.
         initial: The network as it was before training; None where its weights are not at hand.
+        images: One line on what is done to the images, and who says so.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Subject:
     data: ImageDataset
     reference: ImageDataset | None = None
     initial: nn.Module | None = None
+    images: str = ""
 
     @property
     def about(self) -> dict[str, str]:
@@ -87,7 +91,13 @@ def open_subject(
     split: str = "test",
     limit: int | None = None,
     normalize: str | None = None,
-    image_size: int | None = None,
+    image_size: SizeText = None,
+    resize: SizeText = None,
+    crop: SizeText = None,
+    interpolation: str | None = None,
+    crop_mode: str | None = None,
+    colours: str | None = None,
+    test_size: bool = False,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
@@ -103,8 +113,15 @@ def open_subject(
         dataset: A name or a folder; by default what the checkpoint was measured on, else digits.
         split: The part of the data.
         limit: At most so many images, spread evenly.
-        normalize: A normalisation; by default the checkpoint's.
-        image_size: Side of the square that a folder's images are brought to.
+        normalize: A normalisation; by default the checkpoint's, else the data set's own.
+        image_size: Side of the square that images are brought to; or two, as :class:`ImageChoice`
+            takes them. By default images are made as the checkpoint's record says.
+        resize: The side that they are resized to, likewise; so are the next five.
+        crop: The side of what is cut out.
+        interpolation: How pixels are made anew.
+        crop_mode: ``center``, ``squash`` or ``border``.
+        colours: ``rgb``, ``bgr`` or ``grey``.
+        test_size: Whether to take the size that the record names for testing.
         device: As ``ensembles.engine.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
@@ -119,6 +136,7 @@ def open_subject(
         The subject.
 
     Raises:
+        UsageError: When no normalisation is known, or what is asked of images cannot be meant.
         EnsemblesError: As ``load``, ``open_initial``, ``dataset``, ``decompose``,
             ``check_classes`` and ``check_error`` raise it.
     """
@@ -131,8 +149,9 @@ def open_subject(
         dataset=dataset,
         split=split,
         limit=limit,
-        normalize=normalize,
-        image_size=image_size,
+        images=ImageChoice(
+            normalize, image_size, resize, crop, interpolation, crop_mode, colours, test_size
+        ),
         device=device,
         block_names=block_names,
         block_kinds=block_kinds,
@@ -153,8 +172,7 @@ def take_apart(
     dataset: str | None = None,
     split: str = "test",
     limit: int | None = None,
-    normalize: str | None = None,
-    image_size: int | None = None,
+    images: ImageChoice | None = None,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
@@ -162,15 +180,11 @@ def take_apart(
     initial: nn.Module | None = None,
 ) -> Subject:
     """Open the data that suit a trained network, and take it apart; see :func:`open_subject`."""
-    place = choose_device(device)
+    place, choice = choose_device(device), images or ImageChoice()
 
     def opened(name: str, split: str, limit: int | None) -> ImageDataset:
-        return open_dataset(
-            name,
-            split,
-            limit=limit,
-            normalize=normalize or card.normalization,
-            image_size=_preprocessed(card, dataset) if image_size is None else image_size,
+        return choice.opened(
+            card, name, lambda how: open_dataset(name, split, limit=limit, preprocessing=how)
         )
 
     data = opened(dataset or card.dataset or _DATASET, split, limit)
@@ -182,14 +196,4 @@ def take_apart(
         blocks=block_names,
         kinds=block_kinds.split(",") if block_kinds else None,
     )
-    return Subject(name, card, net, data, beside, initial)
-
-
-def _preprocessed(card: Card, dataset: str | None) -> tuple[int, int] | None:
-    """The sizes that the checkpoint was made with, for images that have to be resized."""
-    resize, crop = card.preprocessing.get("resize"), card.preprocessing.get("crop")
-    if not isinstance(resize, int) or not isinstance(crop, int):
-        return None
-    if dataset is not None and not Path(dataset).is_dir() and dataset != "imagenet":
-        return None
-    return resize, crop
+    return Subject(name, card, net, data, beside, initial, choice.told(card, data))

@@ -32,8 +32,8 @@ _OWN = {"lesion": "ensembles.cli.lesion:lesion", "paths": "ensembles.cli.paths:p
 """Analyses that have a command of their own."""
 
 _SUBJECT = (
-    "dataset", "split", "limit", "normalize", "image_size", "block_names", "block_kinds",
-    "reference", "initial",
+    "dataset", "split", "limit", "normalize", "image_size", "resize", "crop", "interpolation",
+    "crop_mode", "colours", "test_size", "block_names", "block_kinds", "reference", "initial",
 )  # fmt: skip
 
 

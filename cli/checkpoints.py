@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ensembles.cli.options import pixel_options
 from ensembles.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
 @click.option(
     "--normalize", metavar="NAME|MEAN/STD", help="imagenet, cifar10, ... [default: the file's card]"
 )
+@pixel_options()
 @click.option("--limit", type=int, metavar="N", help="At most N images, spread evenly.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, metavar="N"
@@ -133,9 +135,11 @@ def add(
     licence: str,
     notes: str,
     as_json: bool,
+    **images: Any,
 ) -> None:
     """Bring a file of weights into the store, with its error measured."""
-    from ensembles.checkpoints import add as bring  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints import ImageChoice  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints import add as bring  # noqa: PLC0415
 
     card = bring(
         file,
@@ -144,6 +148,7 @@ def add(
         data=datasets,
         split=split,
         normalize=normalize,
+        choice=ImageChoice(**images),
         limit=limit,
         batch_size=batch_size,
         half=half,

@@ -23,6 +23,7 @@ __all__ = [
     "open_subjects",
     "output_options",
     "pairs",
+    "pixel_options",
     "run_options",
     "store_option",
     "task_option",
@@ -87,14 +88,47 @@ def data_options() -> Callable[[Command], Command]:
             "--normalize", metavar="NAME|MEAN/STD",
             help="imagenet, cifar10, ..., none, or m,m,m/s,s,s. [default: the checkpoint's]",
         ),
-        click.option(
-            "--image-size", type=int, metavar="PIXELS",
-            help="Resize the shorter side of a folder's images to this and cut out the middle.",
-        ),
+        pixel_options(),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
             "error with the checkpoint's card.",
+        ),
+    )  # fmt: skip
+
+
+def pixel_options() -> Callable[[Command], Command]:
+    """What is done to images before they are normalised."""
+    record = "[default: as the checkpoint's record says"
+    return _together(
+        click.option(
+            "--image-size", metavar="PIXELS",
+            help="Resize the shorter side of images to this and cut out the middle square; or two "
+            f"sides, 256,224: resized, cut. {record}, else images as they are]",
+        ),
+        click.option(
+            "--resize", metavar="SIDE|HxW|none",
+            help=f"Resize images: the shorter side, but for other crop modes. {record}]",
+        ),
+        click.option(
+            "--crop", metavar="SIDE|HxW|none", help=f"Cut out the middle. {record}]",
+        ),
+        click.option(
+            "--interpolation", metavar="NAME",
+            help=f"nearest, bilinear, bicubic, box, hamming or lanczos. {record}, else bilinear]",
+        ),
+        click.option(
+            "--crop-mode", metavar="NAME",
+            help="center keeps proportions, squash does not, border fits the whole image in. "
+            f"{record}, else center]",
+        ),
+        click.option(
+            "--colours", metavar="NAME", help=f"rgb, bgr (blue first) or grey. {record}, else rgb]",
+        ),
+        click.option(
+            "--test-size", is_flag=True,
+            help="Take the size that the checkpoint's record names for testing, where it differs "
+            "from that of the training.",
         ),
     )  # fmt: skip
 
@@ -179,14 +213,23 @@ def output_options(plot: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
+def open_subject(
+    model: str, checkpoint: str | None, *, tell: bool = True, **options: Any
+) -> Subject:
     """Load a network and its data as the options say, and take the network apart.
 
-    Without ``--force``, the intact network's error is held against its card's first.
+    Without ``--force``, the intact network's error is held against its card's first. Where `tell`,
+    a line on standard error says what is done to the images.
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
-    return opened(model, checkpoint, check=_checks(), **options)
+    return _told(opened(model, checkpoint, check=_checks(), **options), tell)
+
+
+def _told(subject: Subject, tell: bool) -> Subject:
+    if tell:
+        click.echo(subject.images, err=True)
+    return subject
 
 
 def open_subjects(
@@ -226,7 +269,7 @@ def open_average(members: Sequence[tuple[str, str | None]], **options: Any) -> S
     """Load several networks as :func:`open_subject` does, and take their average apart."""
     from ensembles.checkpoints import open_average as opened  # noqa: PLC0415 (torch)
 
-    return opened(members, check=_checks(), **options)
+    return _told(opened(members, check=_checks(), **options), True)
 
 
 def _checks() -> bool:

@@ -154,9 +154,17 @@ class TestNames:
     def test_validation_stands_for_test_where_there_is_none(self) -> None:
         assert dataset("Digits", "val").split == "test"
 
-    def test_named_sets_are_not_resized(self) -> None:
-        with pytest.raises(UsageError, match="digits have 32x32 pixels and are not resized"):
-            dataset("digits", image_size=64)
+    def test_named_sets_are_resized_as_image_files_are(self) -> None:
+        from torchvision.transforms import v2
+
+        held = dataset("digits", limit=5)
+        assert dataset("digits", limit=5, image_size=32).content_hash == held.content_hash
+        resized = dataset("digits", limit=5, image_size=(48, 40))
+        steps = v2.Compose([v2.ToPILImage(), v2.Resize(48), v2.CenterCrop(40), v2.PILToTensor()])
+        wanted = torch.stack([steps(image) for image in held.raw()[0]])
+        assert torch.equal(next(resized.batches(5))[0], resized.normalization(wanted))
+        assert resized.shape == (3, 40, 40) and resized.content_hash != held.content_hash
+        assert resized.limited(2).labels.tolist() == [held.labels[0], held.labels[2]]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -223,6 +223,7 @@ def _provenance(
             "dataset": data.name,
             "split": data.split,
             "normalization": str(data.normalization),
+            "preprocessing": data.preprocessing.pixels,
             "content_hash": data.content_hash,
         }
     return provenance(

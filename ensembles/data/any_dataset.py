@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ensembles.data.cache import data_folder
 from ensembles.data.dataset import ImageDataset, check_limit
-from ensembles.data.decode import ImageSize, check_image_size
 from ensembles.data.digits import CLASSES, load_digits
 from ensembles.data.folders import open_tree, scan
 from ensembles.data.normalization import NAMED, Normalization
+from ensembles.data.pixels import ImageSize, Preprocessing
 from ensembles.data.public_sets import open_imagenet, open_known
 from ensembles.data.registry import SETS, canonical_name
-from ensembles.data.sources import Source
+from ensembles.data.sources import PreparedSource, Source
 from ensembles.data.splits import choose_split
 from ensembles.errors import DataError, UsageError, nearest
 from ensembles.files import home_expanded
 
-__all__ = ["dataset"]
+__all__ = ["dataset", "has_normalization"]
 
-_IMAGENET_SIZE = (256, 224)
+_IMAGENET = Preprocessing.of_size((256, 224))
 
 
 def dataset(
@@ -33,6 +34,7 @@ def dataset(
     root: str | os.PathLike[str] | None = None,
     download: bool = True,
     image_size: ImageSize = None,
+    preprocessing: Preprocessing | None = None,
 ) -> ImageDataset:
     """Open a data set.
 
@@ -47,41 +49,61 @@ def dataset(
         root: Where named data sets lie; otherwise ``$ENSEMBLES_DATA`` or the user's cache folder.
         download: Whether a named data set that is not there may be fetched.
         image_size: Side of a square: the shorter side is resized to it, and the middle cut out.
-            A pair ``(256, 224)`` resizes to the first and cuts the second. Only for folders and
-            ImageNet, whose default is ``(256, 224)``.
+            A pair ``(256, 224)`` resizes to the first and cuts the second. The default of ImageNet
+            is ``(256, 224)``; other images are taken as they are.
+        preprocessing: What is done to the images, in place of ``image_size``; its normalisation
+            counts where ``normalize`` is not given.
 
     Returns:
         The images in a fixed order.
 
     Raises:
         DataError: When the data set, the split or a file is missing, misplaced or damaged.
-        UsageError: When ``limit``, ``normalize`` or ``image_size`` cannot be meant.
+        UsageError: When ``limit``, ``normalize`` or ``image_size`` cannot be meant, or
+            ``image_size`` and ``preprocessing`` are both given.
     """
     check_limit(limit)
-    size = check_image_size(image_size)
-    chosen = None if normalize is None else Normalization.parse(normalize)
-    opener = partial(dataset, name_or_folder, root=root, download=download, image_size=image_size)
+    how = _how(image_size, preprocessing)
+    chosen = how.normalization if normalize is None else Normalization.parse(normalize)
+    opener = partial(dataset, name_or_folder, root=root, download=download, preprocessing=how)
     name = _registered(name_or_folder)
     if name is None:
         folder = home_expanded(name_or_folder)
         tree = scan(folder, split)
-        source = open_tree(tree, size, limit)
+        source = open_tree(tree, how, limit)
         result = ImageDataset(
             str(name_or_folder),
             tree.split,
             tree.classes,
             source,
             chosen or NAMED["none"],
+            preprocessing=how,
             ignored_files=tree.ignored,
             opener=opener,
         )
     else:
         split = choose_split(split, SETS[name].splits, name)
+        if name == "imagenet" and how.resize is None and how.crop is None:
+            how = replace(how, resize=_IMAGENET.resize, crop=_IMAGENET.crop)
         source, classes = _open_named(
-            name, split, root=data_folder(root), size=size, limit=limit, download=download
+            name, split, root=data_folder(root), how=how, limit=limit, download=download
         )
-        result = ImageDataset(name, split, classes, source, chosen or NAMED[name], opener=opener)
+        known = chosen or _own(name, how)
+        result = ImageDataset(name, split, classes, source, known, preprocessing=how, opener=opener)
     return result if limit is None else result.limited(limit)
+
+
+def _how(size: ImageSize, preprocessing: Preprocessing | None) -> Preprocessing:
+    if preprocessing is None:
+        return Preprocessing.of_size(size)
+    if size is not None:
+        raise UsageError("image_size and preprocessing are both given; expected one of them")
+    return preprocessing
+
+
+def has_normalization(name_or_folder: str | os.PathLike[str]) -> bool:
+    """Whether data have a normalisation of their own, as those that are known by name do."""
+    return _registered(name_or_folder) is not None
 
 
 def _registered(name_or_folder: str | os.PathLike[str]) -> str | None:
@@ -102,23 +124,25 @@ def _registered(name_or_folder: str | os.PathLike[str]) -> str | None:
     return name
 
 
+def _own(name: str, how: Preprocessing) -> Normalization:
+    """The normalisation of a known data set; its mean over the channels for grey images."""
+    own = NAMED[name]
+    if how.channels == len(own.mean) or len(own.mean) == 1:
+        return own
+    return Normalization((sum(own.mean) / 3,), (sum(own.std) / 3,))
+
+
 def _open_named(
-    name: str,
-    split: str,
-    *,
-    root: Path,
-    size: tuple[int, int] | None,
-    limit: int | None,
-    download: bool,
+    name: str, split: str, *, root: Path, how: Preprocessing, limit: int | None, download: bool
 ) -> tuple[Source, tuple[str, ...]]:
     if name == "imagenet":
-        return open_imagenet(split, root, size or _IMAGENET_SIZE, limit)
-    side = SETS[name].size
-    if size is not None and size != (side, side):
-        raise UsageError(
-            f"the images of {name} have {side}x{side} pixels and are not resized; image size "
-            f"{size[1]} is only for folders and imagenet"
-        )
+        return open_imagenet(split, root, how, limit)
     if name == "digits":
-        return load_digits(split), CLASSES
-    return open_known(name, split, root, download=download)
+        held, classes = load_digits(split), CLASSES
+    else:
+        held, classes = open_known(name, split, root, download=download)
+    side = SETS[name].size
+    whole = (None, (side, side))
+    if how.colours == "rgb" and how.resize in whole and how.crop in whole:
+        return held, classes
+    return PreparedSource(held, how), classes

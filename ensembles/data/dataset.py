@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ensembles.data.normalization import Normalization
+from ensembles.data.pixels import Preprocessing
 from ensembles.data.sources import MemorySource, Source, spread
 from ensembles.data.splits import match_split
 from ensembles.errors import DataError, UsageError
@@ -28,6 +30,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         classes: Names of the classes; a label is an index of this.
         source: Pixels and labels.
         normalization: What is done to the pixels before a network sees them.
+        preprocessing: What was done to the images to get those pixels; by default nothing.
         ignored_files: How many files of a folder were passed over, as they are no images.
         opener: Opens a split of the same data set, given its name and ``normalize``; where there
             is none, the data set has no other split.
@@ -45,6 +48,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         source: Source,
         normalization: Normalization,
         *,
+        preprocessing: Preprocessing | None = None,
         ignored_files: int = 0,
         opener: Callable[..., ImageDataset] | None = None,
     ) -> None:
@@ -55,6 +59,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.split = split
         self.classes = classes
         self.normalization = normalization
+        self.preprocessing = replace(preprocessing or Preprocessing(), normalization=normalization)
         self.ignored_files = ignored_files
         self._source = source
         self._opener = opener
@@ -146,8 +151,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def content_hash(self) -> str:
         """sha256 (hexadecimal) over pixels, labels and classes, in order.
 
-        Of images that are not held in memory, the bytes of their files and the size that they are
-        brought to stand for the pixels.
+        Of images that are not held in memory, the bytes of their files and what is done to the
+        images (but for normalisation) stand for the pixels.
         """
         about = json.dumps({"classes": self.classes, "shape": self.shape, "images": len(self)})
         content = hashlib.sha256(about.encode())
@@ -233,6 +238,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             self.classes,
             source,
             normalization,
+            preprocessing=self.preprocessing,
             ignored_files=self.ignored_files,
             opener=self._opener,
         )

@@ -10,25 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from ensembles.data.encoded import MOST_PIXELS, opened, too_large, unreadable
 from ensembles.data.pictures import Pictures
-from ensembles.errors import DataError, UsageError
+from ensembles.data.pixels import Preprocessing
+from ensembles.errors import DataError
 
 __all__ = [
-    "ImageSize",
-    "check_image_size",
     "decode",
     "different_sizes",
     "output_size",
+    "prepared",
     "workers",
 ]
 
-
-ImageSize = int | tuple[int, int] | None
-"""``crop``, or ``(resize, crop)``: the shorter side becomes ``resize``, then a square is cut."""
 
 _CHUNK = 64
 _LARGE = 2**24
@@ -42,49 +40,26 @@ def workers() -> int:
     return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
-def check_image_size(size: ImageSize) -> tuple[int, int] | None:
-    """Bring an image size to the form (resize, crop).
-
-    Args:
-        size: Side of the square in pixels, or (shorter side after resizing, side of the square).
-
-    Returns:
-        (resize, crop), or None for images taken as they are.
-
-    Raises:
-        UsageError: When a side is below 1, or the crop is larger than the resized image.
-    """
-    if size is None:
-        return None
-    resize, crop = (size, size) if isinstance(size, int) else size
-    if crop < 1 or resize < crop:
-        raise UsageError(
-            f"image size {size} cannot be cut; expected a side of at least 1 pixel, or "
-            "(resize, crop) with resize not below crop"
-        )
-    return resize, crop
-
-
-def output_size(pictures: Pictures, index: int, size: tuple[int, int] | None) -> tuple[int, int]:
+def output_size(pictures: Pictures, index: int, how: Preprocessing) -> tuple[int, int]:
     """Height and width that an image will have, read from its header only.
 
     Args:
         pictures: The encoded images.
         index: Which of them.
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to it.
 
     Raises:
         DataError: When it is no readable image.
     """
-    if size is not None:
-        return size[1], size[1]
+    if how.size is not None:
+        return how.size
     with opened(pictures.read(index), pictures.name(index)) as image:
-        return image.height, image.width
+        return how.size_of(image.height, image.width)
 
 
 def decode(
     pictures: Pictures,
-    size: tuple[int, int] | None,
+    how: Preprocessing,
     expected: tuple[int, int],
     *,
     reference: str,
@@ -94,26 +69,26 @@ def decode(
 
     Args:
         pictures: The encoded images.
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to each.
         expected: Height and width that every image must have afterwards.
         reference: The image that ``expected`` was read from, for the error message.
         progress: Title of a progress bar on standard error, or None for no bar.
 
     Returns:
-        uint8 tensor (N, 3, H, W).
+        uint8 tensor (N, C, H, W).
 
     Raises:
         DataError: Naming the first image in order that is damaged, of another size, larger than
             80 million pixels, or of more than 8 bits a channel.
     """
-    pixels = np.empty((len(pictures), 3, *expected), dtype=np.uint8)
+    pixels = np.empty((len(pictures), how.channels, *expected), dtype=np.uint8)
     threads = workers()
     chunk = min(_CHUNK, -(-len(pictures) // (4 * threads)))
 
     def work(start: int) -> int:
         stop = min(start + chunk, len(pictures))
         for index in range(start, stop):
-            image = _read(pictures, index, size)
+            image = _read(pictures, index, how)
             if image.shape[:2] != expected:
                 found = (image.shape[0], image.shape[1])
                 raise different_sizes(reference, expected, pictures.name(index), found)
@@ -134,32 +109,24 @@ def decode(
     return torch.from_numpy(pixels)
 
 
-def _read(pictures: Pictures, index: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """One image as an array (H, W, 3)."""
+def _read(pictures: Pictures, index: int, how: Preprocessing) -> NDArray[np.uint8]:
+    """One image as an array (H, W, C)."""
     content, name = pictures.read(index), pictures.name(index)
     with opened(content, name) as file:
-        after = _resized(file.width, file.height, size)
-        if after[0] * after[1] > MOST_PIXELS:
-            raise too_large(name, (file.width, file.height), after)
-        large = max(file.width * file.height, after[0] * after[1]) > _LARGE
+        height, width = how.resized_size(file.height, file.width)
+        if height * width > MOST_PIXELS:
+            raise too_large(name, (file.width, file.height), (width, height))
+        large = max(file.height * file.width, height * width) > _LARGE
         with _ONE_LARGE if large else contextlib.nullcontext(), unreadable(name, len(content)):
             # Straight to RGB, Pillow warns of palettes with transparency; the colours are the same.
             image = (file.convert("RGBA") if file.mode == "P" else file).convert("RGB")
-            if size is not None:
-                from torchvision.transforms.v2 import functional  # noqa: PLC0415 (slow to import)
-
-                resize, crop = size
-                image = functional.resize(image, [resize], antialias=True)
-                image = functional.center_crop(image, [crop, crop])
-            return np.asarray(image, dtype=np.uint8)
+            return prepared(image, how)
 
 
-def _resized(width: int, height: int, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Width and height of an image once its shorter side is resized."""
-    if size is None:
-        return width, height
-    scale = size[0] / min(width, height)
-    return int(width * scale), int(height * scale)
+def prepared(image: Image.Image, how: Preprocessing) -> NDArray[np.uint8]:
+    """An image of the mode RGB as an array (H, W, C), its channels in their order."""
+    pixels = np.atleast_3d(np.asarray(how.apply(image), dtype=np.uint8))
+    return pixels[..., ::-1] if how.colours == "bgr" else pixels
 
 
 def different_sizes(

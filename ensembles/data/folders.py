@@ -14,6 +14,7 @@ from ensembles.data import cache
 from ensembles.data.decode import decode, different_sizes, output_size
 from ensembles.data.encoded import EXTENSIONS
 from ensembles.data.pictures import Files, Pictures, Place
+from ensembles.data.pixels import Preprocessing
 from ensembles.data.sources import FileSource, MemorySource, Source, spread
 from ensembles.data.splits import SPLIT_NAMES, choose_split, match_split
 from ensembles.errors import DataError
@@ -93,27 +94,27 @@ def _scan(folder: Path, split: str) -> ImageTree:
     return ImageTree(base, split, classes, tuple(paths), tuple(labels), ignored, key.hexdigest())
 
 
-def open_tree(tree: ImageTree, size: tuple[int, int] | None, limit: int | None) -> Source:
+def open_tree(tree: ImageTree, how: Preprocessing, limit: int | None) -> Source:
     """Decode the images of a folder, or prepare to.
 
     Small images are decoded at once and kept in the cache; large or many ones stay in their files.
 
     Args:
         tree: What was found in the folder.
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to each image.
         limit: At most so many images, evenly spread.
 
     Raises:
-        DataError: When a file is damaged, or images differ in size and no size is given.
+        DataError: When a file is damaged, or images differ in size and none is given.
     """
     paths, labels = tree.paths, torch.tensor(tree.labels, dtype=torch.int64)
-    files = open_files(Files(paths), labels, size)
+    files = open_files(Files(paths), labels, how)
     some = limit is not None and limit < len(paths)
     chosen = spread(len(paths), limit) if some and limit is not None else None
-    _, height, width = files.shape
-    if max(height, width) > _SMALL_SIDE or len(paths) * 3 * height * width > _MEMORY:
+    channels, height, width = files.shape
+    if max(height, width) > _SMALL_SIDE or len(paths) * channels * height * width > _MEMORY:
         return files if chosen is None else files.take(chosen)
-    place = hashlib.sha256(f"{tree.folder.resolve()}\0{size}".encode()).hexdigest()
+    place = hashlib.sha256(f"{tree.folder.resolve()}\0{how.identity}".encode()).hexdigest()
     slot = f"folder-{place[:24]}"
     cached = cache.load(slot, tree.key)
     if cached is not None:
@@ -121,36 +122,36 @@ def open_tree(tree: ImageTree, size: tuple[int, int] | None, limit: int | None) 
     if chosen is not None:
         files = files.take(chosen)
     title = f"decoding {tree.folder.name}"
-    images = decode(files.pictures, size, files.expected, reference=files.reference, progress=title)
+    images = decode(files.pictures, how, files.expected, reference=files.reference, progress=title)
     source = MemorySource(images, files.labels)
     if chosen is None:
         cache.save(slot, tree.key, source, tree.classes)
     return source
 
 
-def open_files(place: Place, labels: torch.Tensor, size: tuple[int, int] | None) -> FileSource:
+def open_files(place: Place, labels: torch.Tensor, how: Preprocessing) -> FileSource:
     """Prepare to read images from where they lie.
 
-    Without an image size, the headers of up to 64 images spread over the list are compared now, and
-    the rest when they are decoded.
+    Where sizes depend on the images, the headers of up to 64 images spread over the list are
+    compared now, and the rest when they are decoded.
 
     Args:
         place: The encoded images.
         labels: int64, (N,).
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to each image.
 
     Raises:
         DataError: When the images differ in size.
     """
     pictures = Pictures(place)
     first = pictures.name(0)
-    expected = output_size(pictures, 0, size)
-    if size is None:
+    expected = output_size(pictures, 0, how)
+    if how.size is None:
         for index in spread(len(pictures), min(_PROBES, len(pictures))).tolist():
-            found = output_size(pictures, index, size)
+            found = output_size(pictures, index, how)
             if found != expected:
                 raise different_sizes(first, expected, pictures.name(index), found)
-    return FileSource(pictures, labels, size, expected, first)
+    return FileSource(pictures, labels, how, expected, first)
 
 
 def _layout(folder: Path, split: str) -> tuple[Path, str, tuple[str, ...]]:

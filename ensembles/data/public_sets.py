@@ -21,6 +21,7 @@ from torch import Tensor
 from ensembles.data import cache
 from ensembles.data.folders import open_files
 from ensembles.data.pictures import Files
+from ensembles.data.pixels import Preprocessing
 from ensembles.data.registry import (
     IMAGENET_DEVKIT,
     SETS,
@@ -85,14 +86,14 @@ def open_known(
 
 
 def open_imagenet(
-    split: str, root: Path, size: tuple[int, int], limit: int | None
+    split: str, root: Path, how: Preprocessing, limit: int | None
 ) -> tuple[Source, tuple[str, ...]]:
     """Open ImageNet (ILSVRC 2012), which cannot be downloaded.
 
     Args:
         split: ``train`` or ``val``.
         root: The data folder; ImageNet lies in its folder ``imagenet``, or directly in it.
-        size: (resize, crop).
+        how: What is done to each image.
         limit: At most so many images, evenly spread.
 
     Raises:
@@ -117,7 +118,7 @@ def open_imagenet(
     if limit is not None and limit < len(samples):
         samples = [samples[index] for index in spread(len(samples), limit).tolist()]
     labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
-    source = open_files(Files([path for path, _ in samples]), labels, size)
+    source = open_files(Files([path for path, _ in samples]), labels, how)
     return source, tuple(names[0] for names in found.classes)
 
 

@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from ensembles.data.decode import decode, workers
+from ensembles.data.decode import decode, prepared, workers
 from ensembles.data.pictures import Pictures
+from ensembles.data.pixels import Preprocessing
 
-__all__ = ["FileSource", "MemorySource", "Source", "spread"]
+__all__ = ["FileSource", "MemorySource", "PreparedSource", "Source", "spread"]
 
 
 class Source(Protocol):
@@ -86,26 +90,26 @@ class FileSource:
     Attributes:
         pictures: The encoded images.
         labels: int64, (N,).
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to each image.
         expected: Height and width of every image.
         reference: The image that gave ``expected``.
     """
 
     pictures: Pictures
     labels: Tensor
-    size: tuple[int, int] | None
+    how: Preprocessing
     expected: tuple[int, int]
     reference: str
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return (3, *self.expected)
+        return (self.how.channels, *self.expected)
 
     @cached_property
     def digest(self) -> bytes:
-        """sha256 of the encoded images and of the size that they are brought to."""
-        total = hashlib.sha256(repr(self.size).encode())
+        """sha256 of the encoded images and of what is done to them."""
+        total = hashlib.sha256(self.how.identity.encode())
         with ThreadPoolExecutor(workers()) as pool:
             for one in pool.map(self.pictures.digest, range(len(self.pictures))):
                 total.update(one)
@@ -114,7 +118,7 @@ class FileSource:
     def read(self, start: int, stop: int) -> Tensor:
         """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
         some = self.pictures.take(slice(start, stop))
-        return decode(some, self.size, self.expected, reference=self.reference)
+        return decode(some, self.how, self.expected, reference=self.reference)
 
     def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """One tensor for each (start, stop), in turn, the next one decoded meanwhile."""
@@ -131,6 +135,52 @@ class FileSource:
     def take(self, indices: Tensor) -> FileSource:
         """The images with these indices, in this order."""
         return replace(self, pictures=self.pictures.take(indices), labels=self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSource:
+    """Images of a source in memory, resized, cut or recoloured when they are read.
+
+    Attributes:
+        held: The images as they are, of three channels.
+        how: What is done to each.
+    """
+
+    held: MemorySource
+    how: Preprocessing
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.how.channels, *self.how.size_of(*self.held.shape[1:]))
+
+    @property
+    def labels(self) -> Tensor:
+        """int64, (N,)."""
+        return self.held.labels
+
+    @cached_property
+    def digest(self) -> bytes:
+        """sha256 of the images as they are and of what is done to them."""
+        return hashlib.sha256(self.held.digest + self.how.identity.encode()).digest()
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
+        arrays = self.held.read(start, stop).permute(0, 2, 3, 1).numpy()
+        with ThreadPoolExecutor(workers()) as pool:
+            images = list(pool.map(self._prepared, arrays))
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+    def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return prepared(Image.fromarray(np.ascontiguousarray(pixels)), self.how)
+
+    def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        """One tensor for each (start, stop), in turn."""
+        return (self.read(*bound) for bound in bounds)
+
+    def take(self, indices: Tensor) -> PreparedSource:
+        """The images with these indices, in this order."""
+        return replace(self, held=self.held.take(indices))
 
 
 def spread(total: int, count: int) -> Tensor:

@@ -203,7 +203,9 @@ def _opened(unit: Unit, study: Study, device: str) -> Subject:
     subject = open_subject(
         model.name, place(model.checkpoint),
         dataset=place(data.name), split=data.split, limit=data.limit,
-        normalize=data.normalize, image_size=data.image_size, device=device,
+        normalize=data.normalize, image_size=data.image_size, resize=data.resize, crop=data.crop,
+        interpolation=data.interpolation, crop_mode=data.crop_mode, colours=data.colours,
+        test_size=data.test_size, device=device,
         block_names=model.block_names, block_kinds=model.block_kinds,
         reference=place(data.reference), initial=place(model.initial), check=False,
     )  # fmt: skip

@@ -1,0 +1,254 @@
+"""What weights say of their images: records of torchvision, timm, Hugging Face, and our cards."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ensembles.cards import Card
+from ensembles.data import Normalization, Preprocessing
+from ensembles.data.pixels import mean_colour
+from ensembles.errors import CheckpointError, UsageError
+
+__all__ = [
+    "has_test_size", "of_card", "of_hugging_face", "of_timm", "of_torchvision", "with_record",
+    "written",
+]  # fmt: skip
+
+_LARGEST_RECORD = 1 << 20
+_TIMM_MEAN, _TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+"""Names of Pillow's numbers."""
+
+_BY_SHORTER_SIDE = ("clip", "convnext", "levit", "mobilenet", "mobilevit", "bit", "poolformer")
+"""Processors of Hugging Face that read a size of one number as that of the shorter side."""
+
+
+def of_torchvision(transforms: Any) -> Preprocessing:
+    """What ``transforms()`` of a member of torchvision's weights does to an image."""
+    resize, crop = transforms.resize_size, transforms.crop_size
+    return Preprocessing(
+        (resize[0], resize[-1]),
+        (crop[0], crop[-1]),
+        transforms.interpolation.value.replace("nearest-exact", "nearest"),
+        normalization=_normalization(transforms.mean, transforms.std),
+    )
+
+
+def of_timm(config: Mapping[str, Any], *, test: bool = False) -> Preprocessing:
+    """What timm's ``create_transform`` does to an image in evaluation.
+
+    Args:
+        config: ``model.pretrained_cfg``, or what ``resolve_model_data_config`` makes of it.
+        test: Whether to take the size that the record names for testing, where it differs.
+    """
+    size = (test and config.get("test_input_size")) or config.get("input_size") or (3, 224, 224)
+    share = (test and config.get("test_crop_pct")) or config.get("crop_pct") or 0.875
+    height, width = size[-2:]
+    normal = _normalization(config.get("mean") or _TIMM_MEAN, config.get("std") or _TIMM_STD)
+    mode = config.get("crop_mode") or "center"
+    return Preprocessing(
+        (math.floor(height / share), math.floor(width / share)),
+        (height, width),
+        config.get("interpolation") or "bicubic",
+        mode,
+        colours="grey" if size[0] == 1 else "rgb",
+        fill=mean_colour(normal) if mode == "border" else (0, 0, 0),
+        normalization=normal,
+    )
+
+
+def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
+    """What an image processor of Hugging Face does to an image.
+
+    Images are resized as Pillow does it, as in the processors without "Fast" in their names.
+
+    Args:
+        values: What ``preprocessor_config.json`` holds.
+
+    Raises:
+        CheckpointError: When it says something that is not known here.
+    """
+    kind = str(values.get("image_processor_type") or values.get("feature_extractor_type") or "")
+    kind = kind.lower()
+    resize, squash = None, False
+    crop = values.get("crop_size")
+    if values.get("do_resize", True) and values.get("size") is not None:
+        resize, squash = _hugging_face_size(values["size"], kind)
+    share = values.get("crop_pct")
+    if kind.startswith("levit") and resize and not squash:
+        resize = _both(int(256 / 224 * resize[0]))
+    elif share and resize and not squash:
+        if kind.startswith("convnext"):
+            crop, squash = resize[0], resize[0] >= 384
+        resize = resize if squash else _both(int(resize[0] / share))
+    cuts = values.get("do_center_crop", kind.startswith("convnext") and bool(crop))
+    number = values.get("resample", 2)
+    if not isinstance(number, int) or not 0 <= number < len(_RESAMPLE):
+        raise CheckpointError(
+            f"the image processor's resample is {number!r}; expected one of Pillow's numbers, 0 to "
+            f"{len(_RESAMPLE) - 1}"
+        )
+    return Preprocessing(
+        resize,
+        _hugging_face_size(crop, "clip")[0] if cuts and crop is not None else None,
+        _RESAMPLE[number],
+        "squash" if squash else "center",
+        "bgr" if values.get("do_flip_channel_order") else "rgb",
+        normalization=_hugging_face_normalization(values),
+    )
+
+
+def of_card(card: Card, *, test: bool = False) -> Preprocessing:
+    """What a card says is done to images.
+
+    Args:
+        card: What is known of the weights.
+        test: Whether to take the size that it names for testing, where there is one.
+
+    Raises:
+        CheckpointError: When it says something that cannot be meant.
+    """
+    known: Mapping[str, Any] = card.preprocessing
+    normal = None if card.normalization is None else Normalization.parse(card.normalization)
+    names = ("test_resize", "test_crop") if test and has_test_size(card) else ("resize", "crop")
+    try:
+        resize, crop = (_pair(known.get(name)) for name in names)
+        found = Preprocessing(resize, crop, normalization=normal).changed(
+            **{name: known[name] for name in _WRITTEN if name in known}
+        )
+        if "fill" in known:
+            red, green, blue = known["fill"]
+            found = replace(found, fill=(red, green, blue))
+        elif found.crop_mode == "border" and normal is not None:
+            found = replace(found, fill=mean_colour(normal))
+    except (UsageError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise CheckpointError(f"card of {card.name!r}: preprocessing: {error}") from error
+    return found
+
+
+def has_test_size(card: Card) -> bool:
+    """Whether a card names another size for testing than the one of the training."""
+    return {"test_resize", "test_crop"} <= card.preprocessing.keys()
+
+
+def written(how: Preprocessing, test: Preprocessing | None = None) -> dict[str, Any]:
+    """What a card holds of it; the normalisation stands elsewhere on the card.
+
+    Args:
+        how: What is done to images.
+        test: The same at the size for testing, where that is another one.
+    """
+    told: dict[str, Any] = {}
+    if how.resize is not None:
+        told["resize"] = _short(how.resize)
+    if how.crop is not None:
+        told["crop"] = _short(how.crop)
+    if how.resize is not None:
+        told["interpolation"] = how.interpolation
+    usual = Preprocessing()
+    for name in ("crop_mode", "colours"):
+        if getattr(how, name) != getattr(usual, name):
+            told[name] = getattr(how, name)
+    if how.crop_mode == "border":
+        told["fill"] = list(how.fill)
+    if test is not None and test.resize and test.crop and test != how:
+        told |= {"test_resize": _short(test.resize), "test_crop": _short(test.crop)}
+    return told
+
+
+def with_record(card: Card, path: Path) -> Card:
+    """A card without a record of images, completed by what lies beside the weights.
+
+    That is ``preprocessor_config.json`` of Hugging Face, or ``config.json`` with a
+    ``pretrained_cfg`` of timm.
+
+    Raises:
+        CheckpointError: When there is such a file and it cannot be read.
+    """
+    if card.preprocessing or card.normalization is not None:
+        return card
+    beside, test = path.parent / "preprocessor_config.json", None
+    if beside.is_file():
+        found = of_hugging_face(_read(beside))
+    else:
+        beside = path.parent / "config.json"
+        config = _read(beside).get("pretrained_cfg") if beside.is_file() else None
+        if not isinstance(config, Mapping):
+            return card
+        found, test = _said(beside, config), _said(beside, config, test=True)
+    normal = None if found.normalization is None else str(found.normalization)
+    return replace(card, preprocessing=written(found, test), normalization=normal)
+
+
+def _said(path: Path, config: Mapping[str, Any], *, test: bool = False) -> Preprocessing:
+    try:
+        return of_timm(config, test=test)
+    except (TypeError, ValueError, ArithmeticError, UsageError) as error:
+        raise CheckpointError(f"{path}: its pretrained_cfg cannot be meant: {error}") from error
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > _LARGEST_RECORD:
+            raise CheckpointError(f"{path} is larger than {_LARGEST_RECORD:,} bytes")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"{path} holds a {type(found).__name__}; expected names and values")
+    return found
+
+
+def _hugging_face_size(size: Any, kind: str) -> tuple[tuple[int, int], bool]:
+    """Height and width, and whether images are squashed to them."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        return _both(size), not kind.startswith(_BY_SHORTER_SIDE)
+    if isinstance(size, (list, tuple)) and len(size) == 2:
+        return (size[0], size[1]), True
+    if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
+        return (size["height"], size["width"]), True
+    if isinstance(size, Mapping) and size.keys() == {"shortest_edge"}:
+        return _both(size["shortest_edge"]), False
+    raise CheckpointError(
+        f"the image processor's size is {size!r}; expected height and width, or shortest_edge"
+    )
+
+
+def _hugging_face_normalization(values: Mapping[str, Any]) -> Normalization:
+    """(x * factor - offset - mean) / std, written as (x / 255 - mean) / std."""
+    scale = 255 * values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 255.0
+    offset = 1.0 if values.get("rescale_offset") else 0.0
+    mean, std = [0.0], [1.0]
+    if values.get("do_normalize", True) and values.get("image_mean") is not None:
+        mean, std = values["image_mean"], values["image_std"]
+        mean, std = ([one] if isinstance(one, float) else one for one in (mean, std))
+    if (scale, offset) == (1.0, 0.0):
+        return _normalization(mean, std)
+    return _normalization([(m + offset) / scale for m in mean], [s / scale for s in std])
+
+
+def _normalization(mean: Any, std: Any) -> Normalization:
+    return Normalization(tuple(map(float, mean)), tuple(map(float, std)))
+
+
+_WRITTEN = ("interpolation", "crop_mode", "colours")
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    """Sides as a card has them: one number, or a list of two."""
+    if value is None:
+        return None
+    return _both(value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _both(side: int) -> tuple[int, int]:
+    return side, side
+
+
+def _short(sides: tuple[int, int]) -> int | list[int]:
+    return sides[0] if sides[0] == sides[1] else list(sides)
