@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ensembles.bounded import json_value, read_text
 from ensembles.cards import Card
 from ensembles.data import Normalization, Preprocessing
 from ensembles.data.pixels import mean_colour
@@ -19,7 +19,6 @@ __all__ = [
     "written",
 ]  # fmt: skip
 
-_LARGEST_RECORD = 1 << 20
 _TIMM_MEAN, _TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Names of Pillow's numbers."""
@@ -193,12 +192,8 @@ def _said(path: Path, config: Mapping[str, Any], *, test: bool = False) -> Prepr
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.stat().st_size > _LARGEST_RECORD:
-            raise CheckpointError(f"{path} is larger than {_LARGEST_RECORD:,} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    text = read_text(path, "image record", error=CheckpointError)
+    found = json_value(text, f"image record {path}", error=CheckpointError)
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds a {type(found).__name__}; expected names and values")
     return found
