@@ -196,10 +196,13 @@ class TestBounds:
     @pytest.mark.parametrize(
         ("make", "found"),
         [
-            (os.mkfifo, "it is a pipe; expected a file"),
-            (lambda path: path.symlink_to("/dev/zero"), "it is a device; expected a file"),
+            (os.mkfifo, "(it is a pipe); expected a plain file"),
+            (lambda path: path.symlink_to("/dev/zero"), "(it is a device); expected a plain file"),
             (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
-            (lambda path: path.write_bytes(bytes(101)), "has 101 bytes; expected at most 100"),
+            (
+                lambda path: path.write_bytes(bytes(101)),
+                "is larger than 100 bytes; expected a smaller file",
+            ),
         ],
         ids=["pipe", "device", "loop", "large"],
     )

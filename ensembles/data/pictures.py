@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import stat
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ensembles.bounded import read_bytes
 from ensembles.errors import DataError
 
-__all__ = ["MOST_BYTES", "Files", "Pictures", "Place", "read_regular"]
+__all__ = ["MOST_BYTES", "Files", "Pictures", "Place"]
 
 MOST_BYTES = 2**28
 """Bytes of one encoded image, 256 MiB."""
-
-_KINDS = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
-}
 
 
 class Place(Protocol):
@@ -71,7 +60,7 @@ class Files:
         Raises:
             DataError: When it is no readable file, or too large.
         """
-        return read_regular(self.paths[index], MOST_BYTES, "the image")
+        return read_bytes(self.paths[index], "the image", error=DataError, most=MOST_BYTES)
 
 
 class Pictures:
@@ -142,35 +131,3 @@ class Pictures:
         if not self._known[place]:
             self.read(index)
         return bytes(self._digests[place])
-
-
-def read_regular(path: str | os.PathLike[str], most: int, what: str) -> bytes:
-    """Read a regular file of bounded size whole; a pipe or a device is not waited for.
-
-    Args:
-        path: The file.
-        most: How many bytes it may have.
-        what: What it is called in messages, such as "the image".
-
-    Raises:
-        DataError: When it cannot be read, is no regular file, or is larger.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (from a descriptor)
-            kind = stat.S_IFMT(os.fstat(file.fileno()).st_mode)
-            if kind != stat.S_IFREG:
-                found = _KINDS.get(kind, "no regular file")
-                raise DataError(f"cannot read {what} {path}: it is {found}; expected a file")
-            content = file.read(most + 1)
-    except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.ENXIO:
-            raise DataError(f"cannot read {what} {path}: it is a socket; expected a file") from None
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read {what} {path}: {reason}") from error
-    if len(content) > most:
-        size = max(Path(path).stat().st_size, len(content))
-        raise DataError(
-            f"{what} {path} has {size:,} bytes; expected at most {most:,}, so replace or remove it"
-        )
-    return content
