@@ -350,9 +350,9 @@ class TestRefusals:
 
     def test_files_that_vanish(self, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(folders, "_MEMORY", 0)
-        data = dataset(tree)
+        data, unread = dataset(tree), dataset(tree, image_size=4)
         (tree / "test" / "dog" / "a.png").unlink()
         with pytest.raises(DataError, match=r"the image .*a.png: cannot be read \(No such file"):
             list(data.batches(2))
         with pytest.raises(DataError, match=r"the image .*a.png: cannot be read \(No such file"):
-            _ = data.content_hash
+            _ = unread.content_hash
