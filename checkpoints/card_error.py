@@ -28,7 +28,7 @@ def check_classes(card: Card, data: ImageDataset) -> None:
     Raises:
         DataError: When the network has more classes.
     """
-    if card.num_classes > len(data.classes):
+    if card.num_classes > len(data.classes) and not data.numbered:
         raise DataError(
             f"the network has {card.num_classes:,} classes, {data.name} {data.split} has "
             f"{len(data.classes):,} ({_first_names(data.classes)}), so class numbers would not "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ensembles.cards import Card
 from ensembles.data import ImageDataset, Normalization, Preprocessing
 from ensembles.data.any_dataset import has_normalization
-from ensembles.data.normalization import NAMED
+from ensembles.data.normalization import AS_GIVEN, NAMED
 from ensembles.data.pixels import SizeText
 from ensembles.errors import UsageError
 
@@ -84,6 +84,13 @@ class ImageChoice:
         """
         how = self.preprocessing(card)
         data = open_as(how)
+        if data.normalization == AS_GIVEN:
+            if self != ImageChoice():
+                raise UsageError(
+                    f"{name} holds rows that are taken as they are; leave out --normalize and what "
+                    "is asked of images, or save images as whole numbers of 8 bits (uint8)"
+                )
+            return data
         if how.normalization is None and not has_normalization(name):
             raise UsageError(
                 f"no normalisation is known: the weights {card.name} say nothing of their images, "
@@ -95,6 +102,9 @@ class ImageChoice:
 
     def told(self, card: Card, data: ImageDataset) -> str:
         """One line on what is done to the images, and who says so."""
+        if data.normalization == AS_GIVEN:
+            shape = "x".join(map(str, data.shape))
+            return f"rows of {data.name}: {shape} each, taken as they are; nothing is normalised"
         if self.normalize is not None:
             whose = "as asked"
         elif card.normalization is not None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ensembles.data.array_files import is_array_file, read_arrays
+from ensembles.data.arrays import RowSource
 from ensembles.data.cache import data_folder
 from ensembles.data.dataset import ImageDataset, check_limit
 from ensembles.data.digits import CLASSES, load_digits
 from ensembles.data.folders import open_tree, scan
-from ensembles.data.normalization import NAMED, Normalization
+from ensembles.data.normalization import AS_GIVEN, NAMED, Normalization
 from ensembles.data.pixels import ImageSize, Preprocessing
 from ensembles.data.public_sets import open_imagenet, open_known
 from ensembles.data.registry import SETS, canonical_name
-from ensembles.data.sources import PreparedSource, Source
+from ensembles.data.sources import MemorySource, Source, prepared_source
 from ensembles.data.splits import choose_split
 from ensembles.errors import DataError, UsageError, nearest
 from ensembles.files import home_expanded
@@ -39,8 +42,9 @@ def dataset(
     """Open a data set.
 
     Args:
-        name_or_folder: A name of ``known_datasets()``, or a folder with ``CLASS/IMAGE`` or
-            ``SPLIT/CLASS/IMAGE``. A name wins over a folder of that name; write ``./digits`` then.
+        name_or_folder: A name of ``known_datasets()``; a folder with ``CLASS/IMAGE`` or
+            ``SPLIT/CLASS/IMAGE``; or a file of arrays (``.npz``, ``.npy``) or a table (``.csv``,
+            ``.tsv``) with labels. A name wins over a folder of that name; write ``./digits`` then.
         split: The part: ``train`` or ``test``; ``val`` stands for ``test`` and the other way round
             where only one of them exists. A folder without split folders is taken whole.
         limit: At most so many images, spread evenly over the set (see ``ImageDataset.limited``).
@@ -67,7 +71,9 @@ def dataset(
     chosen = how.normalization if normalize is None else Normalization.parse(normalize)
     opener = partial(dataset, name_or_folder, root=root, download=download, preprocessing=how)
     name = _registered(name_or_folder)
-    if name is None:
+    if name is None and is_array_file(home_expanded(name_or_folder)):
+        result = _open_arrays(name_or_folder, split, how, chosen, opener)
+    elif name is None:
         folder = home_expanded(name_or_folder)
         tree = scan(folder, split)
         source = open_tree(tree, how, limit)
@@ -99,6 +105,26 @@ def _how(size: ImageSize, preprocessing: Preprocessing | None) -> Preprocessing:
     if size is not None:
         raise UsageError("image_size and preprocessing are both given; expected one of them")
     return preprocessing
+
+
+def _open_arrays(
+    name: str | os.PathLike[str],
+    split: str,
+    how: Preprocessing,
+    chosen: Normalization | None,
+    opener: Callable[..., ImageDataset],
+) -> ImageDataset:
+    """Images of 8 bits, made as any others; or rows as they are."""
+    found = read_arrays(home_expanded(name), split)
+    about = {"opener": opener, "numbered": not found.named}
+    source: Source
+    if found.are_images:
+        source = prepared_source(MemorySource(found.inputs, found.labels), how)
+        normal = chosen or NAMED["none"]
+        about["preprocessing"] = how
+    else:
+        source, normal = RowSource(found.inputs, found.labels), AS_GIVEN
+    return ImageDataset(str(name), found.split, found.classes, source, normal, **about)
 
 
 def has_normalization(name_or_folder: str | os.PathLike[str]) -> bool:
@@ -141,8 +167,4 @@ def _open_named(
         held, classes = load_digits(split), CLASSES
     else:
         held, classes = open_known(name, split, root, download=download)
-    side = SETS[name].size
-    whole = (None, (side, side))
-    if how.colours == "rgb" and how.resize in whole and how.crop in whole:
-        return held, classes
-    return PreparedSource(held, how), classes
+    return prepared_source(held, how), classes

@@ -233,7 +233,7 @@ def _check_column(column: Any, name: str, path: Path) -> None:
             f"{path} has a column without a name, as pandas writes row numbers; write it with "
             "index=False, or name the column"
         )
-    if column.dtype.kind not in "iufb":
+    if not _is_of(column, "iufb"):
         value = next(one for one in column if not _is_number(one))
         raise DataError(
             f"{path}, column {name} holds {str(value)[:40]!r}; expected numbers in all columns but "
@@ -249,7 +249,12 @@ def _plain(column: Any, name: str, path: Path) -> np.ndarray[Any, Any]:
     if column.isna().any():
         line = int(np.flatnonzero(column.isna())[0]) + 2
         raise DataError(f"{path}, column {name} is empty in line {line}; expected a label")
-    return np.asarray(column if column.dtype.kind in "iufb" else column.astype(str).astype("U"))
+    return np.asarray(column if _is_of(column, "iufb") else column.astype(str).astype("U"))
+
+
+def _is_of(values: Any, letters: str) -> bool:
+    """Whether the type of an array or a column is one of some of NumPy's."""
+    return {values.dtype.kind} <= set(letters)
 
 
 def _is_number(value: Any) -> bool:
@@ -262,7 +267,7 @@ def _is_number(value: Any) -> bool:
 
 def _inputs(array: np.ndarray[Any, Any], path: Path) -> Tensor:
     """Images of 8 bits with three channels in front, or rows as they are."""
-    if array.ndim < 2 or array.dtype.kind not in "iuf":
+    if array.ndim < 2 or not _is_of(array, "iuf"):
         raise DataError(
             f"{path} has inputs of shape {array.shape} and type {array.dtype}; expected numbers "
             "(N, ...)"
@@ -292,17 +297,17 @@ def _labels(array: np.ndarray[Any, Any], path: Path) -> tuple[Tensor, tuple[str,
     """Class numbers of labels as numbers, (N, 1), one-hot or texts, and what the classes are."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim == 2 and array.dtype.kind in "iufb" and _is_one_hot(array):
+    if array.ndim == 2 and _is_of(array, "iufb") and _is_one_hot(array):
         array = array.argmax(1)
-    if array.ndim != 1 or array.dtype.kind not in "iufbUS":
+    if array.ndim != 1 or not _is_of(array, "iufbUS"):
         raise DataError(
             f"{path} has labels of shape {array.shape} and type {array.dtype}; expected one class "
             "for each row, as numbers, texts or one-hot"
         )
-    if array.dtype.kind in "US":
+    if _is_of(array, "US"):
         names, numbers = np.unique(array.astype("U"), return_inverse=True)
         return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, names)), True
-    if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
+    if _is_of(array, "f") and not np.array_equal(array, np.round(array)):
         raise DataError(f"{path} has labels such as {array[0]}; expected whole numbers or texts")
     labels = torch.from_numpy(array.astype(np.int64))
     if int(labels.min()) < 0:

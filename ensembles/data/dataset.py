@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ensembles.data.normalization import Normalization
+from ensembles.data.normalization import AS_GIVEN, Normalization
 from ensembles.data.pixels import Preprocessing
 from ensembles.data.sources import MemorySource, Source, spread
 from ensembles.data.splits import match_split
@@ -22,7 +22,7 @@ __all__ = ["ImageDataset"]
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Labelled images of one size in a fixed order.
+    """Labelled images of one size, or other rows of one shape, in a fixed order.
 
     Args:
         name: Name of the data set, or its folder.
@@ -31,6 +31,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         source: Pixels and labels.
         normalization: What is done to the pixels before a network sees them.
         preprocessing: What was done to the images to get those pixels; by default nothing.
+        numbered: Whether the data hold class numbers, and the names are made of these: classes
+            that do not occur may be missing at the end.
         ignored_files: How many files of a folder were passed over, as they are no images.
         opener: Opens a split of the same data set, given its name and ``normalize``; where there
             is none, the data set has no other split.
@@ -49,6 +51,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         normalization: Normalization,
         *,
         preprocessing: Preprocessing | None = None,
+        numbered: bool = False,
         ignored_files: int = 0,
         opener: Callable[..., ImageDataset] | None = None,
     ) -> None:
@@ -60,20 +63,22 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.classes = classes
         self.normalization = normalization
         self.preprocessing = replace(preprocessing or Preprocessing(), normalization=normalization)
+        self.numbered = numbered
         self.ignored_files = ignored_files
         self._source = source
         self._opener = opener
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
+        noun = "rows" if self.normalization == AS_GIVEN else "images"
         return (
-            f"ImageDataset({self.name!r}, {self.split!r}, {len(self):,} images of {size}, "
+            f"ImageDataset({self.name!r}, {self.split!r}, {len(self):,} {noun} of {size}, "
             f"{len(self.classes)} classes, normalised by {self.normalization})"
         )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of every image; of other rows their shape."""
         return self._source.shape
 
     @property
@@ -168,8 +173,13 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
         Raises:
             UsageError: When the text is no normalisation.
-            DataError: When it is for another number of channels.
+            DataError: When it is for another number of channels, or the rows are no images.
         """
+        if self.normalization == AS_GIVEN:
+            raise DataError(
+                f"{self.name} holds rows that are taken as they are, and are not normalised; "
+                "expected images of 8 bits"
+            )
         return self._with(self._source, Normalization.parse(normalization))
 
     def limited(self, count: int) -> ImageDataset:
@@ -239,6 +249,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             source,
             normalization,
             preprocessing=self.preprocessing,
+            numbered=self.numbered,
             ignored_files=self.ignored_files,
             opener=self._opener,
         )

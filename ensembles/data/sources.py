@@ -19,15 +19,15 @@ from ensembles.data.decode import decode, prepared, workers
 from ensembles.data.pictures import Pictures
 from ensembles.data.pixels import Preprocessing
 
-__all__ = ["FileSource", "MemorySource", "PreparedSource", "Source", "spread"]
+__all__ = ["FileSource", "MemorySource", "PreparedSource", "Source", "prepared_source", "spread"]
 
 
 class Source(Protocol):
-    """Images of one size with their labels, in a fixed order."""
+    """Images of one size, or other rows, with their labels, in a fixed order."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W), or the shape of a row."""
 
     @property
     def labels(self) -> Tensor:
@@ -38,7 +38,7 @@ class Source(Protocol):
         """sha256 of the images."""
 
     def read(self, start: int, stop: int) -> Tensor:
-        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
+        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W); other rows as they are."""
 
     def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """One tensor for each (start, stop), in turn."""
@@ -135,6 +135,14 @@ class FileSource:
     def take(self, indices: Tensor) -> FileSource:
         """The images with these indices, in this order."""
         return replace(self, pictures=self.pictures.take(indices), labels=self.labels[indices])
+
+
+def prepared_source(held: MemorySource, how: Preprocessing) -> MemorySource | PreparedSource:
+    """Images in memory, made as asked; those that stay as they are need nothing."""
+    whole = (None, held.shape[1:])
+    if how.colours == "rgb" and how.resize in whole and how.crop in whole:
+        return held
+    return PreparedSource(held, how)
 
 
 @dataclass(frozen=True, eq=False)
