@@ -90,6 +90,13 @@ def data_options() -> Callable[[Command], Command]:
         ),
         pixel_options(),
         click.option(
+            "--classes", metavar="FILE|text|numbers",
+            help="Which number each class folder or name has: a file with a name in each line, or "
+            "with names and numbers; or their places sorted as text; or the names are numbers. "
+            "[default: ImageNet's for WordNet names, else the places of the network's names, else "
+            "the places among the sorted names]",
+        ),
+        click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
             "error with the checkpoint's card.",
@@ -229,6 +236,8 @@ def open_subject(
 def _told(subject: Subject, tell: bool) -> Subject:
     if tell:
         click.echo(subject.images, err=True)
+        if subject.labels:
+            click.echo(subject.labels, err=True)
     return subject
 
 

@@ -16,7 +16,8 @@ __all__ = ["OPTIONS_OF_COMMANDS", "kind_options", "setting_options", "settings_o
 
 OPTIONS_OF_COMMANDS = frozenset({
     "as_json", "average", "batch_size", "block_kinds", "block_names", "blocks", "checkpoint",
-    "checkpoints", "colours", "count", "crop", "crop_mode", "dataset", "device", "engine", "force",
+    "checkpoints", "classes", "colours", "count", "crop", "crop_mode", "dataset", "device",
+    "engine", "force",
     "help", "image_size", "initial", "interpolation", "kind", "limit", "list", "metrics", "model",
     "models", "normalize", "out", "plan", "plot", "precision", "predictions", "recalibrated",
     "reference", "resize", "seed", "skip_transitions", "split", "store", "task", "test_size",

@@ -58,7 +58,6 @@ def class_numbers(
     *,
     known: Sequence[str] = (),
     classes: str | Path | None = None,
-    force: bool = False,
     where: str = "the data",
 ) -> Numbering:
     """The number that a network gives each of some classes, which have names alone.
@@ -74,7 +73,6 @@ def class_numbers(
         known: The network's own names of its classes, by number, where they are known.
         classes: A file (see `read_classes`); ``text`` for the place among the names sorted as text,
             ``numbers`` for names that are the numbers of their classes.
-        force: Whether to take the places among the names where nothing else is known.
         where: What the data are called in messages.
 
     Raises:
@@ -98,17 +96,14 @@ def class_numbers(
         told = f"class numbers are the names themselves, {_listed(names, numbers)}"
         if max(numbers) < count:
             return Numbering(numbers, _names_by_number(names, numbers), told)
-    if force and len(names) > 1:
-        told = f"--force: class numbers are places among the names, {_listed(names, places)}"
-        return Numbering(places, tuple(names), told)
     listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    hint = "" if len(names) > 1 else ", or these images have no labels"
-    numbered = ", or --classes numbers where the names are the numbers"
+    hint = "" if len(names) > 1 else " (or these images have no labels)"
+    numbered = ", --classes numbers that the names are the numbers"
     raise DataError(
         f"the network has {count:,} classes, {where} has {len(names):,} ({listed}), so class "
-        f"numbers would not agree{hint}; name a file that says which class each is with --classes"
-        f"{numbered if all(map(is_number, names)) else ''}, or load a network that was trained on "
-        f"these classes{', or go on with --force' if len(names) > 1 else ''}"
+        f"numbers would not agree{hint}; say which class each is with --classes FILE"
+        f"{numbered if all(map(is_number, names)) else ''} (--classes text: their places), or load "
+        "a network that was trained on these classes"
     )
 
 

@@ -46,6 +46,9 @@ class Source(Protocol):
     def take(self, indices: Tensor) -> Source:
         """The images with these indices, in this order."""
 
+    def relabelled(self, labels: Tensor) -> Source:
+        """The images under other labels."""
+
 
 @dataclass(frozen=True, eq=False)
 class MemorySource:
@@ -81,6 +84,10 @@ class MemorySource:
     def take(self, indices: Tensor) -> MemorySource:
         """The images with these indices, in this order."""
         return MemorySource(self.images[indices], self.labels[indices])
+
+    def relabelled(self, labels: Tensor) -> MemorySource:
+        """The images under other labels."""
+        return replace(self, labels=labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +143,10 @@ class FileSource:
         """The images with these indices, in this order."""
         return replace(self, pictures=self.pictures.take(indices), labels=self.labels[indices])
 
+    def relabelled(self, labels: Tensor) -> FileSource:
+        """The images under other labels."""
+        return replace(self, labels=labels)
+
 
 def prepared_source(held: MemorySource, how: Preprocessing) -> MemorySource | PreparedSource:
     """Images in memory, made as asked; those that stay as they are need nothing."""
@@ -189,6 +200,10 @@ class PreparedSource:
     def take(self, indices: Tensor) -> PreparedSource:
         """The images with these indices, in this order."""
         return replace(self, held=self.held.take(indices))
+
+    def relabelled(self, labels: Tensor) -> PreparedSource:
+        """The images under other labels."""
+        return replace(self, held=self.held.relabelled(labels))
 
 
 def spread(total: int, count: int) -> Tensor:
