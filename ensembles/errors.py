@@ -11,6 +11,7 @@ from difflib import get_close_matches
 __all__ = [
     "CheckpointError",
     "DataError",
+    "DataWarning",
     "DecompositionError",
     "EnsemblesError",
     "EvaluationError",
@@ -43,6 +44,10 @@ class ModelError(EnsemblesError):
 
 class DataError(EnsemblesError):
     """A data set is missing, malformed, or does not fit the model."""
+
+
+class DataWarning(UserWarning):
+    """Data are read otherwise than they stand there, without a doubt."""
 
 
 class CheckpointError(EnsemblesError):
