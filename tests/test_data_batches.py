@@ -84,13 +84,13 @@ class TestImages:
             ((torch.zeros(3, 4, 4), 1.5), "labels of type float32; expected whole numbers"),
             (
                 (torch.zeros(3, 4, 4), -1),
-                "has the label -1; expected class numbers from 0; -1 mark",
+                "has the label -1; expected class numbers from 0; -1",
             ),
             ((torch.zeros(3, 4, 4), "cat"), "has the label 'cat', a text; expected class numbers"),
             ((torch.zeros(2, 3), ["1", "dog"]), "has the label 'dog', a text; expected class"),
             (
                 (torch.zeros(2, 3), [[0.5, 0.5], [1, 0]]),
-                "float32; .*; probabilities of classes are",
+                "float32; .*; probabilities of classes",
             ),
             ((torch.zeros(2, 3), [[0, 1], [1, 1]]), r"labels of shape \(2, 2\); expected pairs"),
             ((torch.zeros(2, 3), [[1], [2], [3]]), r"and labels of shape \(3, 1\); expected"),

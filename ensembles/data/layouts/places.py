@@ -12,7 +12,12 @@ from ensembles.data.layouts.annotated_folder import (
     read_annotated,
 )
 from ensembles.data.layouts.class_tree import class_folders, misplaced, read_classes_of
+from ensembles.data.layouts.image_tables import SUFFIXES as TABLES
+from ensembles.data.layouts.image_tables import read_tables
 from ensembles.data.layouts.image_tree import ImageTree, holds_images, subfolders
+from ensembles.data.layouts.parts import files_of, parts_of
+from ensembles.data.layouts.tar_shards import SUFFIXES as SHARDS
+from ensembles.data.layouts.tar_shards import read_shards
 from ensembles.data.splits import SPLIT_NAMES, choose_split, match_split
 from ensembles.errors import DataError
 
@@ -26,7 +31,8 @@ def find_images(folder: Path, split: str) -> ImageTree:
 
     Args:
         folder: ``folder/CLASS/IMAGE`` or ``folder/SPLIT/CLASS/IMAGE``; in place of class folders a
-            file of labels may lie beside the images.
+            file of labels may lie beside the images. Or a file of WebDataset or a table of images,
+            or a folder of such.
         split: Which split folder to take; without split folders the whole folder is taken.
 
     Raises:
@@ -36,7 +42,13 @@ def find_images(folder: Path, split: str) -> ImageTree:
     if not folder.exists():
         raise DataError(f"there is no folder {folder}; expected a folder with {_LAYOUT}")
     if not folder.is_dir():
-        raise DataError(f"{folder} is a file; expected a folder with {_LAYOUT}")
+        packed = _packed(folder, split)
+        if packed is not None:
+            return packed
+        raise DataError(
+            f"{folder} is a file; expected a folder with {_LAYOUT}, a WebDataset file "
+            "(.tar), or a table of images (.parquet, .arrow)"
+        )
     names = subfolders(folder)
     own = match_split(split, names, stand_ins=False)
     parts = {
@@ -56,9 +68,26 @@ def find_images(folder: Path, split: str) -> ImageTree:
         _check_split(folder, split)
         return read_annotated(found, "all")
     if not found or all(_is_split(name) for name in names if holds_images(folder / name)):
+        packed = _packed(folder, split)
+        if packed is not None:
+            return packed
         raise _bare(folder, _LAYOUT)
     _check_split(folder, split)
     return read_classes_of(folder, "all", found)
+
+
+def _packed(place: Path, split: str) -> ImageTree | None:
+    """Images of files that hold many each, if there are such."""
+    kinds = ((SHARDS, read_shards), (TABLES, read_tables))
+    for suffixes, read in kinds:
+        if not place.is_dir():
+            files = [place] if place.name.lower().endswith(suffixes) else []
+        else:
+            files = files_of(place, suffixes)
+        if files:
+            top = place if place.is_dir() else place.parent
+            return read(parts_of(files, top), place, split)
+    return None
 
 
 def _is_split(name: str) -> bool:
