@@ -258,7 +258,8 @@ class TestRefusals:
         assert "holds no images (found nothing); expected CLASS/IMAGE" in refusal(tmp_path / "x")
         (tmp_path / "x" / "labels.csv").write_text("a")
         assert "holds no images (found 1 other files)" in refusal(tmp_path / "x")
-        assert "is a file; expected a folder" in refusal(tmp_path / "x" / "labels.csv")
+        (tmp_path / "x" / "labels.dat").write_text("a")
+        assert "is a file; expected a folder" in refusal(tmp_path / "x" / "labels.dat")
         assert f"there is no folder {tmp_path / 'y'}" in refusal(tmp_path / "y")
 
     def test_images_without_class_folders(self, tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("images", "labels", "found"),
         [
-            ((3, 28, 28), [1, 2, 3], "it holds 3 images of 32x32; expected 4 images of 32x32"),
+            ((3, 28, 28), [1, 2, 3], "it holds 3 images of 32x32 of type uint8; expected 4 im"),
             ((4, 40, 40), [1, 2, 3, 4], "it holds 4 images of 44x44 of type uint8; expected 4"),
             ((4, 28, 28), [1, 2, 3, 250], "it holds the label 250; expected 0 to 9"),
             ((4, 28, 28), [1, 2, 3], "it holds 3 labels; expected 4"),

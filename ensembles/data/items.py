@@ -76,8 +76,8 @@ def _labels(inputs: Inputs, value: Any, number: int, *, single: bool) -> Tensor:
     lengths = {len(part) if part.ndim else -1 for part in named_tensors(inputs).values()}
     rows = lengths.pop() if len(lengths) == 1 else -1
     images = isinstance(inputs, Tensor) and inputs.ndim
-    alone = (single and images != 4) or images == 3
-    labels, done = read_labels(value, raw, None if alone else rows, number)
+    rows_or_one = None if single and images != 4 else rows
+    labels, done = read_labels(value, raw, rows_or_one, number)
     if done:
         warnings.warn(f"labels are read so: {done}", DataWarning, stacklevel=2)
     return labels

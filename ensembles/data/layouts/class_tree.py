@@ -122,8 +122,8 @@ def advice(image: Path) -> str:
     home = own.parent if inner else own
     if own.name.lower() in SPLIT_NAMES or (inner and home.name.lower() in SPLIT_NAMES):
         return (
-            f"put the images of each class into a folder of its own below {home}, or a file with "
-            "their labels there, such as val_annotations.txt"
+            "put a file with their labels there, such as val_annotations.txt, or the images of "
+            f"each class into a folder of its own below {home}"
         )
     better = home.parent
     if better.name.lower() in SPLIT_NAMES:

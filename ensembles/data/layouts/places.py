@@ -14,7 +14,7 @@ from ensembles.data.layouts.annotated_folder import (
 from ensembles.data.layouts.class_tree import class_folders, misplaced, read_classes_of
 from ensembles.data.layouts.image_tables import SUFFIXES as TABLES
 from ensembles.data.layouts.image_tables import read_tables
-from ensembles.data.layouts.image_tree import ImageTree, holds_images, subfolders
+from ensembles.data.layouts.image_tree import ImageTree, subfolders
 from ensembles.data.layouts.parts import files_of, parts_of
 from ensembles.data.layouts.tar_shards import SUFFIXES as SHARDS
 from ensembles.data.layouts.tar_shards import read_shards
@@ -67,7 +67,7 @@ def find_images(folder: Path, split: str) -> ImageTree:
     if isinstance(found, Annotations):
         _check_split(folder, split)
         return read_annotated(found, "all")
-    if not found or all(_is_split(name) for name in names if holds_images(folder / name)):
+    if all(map(_is_split, found)):
         packed = _packed(folder, split)
         if packed is not None:
             return packed
