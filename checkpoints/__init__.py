@@ -11,6 +11,7 @@ from .files import check_sha256, file_sha256, read_state_dict
 from .images import ImageChoice
 from .initial_weights import open_initial
 from .loader import load, load_file
+from .pixel_records import of_card as preprocessing_of
 from .state_dicts import build_with_weights
 from .store import (
     Entry,
@@ -49,6 +50,7 @@ __all__ = [
     "open_initial",
     "open_subject",
     "parse_card",
+    "preprocessing_of",
     "read_card",
     "read_state_dict",
     "remove",

@@ -58,14 +58,17 @@ class ImageChoice:
                     "the test size"
                 )
             resize, crop = _two(self.image_size)
-            Preprocessing.of_size((resize, crop))
+            Preprocessing.of_size(resize if resize == crop else (resize, crop))
         normal = None if self.normalize is None else Normalization.parse(self.normalize)
+        colours = self.colours
+        if colours is None and start.channels == 3 and _takes_grey(card):
+            colours = "grey"
         return start.changed(
             resize=resize,
             crop=crop,
             interpolation=self.interpolation,
             crop_mode=self.crop_mode,
-            colours=self.colours,
+            colours=colours,
             normalization=normal,
         )
 
@@ -92,10 +95,11 @@ class ImageChoice:
                 )
             return data
         if how.normalization is None and not has_normalization(name):
+            names = ", ".join(one for one in NAMED if one != "none")
             raise UsageError(
                 f"no normalisation is known: the weights {card.name} say nothing of their images, "
                 f"and {name} has none of its own; name the one that the network was trained with: "
-                f"--normalize {', '.join(NAMED)} (pixels from 0 to 1), or means and deviations as "
+                f"--normalize {names}, none (pixels from 0 to 1), or means and deviations as "
                 "0.5,0.5,0.5/0.25,0.25,0.25"
             )
         return data
@@ -119,6 +123,11 @@ class ImageChoice:
             other = replace(of_card(card, test=True), normalization=None)
             line += f"; --test-size takes the record's other size, {other.pixels}"
         return line + ")"
+
+
+def _takes_grey(card: Card) -> bool:
+    """Whether the network has one input channel."""
+    return 1 in (card.arguments.get("in_channels"), card.arguments.get("in_chans"))
 
 
 def _two(size: SizeText) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def load_file(
         name, state, num_classes=num_classes, arguments=arguments, origin=str(path)
     )
     card = Card(card_name(path.stem), entry.name, classes, arguments=arguments, source=str(path))
-    card = with_record(card, path)
+    card = imagenet.with_tag(with_record(card, path), entry)
     return model, replace(card, size=path.stat().st_size, sha256=check_sha256(path, ""))
 
 

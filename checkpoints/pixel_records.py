@@ -15,8 +15,8 @@ from ensembles.data.pixels import mean_colour
 from ensembles.errors import CheckpointError, UsageError
 
 __all__ = [
-    "has_test_size", "of_card", "of_hugging_face", "of_timm", "of_torchvision", "with_record",
-    "written",
+    "as_numbers", "has_test_size", "of_card", "of_hugging_face", "of_timm", "of_torchvision",
+    "with_record", "written",
 ]  # fmt: skip
 
 _TIMM_MEAN, _TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -160,6 +160,14 @@ def written(how: Preprocessing, test: Preprocessing | None = None) -> dict[str, 
     return told
 
 
+def as_numbers(how: Preprocessing) -> str | None:
+    """The normalisation as a card holds it, in numbers and without a name."""
+    if how.normalization is None:
+        return None
+    both = how.normalization.mean, how.normalization.std
+    return "/".join(",".join(map(repr, values)) for values in both)
+
+
 def with_record(card: Card, path: Path) -> Card:
     """A card without a record of images, completed by what lies beside the weights.
 
@@ -180,8 +188,7 @@ def with_record(card: Card, path: Path) -> Card:
         if not isinstance(config, Mapping):
             return card
         found, test = _said(beside, config), _said(beside, config, test=True)
-    normal = None if found.normalization is None else str(found.normalization)
-    return replace(card, preprocessing=written(found, test), normalization=normal)
+    return replace(card, preprocessing=written(found, test), normalization=as_numbers(found))
 
 
 def _said(path: Path, config: Mapping[str, Any], *, test: bool = False) -> Preprocessing:
@@ -238,7 +245,8 @@ def _pair(value: Any) -> tuple[int, int] | None:
     """Sides as a card has them: one number, or a list of two."""
     if value is None:
         return None
-    return _both(value) if isinstance(value, int) else (value[0], value[1])
+    height, width = _both(value) if isinstance(value, int) else value
+    return height, width
 
 
 def _both(side: int) -> tuple[int, int]:

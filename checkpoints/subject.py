@@ -105,6 +105,7 @@ def open_subject(
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
+    nested: bool | None = None,
     reference: str | None = None,
     initial: str | Path | nn.Module | None = None,
     check: bool = True,
@@ -131,6 +132,7 @@ def open_subject(
         device: As ``ensembles.engine.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
+        nested: Whether to look for blocks inside others too, as for ``decompose``.
         reference: A name or a folder, whose training split is reference data for lesions that
             need some; by default that of the same data set.
         initial: The network before training, or the file of its weights; by default the file that
@@ -162,6 +164,7 @@ def open_subject(
         device=device,
         block_names=block_names,
         block_kinds=block_kinds,
+        nested=nested,
         reference=reference,
         initial=open_initial(card, before) if isinstance(before, (str, Path)) else before,
     )
@@ -184,6 +187,7 @@ def take_apart(
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
+    nested: bool | None = None,
     reference: str | None = None,
     initial: nn.Module | None = None,
 ) -> Subject:
@@ -204,5 +208,6 @@ def take_apart(
         example.to(place),
         blocks=block_names,
         kinds=block_kinds.split(",") if block_kinds else None,
+        nested=nested,
     )
     return Subject(name, card, net, data, beside, initial, choice.told(card, data), labels)

@@ -10,6 +10,7 @@ import click
 
 from ensembles.cli.options import (
     data_options,
+    image_lines,
     materials_options,
     model_options,
     open_subjects,
@@ -157,7 +158,8 @@ def _run(
         )
         for subject in subjects
     ]
-    notes = [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
+    notes = image_lines(subjects)
+    notes += [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
     deliver(
         frames, out, plot, as_json,
         draw=analysis.draw, lines=lambda tables: _lines(analysis, tables), notes=notes,

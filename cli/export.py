@@ -69,7 +69,7 @@ def export(
     lesion = _lesion(kind, blocks, settings if seed is None else {**settings, "seed": seed})
     if recalibrated is not None:
         lesion = lesion.recalibrated(recalibrated)
-    subject = open_subject(model, checkpoint, tell=False, **given)
+    subject = open_subject(model, checkpoint, **given)
     path = write_network(subject, lesion, out)
     click.echo(f"wrote {path}: {lesion.kind} {lesion.text} of {subject.name}", err=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensembles.cli.options import model_options
+from ensembles.cli.options import asks_for_nested, model_options
 from ensembles.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def _open(
         network, card = load(model, checkpoint)
         model = card.architecture
     wanted = kinds.split(",") if kinds is not None else None
-    return inspected(model, network, image_size=size, blocks=names, kinds=wanted)
+    return inspected(
+        model, network, image_size=size, blocks=names, kinds=wanted, nested=asks_for_nested()
+    )
 
 
 def _lines(net: dict[str, Any]) -> Iterator[str]:
@@ -98,7 +100,21 @@ def _lines(net: dict[str, Any]) -> Iterator[str]:
     others = [f"{n} {kind}" for kind, n in net["found"].items() if kind not in taken]
     if others:
         yield f"also found, not taken as blocks: {', '.join(others)} (--block-kinds takes them)"
+    yield from _nesting(net)
     yield from _paths(net)
+
+
+def _nesting(net: dict[str, Any]) -> Iterator[str]:
+    """Where blocks were looked for, if that is more, or less, than the chain alone."""
+    if net["nested"] and net["on_chain"] == len(net["blocks"]):
+        yield "some blocks read another tensor beside their input, such as a mask"
+    elif net["nested"]:
+        yield (
+            "blocks were looked for beside and inside others; every path leads through "
+            f"{net['on_chain'] or 'none'} of those with a shortcut (--chain leaves out the rest)"
+        )
+    if net["inside"]:
+        yield f"also found inside these blocks: {net['inside']} (--nested takes them too)"
 
 
 def _cells(block: dict[str, Any]) -> list[str]:
@@ -124,6 +140,7 @@ def _more(block: dict[str, Any]) -> dict[str, str]:
         "step": f"{block['step']} of {block['steps']}" if block["steps"] > 1 else "",
         "roads": ", ".join(f"{number} {name}" for number, name in enumerate(names, 1)),
         "when deleted": block["adapted"],
+        "holds": ", ".join(map(str, block["holds"])),
     }
 
 

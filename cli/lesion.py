@@ -9,6 +9,7 @@ import click
 
 from ensembles.cli.options import (
     data_options,
+    image_lines,
     materials_options,
     metrics_option,
     model_options,
@@ -162,7 +163,8 @@ def lesion(
     ]
     deliver(
         frames, out, plot, as_json,
-        draw=plot_lesions, lines=lesion_table, notes=map(lesion_summary, frames),
+        draw=plot_lesions, lines=lesion_table,
+        notes=[*image_lines(subjects), *map(lesion_summary, frames)],
     )  # fmt: skip
     _tell_failures(frames)
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "asks_for_nested",
     "data_options",
     "device_option",
+    "image_lines",
     "materials_options",
     "metrics_option",
     "model_options",
@@ -31,6 +33,7 @@ __all__ = [
 
 DEFAULT_MODEL = "resnet110"
 _FORCE = "ensembles.force"
+_NESTED = "ensembles.nested"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -45,6 +48,16 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 
 def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
     context.meta[_FORCE] = value
+
+
+def _note_nested(context: click.Context, option: click.Parameter, value: bool | None) -> None:
+    context.meta[_NESTED] = value
+
+
+def asks_for_nested() -> bool | None:
+    """Whether blocks are looked for inside others; None where nothing is said."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_NESTED)
 
 
 def model_options(*, several: bool = False) -> Callable[[Command], Command]:
@@ -70,6 +83,11 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "--block-kinds", metavar="KIND,...",
             help="Take blocks of these kinds: residual, gated, two-stream, dense; or parallel, "
             "fractal; or plain. [default: the first of these groups that the network has]",
+        ),
+        click.option(
+            "--nested/--chain", "nested", default=None, expose_value=False, callback=_note_nested,
+            help="Look for blocks inside others too, or take those alone through which every path "
+            "leads. [default: inside others where there are few for what they hold]",
         ),
     )  # fmt: skip
 
@@ -220,25 +238,24 @@ def output_options(plot: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-def open_subject(
-    model: str, checkpoint: str | None, *, tell: bool = True, **options: Any
-) -> Subject:
+def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     """Load a network and its data as the options say, and take the network apart.
 
-    Without ``--force``, the intact network's error is held against its card's first. Where `tell`,
-    a line on standard error says what is done to the images.
+    Without ``--force``, the intact network's error is held against its card's first.
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
-    return _told(opened(model, checkpoint, check=_checks(), **options), tell)
+    return opened(model, checkpoint, check=_checks(), nested=asks_for_nested(), **options)
 
 
-def _told(subject: Subject, tell: bool) -> Subject:
-    if tell:
-        click.echo(subject.images, err=True)
-        if subject.labels:
-            click.echo(subject.labels, err=True)
-    return subject
+def image_lines(subjects: Sequence[Subject]) -> list[str]:
+    """What was done to images and labels of each network, and who says so; once where alike."""
+    told = [[line for line in (one.images, one.labels) if line] for one in subjects]
+    if all(lines == told[0] for lines in told):
+        return told[0]
+    return [
+        f"{one.name}: {line}" for one, lines in zip(subjects, told, strict=True) for line in lines
+    ]
 
 
 def open_subjects(
@@ -278,7 +295,7 @@ def open_average(members: Sequence[tuple[str, str | None]], **options: Any) -> S
     """Load several networks as :func:`open_subject` does, and take their average apart."""
     from ensembles.checkpoints import open_average as opened  # noqa: PLC0415 (torch)
 
-    return _told(opened(members, check=_checks(), **options), True)
+    return opened(members, check=_checks(), **options)
 
 
 def _checks() -> bool:

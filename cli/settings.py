@@ -19,9 +19,9 @@ OPTIONS_OF_COMMANDS = frozenset({
     "checkpoints", "classes", "colours", "count", "crop", "crop_mode", "dataset", "device",
     "engine", "force",
     "help", "image_size", "initial", "interpolation", "kind", "limit", "list", "metrics", "model",
-    "models", "normalize", "out", "plan", "plot", "precision", "predictions", "recalibrated",
-    "reference", "resize", "seed", "skip_transitions", "split", "store", "task", "test_size",
-    "trials",
+    "models", "nested", "normalize", "out", "plan", "plot", "precision", "predictions",
+    "recalibrated", "reference", "resize", "seed", "skip_transitions", "split", "store", "task",
+    "test_size", "trials",
 })  # fmt: skip
 """What the commands of lesions name themselves: settings of these names get no option."""
 

@@ -141,7 +141,7 @@ def command_line(path: Path, **options: object) -> None:
 
     net, data = decomposed(), images(**options)
     subject = SimpleNamespace(
-        name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={},
+        name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={}, images="",
         lesions=lambda _: lesions(), materials={},
     )  # fmt: skip
     command.open_subjects = lambda *_, **__: [subject]

@@ -61,7 +61,7 @@ class TestLibraries:
             and type(transforms).__name__ == "ImageClassification"
         }
         assert len(known) > 20
-        assert any("bicubic" in text for text in known)
+        assert any("BICUBIC" in text for text in known)
         for text, transforms in known.items():
             how = of_torchvision(transforms)
             large = max(how.crop or ()) > 300
@@ -318,6 +318,14 @@ class TestChoice:
     def test_what_cannot_be_meant(self, asked: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
             ImageChoice(**asked).preprocessing(self.CARD)
+
+    def test_a_network_of_one_channel_gets_grey_images(self) -> None:
+        card = Card("a", "resnet20", 10, arguments={"in_channels": 1}, normalization="mnist")
+        data = dataset("digits", limit=3, preprocessing=ImageChoice().preprocessing(card))
+        assert data.shape == (1, 32, 32) and data.preprocessing.pixels == "grey"
+        own = dataset("digits", limit=3, normalize="mnist")
+        assert torch.equal(data[1][0], own[1][0][:1])
+        assert ImageChoice(colours="rgb").preprocessing(card).channels == 3
 
     def test_borders_have_the_mean_colour(self) -> None:
         how = ImageChoice(crop_mode="border", normalize="0.1,0.5,1/1,1,1").preprocessing(self.CARD)

@@ -22,6 +22,7 @@ def inspected(
     image_size: int | None = None,
     blocks: str | None = None,
     kinds: list[str] | None = None,
+    nested: bool | None = None,
 ) -> Decomposition:
     """Take an architecture apart on random images.
 
@@ -31,6 +32,7 @@ def inspected(
         image_size: Height and width of the images; by default the architecture's own.
         blocks: As for :func:`ensembles.decompose`.
         kinds: As for :func:`ensembles.decompose`.
+        nested: As for :func:`ensembles.decompose`.
 
     Raises:
         ModelError: If there is no such architecture.
@@ -46,10 +48,10 @@ def inspected(
         with forked(0):
             model = create_model(name)
     try:
-        net = decompose(model, images, blocks=blocks, kinds=kinds)
+        net = decompose(model, images, blocks=blocks, kinds=kinds, nested=nested)
     except (DecompositionError, ModelError):
         # Untrained BatchNorm lets many layers overflow, or round too much, in single precision.
-        net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds)
+        net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds, nested=nested)
     net.model_name = name
     return net
 
@@ -67,7 +69,10 @@ def describe(net: Decomposition) -> dict[str, Any]:
         ``out_shape``, ``weight_layers`` and ``shortcut_layers`` (on the longest way of each road),
         ``parameters``, ``adapted`` (what deletion does to the shape, where there is no road),
         ``roads`` (the modules of the roads that can be dropped, from road 1), and ``step`` of
-        ``steps`` (which use of weights that several blocks share).
+        ``steps`` (which use of weights that several blocks share), ``reads`` (what it reads beside
+        its input) and ``holds`` (the blocks that lie within its branch). ``nested`` says whether
+        there are such; ``on_chain`` through how many blocks every path leads, and ``inside`` how
+        many were found inside others and are not taken.
     """
     lengths = block_lengths(net)
     return {
@@ -77,6 +82,9 @@ def describe(net: Decomposition) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in net.traced.parameters()),
         "blocks": [_row(block) for block in net],
         "found": dict(net.found),
+        "nested": net.is_nested,
+        "inside": net.inside,
+        "on_chain": net.on_chain,
         "paths": sum(lengths.values()),
         "lengths": lengths,
         "weight_layers": weight_lengths(net),
@@ -100,4 +108,6 @@ def _row(block: Block) -> dict[str, Any]:
         "roads": [] if block.roads is None else list(block.roads.names),
         "step": block.step,
         "steps": block.steps,
+        "reads": list(block.reads),
+        "holds": list(block.holds),
     }

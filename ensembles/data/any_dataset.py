@@ -72,7 +72,10 @@ def dataset(
     opener = partial(dataset, name_or_folder, root=root, download=download, preprocessing=how)
     name = _registered(name_or_folder)
     if name is None and is_array_file(home_expanded(name_or_folder)):
-        result = _open_arrays(name_or_folder, split, how, chosen, opener)
+        asked = None if normalize is None else chosen
+        result = _open_arrays(
+            name_or_folder, split, replace(how, normalization=chosen), asked, opener
+        )
     elif name is None:
         folder = home_expanded(name_or_folder)
         tree = scan(folder, split)
@@ -114,7 +117,7 @@ def _open_arrays(
     name: str | os.PathLike[str],
     split: str,
     how: Preprocessing,
-    chosen: Normalization | None,
+    asked: Normalization | None,
     opener: Callable[..., ImageDataset],
 ) -> ImageDataset:
     """Images of 8 bits, made as any others; or rows as they are."""
@@ -123,8 +126,13 @@ def _open_arrays(
     source: Source
     if found.are_images:
         source = prepared_source(MemorySource(found.inputs, found.labels), how)
-        normal = chosen or NAMED["none"]
+        normal = how.normalization or NAMED["none"]
         about["preprocessing"] = how
+    elif asked is not None and asked != AS_GIVEN:
+        raise DataError(
+            f"{name} holds rows that are taken as they are; leave out the normalisation, or save "
+            "images as whole numbers of 8 bits (uint8)"
+        )
     else:
         source, normal = RowSource(found.inputs, found.labels), AS_GIVEN
     return ImageDataset(str(name), found.split, found.classes, source, normal, **about)

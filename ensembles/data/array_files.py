@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,14 @@ SUFFIXES = (".npy", ".npz", ".csv", ".tsv")
 MOST_BYTES = 2**33
 """Bytes of one array, or of one table as text, 8 GiB."""
 
+_UNPACKED, _RATIO = 2**30, 100
+"""More than a GiB is unpacked only from a hundredth of it, or more."""
+
 INPUTS = ("x", "images", "image", "inputs", "input", "data", "features", "arr_0")
 LABELS = ("y", "labels", "label", "targets", "target", "class", "classes", "arr_1")
 _DAMAGE = (
     ValueError, OSError, EOFError, RuntimeError, KeyError, SyntaxError, MemoryError, OverflowError,
-    zipfile.BadZipFile, zlib.error,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 _IN_FILES = ("x", "images", "inputs", "data", "features")
 
@@ -116,8 +120,12 @@ def _read_archive(path: Path, split: str) -> tuple[Any, Any, str]:
         arrays = []
         for name in (x, y):
             info = members[name]
-            if info.file_size > MOST_BYTES:
-                raise DataError(f"{path}: {name} takes {info.file_size:,} bytes, over {MOST_BYTES}")
+            bomb = info.file_size > max(_UNPACKED, _RATIO * info.compress_size)
+            if info.file_size > MOST_BYTES or bomb:
+                raise DataError(
+                    f"{path}: {name} unpacks from {info.compress_size:,} to {info.file_size:,} "
+                    f"bytes; expected at most {MOST_BYTES:,}, and {_RATIO} times the packed ones"
+                )
             content = archive.read(info)
             arrays.append(_array(io.BytesIO(content), len(content), f"{path}: {name}"))
     return arrays[0], arrays[1], part
@@ -212,8 +220,9 @@ def _read_table(path: Path, split: str) -> tuple[Any, Any, str]:
     if len(labels) != 1:
         found = " and ".join(labels) or ", ".join(names[:6])
         raise DataError(
-            f"{path} has the columns {found}; expected one column of labels, called label, target, "
-            "class or y, and numbers in the others"
+            f"{path} is a file; expected a folder of images, or a table with one column of labels "
+            "(label, target, class or y) and numbers in the others; found the columns "
+            f"{found}"
         )
     part, parts = "all", [name for name in names if name.lower() == "split"]
     if parts:
@@ -250,7 +259,7 @@ def _plain(column: Any, name: str, path: Path) -> np.ndarray[Any, Any]:
     if column.isna().any():
         line = int(np.flatnonzero(column.isna())[0]) + 2
         raise DataError(f"{path}, column {name} is empty in line {line}; expected a label")
-    return np.asarray(column if _is_of(column, "iufb") else column.astype(str).astype("U"))
+    return np.asarray(column if _is_of(column, "iufb") else [str(value) for value in column])
 
 
 def _is_of(values: Any, letters: str) -> bool:
@@ -288,7 +297,7 @@ def _inputs(array: np.ndarray[Any, Any], path: Path) -> Tensor:
             "takes them"
         )
     images = np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
-    return torch.from_numpy(np.ascontiguousarray(images))
+    return torch.from_numpy(np.array(images, order="C"))
 
 
 _TYPES: Mapping[str, Any] = {"i": np.int64, "u": np.int64, "f": np.float32}
@@ -298,8 +307,9 @@ def _labels(array: np.ndarray[Any, Any], path: Path) -> tuple[Tensor, tuple[str,
     """Class numbers of labels as numbers, (N, 1), one-hot or texts, and what the classes are."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    width = 0
     if array.ndim == 2 and _is_of(array, "iufb") and _is_one_hot(array):
-        array = array.argmax(1)
+        width, array = array.shape[1], array.argmax(1)
     if array.ndim != 1 or not _is_of(array, "iufbUS"):
         raise DataError(
             f"{path} has labels of shape {array.shape} and type {array.dtype}; expected one class "
@@ -315,7 +325,7 @@ def _labels(array: np.ndarray[Any, Any], path: Path) -> tuple[Tensor, tuple[str,
     labels = torch.from_numpy(array.astype(np.int64))
     if int(labels.min()) < 0:
         raise DataError(f"{path} has the label {int(labels.min())}; expected class numbers from 0")
-    return labels, tuple(map(str, range(int(labels.max()) + 1))), False
+    return labels, tuple(map(str, range(max(width, int(labels.max()) + 1)))), False
 
 
 def _is_one_hot(array: np.ndarray[Any, Any]) -> bool:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs, Shape
-from ensembles.decomposition.walk import Visit, last_output, walk
+from ensembles.decomposition.state import Opening, Passage
+from ensembles.decomposition.walk import Visit, last_output, states, walk
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Decomposition(nn.Module):
         output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
         num_classes: How many classes an answer chooses between.
         found: How many segments of each kind the network has, those not taken as blocks included.
+        inside: How many blocks were found inside others and are not taken.
+        on_chain: How many blocks there are through which every path leads.
+        nested: Whether blocks were looked for inside others, as it was asked for.
         traced: The functional graph of the whole network.
     """
 
@@ -77,6 +81,8 @@ class Decomposition(nn.Module):
         self.input_names, self.input_types = outside.input_names, outside.input_types
         self.output_shape = tuple(outside.output_shape)
         self.found = found
+        self.inside, self.on_chain = 0, len(blocks)
+        self.nested: bool | None = None
         self.traced = traced
 
     def __len__(self) -> int:
@@ -113,6 +119,16 @@ class Decomposition(nn.Module):
     def transitions(self) -> tuple[int, ...]:
         """The numbers of the blocks whose shortcut is not the identity."""
         return tuple(block.index for block in self if block.is_transition)
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether several tensors are alive between blocks: nested blocks, or a mask for all."""
+        return isinstance(self.stem, Opening)
+
+    def alive(self, index: int) -> tuple[str, ...]:
+        """Names of what a block at a place can read beside its input; none in a chain."""
+        place = self.stem if index == 1 else self.block(index).before
+        return place.keeps if isinstance(place, (Opening, Passage)) else ()
 
     @property
     def num_classes(self) -> int:
@@ -160,5 +176,5 @@ class Decomposition(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits (rows, *output_shape) from inputs in the form of the example."""
-        out: Tensor = self.head(last_output(walk(self, inputs)))
+        out: Tensor = self.head(last_output(states(self, inputs)))
         return out

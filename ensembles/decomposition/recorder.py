@@ -206,6 +206,8 @@ class Recorder(TorchFunctionMode):
     def _remember(self, out: Any, node: fx.Node, source: Any = None) -> None:
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
+            node.meta["real"] = out.is_floating_point() or out.is_complex()
+        if isinstance(out, Tensor):
             base = source if isinstance(source, Tensor) and out._is_view() else None
             self._known[id(out)] = _Known(out, node, out._version, base)
             return

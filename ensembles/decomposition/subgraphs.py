@@ -13,10 +13,12 @@ from ensembles.decomposition.simplification import concat_parts, is_add, is_conc
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
 
-__all__ = ["Cut", "concatenation", "contribution", "part"]
+__all__ = ["Cut", "concatenation", "contribution", "part", "several"]
 
 
-def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphModule:
+def part(
+    graph: Graph, entry: fx.Node, exit_: fx.Node, name: str, beside: Sequence[fx.Node] = ()
+) -> fx.GraphModule:
     """Cut out what leads from one activation to another.
 
     Args:
@@ -24,22 +26,55 @@ def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphMod
         entry: The node whose value becomes the only input.
         exit_: The node whose value becomes the output.
         name: The class name of the module, seen when it is printed.
+        beside: The nodes whose values it also takes, behind the first.
 
     Returns:
-        A module of one input, sharing its parameters with the graph.
+        A module of these inputs, sharing its parameters with the graph.
 
     Raises:
         DecompositionError: If the part needs another activation than its entry.
     """
-    cut = Cut(graph, entry)
+    cut = Cut(graph, entry, beside=beside)
     return cut.module(cut.value(exit_), name)
 
 
+def several(
+    graph: Graph, entries: Sequence[fx.Node], exits: Sequence[fx.Node], name: str
+) -> fx.GraphModule:
+    """Cut out what leads from some activations to others; the module gives a tuple."""
+    sized = [node for node in entries if graph.sizes[node.name].batch or node is graph.input]
+    if not sized:
+        raise DecompositionError(
+            f"what leads to {exits[0].name} reads no tensor that tells how many rows there are"
+        )
+    first = sized[0]
+    cut = Cut(graph, first, beside=[node for node in entries if node is not first])
+    made = tuple(cut.value(node) for node in exits)
+    module = cut.module(made, name)
+    _order_inputs(module, [cut.placed[node] for node in entries])
+    return module
+
+
+def _order_inputs(module: fx.GraphModule, wanted: Sequence[fx.Node]) -> None:
+    """Let a module take its inputs in an order."""
+    names = [node.name for node in wanted]
+    inputs = {node.name: node for node in module.graph.nodes if node.op == "placeholder"}
+    for name in reversed(names):
+        first = next(iter(module.graph.nodes))
+        if first is not inputs[name]:
+            first.prepend(inputs[name])
+    module.recompile()
+
+
 def concatenation(
-    graph: Graph, entry: fx.Node, parts: Sequence[fx.Node], name: str
+    graph: Graph,
+    entry: fx.Node,
+    parts: Sequence[fx.Node],
+    name: str,
+    beside: Sequence[fx.Node] = (),
 ) -> fx.GraphModule:
     """Cut out what leads from one activation to others that are joined along the channels."""
-    cut = Cut(graph, entry)
+    cut = Cut(graph, entry, beside=beside)
     ends = [cut.value(node) for node in parts]
     joined = ends[0] if len(ends) == 1 else cut.graph.call_function(torch.cat, (ends, 1))
     return cut.module(joined, name)
@@ -53,6 +88,7 @@ def contribution(
     name: str,
     *,
     within: bool = False,
+    beside: Sequence[fx.Node] = (),
 ) -> fx.GraphModule:
     """Cut out what some roads add to the node where roads meet.
 
@@ -63,8 +99,9 @@ def contribution(
         others: The ends of the roads that are left out, as if their values were nought.
         name: The class name of the module.
         within: Whether the roads are told apart behind layer scales and stacks too.
+        beside: The nodes whose values it also takes, behind the first.
     """
-    cut = Cut(graph, entry, others, is_proportional if within else is_linear)
+    cut = Cut(graph, entry, others, is_proportional if within else is_linear, beside)
     end = cut.linear(exit_)
     assert end is not None
     return cut.module(end, name)
@@ -79,13 +116,17 @@ class Cut:
         entry: fx.Node,
         others: Collection[fx.Node] = (),
         is_linear: Callable[[Graph, fx.Node], bool] = is_linear,
+        beside: Sequence[fx.Node] = (),
     ) -> None:
         self.source, self.entry, self.others = graph, entry, frozenset(others)
         self.is_linear = is_linear
         self.graph = fx.Graph()
         self.placed = {entry: self.graph.placeholder("x")}
+        for place, node in enumerate(beside):
+            self.placed[node] = self.graph.placeholder(f"beside_{place}")
+        self.beside = frozenset(beside)
         sample = graph.sample if entry is graph.input else entry
-        if sample is not entry:
+        if sample not in self.placed:
             self.placed[sample] = self.graph.node_copy(sample, self.placed.__getitem__)
         self.sample = self.placed[sample]
         self._linear: dict[fx.Node, fx.Node | None] = {}
@@ -93,7 +134,7 @@ class Cut:
         assert batch is not None
         self.batch = batch
 
-    def module(self, end: fx.Node, name: str) -> fx.GraphModule:
+    def module(self, end: fx.Node | tuple[fx.Node, ...], name: str) -> fx.GraphModule:
         """Close the graph."""
         self.graph.output(end)
         return fx.GraphModule(self.source.traced, self.graph, name).eval()
@@ -120,7 +161,7 @@ class Cut:
     def _contribution(self, node: fx.Node) -> fx.Node | None:
         if node in self.others:
             return None
-        if node is self.entry or not self.is_linear(self.source, node):
+        if node is self.entry or node in self.beside or not self.is_linear(self.source, node):
             return self.value(node)
         if is_concat(node) or is_stack(node):
             return self._concatenated(node) if is_concat(node) else self._stacked(node)

@@ -209,6 +209,7 @@ def _opened(unit: Unit, study: Study, device: str) -> Subject:
         interpolation=data.interpolation, crop_mode=data.crop_mode, colours=data.colours,
         test_size=data.test_size, classes=place(data.classes), device=device,
         block_names=model.block_names, block_kinds=model.block_kinds,
+        nested=model.nested,
         reference=place(data.reference), initial=place(model.initial), check=False,
     )  # fmt: skip
     return replace(subject, data=subject.data.taken(data.rows)) if data.rows else subject

@@ -27,6 +27,7 @@ class Network:
         label: What results call it; by default its name.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
+        nested: Whether to look for blocks inside others too; by default where there are few.
         data: Labels of the data that it is measured on; by default all.
         initial: File of its weights before it was trained, for lesions that need them; by default
             the one that lies beside the checkpoint, if there is one.
@@ -39,6 +40,7 @@ class Network:
     block_kinds: str | None = None
     data: tuple[str, ...] = ()
     initial: str | None = None
+    nested: bool | None = None
 
     @property
     def title(self) -> str:
