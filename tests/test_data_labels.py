@@ -276,6 +276,8 @@ class TestLayouts:
             ("labels.txt", "1.png 0\n", "gives 1 of 2 images no label (2.png)"),
             ("labels.txt", "1.png 0\n2.png 1\n1.png 1\n", "gives 1.png the labels '0' and '1'"),
             ("val_ground_truth.txt", "1\n2\n", "numbers of ImageNet's development kit"),
+            ("boxes.txt", "1.png 0 7 9\n2.png 1 7 9\n", "nested wrongly: found an image at 1.png"),
+            ("sizes.csv", "file,width,height\n1.png,4,4\n2.png,4,4\n", "is nested wrongly: found"),
             ("notes.txt", "two pictures\n", "is nested wrongly: found an image at 1.png"),
         ],
     )

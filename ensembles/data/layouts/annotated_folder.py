@@ -170,7 +170,9 @@ def _read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...] | No
     column, known = _column(rows, whole if len(stems) < len(names) else {**stems, **whole})
     if column is None:
         return _by_line(path, rows, names), 0
-    label = _label_column(rows[0], column, known)
+    label = _label_column(rows, column, known)
+    if label is None:
+        return None, 0
     found: dict[str, str] = {}
     more = 0
     for row in rows:
@@ -231,14 +233,34 @@ def _column(
     return hits.index(max(hits)), known
 
 
-def _label_column(head: Sequence[str], column: int, known: Mapping[str, str]) -> int:
-    """The column of the labels: by its head, else beside the images'."""
-    heads = [cell.lower() for cell in head]
-    if column < len(head) and _base(head[column]) not in known:
-        for name in _LABEL_HEADS:
-            if name in heads and heads.index(name) != column:
-                return heads.index(name)
-    return column + 1 if column + 1 < len(head) else column - 1
+def _label_column(
+    rows: Sequence[Sequence[str]], column: int, known: Mapping[str, str]
+) -> int | None:
+    """The column of the labels: by its head, the only other one, or the next if it holds names.
+
+    Of several columns of numbers without heads none is taken: they may be coordinates.
+    """
+    head = rows[0]
+    has_heads = column < len(head) and _base(head[column]) not in known
+    if has_heads:
+        heads = [cell.lower() for cell in head]
+        usual = [heads.index(name) for name in _LABEL_HEADS if name in heads]
+        named = next((place for place in usual if place != column), None)
+        if named is not None or len(head) != 2:
+            return named
+    if len(head) == 2:
+        return 1 - column
+    beside = column + 1 if column + 1 < len(head) else column - 1
+    cells = [row[beside] for row in rows[:200] if len(row) > beside]
+    return None if any(map(_is_numeric, cells)) else beside
+
+
+def _is_numeric(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _by_line(
