@@ -226,16 +226,21 @@ class TestBounds:
         place = tmp_path / "x"
         place.mkdir()
         (place / "loop").symlink_to(place)
-        here = Path.cwd()
+        here, made = Path.cwd(), 0
         os.chdir(place)
         try:
-            for _ in range(1500):  # longer than any path that can be opened
+            while made < 1500:  # longer than any path that can be opened
                 Path("deep").mkdir()
                 os.chdir("deep")
+                made += 1
             Path("one.png").write_bytes(png(4, 4))
+            assert "x holds no images (found nothing); expected CLASS/IMAGE" in refusal(place)
         finally:
+            Path("one.png").unlink(missing_ok=True)
+            for _ in range(made):  # too deep for whoever removes the folder later
+                os.chdir("..")
+                Path("deep").rmdir()
             os.chdir(here)
-        assert "x holds no images (found nothing); expected CLASS/IMAGE" in refusal(place)
 
 
 @pytest.mark.parametrize("kind", sorted(encoded.EXTENSIONS))

@@ -149,7 +149,9 @@ def _labels(
             raise DataError(f"{where} has the label {max(values)} of {len(names)} named classes")
         return list(values), names or tuple(map(str, range(max(values) + 1))), not names
     if not all(isinstance(value, str) and 0 < len(value) <= _MOST_LABEL for value in values):
-        strange = next(v for v in values if not (isinstance(v, str) and 0 < len(v) <= _MOST_LABEL))
+        texts = any(isinstance(value, str) for value in values)
+        kind = str if texts else int
+        strange = next((v for v in values if not isinstance(v, kind) or not str(v)), values[0])
         raise DataError(
             f"{where} has the label {str(strange)[:40]!r} in the column {column}; expected a class "
             "number or a name in each row"

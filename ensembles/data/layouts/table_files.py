@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +137,7 @@ class _Arrow:
         start, end = self._places[group]
         with self.path.open("rb") as file:
             file.seek(start)
-            message = pa.ipc.read_message(io.BytesIO(file.read(end - start)))
+            message = pa.ipc.read_message(pa.py_buffer(file.read(end - start)))
         batch = pa.ipc.read_record_batch(message, self._schema)
         batch.validate(full=True)  # offsets of another hand would be followed anywhere
         return batch.column(batch.schema.get_field_index(name))

@@ -111,6 +111,8 @@ def _headers(file: Any, path: Path) -> Iterator[Member]:
             yield Member(str(path), name.decode(errors="backslashreplace"), start, size)
         if kind != b"g":
             longer = {}
+    if place > total:
+        raise DataError(f"{path} is cut: what is told of ends at byte {place:,}, it at {total:,}")
     if place == 0:
         raise DataError(f"{path} is no tar file ({total:,} bytes); expected one with images")
 
