@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ensembles.data.array_files import is_array_file, read_arrays
 from ensembles.data.arrays import RowSource
@@ -122,7 +123,7 @@ def _open_arrays(
 ) -> ImageDataset:
     """Images of 8 bits, made as any others; or rows as they are."""
     found = read_arrays(home_expanded(name), split)
-    about = {"opener": opener, "numbered": not found.named, "named": found.named}
+    about: dict[str, Any] = {"opener": opener, "numbered": not found.named, "named": found.named}
     source: Source
     if found.are_images:
         source = prepared_source(MemorySource(found.inputs, found.labels), how)

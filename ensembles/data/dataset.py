@@ -261,7 +261,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         """
         lacking = [
             name
-            for label in self.labels.unique().tolist()
+            for label in sorted(set(self.labels.tolist()))
             if (name := self.classes[label]) not in number_of
         ]
         if lacking:

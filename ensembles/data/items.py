@@ -85,7 +85,7 @@ def _labels(inputs: Inputs, value: Any, number: int, *, single: bool) -> Tensor:
 
 def _is_text(value: Any) -> bool:
     if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in "USO"
+        return value.dtype.char in "USO"
     several = value if isinstance(value, list | tuple) else [value]
     return bool(several) and all(isinstance(one, str | bytes | np.str_) for one in several)
 

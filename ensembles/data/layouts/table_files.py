@@ -113,11 +113,11 @@ class _Arrow:
         with path.open("rb") as file:
             place = 8 if file.read(6) == b"ARROW1" else 0
             while (found := _message(file, place, total)) is not None:
-                kind, rows, end, packed = found
+                header, rows, end, packed = found
                 if self._schema is None:
                     file.seek(place)
                     self._schema = pa.ipc.read_schema(pa.ipc.read_message(file.read(end - place)))
-                elif kind != _RECORDS or packed:
+                elif header != _RECORDS or packed:
                     what = "compressed" if packed else "dictionaries or other"
                     raise DataError(
                         f"{path} holds {what} messages; expected plain batches of rows, as the "
@@ -144,9 +144,9 @@ class _Arrow:
 
 
 def _message(file: Any, place: int, total: int) -> tuple[int, int, int, bool] | None:
-    """Kind, rows, end, and whether a message of Arrow is compressed; None at the end.
+    """Header, rows, end, and whether a message of Arrow is compressed; None at the end.
 
-    Its head is a flat buffer (Arrow columnar format, Message.fbs): a table of the version, the kind
+    Its head is a flat buffer (Arrow columnar format, Message.fbs): a table of the version, the type
     of the header, the header, and the length of the body.
     """
     file.seek(place)
@@ -163,7 +163,7 @@ def _message(file: Any, place: int, total: int) -> tuple[int, int, int, bool] | 
     head = file.read(size)
     root = struct.unpack_from("<I", head, 0)[0]
     at = dict(_fields(head, root))
-    kind = head[at[1]] if 1 in at else 0
+    header = head[at[1]] if 1 in at else 0
     body = struct.unpack_from("<q", head, at[3])[0] if 3 in at else 0
     end = place + 8 + size + body
     if not 0 <= body <= MOST_GROUP or end > total:
@@ -172,14 +172,14 @@ def _message(file: Any, place: int, total: int) -> tuple[int, int, int, bool] | 
             f"{MOST_GROUP:,}, within the file's {total:,}"
         )
     rows, packed = 0, False
-    if kind == _RECORDS:
+    if header == _RECORDS:
         table = at[2] + struct.unpack_from("<I", head, at[2])[0]
         inner = dict(_fields(head, table))
         rows = struct.unpack_from("<q", head, inner[0])[0] if 0 in inner else 0
         packed = 3 in inner
         if not 0 <= rows <= MOST_IMAGES:
             raise DataError(f"{file.name} has a batch of {rows:,} rows; expected {MOST_IMAGES:,}")
-    return kind, rows, end, packed
+    return header, rows, end, packed
 
 
 def _fields(head: bytes, table: int) -> Iterator[tuple[int, int]]:

@@ -84,8 +84,8 @@ def _headers(file: Any, path: Path) -> Iterator[Member]:
         head = file.read(_BLOCK)
         if not any(head):
             return
-        size, kind = _checked(head, place, path)
-        size = int(longer.get("size", size)) if kind in _FILES else size
+        size, typed = _checked(head, place, path)
+        size = int(longer.get("size", size)) if typed in _FILES else size
         start = place + _BLOCK
         if size < 0 or start + size > total:
             raise DataError(
@@ -93,23 +93,23 @@ def _headers(file: Any, path: Path) -> Iterator[Member]:
                 f"at {total:,}"
             )
         place = start + -(-size // _BLOCK) * _BLOCK
-        if kind in (b"L", b"x"):
+        if typed in (b"L", b"x"):
             if size > _MOST_EXTENSION:
                 raise DataError(
                     f"{path} has a header of {size:,} bytes at {start:,}; expected 1 MB"
                 )
             content = file.read(size)
-            new = {"path": content.rstrip(b"\0")} if kind == b"L" else _extended(content, path)
+            new = {"path": content.rstrip(b"\0")} if typed == b"L" else _extended(content, path)
             longer = {**longer, **new}
             continue
-        if kind == b"S":
+        if typed == b"S":
             raise DataError(f"{path} holds sparse files; expected plain ones, so pack it anew")
-        if kind in _FILES:
+        if typed in _FILES:
             name = longer.get("path") or _name(head)
             if len(name) > _MOST_NAME:
                 raise DataError(f"{path} has a name of {len(name):,} bytes; expected {_MOST_NAME}")
             yield Member(str(path), name.decode(errors="backslashreplace"), start, size)
-        if kind != b"g":
+        if typed != b"g":
             longer = {}
     if place > total:
         raise DataError(f"{path} is cut: what is told of ends at byte {place:,}, it at {total:,}")
@@ -118,7 +118,7 @@ def _headers(file: Any, path: Path) -> Iterator[Member]:
 
 
 def _checked(head: bytes, place: int, path: Path) -> tuple[int, bytes]:
-    """Size and kind in a header whose checksum holds."""
+    """Size and type of a file by a header whose checksum holds."""
     told = _number(head[148:156])
     blank = head[:148] + b" " * 8 + head[156:]
     size = _number(head[124:136])
