@@ -30,6 +30,8 @@ def open_average(
     members: Sequence[tuple[str, str | Path | None]],
     *,
     of: AverageOf = "probabilities",
+    weights: str | None = None,
+    match: str = "names",
     check: bool = True,
     **options: Any,
 ) -> Subject:
@@ -38,6 +40,8 @@ def open_average(
     Args:
         members: Architecture and checkpoint of each, as for :func:`load`; two or more.
         of: What is averaged: probabilities or logits.
+        weights: Which of several sets of weights in each file, as for :func:`load`.
+        match: How weights are assigned, as for :func:`load`.
         check: Whether the networks' classes are held against those of the images, and each member's
             error against its card's, first.
         options: Data and device, as for :func:`open_subject`.
@@ -57,7 +61,9 @@ def open_average(
         )
     if options.get("initial") is not None:
         raise UsageError("an average was not trained, so that it has no initial weights")
-    loaded = [load(model, checkpoint) for model, checkpoint in members]
+    loaded = [
+        load(model, checkpoint, weights=weights, match=match) for model, checkpoint in members
+    ]
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
     choice = {one.name: options.pop(one.name) for one in fields(ImageChoice) if one.name in options}

@@ -8,13 +8,51 @@ import torch
 from torch import nn
 
 from ensembles.cards import Card, Measured
-from ensembles.data import ImageDataset
+from ensembles.data import ImageDataset, Normalization
 from ensembles.engine import count_correct
-from ensembles.errors import CheckpointError
+from ensembles.errors import CheckpointError, DataError, UsageError
+from ensembles.models.normalized import Normalized
 
-__all__ = ["check_error"]
+__all__ = ["check_channels", "check_error", "check_normalized_once"]
 
 _LARGEST_DIFFERENCE = 0.3
+
+
+def check_channels(card: Card, data: ImageDataset) -> None:
+    """Refuse images of other channels than the weights were made for.
+
+    Args:
+        card: What is known about the network's weights.
+        data: The images.
+
+    Raises:
+        DataError: When the numbers differ.
+    """
+    channels = card.arguments.get("in_channels")
+    if isinstance(channels, int) and len(data.shape) == 3 and data.shape[0] != channels:
+        raise DataError(
+            f"the weights take images of {channels} channels, those of {data.name} {data.split} "
+            f"have {data.shape[0]}; expected arrays (.npy, .npz) of {channels} channels"
+        )
+
+
+def check_normalized_once(model: nn.Module, normalize: str | None) -> None:
+    """Refuse to normalise the images of a network that normalises them itself.
+
+    Args:
+        model: The network.
+        normalize: What would be done to the images; None for what suits them.
+
+    Raises:
+        UsageError: When both would be done.
+    """
+    if not isinstance(model, Normalized) or normalize is None:
+        return
+    if Normalization.parse(normalize) != Normalization.parse("none"):
+        raise UsageError(
+            f"the network normalises its images itself, and {normalize} would do it twice: leave "
+            "--normalize out, or go on with --force"
+        )
 
 
 def check_error(

@@ -19,9 +19,10 @@ from ensembles.errors import CheckpointError, nearest
 from ensembles.models import Architecture
 
 from .download import download
-from .files import check_sha256, read_state_dict
+from .files import open_weights
 from .pixel_records import as_numbers, of_timm, of_torchvision, written
-from .state_dicts import build_with_weights, check_values
+from .state_dicts import build_with_weights
+from .weight_values import check_values
 
 __all__ = ["card_of_file", "load", "with_tag"]
 
@@ -61,10 +62,9 @@ def _load_torchvision(name: str, bare: str, weights: str) -> tuple[nn.Module, Ca
     path = Path(torch.hub.get_dir()) / "checkpoints" / card.file
     if not path.is_file():
         download(member.url, path, card.sha256)
-    check_sha256(path, card.sha256)
     model, _ = build_with_weights(
         name,
-        read_state_dict(path),
+        open_weights(path, card.sha256).state_dict(),
         num_classes=card.num_classes,
         arguments=card.arguments,
         origin=str(path),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ensembles.cards import Card
@@ -50,6 +50,11 @@ class ImageChoice:
             CheckpointError: When the card says something that cannot be meant.
         """
         start = of_card(card, test=self.test_size)
+        if self.test_size and not has_test_size(card):
+            raise UsageError(
+                f"the record of {card.name} names no other size for testing; leave out the test "
+                "size, or name one with --resize and --crop"
+            )
         resize, crop = self.resize, self.crop
         if self.image_size is not None:
             if self.test_size or (resize, crop) != (None, None):
@@ -83,7 +88,8 @@ class ImageChoice:
             open_as: Opens it.
 
         Raises:
-            UsageError: When nobody names a normalisation, and the data have none of their own.
+            UsageError: When nobody names a normalisation and the data have none of their own, or
+                what is asked has no effect on these data.
         """
         how = self.preprocessing(card)
         data = open_as(how)
@@ -94,6 +100,11 @@ class ImageChoice:
                     "is asked of images, or save images as whole numbers of 8 bits (uint8)"
                 )
             return data
+        if (self.interpolation or self.crop_mode) and data.preprocessing.resize is None:
+            raise UsageError(
+                "interpolation and crop mode are for images that are resized, and these are taken "
+                "as they are; name a size with --resize"
+            )
         if how.normalization is None and not has_normalization(name):
             names = ", ".join(one for one in NAMED if one != "none")
             raise UsageError(
@@ -107,8 +118,7 @@ class ImageChoice:
     def told(self, card: Card, data: ImageDataset) -> str:
         """One line on what is done to the images, and who says so."""
         if data.normalization == AS_GIVEN:
-            shape = "x".join(map(str, data.shape))
-            return f"rows of {data.name}: {shape} each, taken as they are; nothing is normalised"
+            return _told_of_rows(card, data)
         if self.normalize is not None:
             whose = "as asked"
         elif card.normalization is not None:
@@ -125,22 +135,34 @@ class ImageChoice:
         return line + ")"
 
 
+def _told_of_rows(card: Card, data: ImageDataset) -> str:
+    """What is said of rows that are taken as they are, with the values that they have."""
+    rows, _ = next(data.batches(len(data)))
+    low, high = rows.min().item(), rows.max().item()
+    shape = "x".join(map(str, data.shape))
+    line = (
+        f"rows of {data.name}: {shape} each, values {low:.4g} to {high:.4g}, taken as they are; "
+        "nothing is normalised"
+    )
+    if card.normalization is not None and low >= 0:
+        line += f", though the weights' record says {Normalization.parse(card.normalization)}"
+    return line
+
+
 def _takes_grey(card: Card) -> bool:
     """Whether the network has one input channel."""
     return 1 in (card.arguments.get("in_channels"), card.arguments.get("in_chans"))
 
 
-def _two(size: SizeText) -> tuple[int, int]:
+def _two(size: int | str | Sequence[int]) -> tuple[int, int]:
     """An image size as (resize, crop)."""
-    numbers = size
     if isinstance(size, str):
         parts = size.replace("x", ",").split(",")
         numbers = [int(part) for part in parts if part.strip().isdecimal()]
-        if len(numbers) != len(parts):
-            numbers = None
-    elif isinstance(size, int):
-        numbers = [size]
-    if not isinstance(numbers, (list, tuple)) or len(numbers) not in (1, 2):
+        numbers = numbers if len(numbers) == len(parts) else []
+    else:
+        numbers = [size] if isinstance(size, int) else list(size)
+    if len(numbers) not in (1, 2):
         raise UsageError(
             f"image size {size!r}; expected a side in pixels as 224, or two as 256,224: the "
             "shorter side after resizing, and the side of the square that is cut out"

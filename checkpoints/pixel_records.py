@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 _BY_SHORTER_SIDE = ("clip", "convnext", "levit", "mobilenet", "mobilevit", "bit", "poolformer")
 """Processors of Hugging Face that read a size of one number as that of the shorter side."""
+
+_SHARES = {"convnext": 224 / 256, "poolformer": 0.9}
+"""Shares of the resized side that are cut out where a processor's file says none."""
+
+_SQUASHED = 384
+"""From this size on, ConvNeXt's processor cuts nothing."""
+
+_NOT_READ = ("do_pad", "do_thumbnail", "do_align_long_axis", "perceiver")
 
 
 def of_torchvision(transforms: Any) -> Preprocessing:
@@ -74,19 +83,24 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
     """
     kind = str(values.get("image_processor_type") or values.get("feature_extractor_type") or "")
     kind = kind.lower()
-    resize, squash = None, False
-    crop = values.get("crop_size")
+    for name in _NOT_READ:
+        if values.get(name) or kind.startswith(name):
+            raise CheckpointError(f"the image processor asks for {name}, which is not known here")
+    resize: tuple[int, int] | None = None
+    squash, crop = False, values.get("crop_size")
     if values.get("do_resize", True) and values.get("size") is not None:
         resize, squash = _hugging_face_size(values["size"], kind)
-    share = values.get("crop_pct")
-    if kind.startswith("levit") and resize and not squash:
+    share = values.get("crop_pct") or next(
+        (default for name, default in _SHARES.items() if kind.startswith(name)), None
+    )
+    if resize and not squash and kind.startswith("levit"):
         resize = _both(int(256 / 224 * resize[0]))
-    elif share and resize and not squash:
+    elif resize and not squash and share:
         if kind.startswith("convnext"):
-            crop, squash = resize[0], resize[0] >= 384
+            crop, squash = resize[0], resize[0] >= _SQUASHED
         resize = resize if squash else _both(int(resize[0] / share))
-    cuts = values.get("do_center_crop", kind.startswith("convnext") and bool(crop))
-    number = values.get("resample", 2)
+    cuts = values.get("do_center_crop", True) and crop is not None
+    number = values.get("resample", 2 if resize is None else None)
     if not isinstance(number, int) or not 0 <= number < len(_RESAMPLE):
         raise CheckpointError(
             f"the image processor's resample is {number!r}; expected one of Pillow's numbers, 0 to "
@@ -94,7 +108,7 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
         )
     return Preprocessing(
         resize,
-        _hugging_face_size(crop, "clip")[0] if cuts and crop is not None else None,
+        _hugging_face_size(crop, "clip")[0] if cuts else None,
         _RESAMPLE[number],
         "squash" if squash else "center",
         "bgr" if values.get("do_flip_channel_order") else "rgb",
@@ -120,6 +134,8 @@ def of_card(card: Card, *, test: bool = False) -> Preprocessing:
         found = Preprocessing(resize, crop, normalization=normal).changed(
             **{name: known[name] for name in _WRITTEN if name in known}
         )
+        if card.arguments.get("in_channels") == 1 and "colours" not in known:
+            found = found.changed(colours="grey")
         if "fill" in known:
             red, green, blue = known["fill"]
             found = replace(found, fill=(red, green, blue))
@@ -181,21 +197,28 @@ def with_record(card: Card, path: Path) -> Card:
         return card
     beside, test = path.parent / "preprocessor_config.json", None
     if beside.is_file():
-        found = of_hugging_face(_read(beside))
+        found = _meant(beside, of_hugging_face, _read(beside))
     else:
         beside = path.parent / "config.json"
         config = _read(beside).get("pretrained_cfg") if beside.is_file() else None
         if not isinstance(config, Mapping):
             return card
-        found, test = _said(beside, config), _said(beside, config, test=True)
+        found = _meant(beside, of_timm, config)
+        test = _meant(beside, partial(of_timm, test=True), config)
     return replace(card, preprocessing=written(found, test), normalization=as_numbers(found))
 
 
-def _said(path: Path, config: Mapping[str, Any], *, test: bool = False) -> Preprocessing:
+def _meant(
+    path: Path, read: Callable[[Mapping[str, Any]], Preprocessing], values: Mapping[str, Any]
+) -> Preprocessing:
+    """What a record from another hand says; whatever is wrong in it is told with its file."""
     try:
-        return of_timm(config, test=test)
-    except (TypeError, ValueError, ArithmeticError, UsageError) as error:
-        raise CheckpointError(f"{path}: its pretrained_cfg cannot be meant: {error}") from error
+        return read(values)
+    except (
+        CheckpointError, UsageError, TypeError, ValueError, ArithmeticError, LookupError,
+        AttributeError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{path}: what it says of images cannot be meant: {error}") from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:

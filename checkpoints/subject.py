@@ -17,7 +17,7 @@ from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
 from ensembles.lesions import Choice, Lesion, Structure
 
-from .card_error import check_error
+from .card_error import check_channels, check_error, check_normalized_once
 from .class_labels import check_classes, labelled_for
 from .images import ImageChoice
 from .initial_weights import find_initial, open_initial
@@ -108,6 +108,8 @@ def open_subject(
     nested: bool | None = None,
     reference: str | None = None,
     initial: str | Path | nn.Module | None = None,
+    weights: str | None = None,
+    match: str = "names",
     check: bool = True,
 ) -> Subject:
     """Load a network and its data, and take the network apart.
@@ -137,6 +139,8 @@ def open_subject(
             need some; by default that of the same data set.
         initial: The network before training, or the file of its weights; by default the file that
             lies beside the checkpoint's, if there is one.
+        weights: Which of several sets of weights in a file, as for :func:`load`.
+        match: How weights are assigned, as for :func:`load`.
         check: Whether the network's classes are held against those of the images, and its intact
             error against its card's, first.
 
@@ -148,7 +152,9 @@ def open_subject(
         EnsemblesError: As ``load``, ``open_initial``, ``dataset``, ``decompose``,
             ``check_classes`` and ``check_error`` raise it.
     """
-    network, card = load(model, checkpoint)
+    network, card = load(model, checkpoint, weights=weights, match=match)
+    if check:
+        check_normalized_once(network, normalize or card.normalization)
     before = find_initial(checkpoint) if initial is None else initial
     subject = take_apart(
         model,
@@ -201,6 +207,7 @@ def take_apart(
 
     data = opened(dataset or card.dataset or _DATASET, split, limit)
     data, labels = labelled_for(card, data, classes)
+    check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))
     net = decompose(

@@ -19,6 +19,7 @@ from ensembles.cli.options import (
     store_option,
     task_option,
 )
+from ensembles.cli.output import say
 from ensembles.cli.results import check_outputs, deliver, plain_table
 from ensembles.cli.settings import setting_options
 
@@ -81,10 +82,10 @@ def analyze(context: click.Context, *, listed: bool) -> None:
     if listed:
         from ensembles.listings import list_analyses  # noqa: PLC0415
 
-        click.echo(str(list_analyses()))
+        say(str(list_analyses()))
         context.exit(0)
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        say(context.get_help())
         context.exit(0)
 
 

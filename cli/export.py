@@ -14,6 +14,7 @@ from ensembles.cli.options import (
     model_options,
     open_subject,
 )
+from ensembles.cli.output import say
 from ensembles.cli.settings import kind_options, settings_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def export(
         lesion = lesion.recalibrated(recalibrated)
     subject = open_subject(model, checkpoint, **given)
     path = write_network(subject, lesion, out)
-    click.echo(f"wrote {path}: {lesion.kind} {lesion.text} of {subject.name}", err=True)
+    say(f"wrote {path}: {lesion.kind} {lesion.text} of {subject.name}", err=True)
 
 
 def _lesion(kind: str, text: str, settings: dict[str, Any]) -> Lesion:

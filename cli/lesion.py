@@ -21,6 +21,7 @@ from ensembles.cli.options import (
     store_option,
     task_option,
 )
+from ensembles.cli.output import say
 from ensembles.cli.results import check_outputs, deliver
 from ensembles.cli.settings import kind_options, settings_of
 from ensembles.cli.tables import lesion_summary, lesion_table
@@ -84,7 +85,7 @@ def _list_kinds(context: click.Context, option: click.Parameter, value: bool) ->
     if value:
         from ensembles.listings import list_lesions  # noqa: PLC0415
 
-        click.echo(str(list_lesions()))
+        say(str(list_lesions()))
         context.exit(0)
 
 

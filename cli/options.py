@@ -29,6 +29,7 @@ __all__ = [
     "run_options",
     "store_option",
     "task_option",
+    "weights_options",
 ]
 
 DEFAULT_MODEL = "resnet110"
@@ -75,6 +76,7 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             help="Trained weights: a name of `ensembles checkpoints list`, or a file. "
             "[default: the packaged ones of the model]",
         ),
+        weights_options(),
         click.option(
             "--block-names", metavar="REGEX",
             help="Take the modules with matching names as the blocks. [default: they are found]",
@@ -88,6 +90,22 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "--nested/--chain", "nested", default=None, expose_value=False, callback=_note_nested,
             help="Look for blocks inside others too, or take those alone through which every path "
             "leads. [default: inside others where there are few for what they hold]",
+        ),
+    )  # fmt: skip
+
+
+def weights_options() -> Callable[[Command], Command]:
+    """Which tensors of a file are the weights."""
+    return _together(
+        click.option(
+            "--weights", metavar="raw|ema|NAME",
+            help="Which weights of a file that holds several: raw, averaged over training, or "
+            "those under a name in it. [default: raw]",
+        ),
+        click.option(
+            "--match", type=click.Choice(["names", "order"]), default="names", show_default=True,
+            help="order takes the weights of a file under foreign names where their number, order "
+            "and shapes are the model's.",
         ),
     )  # fmt: skip
 

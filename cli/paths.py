@@ -20,6 +20,7 @@ from ensembles.cli.options import (
     output_options,
     store_option,
 )
+from ensembles.cli.output import say
 from ensembles.cli.results import check_outputs, plain_table
 from ensembles.cli.settings import setting_options
 
@@ -80,14 +81,14 @@ def paths(
             subject.net, subject.data, wanted, options=options, device=device, model=model
         )
         _deliver(frame, out, as_json, None)
-        click.echo("\n".join(image_lines([subject])), err=True)
+        say("\n".join(image_lines([subject])), err=True)
         return
     common: dict[str, Any] = {
         "device": device, "model": model, "store": store, "about": subject.about,
     }  # fmt: skip
     frame = run(subject.net, subject.data, options=options, **common)
     _deliver(frame, out, as_json, PATHS.shown)
-    click.echo("\n".join(image_lines([subject])), err=True)
+    say("\n".join(image_lines([subject])), err=True)
     if plot is not None:
         _draw(subject, frame, options, common, plot)
 
@@ -107,13 +108,13 @@ def _draw(
     from ensembles.plots.paths import plot_paths  # noqa: PLC0415
 
     plot_paths(frame, plot)
-    click.echo(f"wrote {plot}", err=True)
+    say(f"wrote {plot}", err=True)
     if options.direction == "gradient":
         other = replace(options, direction="logits", at="input")
         logits = run(subject.net, subject.data, options=other, **common)
         beside = Path(plot).with_stem(f"{Path(plot).stem}-logits")
         plot_paths(logits, beside)
-        click.echo(f"wrote {beside}", err=True)
+        say(f"wrote {beside}", err=True)
 
 
 def _deliver(
@@ -124,17 +125,17 @@ def _deliver(
 
     if out is not None:
         write_frame(frame, out)
-        click.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}", err=True)
     if as_json:
-        click.echo(frame_to_json(frame))
+        say(frame_to_json(frame))
     elif out is None:
-        click.echo(plain_table(frame, shown or ()))
+        say(plain_table(frame, shown or ()))
     if shown is None:
         return
     for row in effective_paths(frame).to_dict("records"):
-        click.echo(f"effective paths{_place(frame)}, {_effective(row)}", err=True)
+        say(f"effective paths{_place(frame)}, {_effective(row)}", err=True)
     for note in PATHS.notes(frame):
-        click.echo(note, err=True)
+        say(note, err=True)
 
 
 def _place(frame: pd.DataFrame) -> str:

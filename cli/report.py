@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ensembles.cli.output import say
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -39,7 +41,7 @@ def report(*, results: Sequence[str], out: str, title: str) -> None:
         section_of(frame, name) for name, (_, frame) in zip(names, frames, strict=True)
     )
     write_page(Page(title, (), sections), out)
-    click.echo(f"wrote {out}", err=True)
+    say(f"wrote {out}", err=True)
 
 
 def _frames(path: Path) -> list[tuple[str, pd.DataFrame]]:

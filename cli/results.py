@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
+from ensembles.cli.output import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,17 +59,17 @@ def deliver(
     table = stack_frames(frames)
     if out is not None:
         write_frame(table, out)
-        click.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}", err=True)
     if plot is not None:
         save_figure(draw(frames), plot)
-        click.echo(f"wrote {plot}", err=True)
+        say(f"wrote {plot}", err=True)
     for line in notes:
-        click.echo(line, err=True)
+        say(line, err=True)
     if as_json:
-        click.echo(frame_to_json(table))
+        say(frame_to_json(table))
     elif out is None:
         for line in lines(frames):
-            click.echo(line)
+            say(line)
 
 
 def plain_table(frame: pd.DataFrame, shown: Sequence[str] = ()) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from ensembles.printable import printable
+
 __all__ = [
     "CheckpointError",
     "DataError",
@@ -20,6 +22,7 @@ __all__ = [
     "OutOfMemoryError",
     "OutputError",
     "PathError",
+    "RoundingError",
     "StoreError",
     "UsageError",
     "nearest",
@@ -27,9 +30,15 @@ __all__ = [
 
 
 class EnsemblesError(Exception):
-    """Base of every error that the library raises on purpose."""
+    """Base of every error that the library raises on purpose.
+
+    What it says may hold names from files: it is written so that none of them acts on a terminal.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(EnsemblesError):
@@ -72,6 +81,10 @@ class OutOfMemoryError(EvaluationError):
 
 class PathError(EnsemblesError):
     """Paths are not defined for a network, or their sum misses the network's own value."""
+
+
+class RoundingError(PathError):
+    """A sum over paths misses the network's own value in single precision; double may do."""
 
 
 class OutputError(EnsemblesError):

@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def call(capsys):
+def call(capsys, opened_once):
     """Run the command line; returns exit status, standard output and standard error."""
 
     def run(*arguments):
@@ -400,7 +400,10 @@ def test_a_fault_of_our_own_is_one_line_too(call, small, monkeypatch):
     monkeypatch.setattr("ensembles.analyses.members.lesion.lesion", broken)
     code, _, err = call("lesion", *small)
     assert code == 1
-    assert err == "ensembles: unexpected ValueError: something odd; --debug shows where\n"
+    assert err == (
+        "ensembles: this is a fault of the program, please report it (ValueError: something odd); "
+        "--debug shows where\n"
+    )
 
 
 SLOW = """

@@ -106,7 +106,7 @@ class TestLibraries:
         ("values", "sizes", "told"),
         [
             ({"image_processor_type": "ViTImageProcessor", "size": {"height": 64, "width": 48},
-              "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+              "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
              (64, 48), "squashed to 64x48 (bilinear), normalised by 0.5,0.5,0.5/0.5,0.5,0.5"),
             ({"feature_extractor_type": "ViTFeatureExtractor", "size": 64, "resample": 2,
               "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
@@ -116,13 +116,13 @@ class TestLibraries:
               "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
              (56, 56), "shorter side to 64 (bicubic), middle 56x56, normalised by imagenet"),
             ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224},
-              "crop_pct": 0.875, "resample": 3, "do_normalize": False},
+              "resample": 3, "do_normalize": False},
              (224, 224), "shorter side to 256 (bicubic), middle 224x224, normalised by none"),
             ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384},
               "crop_pct": 0.875, "resample": 3, "do_normalize": False},
              (384, 384), "squashed to 384x384 (bicubic), normalised by none"),
             ({"image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 72},
-              "crop_size": 64, "do_center_crop": True, "do_flip_channel_order": True},
+              "resample": 2, "crop_size": 64, "do_flip_channel_order": True},
              (64, 64), "shorter side to 72 (bilinear), middle 64x64, blue first (BGR), normalised "
              "by none"),
             ({"image_processor_type": "EfficientNetImageProcessor", "do_resize": False,
@@ -147,10 +147,13 @@ class TestLibraries:
         ("values", "message"),
         [
             (
-                {"size": {"longest_edge": 20}},
+                {"size": {"longest_edge": 20}, "resample": 2},
                 "size is .*expected height and width, or shortest_edge",
             ),
             ({"size": 20, "resample": "cubic"}, "resample is 'cubic'; expected one of Pillow's"),
+            ({"size": 20}, "resample is None; expected one of Pillow's"),
+            ({"do_pad": True}, "asks for do_pad, which is not known here"),
+            ({"image_processor_type": "PerceiverImageProcessor"}, "asks for perceiver"),
         ],
     )
     def test_unknown_processors_are_refused(self, values: dict[str, Any], message: str) -> None:
@@ -234,8 +237,8 @@ class TestRecords:
         "values",
         [
             {"interpolation": "cubic"}, {"crop": "large"}, {"resize": [1, 2, 3.5]}, {"crop": 0},
-            {"crop_mode": "middle"}, {"resize": []}, {"fill": [1]}, {"colours": 3},
-            {"resize": 10**9},
+            {"crop_mode": "middle"}, {"resize": []}, {"fill": [1]}, {"fill": [1, 2, 256]},
+            {"colours": 3}, {"resize": 10**9},
         ],
     )  # fmt: skip
     def test_a_card_that_cannot_be_meant_is_refused(self, values: dict[str, Any]) -> None:
@@ -255,17 +258,45 @@ class TestRecords:
         assert of_card(found, test=True).resize == (235, 235)
         assert found.normalization == "0.5,0.5,0.5/0.229,0.224,0.225"
         beside = tmp_path / "preprocessor_config.json"
-        beside.write_text('{"size": 64, "crop_size": 56, "image_mean": [0.5], "image_std": [0.5]}')
+        beside.write_text(
+            '{"size": 64, "crop_size": 56, "resample": 2, "image_mean": [0.5], "image_std": [0.5]}'
+        )
         assert of_card(with_record(card, weights)).resize == (64, 64)
         assert with_record(replace(card, normalization="none"), weights).preprocessing == {}
-        for text, message in (
-            ("[]", "holds a list"),
-            ("{", "is no JSON"),
-            ('{"size": "a"}', "size"),
-        ):
-            beside.write_text(text)
-            with pytest.raises(CheckpointError, match=message):
-                with_record(card, weights)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[]", "{", "", "null", '{"size": "a"}', '{"size": 2.5}', '{"size": true}',
+            '{"size": []}',
+            '{"size": {"height": "a", "width": []}}', '{"size": {"shortest_edge": null}}',
+            '{"size": 64, "crop_size": [1], "do_center_crop": true}', '{"size": 1000000}',
+            '{"image_mean": "abc", "image_std": [1]}', '{"image_mean": [0.5]}',
+            '{"image_mean": [0.5], "image_std": [0]}', '{"image_mean": [0.5], "image_std": [null]}',
+            '{"rescale_factor": 0}', '{"rescale_factor": "x"}', '{"resample": 6}',
+            '{"resample": "cubic"}', '{"size": ' + "[" * 3000 + "]" * 3000 + "}",
+        ],
+    )  # fmt: skip
+    def test_a_record_that_cannot_be_meant_is_refused_in_a_line(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        (tmp_path / "preprocessor_config.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"preprocessor_config\.json") as caught:
+            with_record(Card("a", "resnet20", 10), tmp_path / "model.safetensors")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            '{"input_size": 3}', '{"crop_pct": "a"}', '{"crop_pct": -1}', '{"mean": 3}',
+            '{"interpolation": "random"}', '{"interpolation": ["bicubic"]}', '{"crop_mode": "x"}',
+            '{"input_size": [3, 1e9, 5]}', '{"std": [0, 0, 0]}',
+        ],
+    )  # fmt: skip
+    def test_so_is_one_of_timm(self, tmp_path: Path, config: str) -> None:
+        (tmp_path / "config.json").write_text(f'{{"pretrained_cfg": {config}}}')
+        with pytest.raises(CheckpointError, match=r"config\.json: what it says of images cannot"):
+            with_record(Card("a", "resnet20", 10), tmp_path / "model.safetensors")
 
 
 class TestChoice:
@@ -327,6 +358,20 @@ class TestChoice:
         assert torch.equal(data[1][0], own[1][0][:1])
         assert ImageChoice(colours="rgb").preprocessing(card).channels == 3
 
+    def test_what_would_have_no_effect_is_refused(self) -> None:
+        bare = Card("a", "resnet20", 10)
+        with pytest.raises(UsageError, match="record of a names no other size for testing"):
+            ImageChoice(test_size=True).preprocessing(bare)
+
+        def digits(how: Preprocessing) -> Any:
+            return dataset("digits", limit=3, preprocessing=how)
+
+        for choice in (ImageChoice(interpolation="bicubic"), ImageChoice(crop_mode="squash")):
+            with pytest.raises(UsageError, match="are for images that are resized, and these"):
+                choice.opened(bare, "digits", digits)
+        choice = ImageChoice(resize=40, crop=32, interpolation="bicubic")
+        assert choice.opened(bare, "digits", digits).preprocessing.interpolation == "bicubic"
+
     def test_borders_have_the_mean_colour(self) -> None:
         how = ImageChoice(crop_mode="border", normalize="0.1,0.5,1/1,1,1").preprocessing(self.CARD)
         assert how.fill == (26, 128, 255)
@@ -342,6 +387,14 @@ class TestChoice:
         assert ImageChoice(normalize="digits").told(bare, data).endswith("by digits (as asked)")
         line = ImageChoice().told(self.CARD, data)
         assert "as the weights' record says; --test-size takes the record's other size" in line
+
+    def test_rows_with_the_values_of_pixels_are_told_of(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", x=np.array([[0.0, 0.25], [1.0, 0.5]]), y=[0, 1])
+        line = ImageChoice().told(self.CARD, dataset(tmp_path / "a.npz"))
+        assert line.endswith(
+            "a.npz: 2 each, values 0 to 1, taken as they are; nothing is normalised, though the "
+            "weights' record says imagenet"
+        )
 
     def test_a_folder_without_a_normalisation_is_refused(self, tmp_path: Path) -> None:
         images, bare = folder(tmp_path / "x"), Card("a", "resnet20", 10)

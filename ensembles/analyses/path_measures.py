@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -22,9 +22,10 @@ from ensembles.analyses.path_frames import (
 from ensembles.analyses.path_options import IMAGES, PathOptions
 from ensembles.data import ImageDataset, batches
 from ensembles.decomposition import Decomposition
-from ensembles.errors import DataError, PathError, UsageError
+from ensembles.errors import DataError, PathError, RoundingError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
+from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
@@ -59,7 +60,39 @@ def measure_paths(
         place: The device.
         named: What the provenance tells of the network; its `model` at least.
         progress: As :func:`ensembles.progress.bar` takes it.
+
+    Raises:
+        PathError: If the sum over lengths misses the network's own value, in fp64 too.
     """
+    data = _rereadable(data, chosen)
+
+    def measured(chosen: PathOptions) -> pd.DataFrame:
+        return _measured(net, data, chosen, place, named=named, progress=progress)
+
+    return _exactly(measured, chosen, place)
+
+
+def _exactly(
+    measured: Callable[[PathOptions], pd.DataFrame], chosen: PathOptions, place: torch.device
+) -> pd.DataFrame:
+    """Measure in the precision asked for, and in fp64 where the sum needs it."""
+    try:
+        return measured(chosen)
+    except RoundingError:
+        if place.type == "mps":  # it has no numbers of double precision
+            raise
+    return measured(replace(chosen, precision="fp64"))
+
+
+def _measured(
+    net: Decomposition,
+    data: Any,
+    chosen: PathOptions,
+    place: torch.device,
+    *,
+    named: dict[str, Any],
+    progress: bool | Progress | None,
+) -> pd.DataFrame:
     ready, parts = _ready(net, data, chosen, place)
     attrs: dict[str, object] = {"model": named["model"], "direction": chosen.direction}
     with bar(f"paths of {named['model']}", " images", shown=progress) as report:
@@ -130,6 +163,25 @@ def measure_ranges(
     for first, last in wanted:
         if not 0 <= first <= last <= n:
             raise UsageError(f"lengths {first} to {last}; expected a range within 0 to {n}")
+
+    data = _rereadable(data, chosen)
+
+    def measured(chosen: PathOptions) -> pd.DataFrame:
+        return _ranges(net, data, wanted, chosen, place, name=name, progress=progress)
+
+    return _exactly(measured, chosen, place)
+
+
+def _ranges(
+    net: Decomposition,
+    data: Any,
+    wanted: Sequence[tuple[int, int]],
+    chosen: PathOptions,
+    place: torch.device,
+    *,
+    name: str,
+    progress: bool | Progress | None,
+) -> pd.DataFrame:
     ready, parts = _ready(net, data, chosen, place)
     with bar(f"paths of {name}", " images", shown=progress) as report:
         logits, error = measure_logits(
@@ -171,7 +223,7 @@ def _ready(
     size = min(64, batch_size(net, chosen.memory / at_once, chosen.precision))
     parts = [
         (images.to(device, dtype), labels.to(device))
-        for images, labels in _read(data, chosen.images or IMAGES[chosen.direction], size)
+        for images, labels in _read(data, _count(chosen), size)
     ]
     shape = tuple(parts[0][0].shape[1:])
     if shape != tuple(net.input_shape):
@@ -181,7 +233,16 @@ def _ready(
         )
     if chosen.statistics == "batch":
         ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
-    return ready, parts
+    return image_rows(ready), parts
+
+
+def _rereadable(data: Any, chosen: PathOptions) -> Any:
+    """Data that can be read again: what an iterator gives is kept."""
+    return _read(data, _count(chosen), 64) if isinstance(data, Iterator) else data
+
+
+def _count(chosen: PathOptions) -> int:
+    return chosen.images or IMAGES[chosen.direction]
 
 
 def _read(data: Any, count: int, size: int) -> list[Batch]:

@@ -20,6 +20,7 @@ def inspected(
     model: torch.nn.Module | None = None,
     *,
     image_size: int | None = None,
+    channels: int | None = None,
     blocks: str | None = None,
     kinds: list[str] | None = None,
     nested: bool | None = None,
@@ -30,6 +31,7 @@ def inspected(
         name: Name of an architecture.
         model: A network of this architecture; by default one with random weights.
         image_size: Height and width of the images; by default the architecture's own.
+        channels: Of the images; by default the architecture's own.
         blocks: As for :func:`ensembles.decompose`.
         kinds: As for :func:`ensembles.decompose`.
         nested: As for :func:`ensembles.decompose`.
@@ -41,8 +43,8 @@ def inspected(
     """
     if image_size is not None and image_size < 1:
         raise UsageError(f"image size {image_size}; expected 1 or more")
-    channels, height, width = architecture(name).input_size
-    shape = (2, channels, image_size or height, image_size or width)
+    own, height, width = architecture(name).input_size
+    shape = (2, channels or own, image_size or height, image_size or width)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     if model is None:
         with forked(0):
@@ -72,7 +74,8 @@ def describe(net: Decomposition) -> dict[str, Any]:
         ``steps`` (which use of weights that several blocks share), ``reads`` (what it reads beside
         its input) and ``holds`` (the blocks that lie within its branch). ``nested`` says whether
         there are such; ``on_chain`` through how many blocks every path leads, and ``inside`` how
-        many were found inside others and are not taken.
+        many were found inside others and are not taken; ``uncut`` the modules in which activations
+        are added within what no block was made of.
     """
     lengths = block_lengths(net)
     return {
@@ -84,6 +87,7 @@ def describe(net: Decomposition) -> dict[str, Any]:
         "found": dict(net.found),
         "nested": net.is_nested,
         "inside": net.inside,
+        "uncut": list(net.uncut),
         "on_chain": net.on_chain,
         "paths": sum(lengths.values()),
         "lengths": lengths,

@@ -14,6 +14,7 @@ from ensembles.data.pictures import Pictures, Place
 from ensembles.data.pixels import Preprocessing
 from ensembles.data.sources import FileSource, MemorySource, Source, spread
 from ensembles.errors import DataError
+from ensembles.printable import printable
 
 __all__ = ["ImageTree", "open_files", "open_tree", "scan"]
 
@@ -70,7 +71,7 @@ def open_tree(tree: ImageTree, how: Preprocessing, limit: int | None) -> Source:
         return cached[0] if chosen is None else cached[0].take(chosen)
     if chosen is not None:
         files = files.take(chosen)
-    title = f"decoding {tree.folder.name}"
+    title = printable(f"decoding {tree.folder.name}", lines=False)
     images = decode(files.pictures, how, files.expected, reference=files.reference, progress=title)
     source = MemorySource(images, files.labels)
     if chosen is None:

@@ -71,10 +71,12 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for what, pair in (("resize", self.resize), ("crop", self.crop)):
-            if pair is not None and not all(1 <= side <= _LARGEST for side in pair):
+            if pair is not None and not all(map(_is_side, pair)):
                 raise UsageError(
                     f"{what} {_sides(pair)}: expected sides of 1 to {_LARGEST:,} pixels"
                 )
+        if not all(isinstance(value, int) and 0 <= value <= 255 for value in self.fill):
+            raise UsageError(f"fill {self.fill}: expected red, green and blue from 0 to 255")
         for what, name, known in (
             ("interpolation", self.interpolation, INTERPOLATIONS),
             ("crop mode", self.crop_mode, CROP_MODES),
@@ -142,7 +144,7 @@ class Preprocessing:
         }
         if normalization is not None:
             given["normalization"] = normalization
-        made = replace(self, **given, **sides)
+        made = replace(self, **(given | sides))
         if sides and made.crop_mode != "border" and made._is_short:
             raise UsageError(
                 f"crop {_sides(made.crop or ())} is larger than images resized to "
@@ -291,6 +293,10 @@ def _read_sides(value: int | str | Sequence[int], what: str) -> tuple[int, int] 
             "none"
         )
     return numbers[0], numbers[-1]
+
+
+def _is_side(side: object) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= _LARGEST
 
 
 def _sides(sides: Sequence[int]) -> str:

@@ -61,6 +61,10 @@ class Decomposition(nn.Module):
         on_chain: How many blocks there are through which every path leads.
         nested: Whether blocks were looked for inside others, as it was asked for.
         traced: The functional graph of the whole network.
+        uncut: Where activations are added within what could not be cut into blocks: the modules.
+        other_gradient: Why autograd gives the user's model another gradient than the parts have,
+            so that paths are not defined; "" where it gives the same.
+        other_weights: The same of the gradients of its weights.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Decomposition(nn.Module):
         self.found = found
         self.inside, self.on_chain = 0, len(blocks)
         self.nested: bool | None = None
+        self.other_gradient = self.other_weights = ""
+        self.uncut: tuple[str, ...] = ()
         self.traced = traced
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ensembles.decomposition import Block, Decomposition, walk
 from ensembles.decomposition.blocks import Around
 from ensembles.decomposition.blocks.joins import Among, Entry, Weighted
+from ensembles.decomposition.guards import without_guards
 from ensembles.decomposition.walk import last_output
 from ensembles.errors import PathError
 from ensembles.unravelling.maps import FunctionMap, LinearMap, chain
@@ -133,6 +134,8 @@ def require_paths(net: Decomposition) -> None:
             f"{net.model_name} {only} (its {len(net)} blocks are {kinds}): no block has a "
             "shortcut; expected residual or dense blocks, or count_paths for the graph's paths"
         )
+    if net.other_gradient:
+        raise PathError(net.other_gradient)
     if net.input_names:
         raise PathError(
             f"{net.model_name} has {len(net.input_names)} inputs; paths are followed to one "
@@ -172,7 +175,9 @@ class Linearizer:
             parts: list[nn.Module | None] = [net.stem, net.head]
             for block in net:
                 parts += [block.before, block.pre, block.shortcut, block.branch, block.post]
-            self._tapes = {id(part): compile_part(part) for part in parts if part is not None}
+            self._tapes = {
+                id(part): compile_part(without_guards(part)) for part in parts if part is not None
+            }
 
     @property
     def coverage(self) -> float:
@@ -244,7 +249,7 @@ class Linearizer:
                 self._tapes[id(part)] = None
             else:
                 return found.value, found
-        general = FunctionMap(part, x, name)
+        general = FunctionMap(without_guards(part), x, name)
         return general.value, general
 
 

@@ -169,6 +169,13 @@ def measure_gradients(
     Raises:
         PathError: If the lengths do not add up to autograd's gradient.
     """
+    if net.num_classes == 1:
+        raise PathError(
+            f"{net.model_name} gives one logit, whose cross-entropy is nought whatever it is, and "
+            "so its gradient; expected two classes or more, or paths of logits"
+        )
+    if net.other_weights and any(place.is_learned for place in places):
+        raise PathError(net.other_weights)
     linearizer = Linearizer(net, engine)
     count = sum(len(labels) for _, labels in batches)
     for _, labels in batches:
