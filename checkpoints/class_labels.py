@@ -8,6 +8,7 @@ from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data.class_numbers import class_numbers
 from ensembles.errors import DataError
+from ensembles.printable import printable
 
 __all__ = ["check_classes", "labelled_for"]
 
@@ -27,7 +28,8 @@ def labelled_for(
         UsageError: When `classes` is no file and no such word.
     """
     if classes is None and not data.named:
-        return data, "; ".join(filter(None, (data.about_labels, _from_one(data))))
+        told = "; ".join(filter(None, (data.about_labels, _from_one(data))))
+        return data, _line(told)
     where = f"{data.name} ({data.split})"
     found = class_numbers(
         data.classes,
@@ -38,9 +40,9 @@ def labelled_for(
     )
     told = "; ".join(filter(None, (data.about_labels, found.told)))
     if found.numbers == tuple(range(len(data.classes))) and found.names == data.classes:
-        return data, told and f"labels: {told}"
+        return data, _line(told)
     number_of = dict(zip(data.classes, found.numbers, strict=True))
-    return data.renumbered(number_of, found.names), told and f"labels: {told}"
+    return data.renumbered(number_of, found.names), _line(told)
 
 
 def check_classes(card: Card, data: ImageDataset) -> None:
@@ -63,12 +65,16 @@ def check_classes(card: Card, data: ImageDataset) -> None:
         )
 
 
+def _line(told: str) -> str:
+    return printable(f"labels: {told}", lines=False) if told else ""
+
+
 def _from_one(data: ImageDataset) -> str:
     """A doubt about numbers that do not begin at 0."""
     low, high = int(data.labels.min()), int(data.labels.max())
     if not data.numbered or low != 1 or high < 2:
         return ""
     return (
-        f"labels: the class numbers in the data, {low} to {high}, none of them 0: if they are "
+        f"labels are the class numbers in the data, {low} to {high}, none of them 0: if they are "
         "counted from 1, subtract 1, or name a file of names and numbers with --classes"
     )
