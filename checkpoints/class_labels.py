@@ -66,7 +66,8 @@ def check_classes(card: Card, data: ImageDataset) -> None:
 
 
 def _line(told: str) -> str:
-    return printable(f"labels: {told}", lines=False) if told else ""
+    line = told if told.startswith("labels are") else f"labels: {told}"
+    return printable(line, lines=False) if told else ""
 
 
 def _from_one(data: ImageDataset) -> str:
