@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from ensembles.studies.kept_table import KeptTable
 from ensembles.studies.records import Record, opened, read_record, write_record
 from ensembles.studies.study import Study, Unit
 from ensembles.studies.values import Sweep
+from ensembles.studies.workers.parts import Part
 
 if TYPE_CHECKING:
     from ensembles.checkpoints import Subject
@@ -142,6 +143,8 @@ def run_unit(
     progress: bool | Progress | None = None,
     tell: Callable[[str], None] | None = None,
     networks: Networks | None = None,
+    part: Part | None = None,
+    known: Collection[tuple[str, str]] = (),
 ) -> UnitResult:
     """Measure what a store lacks of a unit.
 
@@ -160,6 +163,8 @@ def run_unit(
         tell: Takes a line on what came of it.
         networks: Keeps the latest opened network for the next unit; whoever measures several units
             passes the same one to each.
+        part: Which part of the lesions is measured; by default all. Other analyses have one part.
+        known: Kind and text of lesions that need not be measured, since another store has them.
 
     Raises:
         UsageError: If there is no such device.
@@ -169,7 +174,7 @@ def run_unit(
 
     choose_device(device)
     networks = networks or Networks()
-    how = How(study, device, batch_size, progress)
+    how = How(study, device, batch_size, progress, part, frozenset(known))
     with opened(store, "a") as db:
         try:
             result = _measured(unit, db, how, networks, check=check)
