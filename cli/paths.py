@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["paths"]
 
-_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @click.command("paths")

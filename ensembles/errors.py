@@ -38,7 +38,7 @@ class EnsemblesError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return printable(super().__str__(), lines=False)
 
 
 class UsageError(EnsemblesError):

@@ -39,7 +39,7 @@ from ensembles.unravelling.measurement import (
 from ensembles.unravelling.path_counts import block_lengths, joint_lengths
 from ensembles.unravelling.places import parse_places
 
-__all__ = ["measure_paths", "measure_ranges", "require_shortcuts"]
+__all__ = ["measure_paths", "measure_ranges", "require_expanded", "require_shortcuts"]
 
 
 def measure_paths(
@@ -117,6 +117,28 @@ def _measured(
     return layout(rows, chosen.direction, attrs)
 
 
+def require_expanded(net: Decomposition, chosen: PathOptions) -> None:
+    """Refuse what is not expanded for blocks beside and inside each other.
+
+    Raises:
+        PathError: Saying what is expanded.
+    """
+    if not net.is_nested or chosen.direction != "gradient":
+        return
+    if chosen.method != "exact":
+        raise PathError(
+            f"{net.model_name} has blocks beside or inside each other, whose single paths are not "
+            f"drawn (method '{chosen.method}'); expected method exact, or a decomposition with "
+            "nested=False (--chain)"
+        )
+    if any(place.where != "input" for place in parse_places(chosen.at, net)):
+        raise PathError(
+            f"{net.model_name} has blocks beside or inside each other, so that several tensors are "
+            f"alive at '{chosen.at}'; expected at input, or a decomposition with nested=False "
+            "(--chain)"
+        )
+
+
 def _gradients(
     net: Decomposition,
     ready: Decomposition,
@@ -126,6 +148,7 @@ def _gradients(
 ) -> tuple[list[Row], float | None, dict[str, Any]]:
     """Rows of gradients, how far their sum is from autograd's, and how many signs were drawn."""
     places, method = parse_places(chosen.at, net), chosen.method
+    require_expanded(net, chosen)
     found, error = measure_gradients(
         ready, parts, places,
         exact=method != "sampled",

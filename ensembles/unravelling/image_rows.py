@@ -36,9 +36,10 @@ def image_rows(net: Decomposition) -> Decomposition:
     """A network that computes the same with one row for each image between its parts.
 
     Args:
-        net: The network; it is given back where its parts have such rows already.
+        net: The network; it is given back where its parts have such rows already, and where
+            several tensors are alive between blocks.
     """
-    if not any(_has_layout(part) for part in net.modules()):
+    if net.is_nested or not any(_has_layout(part) for part in net.modules()):
         return net
     twin = copy.copy(net)
     twin._modules = net._modules.copy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,8 +14,10 @@ from ensembles.decomposition.blocks.joins import Among, Entry, Weighted
 from ensembles.decomposition.guards import without_guards
 from ensembles.decomposition.walk import last_output
 from ensembles.errors import PathError
+from ensembles.unravelling.linear_networks import LinearBlock, Linearized
 from ensembles.unravelling.maps import FunctionMap, LinearMap, chain
 from ensembles.unravelling.operations import UnknownOperationError, channels_last, times
+from ensembles.unravelling.packed_states import linearized
 from ensembles.unravelling.tape_compiler import compile_part
 from ensembles.unravelling.tapes import Tape
 
@@ -24,53 +25,6 @@ __all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer", "require_paths"]
 
 Engine = Literal["fast", "general"]
 _Function = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class LinearBlock:
-    """A block ``x -> post(shortcut(pre(x)) + branch(pre(x)))`` as first-order maps.
-
-    Attributes:
-        index: The block's number.
-        before: What stands between the previous block and this one; None for the identity.
-        pre: What both roads share.
-        shortcut: The road around the branch; None for the identity.
-        branch: The branch; None for a block without a choice, whose one road is the shortcut.
-        post: What follows the sum.
-    """
-
-    index: int
-    before: LinearMap | None
-    pre: LinearMap | None
-    shortcut: LinearMap | None
-    branch: LinearMap | None
-    post: LinearMap | None
-
-
-@dataclass(frozen=True)
-class Linearized:
-    """The first-order maps of a network at N images.
-
-    Attributes:
-        images: The images (N, *input_shape).
-        stem: Up to the first block.
-        start: The first block's input (N, *shape).
-        blocks: The blocks, in order.
-        head: From the last block to the logits.
-        logits: The network's logits (N, classes).
-    """
-
-    images: Tensor
-    stem: LinearMap
-    start: Tensor
-    blocks: tuple[LinearBlock, ...]
-    head: LinearMap
-    logits: Tensor
-
-    @property
-    def choices(self) -> int:
-        """Number of blocks at which a path chooses, n."""
-        return sum(block.branch is not None for block in self.blocks)
 
 
 class _AmongOthers:
@@ -171,7 +125,7 @@ class Linearizer:
         require_paths(net)
         self.net = net
         self._tapes: dict[int, Tape | None] = {}
-        if engine == "fast":
+        if engine == "fast" and not net.is_nested:
             parts: list[nn.Module | None] = [net.stem, net.head]
             for block in net:
                 parts += [block.before, block.pre, block.shortcut, block.branch, block.post]
@@ -191,6 +145,8 @@ class Linearizer:
         Raises:
             PathError: If a part is not differentiable or an activation is not finite.
         """
+        if self.net.is_nested:
+            return linearized(self.net, images)
         found: list[LinearBlock] = []
         between: list[LinearMap] = []
         start: list[Tensor] = []

@@ -125,6 +125,7 @@ def batch_size(net: Decomposition, memory: float, precision: str, draws: int = 1
     size = _DTYPES[precision].itemsize
     shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
     numbers = [torch.Size(shape).numel() for shape in (*shapes, net.input_shape)]
+    numbers = [4 * max(numbers)] if net.is_nested else numbers  # several are alive at once
     rows = 2 * (sum(block.has_shortcut for block in net) + 1) * max(numbers)
     kept = 6 * sum(numbers)
     return max(1, int(memory // (size * (rows * draws + kept))))

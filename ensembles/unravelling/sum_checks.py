@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ensembles.decomposition import Block, Decomposition, walk
-from ensembles.decomposition.walk import last_output
+from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition.state import State
+from ensembles.decomposition.walk import last_output, states
 from ensembles.errors import PathError, RoundingError
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import Logits
@@ -36,7 +38,9 @@ def reference_gradients(
     learned = {place.block for place in wanted if place.is_learned}
     leaves: dict[Place, list[Tensor]] = {}
 
-    def run(block: Block, x: Tensor) -> Tensor:
+    def run(block: Block, x: Any) -> Any:
+        if isinstance(x, State):
+            return x.with_x(block.bound(x.beside(block.reads)).held(x.x))
         if not x.requires_grad:
             x = x.detach().requires_grad_()
         leaves[Place("block", block.index)] = [x]
@@ -50,7 +54,7 @@ def reference_gradients(
     with torch.enable_grad():
         probe = images.detach().requires_grad_()
         leaves[Place("input")] = [probe]
-        logits = net.head(last_output(walk(net, probe, run)))
+        logits = net.head(last_output(states(net, probe, run)))
         flat = [leaf for place in wanted for leaf in leaves[place]]
         gradients = iter(torch.autograd.grad(logits, flat, cotangent, materialize_grads=True))
     found = {}
