@@ -23,7 +23,7 @@ from .files import CheckpointWarning
 from .images import ImageChoice
 from .loader import load, load_file
 from .pixel_records import written
-from .state_dicts import check_values
+from .weight_values import check_values
 
 __all__ = ["Verdict", "add", "verify"]
 

@@ -21,7 +21,8 @@ from ensembles.models import Architecture
 from .download import download
 from .files import open_weights
 from .pixel_records import as_numbers, of_timm, of_torchvision, written
-from .state_dicts import build_with_weights, check_values
+from .state_dicts import build_with_weights
+from .weight_values import check_values
 
 __all__ = ["card_of_file", "load", "with_tag"]
 

@@ -50,6 +50,11 @@ class ImageChoice:
             CheckpointError: When the card says something that cannot be meant.
         """
         start = of_card(card, test=self.test_size)
+        if self.test_size and not has_test_size(card):
+            raise UsageError(
+                f"the record of {card.name} names no other size for testing; leave out the test "
+                "size, or name one with --resize and --crop"
+            )
         resize, crop = self.resize, self.crop
         if self.image_size is not None:
             if self.test_size or (resize, crop) != (None, None):
@@ -83,7 +88,8 @@ class ImageChoice:
             open_as: Opens it.
 
         Raises:
-            UsageError: When nobody names a normalisation, and the data have none of their own.
+            UsageError: When nobody names a normalisation and the data have none of their own, or
+                what is asked has no effect on these data.
         """
         how = self.preprocessing(card)
         data = open_as(how)
@@ -94,6 +100,11 @@ class ImageChoice:
                     "is asked of images, or save images as whole numbers of 8 bits (uint8)"
                 )
             return data
+        if (self.interpolation or self.crop_mode) and data.preprocessing.resize is None:
+            raise UsageError(
+                "interpolation and crop mode are for images that are resized, and these are taken "
+                "as they are; name a size with --resize"
+            )
         if how.normalization is None and not has_normalization(name):
             names = ", ".join(one for one in NAMED if one != "none")
             raise UsageError(

@@ -137,7 +137,7 @@ def load_file(
     )
     _tell(file, found.notes)
     known = Card(
-        card_name(path.stem),
+        card_name("-".join(filter(None, (path.stem, found.chosen)))),
         entry.name,
         found.num_classes,
         arguments=found.arguments,
@@ -145,6 +145,7 @@ def load_file(
         source=str(path),
         size=file.size,
         sha256=file.sha256,
+        notes="; ".join(found.notes),
     )
     return found.model, imagenet.with_tag(with_record(known, path), entry)
 
@@ -222,7 +223,8 @@ def _not_found(name: str, checkpoint: str | None) -> CheckpointError:
         return CheckpointError(
             f"no trained {name} comes with the package; {there}, or give a file as the checkpoint"
         )
-    close = nearest(checkpoint, [*names, *(known.removeprefix(f"{name}-") for known in names)])
+    short = (known.removeprefix(f"{name}-") for known in names)
+    close = nearest(checkpoint, dict.fromkeys((*names, *short)))
     return CheckpointError(
         f"no checkpoint of {name} and no file is called {checkpoint!r}{close or '; ' + there}"
     )

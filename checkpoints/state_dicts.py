@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ensembles.errors import CheckpointError, UsageError
@@ -22,14 +21,15 @@ from .order_match import in_order
 from .reparametrized import written_out
 from .tensor_sets import TensorSets, flattened
 from .weight_names import bare, renamed
+from .weight_values import check_values
 
-__all__ = ["Fitted", "build_with_weights", "check_values", "fit"]
+__all__ = ["Fitted", "build_with_weights", "fit"]
 
 _WITH_AUXILIARY = ("googlenet", "inception_v3")
 _AUXILIARY = re.compile(r"(^|\.)(aux\d|AuxLogits)\.")
 _MANY_CLASSES = 100_000
 _MATCHES = ("names", "order")
-# Networks of a family differ in more tensors than one: fewer are no sign of another architecture.
+# Networks of a family differ in more names than one: a single one is no sign of another.
 _OF_ANOTHER = 2
 
 
@@ -42,12 +42,14 @@ class Fitted:
         num_classes: Width of its classifier.
         arguments: Of the architecture, those that follow from the weights among them.
         notes: What was chosen, made or left over, a line each.
+        chosen: Which of several sets of weights these are; empty where there was one.
     """
 
     model: nn.Module
     num_classes: int
     arguments: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    chosen: str = ""
 
 
 def build_with_weights(
@@ -133,6 +135,7 @@ class _Fit:
         self.name, self.sets, self.origin, self.num_classes = name, sets, origin, num_classes
         self.entry = architecture(name)
         self.notes: list[str] = []
+        self.chosen = ""
         self.flat = self._bare(flattened(sets))
         self.arguments = dict(_without_lost_heads(self.entry, self.flat, arguments))
         classes = self.entry.num_classes if num_classes is None else num_classes
@@ -159,7 +162,7 @@ class _Fit:
             self._tell_split(cover)
         check_values(state, self.origin)
         model = self._model(state, beside)
-        return Fitted(model.eval(), self.classes, self.arguments, tuple(self.notes))
+        return Fitted(model.eval(), self.classes, self.arguments, tuple(self.notes), self.chosen)
 
     def _bare(self, flat: dict[str, Tensor]) -> dict[str, Tensor]:
         """Names without what wrappers put in, and weights without what training keeps of them."""
@@ -187,6 +190,7 @@ class _Fit:
                 f"{', '.join(titles)}; name one of them with --weights {titles[0]!r}"
             )
         if raw and averaged:
+            self.chosen = raw[0].title
             self.notes.append(
                 f"two sets of weights are there, the raw ones ({raw[0].title}) and averaged ones "
                 f"({', '.join(cover.title for cover in averaged)}): the raw ones were taken, as "
@@ -212,6 +216,7 @@ class _Fit:
                 f"{', '.join(titles)}"
             )
         if len(covers) > 1:
+            self.chosen = found[0].title
             self.notes.append(f"of {', '.join(titles)}, {found[0].title} was taken, as asked")
         return found[0]
 
@@ -248,20 +253,20 @@ class _Fit:
     def _follow(self, state: Mapping[str, Tensor]) -> None:
         """Take the numbers of classes and of input channels from the weights."""
         widths, channels, wrong = self._differences(state)
-        if wrong:
-            return
         if self.num_classes is not None and len(widths) == 1:
+            if wrong:
+                return
             (found,) = widths
             key = next(k for k in self.expected if k in state and self._widened(k, state[k]))
             raise CheckpointError(
                 f"{self.origin} has {found} classes ({key} {size(state[key])}), the model "
                 f"{self.classes}: pass num_classes={found}, or none"
             )
-        if not widths and not channels:
+        if len(widths) > 1 or not (widths or channels):
             return
-        if len(widths) == 1:
+        if widths:
             self.classes = widths.pop()
-        if len(channels) == 1:
+        if channels and not wrong:
             self.arguments["in_channels"] = found = channels.pop()
             self.notes.append(f"the weights take images of {found} channels")
         self.expected = self._blueprint()
@@ -287,7 +292,9 @@ class _Fit:
                 "; number, order and shapes of its tensors agree with the model's in one way: "
                 "--match order takes them so"
             )
-        elif misfit.count >= _OF_ANOTHER and (other := fitting(self.entry, self.flat)):
+        elif (misfit.shapes or misfit.count >= _OF_ANOTHER) and (
+            other := fitting(self.entry, self.flat)
+        ):
             advice = f"; it fits {other}: name that as the model"
         raise refused(self.origin, self.entry, told, advice)
 
@@ -341,35 +348,6 @@ class _Fit:
         if beside:
             self.notes.append(f"left over in the file: {some(beside)}")
         return model
-
-
-def check_values(state: Mapping[str, Tensor], origin: str = "the checkpoint") -> None:
-    """Refuse weights that no trained network has.
-
-    Args:
-        state: Tensors by name.
-        origin: What to call them in an error.
-
-    Raises:
-        CheckpointError: When a value is not finite in single precision, or the running variance of
-            a BatchNorm is negative; the first tensors are named.
-    """
-    wrong = []
-    for name, value in state.items():
-        if not value.is_floating_point() or name.endswith("num_batches_tracked"):
-            continue
-        single = value.detach().float()
-        finite = torch.isfinite(single)
-        if not bool(finite.all()):
-            wrong.append(f"{name} has {_count_of(~finite)} NaN or infinite")
-        elif name.endswith("running_var") and bool((single < 0).any()):
-            wrong.append(f"{name} has {_count_of(single < 0)} negative variances")
-    if wrong:
-        raise CheckpointError(f"{origin} is refused: {some(wrong)}")
-
-
-def _count_of(mask: Tensor) -> str:
-    return f"{int(mask.sum())} of {mask.numel()} values" if mask.ndim else "its value"
 
 
 def _converted(value: Tensor, wanted: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ensembles.weights import weights_of, write_weights
 from .download import download
 from .files import CheckpointWarning, check_sha256
 from .public import PUBLIC
-from .state_dicts import check_values
+from .weight_values import check_values
 
 __all__ = [
     "Entry",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -102,7 +103,9 @@ the package.
 
 
 @click.group(cls=_Lazy, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--debug", is_flag=True, help="Show the traceback of an error, and what time goes into."
+)
 @click.version_option(package_name="ensembles")
 def command_line(debug: bool) -> None:
     """All commands."""
@@ -115,7 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
+        _tell_times()
     sys.exit(_run(given, debug))
+
+
+def _tell_times() -> None:
+    """Show on stderr what the library measures of itself."""
+    log = logging.getLogger("ensembles")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(logging.StreamHandler())
 
 
 def _run(arguments: list[str], debug: bool) -> int:

@@ -130,6 +130,9 @@ def _nesting(net: dict[str, Any]) -> Iterator[str]:
             "blocks were looked for beside and inside others; every path leads through "
             f"{net['on_chain'] or 'none'} of those with a shortcut (--chain leaves out the rest)"
         )
+    if net["uncut"]:
+        places = ", ".join(net["uncut"][:3]) + (", ..." if len(net["uncut"]) > 3 else "")
+        yield f"sums may lie in what could not be cut into blocks too: in {places}"
     if net["inside"]:
         yield f"also found inside these blocks: {net['inside']} (--nested takes them too)"
 

@@ -126,6 +126,13 @@ def data_options() -> Callable[[Command], Command]:
         ),
         pixel_options(),
         click.option(
+            "--classes", metavar="FILE|text|numbers",
+            help="Which number each class folder or name has: a file with a name in each line, or "
+            "with names and numbers; or their places sorted as text; or the names are numbers. "
+            "[default: ImageNet's for WordNet names, else the places of the network's names, else "
+            "the places among the sorted names]",
+        ),
+        click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
             "error with the checkpoint's card.",
@@ -260,11 +267,13 @@ def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
 
 
 def image_lines(subjects: Sequence[Subject]) -> list[str]:
-    """What was done to the images of each network, and who says so; said once where alike."""
-    lines = [subject.images for subject in subjects]
-    if len(set(lines)) == 1:
-        return lines[:1]
-    return [f"{subject.name}: {subject.images}" for subject in subjects]
+    """What was done to images and labels of each network, and who says so; once where alike."""
+    told = [[line for line in (one.images, one.labels) if line] for one in subjects]
+    if all(lines == told[0] for lines in told):
+        return told[0]
+    return [
+        f"{one.name}: {line}" for one, lines in zip(subjects, told, strict=True) for line in lines
+    ]
 
 
 def open_subjects(

@@ -14,6 +14,7 @@ from ensembles.analyses.path_options import PathOptions
 from ensembles.cli.options import (
     data_options,
     device_option,
+    image_lines,
     model_options,
     open_subject,
     output_options,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["paths"]
 
-_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @click.command("paths")
@@ -80,14 +81,14 @@ def paths(
             subject.net, subject.data, wanted, options=options, device=device, model=model
         )
         _deliver(frame, out, as_json, None)
-        say(subject.images, err=True)
+        say("\n".join(image_lines([subject])), err=True)
         return
     common: dict[str, Any] = {
         "device": device, "model": model, "store": store, "about": subject.about,
     }  # fmt: skip
     frame = run(subject.net, subject.data, options=options, **common)
     _deliver(frame, out, as_json, PATHS.shown)
-    say(subject.images, err=True)
+    say("\n".join(image_lines([subject])), err=True)
     if plot is not None:
         _draw(subject, frame, options, common, plot)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ensembles.cli.output import say
+from ensembles.cli.settings import executor_options
 from ensembles.printable import printable
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def _common(command: Command) -> Command:
 @_common
 @click.option(
     "--on", metavar="EXECUTOR",
-    help="Where it runs: here, in this process, or as an installed package adds. [default: as FILE "
-    "says, else here]",
+    help="Where it runs: here (this process), local (a pool of processes), slurm, ray, or as "
+    "an installed package adds. [default: as FILE says, else here]",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
 @click.option(
@@ -56,6 +57,7 @@ def _common(command: Command) -> Command:
     "--force", is_flag=True,
     help="Go on without comparing the intact errors with the checkpoints' cards.",
 )  # fmt: skip
+@executor_options()
 def run(
     file: str,
     *,
@@ -64,6 +66,7 @@ def run(
     device: str,
     batch_size: int | None,
     force: bool,
+    **settings: Any,
 ) -> None:
     """Measure what the store lacks of a study.
 
@@ -75,8 +78,9 @@ def run(
 
     chosen, place = _opened(file, store)
     found = measure(
-        chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell
-    )
+        chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell,
+        **{name: one for name, one in settings.items() if one is not None},
+    )  # fmt: skip
     _print(found)
     failed = found[found["state"] == "failed"]
     if len(failed):
@@ -93,14 +97,20 @@ def run(
 def status(file: str, store: str | None, as_json: bool) -> None:
     """Show how much of a study is there."""
     from ensembles.studies import status as look  # noqa: PLC0415
+    from ensembles.studies.workers.intake import take_in  # noqa: PLC0415
+    from ensembles.studies.workers.roll import workers_said  # noqa: PLC0415
     from ensembles.tables import frame_to_json  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
+    folder = take_in(chosen, place, _tell)
     found = look(chosen, place)
     if as_json:
         say(frame_to_json(found))
-    else:
-        _print(found)
+        return
+    _print(found)
+    if folder is not None:
+        for line in workers_said(folder):
+            say(line)
 
 
 @study.command("export")
@@ -116,8 +126,10 @@ def status(file: str, store: str | None, as_json: bool) -> None:
 def export(file: str, store: str | None, out: str, table: str | None) -> None:
     """Write the results of a study as tidy tables."""
     from ensembles.studies import export as write  # noqa: PLC0415
+    from ensembles.studies.workers.intake import take_in  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
+    take_in(chosen, place, _tell)
     for path in write(chosen, place, out, table):
         say(f"wrote {path}", err=True)
 

@@ -13,6 +13,7 @@ from ensembles.printable import printable
 __all__ = [
     "CheckpointError",
     "DataError",
+    "DataWarning",
     "DecompositionError",
     "EnsemblesError",
     "EvaluationError",
@@ -21,6 +22,7 @@ __all__ = [
     "OutOfMemoryError",
     "OutputError",
     "PathError",
+    "RoundingError",
     "StoreError",
     "UsageError",
     "nearest",
@@ -36,7 +38,7 @@ class EnsemblesError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return printable(super().__str__(), lines=False)
 
 
 class UsageError(EnsemblesError):
@@ -51,6 +53,10 @@ class ModelError(EnsemblesError):
 
 class DataError(EnsemblesError):
     """A data set is missing, malformed, or does not fit the model."""
+
+
+class DataWarning(UserWarning):
+    """Data are read otherwise than they stand there, without a doubt."""
 
 
 class CheckpointError(EnsemblesError):
@@ -75,6 +81,10 @@ class OutOfMemoryError(EvaluationError):
 
 class PathError(EnsemblesError):
     """Paths are not defined for a network, or their sum misses the network's own value."""
+
+
+class RoundingError(PathError):
+    """A sum over paths misses the network's own value in single precision; double may do."""
 
 
 class OutputError(EnsemblesError):

@@ -282,6 +282,8 @@ def test_the_loader_tells_which_set_was_taken(state: State, other: State, tmp_pa
         "of model (raw), model_ema (averaged), model_ema was taken" in text for text in texts
     )
     assert any("left unread, and nothing of them was run (" in text for text in texts)
+    assert card.name == "w-model_ema"
+    assert "model_ema was taken, as asked" in card.notes
     assert card.sha256 == open_weights(tmp_path / "w.pt").sha256
 
 

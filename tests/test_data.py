@@ -192,14 +192,19 @@ class TestNames:
         ]  # fmt: skip
 
 
-def test_the_examples_of_the_docs_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_docs_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     shown = []
     for example in examples:
         exec(compile(example, "docs/data.md", "exec"), {})
         shown.append(capsys.readouterr().out.splitlines())
-    ours, any_form = shown
+    images, ours, arrays, any_form = shown
+    assert images[0] == "as they are, normalised by digits"
+    assert "64x64" in images[1] and arrays == ["(2, 100) [0, 1, 2, 0, 1, 2] as given"]
     assert ours[0].startswith("100 (3, 32, 32) ('0', '1'")
     assert ours[-2:] == ["64", "36"]
     assert any_form[:3] == [f"torch.Size([{rows}, 7])" for rows in (4, 4, 2)]

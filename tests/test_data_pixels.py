@@ -237,8 +237,8 @@ class TestRecords:
         "values",
         [
             {"interpolation": "cubic"}, {"crop": "large"}, {"resize": [1, 2, 3.5]}, {"crop": 0},
-            {"crop_mode": "middle"}, {"resize": []}, {"fill": [1]}, {"colours": 3},
-            {"resize": 10**9},
+            {"crop_mode": "middle"}, {"resize": []}, {"fill": [1]}, {"fill": [1, 2, 256]},
+            {"colours": 3}, {"resize": 10**9},
         ],
     )  # fmt: skip
     def test_a_card_that_cannot_be_meant_is_refused(self, values: dict[str, Any]) -> None:
@@ -357,6 +357,20 @@ class TestChoice:
         own = dataset("digits", limit=3, normalize="mnist")
         assert torch.equal(data[1][0], own[1][0][:1])
         assert ImageChoice(colours="rgb").preprocessing(card).channels == 3
+
+    def test_what_would_have_no_effect_is_refused(self) -> None:
+        bare = Card("a", "resnet20", 10)
+        with pytest.raises(UsageError, match="record of a names no other size for testing"):
+            ImageChoice(test_size=True).preprocessing(bare)
+
+        def digits(how: Preprocessing) -> Any:
+            return dataset("digits", limit=3, preprocessing=how)
+
+        for choice in (ImageChoice(interpolation="bicubic"), ImageChoice(crop_mode="squash")):
+            with pytest.raises(UsageError, match="are for images that are resized, and these"):
+                choice.opened(bare, "digits", digits)
+        choice = ImageChoice(resize=40, crop=32, interpolation="bicubic")
+        assert choice.opened(bare, "digits", digits).preprocessing.interpolation == "bicubic"
 
     def test_borders_have_the_mean_colour(self) -> None:
         how = ImageChoice(crop_mode="border", normalize="0.1,0.5,1/1,1,1").preprocessing(self.CARD)

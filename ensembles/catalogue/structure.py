@@ -74,7 +74,8 @@ def describe(net: Decomposition) -> dict[str, Any]:
         ``steps`` (which use of weights that several blocks share), ``reads`` (what it reads beside
         its input) and ``holds`` (the blocks that lie within its branch). ``nested`` says whether
         there are such; ``on_chain`` through how many blocks every path leads, and ``inside`` how
-        many were found inside others and are not taken.
+        many were found inside others and are not taken; ``uncut`` the modules in which activations
+        are added within what no block was made of.
     """
     lengths = block_lengths(net)
     return {
@@ -86,6 +87,7 @@ def describe(net: Decomposition) -> dict[str, Any]:
         "found": dict(net.found),
         "nested": net.is_nested,
         "inside": net.inside,
+        "uncut": list(net.uncut),
         "on_chain": net.on_chain,
         "paths": sum(lengths.values()),
         "lengths": lengths,

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.blocks import Block, Slot
 from ensembles.decomposition.chain import cut
+from ensembles.decomposition.gradient_check import other_gradient, other_weights
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of, types_of
+from ensembles.decomposition.inputs import (
+    Inputs,
+    checked,
+    cloned,
+    named_tensors,
+    names_of,
+    shapes_of,
+    types_of,
+)
+from ensembles.decomposition.laps import Laps
+from ensembles.decomposition.layouts import mixed
+from ensembles.decomposition.linear_sums import write_sums
 from ensembles.decomposition.live_tensors import Ends, Wiring
 from ensembles.decomposition.members import assemble_members, members_of
 from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.norms import norms_as_layers
-from ensembles.decomposition.private_copy import private_copy
+from ensembles.decomposition.original import Original, plain_execution
 from ensembles.decomposition.selection import named, selected
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.sites import between, block_at
-from ensembles.decomposition.trace import trace
-from ensembles.decomposition.verification import (
-    check_finite,
-    check_independence,
-    check_logits,
-    verify,
-)
+from ensembles.decomposition.trace import probe, trace
+from ensembles.decomposition.uncut import require_shortcuts, uncut
+from ensembles.decomposition.verification import check_finite, check_independence, verify
 from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
@@ -78,19 +87,26 @@ def decompose(
     """
     rows = checked(example)
     check_finite(model)
-    with torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False):
-        twin, rows = private_copy(model), cloned(rows)
-        logits = check_logits(twin, rows)
-        check_independence(twin, rows, logits)
-        traced, sizes = trace(twin, rows)
+    original, laps = Original(model), Laps()
+    with _exact(rows):
+        rows = cloned(rows)
+        twin, logits = original.twin(rows)
+        laps.done("copied and run")
+        alone = check_independence(twin, rows, logits)
+        original.compare(rows, alone)
+        laps.done("held against the model and against single rows")
+        traced, sizes, custom = trace(twin, rows)
+        laps.done("recorded")
         norms_as_layers(traced, sizes)
+        write_sums(traced, sizes)
         simplify(traced)
         graph = Graph(traced, sizes)
+        graph.mixed = mixed(traced, sizes, graph.chain, probe(rows, 2))
         segments = cut(graph)
         outside = Outside(
             type(model).__name__, shapes_of(rows), names_of(rows), types_of(rows), logits.shape[1:]
         )
-        names = [name for name, _ in model.named_modules() if name]
+        names = [name for name, _ in twin.named_modules() if name]
         members = members_of(graph, segments) if blocks is None and _is_real(rows) else ()
         if members and (kinds is None or "member" in kinds):
             net = assemble_members(graph, segments, members, outside)
@@ -102,8 +118,30 @@ def decompose(
             assemble = _assemble if chosen.chained else _assemble_nested
             net = assemble(chosen.graph, chosen.sites, chosen.found, outside)
             net.inside, net.on_chain, net.nested = chosen.inside, chosen.on_chain, nested
-        verify(twin, net, rows, logits)
+            net.uncut = uncut(graph, segments, chosen.sites)
+            if blocks is None and kinds is None:
+                require_shortcuts(net)
+        laps.done("cut into blocks")
+        verify(twin, net, rows, logits, alone)
+        laps.done("verified")
+        single = _is_real(rows) and len(net.output_shape) == 1
+        if single and any(block.has_shortcut for block in net):  # where paths can be asked for
+            net.other_gradient = other_gradient(original, net, rows, custom)
+            net.other_weights = other_weights(original, net, rows, custom)
+            laps.done("gradient compared")
+    laps.tell(outside.model_name)
     return net
+
+
+@contextmanager
+def _exact(inputs: Inputs) -> Iterator[None]:
+    """Run models as they are written, without gradients and in the precision of their weights."""
+    device = next(iter(named_tensors(inputs).values())).device.type
+    with (
+        torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False),
+        plain_execution(device),
+    ):  # fmt: skip
+        yield
 
 
 def _is_real(inputs: Inputs) -> bool:

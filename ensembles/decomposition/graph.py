@@ -13,6 +13,7 @@ import networkx as nx
 import torch
 from torch import Tensor, fx, nn
 
+from ensembles.decomposition.layouts import PLAIN, Layout, layout_of
 from ensembles.decomposition.simplification import operation
 from ensembles.decomposition.sizes import Sizes, sample_of
 from ensembles.decomposition.trace import scope_of
@@ -48,9 +49,15 @@ class Graph:
         self.input = next(node for node in nodes if node.op == "placeholder")
         ends = [node for node in nodes if node.op == "output"]
         self.output = ends[0].args[0]
+        self.mixed: set[str] = set()
         self._weights: dict[fx.Node, list[Tensor]] = {}
         if not isinstance(self.output, fx.Node):
             raise DecompositionError("the model returns a constant; expected logits")
+
+    def layout(self, node: fx.Node) -> Layout:
+        """Where the images of a node's value are."""
+        plain = node is self.input
+        return PLAIN if plain else layout_of(self.sizes[node.name], node.name not in self.mixed)
 
     @property
     def sample(self) -> fx.Node:
@@ -78,7 +85,11 @@ class Graph:
             fresh = self.input in sources and self._brings(node)
             learned = not carried and not fresh and bool(self.weights(node))
             (signal if real and (carried or fresh or learned) else context).add(node)
-        return Graph(self.traced, self.sizes, frozenset(context)) if context else self
+        if not context:
+            return self
+        flowing = Graph(self.traced, self.sizes, frozenset(context))
+        flowing.mixed = self.mixed
+        return flowing
 
     def _brings(self, node: fx.Node) -> bool:
         """Whether a node that reads the input carries its gradient on."""

@@ -159,7 +159,8 @@ def addends(
         seen.add(node)
         if is_concat(node):
             return ()
-        if node is entry or not is_proportional(graph, node):
+        opaque = node is not exit_ and node.meta.get("difference")  # within one branch
+        if node is entry or opaque or not is_proportional(graph, node):
             found.append(node)
         else:
             open_nodes.extend(reversed(graph.inputs(node)))

@@ -227,7 +227,8 @@ def _name(graph: Graph, core: Segment, cores: Sequence[Segment]) -> str:
             continue
         own.add(node)
         open_nodes.extend(graph.inputs(node))
-    weighted = common_scope([scope_of(node) for node in own if graph.weights(node)])
+    layers = [scope_of(node) for node in own if graph.is_weight_layer(node)]
+    weighted = common_scope(layers or [scope_of(node) for node in own if graph.weights(node)])
     home = scope_of(core.exit)
     call = home, call_of(core.exit, home)
     alone = [(scope_of(end), call_of(end, home)) for end in ends].count(call) == 1

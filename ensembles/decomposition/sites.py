@@ -72,8 +72,8 @@ def block_at(graph: Graph, site: Site, slot: Slot, beside: Sequence[fx.Node] = (
     if core.gating is not None:
         return Gated(
             slot,
-            part(graph, core.entry, core.gating.branch, "Branch", beside),
-            gate=part(graph, core.entry, core.gating.gate, "Gate", beside),
+            part(graph, core.entry, core.gating.branch, "Branch", beside, meeting=core.exit),
+            gate=part(graph, core.entry, core.gating.gate, "Gate", beside, meeting=core.exit),
             gates_branch=core.gating.on_branch,
             shortcut=between(graph, core.entry, core.gating.carried, "Shortcut", beside),
             layers=depths,
@@ -121,7 +121,9 @@ def _roads(graph: Graph, core: Segment, exit_: fx.Node, beside: Sequence[fx.Node
         names.append(common_scope(weighted) or scope_of(ends[0]))
     mean = core.kind == Fractal.kind
     if mean:
-        roads = [part(graph, core.entry, end, "Road", beside) for (end,) in core.roads]
+        roads = [
+            part(graph, core.entry, end, "Road", beside, meeting=core.exit) for (end,) in core.roads
+        ]
     else:
         every = {end for ends in (core.shortcut, *core.roads) for end in ends}
         roads = [

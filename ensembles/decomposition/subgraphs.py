@@ -9,6 +9,7 @@ from torch import fx
 
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.junctions import is_linear, is_proportional
+from ensembles.decomposition.layouts import PLAIN
 from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, is_stack
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
@@ -17,7 +18,13 @@ __all__ = ["Cut", "concatenation", "contribution", "part", "several"]
 
 
 def part(
-    graph: Graph, entry: fx.Node, exit_: fx.Node, name: str, beside: Sequence[fx.Node] = ()
+    graph: Graph,
+    entry: fx.Node,
+    exit_: fx.Node,
+    name: str,
+    beside: Sequence[fx.Node] = (),
+    *,
+    meeting: fx.Node | None = None,
 ) -> fx.GraphModule:
     """Cut out what leads from one activation to another.
 
@@ -27,6 +34,7 @@ def part(
         exit_: The node whose value becomes the output.
         name: The class name of the module, seen when it is printed.
         beside: The nodes whose values it also takes, behind the first.
+        meeting: The node whose layout the output has; by default the exit itself.
 
     Returns:
         A module of these inputs, sharing its parameters with the graph.
@@ -35,7 +43,7 @@ def part(
         DecompositionError: If the part needs another activation than its entry.
     """
     cut = Cut(graph, entry, beside=beside)
-    return cut.module(cut.value(exit_), name)
+    return cut.module(cut.value(exit_), name, meeting or exit_)
 
 
 def several(
@@ -77,7 +85,7 @@ def concatenation(
     cut = Cut(graph, entry, beside=beside)
     ends = [cut.value(node) for node in parts]
     joined = ends[0] if len(ends) == 1 else cut.graph.call_function(torch.cat, (ends, 1))
-    return cut.module(joined, name)
+    return cut.module(joined, name, parts[0])
 
 
 def contribution(
@@ -104,7 +112,7 @@ def contribution(
     cut = Cut(graph, entry, others, is_proportional if within else is_linear, beside)
     end = cut.linear(exit_)
     assert end is not None
-    return cut.module(end, name)
+    return cut.module(end, name, exit_)
 
 
 class Cut:
@@ -134,10 +142,23 @@ class Cut:
         assert batch is not None
         self.batch = batch
 
-    def module(self, end: fx.Node | tuple[fx.Node, ...], name: str) -> fx.GraphModule:
-        """Close the graph."""
+    def module(
+        self, end: fx.Node | tuple[fx.Node, ...], name: str, exit_: fx.Node | None = None
+    ) -> fx.GraphModule:
+        """Close the graph.
+
+        Args:
+            end: What it computes.
+            name: The class name of the module.
+            exit_: The node of the network whose layout the result has; images first by default.
+        """
         self.graph.output(end)
-        return fx.GraphModule(self.source.traced, self.graph, name).eval()
+        made = fx.GraphModule(self.source.traced, self.graph, name).eval()
+        after = PLAIN if exit_ is None else self.source.layout(exit_)
+        layouts = self.source.layout(self.entry), after
+        if layouts != (PLAIN, PLAIN) and not self.beside:
+            made.meta["layouts"] = layouts
+        return made
 
     def value(self, end: fx.Node) -> fx.Node:
         """Place a node and all that it needs."""

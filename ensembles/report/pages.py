@@ -50,7 +50,8 @@ def write_page(report: Page, path: str | Path) -> Path:
     text = page(report)
     path = check_writable(path, ENDINGS)
     with refusals(f"report {path}"), atomic(path) as scratch:
-        scratch.write_text(text, encoding="utf-8", newline="")
+        # Names of files that are no UTF-8 are shown with escapes.
+        scratch.write_bytes(text.encode("utf-8", "backslashreplace"))
     return path
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Repeat"]
 
+_MOST_TIMES = 10_000
+
 
 @dataclass(frozen=True)
 class Repeat(Spanning):
@@ -51,7 +53,7 @@ class Repeat(Spanning):
         span = [given] if isinstance(given, int) else list(given)
         first, last = span_numbers(self.kind, span * 2 if len(span) == 1 else span)
         object.__setattr__(self, "span", (first,) if first == last else (first, last))
-        object.__setattr__(self, "times", whole("repeat: times", self.times, 2))
+        object.__setattr__(self, "times", whole("repeat: times", self.times, 2, _MOST_TIMES))
 
     @property
     def blocks(self) -> tuple[int, ...]:
