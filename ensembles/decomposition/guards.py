@@ -31,7 +31,7 @@ class Decision(NamedTuple):
     place: str
 
 
-def guarded(x: Tensor, condition: Any, outcome: Any, place: str) -> Tensor:
+def guarded(x: Any, condition: Any, outcome: Any, place: str) -> Any:
     """An activation, where a decision on the data is the one that was recorded.
 
     Raises:
@@ -39,8 +39,7 @@ def guarded(x: Tensor, condition: Any, outcome: Any, place: str) -> Tensor:
     """
     if isinstance(x, fx.Proxy):  # a part that is read from a file
         given = (x, condition, outcome, place)
-        read: Tensor = x.tracer.create_proxy("call_function", guarded, given, {})
-        return read
+        return x.tracer.create_proxy("call_function", guarded, given, {})
     if torch.compiler.is_compiling() or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
         return x  # a run before has checked it
     found = condition.item() if isinstance(condition, Tensor) else condition
