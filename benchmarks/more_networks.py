@@ -80,7 +80,7 @@ def _images(size: int, *, frames: int = 0) -> Tensor:
 def _tokens() -> dict[str, Tensor]:
     ids = torch.arange(2, 20).view(2, 9)
     mask = torch.ones_like(ids)
-    mask[1, 7:] = 0
+    mask[0, 8:] = mask[1, 7:] = 0
     return {"input_ids": ids, "attention_mask": mask}
 
 
