@@ -9,7 +9,7 @@ from types import FrameType
 
 __all__ = ["GRACE", "interruptible"]
 
-GRACE = 60
+GRACE = 120
 """Seconds that work in hand gets to end in order; code that goes on after them is killed."""
 
 

@@ -13,6 +13,7 @@ from ensembles.printable import printable
 __all__ = [
     "CheckpointError",
     "DataError",
+    "DataWarning",
     "DecompositionError",
     "EnsemblesError",
     "EvaluationError",
@@ -37,7 +38,7 @@ class EnsemblesError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return printable(super().__str__(), lines=False)
 
 
 class UsageError(EnsemblesError):
@@ -52,6 +53,10 @@ class ModelError(EnsemblesError):
 
 class DataError(EnsemblesError):
     """A data set is missing, malformed, or does not fit the model."""
+
+
+class DataWarning(UserWarning):
+    """Data are read otherwise than they stand there, without a doubt."""
 
 
 class CheckpointError(EnsemblesError):
