@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -50,6 +51,17 @@ def seeded(make):
 ROWS = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
 
 
+class Locked:
+    """A hook that cannot be copied."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, module, args, out):
+        with self.lock:
+            return out * 2
+
+
 class Shifting:
     """A hook that holds the model that it belongs to."""
 
@@ -79,6 +91,7 @@ HOOKS = {
         lambda _, a, out: out.tanh(), always_call=True
     ),
     "in place": lambda m: m.blocks[0].linear.register_forward_hook(_halved),
+    "locked": lambda m: m.blocks[1].register_forward_hook(Locked()),
     "object": lambda m: m.blocks[1].register_forward_hook(Shifting(m)),
 }
 

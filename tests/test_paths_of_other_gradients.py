@@ -98,6 +98,7 @@ SAME = {
         lambda v: torch.tanh(layer(v)), x, use_reentrant=False
     ),
 }
+SAME["added to all"] = lambda layer, x: torch.tanh(layer(x)).mean(1, keepdim=True)
 OTHER = {
     "straight through": (lambda layer, x: layer(Through.apply(x)), r"the custom function Through"),
     "tensor hook": (_hooked, r"a hook on a tensor"),
@@ -113,6 +114,9 @@ def test_the_gradient_is_the_models_own(kind):
     torch.testing.assert_close(gradient(net), gradient(model))
     frame = ensembles.paths(net, [(ROWS, LABELS)], images=4, signs=0, progress=False)
     assert frame.attrs["sum_error"] < 1e-5 and len(frame) == 4
+    for asked in ({"at": "parameters 2"}, {"direction": "logits"}):
+        frame = ensembles.paths(net, [(ROWS, LABELS)], images=4, signs=0, progress=False, **asked)
+        assert frame.attrs["sum_error"] < 1e-5
 
 
 @pytest.mark.parametrize("kind", OTHER)
