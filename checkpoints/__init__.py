@@ -5,6 +5,7 @@ from ensembles.cards import Card, Measured, card_text, parse_card, read_card, wr
 from .additions import Verdict, add, verify
 from .averages import open_average
 from .card_error import check_error
+from .class_labels import check_classes
 from .export import check_export, write_network
 from .files import (
     CheckpointWarning,
@@ -44,6 +45,7 @@ __all__ = [
     "build_with_weights",
     "cache_folder",
     "card_text",
+    "check_classes",
     "check_error",
     "check_export",
     "check_sha256",

@@ -15,7 +15,8 @@ from ensembles.engine import choose_device
 from ensembles.errors import CheckpointError, UsageError
 from ensembles.models.ensemble import Average, AverageOf
 
-from .card_error import check_classes, check_error
+from .card_error import check_error
+from .class_labels import check_classes
 from .images import ImageChoice
 from .loader import load
 from .subject import Subject, take_apart

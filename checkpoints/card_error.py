@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,31 +13,9 @@ from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, DataError, UsageError
 from ensembles.models.normalized import Normalized
 
-__all__ = ["check_channels", "check_classes", "check_error", "check_normalized_once"]
+__all__ = ["check_channels", "check_error", "check_normalized_once"]
 
 _LARGEST_DIFFERENCE = 0.3
-
-
-def check_classes(card: Card, data: ImageDataset) -> None:
-    """Refuse images of fewer classes than the network has: their numbers mean something else.
-
-    Args:
-        card: What is known about the network's weights.
-        data: The images. Labels that the network does not have are refused by the evaluation.
-
-    Raises:
-        DataError: When the network has more classes.
-    """
-    if card.num_classes > len(data.classes) and not data.numbered:
-        raise DataError(
-            f"the network has {card.num_classes:,} classes, {data.name} {data.split} has "
-            f"{len(data.classes):,} ({_first_names(data.classes)}), so class numbers would not "
-            "agree; load a network that was trained on these classes, or go on with --force"
-        )
-
-
-def _first_names(classes: Sequence[str], most: int = 3) -> str:
-    return ", ".join(classes[:most]) + (", ..." if len(classes) > most else "")
 
 
 def check_channels(card: Card, data: ImageDataset) -> None:

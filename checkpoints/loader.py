@@ -223,7 +223,8 @@ def _not_found(name: str, checkpoint: str | None) -> CheckpointError:
         return CheckpointError(
             f"no trained {name} comes with the package; {there}, or give a file as the checkpoint"
         )
-    close = nearest(checkpoint, [*names, *(known.removeprefix(f"{name}-") for known in names)])
+    short = (known.removeprefix(f"{name}-") for known in names)
+    close = nearest(checkpoint, dict.fromkeys((*names, *short)))
     return CheckpointError(
         f"no checkpoint of {name} and no file is called {checkpoint!r}{close or '; ' + there}"
     )

@@ -29,7 +29,7 @@ _WITH_AUXILIARY = ("googlenet", "inception_v3")
 _AUXILIARY = re.compile(r"(^|\.)(aux\d|AuxLogits)\.")
 _MANY_CLASSES = 100_000
 _MATCHES = ("names", "order")
-# Networks of a family differ in more tensors than one: fewer are no sign of another architecture.
+# Networks of a family differ in more names than one: a single one is no sign of another.
 _OF_ANOTHER = 2
 
 
@@ -253,20 +253,20 @@ class _Fit:
     def _follow(self, state: Mapping[str, Tensor]) -> None:
         """Take the numbers of classes and of input channels from the weights."""
         widths, channels, wrong = self._differences(state)
-        if wrong:
-            return
         if self.num_classes is not None and len(widths) == 1:
+            if wrong:
+                return
             (found,) = widths
             key = next(k for k in self.expected if k in state and self._widened(k, state[k]))
             raise CheckpointError(
                 f"{self.origin} has {found} classes ({key} {size(state[key])}), the model "
                 f"{self.classes}: pass num_classes={found}, or none"
             )
-        if not widths and not channels:
+        if len(widths) > 1 or not (widths or channels):
             return
-        if len(widths) == 1:
+        if widths:
             self.classes = widths.pop()
-        if len(channels) == 1:
+        if channels and not wrong:
             self.arguments["in_channels"] = found = channels.pop()
             self.notes.append(f"the weights take images of {found} channels")
         self.expected = self._blueprint()
@@ -292,7 +292,9 @@ class _Fit:
                 "; number, order and shapes of its tensors agree with the model's in one way: "
                 "--match order takes them so"
             )
-        elif misfit.count >= _OF_ANOTHER and (other := fitting(self.entry, self.flat)):
+        elif (misfit.shapes or misfit.count >= _OF_ANOTHER) and (
+            other := fitting(self.entry, self.flat)
+        ):
             advice = f"; it fits {other}: name that as the model"
         raise refused(self.origin, self.entry, told, advice)
 

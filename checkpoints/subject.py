@@ -17,7 +17,8 @@ from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
 from ensembles.lesions import Choice, Lesion, Structure
 
-from .card_error import check_channels, check_classes, check_error, check_normalized_once
+from .card_error import check_channels, check_error, check_normalized_once
+from .class_labels import check_classes, labelled_for
 from .images import ImageChoice
 from .initial_weights import find_initial, open_initial
 from .loader import load
@@ -41,6 +42,7 @@ class Subject:
             data set.
         initial: The network as it was before training; None where its weights are not at hand.
         images: One line on what is done to the images, and who says so.
+        labels: One line on how labels were given, where there is a doubt; "" for none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Subject:
     reference: ImageDataset | None = None
     initial: nn.Module | None = None
     images: str = ""
+    labels: str = ""
 
     @property
     def about(self) -> dict[str, str]:
@@ -98,6 +101,7 @@ def open_subject(
     crop_mode: str | None = None,
     colours: str | None = None,
     test_size: bool = False,
+    classes: str | Path | None = None,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
@@ -125,6 +129,8 @@ def open_subject(
         crop_mode: ``center``, ``squash`` or ``border``.
         colours: ``rgb``, ``bgr`` or ``grey``.
         test_size: Whether to take the size that the record names for testing.
+        classes: Which number each class of the data has, as a file or a word; see
+            :func:`ensembles.data.class_numbers.class_numbers`.
         device: As ``ensembles.engine.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
@@ -160,6 +166,7 @@ def open_subject(
         images=ImageChoice(
             normalize, image_size, resize, crop, interpolation, crop_mode, colours, test_size
         ),
+        classes=classes,
         device=device,
         block_names=block_names,
         block_kinds=block_kinds,
@@ -182,6 +189,7 @@ def take_apart(
     split: str = "test",
     limit: int | None = None,
     images: ImageChoice | None = None,
+    classes: str | Path | None = None,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
@@ -198,6 +206,7 @@ def take_apart(
         )
 
     data = opened(dataset or card.dataset or _DATASET, split, limit)
+    data, labels = labelled_for(card, data, classes)
     check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))
@@ -208,4 +217,4 @@ def take_apart(
         kinds=block_kinds.split(",") if block_kinds else None,
         nested=nested,
     )
-    return Subject(name, card, net, data, beside, initial, choice.told(card, data))
+    return Subject(name, card, net, data, beside, initial, choice.told(card, data), labels)

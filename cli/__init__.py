@@ -37,6 +37,7 @@ _COMMANDS = {
     "paths": "ensembles.cli.paths:paths",
     "report": "ensembles.cli.report:report",
     "reproduce": "ensembles.cli.reproduce:reproduce",
+    "store": "ensembles.cli.store:store",
     "study": "ensembles.cli.study:study",
     "train": "ensembles.cli.train:train",
 }
@@ -55,7 +56,11 @@ class _Lazy(click.Group):
             return None
         home, _, attribute = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(home), attribute)
-        if not command.help:  # python -OO keeps no docstrings
+        if sys.flags.optimize > 1:  # which leaves out the texts that are the help
+            from ensembles.cli.help_texts import restore  # noqa: PLC0415
+
+            restore(command)
+        if not command.help:  # nor is the source there
             command.help = _SUMMARIES[cmd_name]
         return command
 
@@ -90,6 +95,7 @@ _SUMMARIES = {
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",
     "reproduce": "Run the paper's findings again, beside what was published.",
+    "store": "Examine stores of results.",
     "study": "Run, continue and export all measurements that a small file names.",
     "train": "Train a network.",
 }
@@ -118,6 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
+    if sys.flags.optimize > 1:
+        from ensembles.cli.help_texts import restore  # noqa: PLC0415
+
+        restore(command_line)
     with told_times() if debug else nullcontext():
         code = _run(given, debug)
     sys.exit(code)

@@ -34,6 +34,7 @@ __all__ = [
 
 DEFAULT_MODEL = "resnet110"
 _FORCE = "ensembles.force"
+_RAW = "ensembles.raw_cells"
 _NESTED = "ensembles.nested"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -125,6 +126,13 @@ def data_options() -> Callable[[Command], Command]:
             help="imagenet, cifar10, ..., none, or m,m,m/s,s,s. [default: the checkpoint's]",
         ),
         pixel_options(),
+        click.option(
+            "--classes", metavar="FILE|text|numbers",
+            help="Which number each class folder or name has: a file with a name in each line, or "
+            "with names and numbers; or their places sorted as text; or the names are numbers. "
+            "[default: ImageNet's for WordNet names, else the places of the network's names, else "
+            "the places among the sorted names]",
+        ),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
@@ -246,7 +254,26 @@ def output_options(plot: str) -> Callable[[Command], Command]:
             help=f"Draw the figure, as .png, .pdf or .svg. [without FILE: {plot}]",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+        raw_cells_option(),
     )  # fmt: skip
+
+
+def raw_cells_option() -> Callable[[Command], Command]:
+    """How texts stand in a CSV file that a spreadsheet would take for formulas."""
+    return click.option(
+        "--raw-cells", is_flag=True, expose_value=False, callback=_keep_raw,
+        help="Write CSV texts that begin with =, +, - or @ as they are, without an apostrophe.",
+    )  # fmt: skip
+
+
+def _keep_raw(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.meta[_RAW] = value
+
+
+def raw_cells() -> bool:
+    """Whether the command was given ``--raw-cells``."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_RAW, False))
 
 
 def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
@@ -260,11 +287,13 @@ def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
 
 
 def image_lines(subjects: Sequence[Subject]) -> list[str]:
-    """What was done to the images of each network, and who says so; said once where alike."""
-    lines = [subject.images for subject in subjects]
-    if len(set(lines)) == 1:
-        return lines[:1]
-    return [f"{subject.name}: {subject.images}" for subject in subjects]
+    """What was done to images and labels of each network, and who says so; once where alike."""
+    told = [[line for line in (one.images, one.labels) if line] for one in subjects]
+    if all(lines == told[0] for lines in told):
+        return told[0]
+    return [
+        f"{one.name}: {line}" for one, lines in zip(subjects, told, strict=True) for line in lines
+    ]
 
 
 def open_subjects(

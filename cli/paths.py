@@ -14,9 +14,11 @@ from ensembles.analyses.path_options import PathOptions
 from ensembles.cli.options import (
     data_options,
     device_option,
+    image_lines,
     model_options,
     open_subject,
     output_options,
+    raw_cells,
     store_option,
 )
 from ensembles.cli.output import say
@@ -73,21 +75,21 @@ def paths(
         raise click.UsageError("--between gives a table without a figure; expected no --plot")
     if wanted and store is not None:
         raise click.UsageError("--between is not kept in a store; leave out one of the two")
-    check_outputs(out, plot, store)
+    check_outputs(out, plot, store, (checkpoint, model))
     subject = open_subject(model, checkpoint, device=device, **given)
     if wanted:
         frame = path_ranges(
             subject.net, subject.data, wanted, options=options, device=device, model=model
         )
         _deliver(frame, out, as_json, None)
-        say(subject.images, err=True)
+        say("\n".join(image_lines([subject])), err=True)
         return
     common: dict[str, Any] = {
         "device": device, "model": model, "store": store, "about": subject.about,
     }  # fmt: skip
     frame = run(subject.net, subject.data, options=options, **common)
     _deliver(frame, out, as_json, PATHS.shown)
-    say(subject.images, err=True)
+    say("\n".join(image_lines([subject])), err=True)
     if plot is not None:
         _draw(subject, frame, options, common, plot)
 
@@ -123,7 +125,7 @@ def _deliver(
     from ensembles.tables import frame_to_json, write_frame  # noqa: PLC0415
 
     if out is not None:
-        write_frame(frame, out)
+        write_frame(frame, out, raw=raw_cells())
         say(f"wrote {out}", err=True)
     if as_json:
         say(frame_to_json(frame))

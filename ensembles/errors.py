@@ -13,6 +13,7 @@ from ensembles.printable import printable
 __all__ = [
     "CheckpointError",
     "DataError",
+    "DataWarning",
     "DecompositionError",
     "EnsemblesError",
     "EvaluationError",
@@ -56,6 +57,10 @@ class ModelError(EnsemblesError):
 
 class DataError(EnsemblesError):
     """A data set is missing, malformed, or does not fit the model."""
+
+
+class DataWarning(UserWarning):
+    """Data are read otherwise than they stand there, without a doubt."""
 
 
 class CheckpointError(EnsemblesError):

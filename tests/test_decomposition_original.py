@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -50,6 +51,17 @@ def seeded(make):
 ROWS = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
 
 
+class Locked:
+    """A hook that cannot be copied."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, module, args, out):
+        with self.lock:
+            return out * 2
+
+
 class Shifting:
     """A hook that holds the model that it belongs to."""
 
@@ -79,6 +91,7 @@ HOOKS = {
         lambda _, a, out: out.tanh(), always_call=True
     ),
     "in place": lambda m: m.blocks[0].linear.register_forward_hook(_halved),
+    "locked": lambda m: m.blocks[1].register_forward_hook(Locked()),
     "object": lambda m: m.blocks[1].register_forward_hook(Shifting(m)),
 }
 
@@ -319,6 +332,18 @@ def test_a_decision_on_the_data_is_checked_on_each_batch(make, bad):
     message = r"decides on the data \(test_decomposition_original.py, line \d+\): \w+ for the exam"
     with pytest.raises(EvaluationError, match=message):
         net(other)
+
+
+def test_a_guard_is_kept_by_files_and_left_out_by_exports(tmp_path):
+    model = seeded(Asserting)
+    net = decompose(model, ROWS)
+    torch.save(net, tmp_path / "net.pt")
+    again = torch.load(tmp_path / "net.pt", weights_only=False)
+    torch.testing.assert_close(again(ROWS), model(ROWS))
+    with pytest.raises(EvaluationError, match="decides on the data"):
+        again(ROWS * float("nan"))
+    bare = torch.export.export(net, (ROWS,), strict=False).module()
+    torch.testing.assert_close(bare(ROWS), model(ROWS))
 
 
 class Deciding(Model):

@@ -41,6 +41,7 @@ SMALL: dict[str, tuple[dict[str, object], int, set[str]]] = {
     "CifarProjectionResNet": ({"depth": 8, "width": 4}, 8, {"residual"}),
     "CifarPreResNet": ({"depth": 8, "width": 4}, 8, {"residual"}),
     "PreResNet": ({"blocks": (1, 1, 1, 1), "width": 4}, 32, {"residual"}),
+    "CifarStemResNet": ({"width": 4}, 8, {"residual"}),
     "CifarResNetVariant": ({"depth": 8, "width": 4}, 8, {"residual"}),
     "CifarSharedResNet": ({"depth": 20, "width": 4}, 8, {"residual"}),
     "CifarWideResNet": ({"depth": 10, "widening": 1, "width": 4}, 8, {"residual"}),
@@ -95,6 +96,8 @@ def small(name: str) -> tuple[Callable[[], nn.Module], int, set[str]]:
     arguments = {**given, **arguments, "num_classes": 5}
     if given.get("bottleneck"):
         arguments["depth"] = 11
+    if build.func.__name__ == "CifarStemResNet":
+        arguments["depth"] = 18 if given["depth"] < 50 else 50  # basic blocks, or bottlenecks
     kinds = {"gated"} if given.get("variant") in GATED else kinds
     return partial(build.func, **arguments), side, kinds
 

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import ensembles
 from ensembles.decomposition import decompose
-from ensembles.errors import PathError
+from ensembles.errors import EnsemblesError, PathError
 
 ROWS = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
 LABELS = torch.tensor([0, 1, 2, 0])
@@ -98,6 +98,7 @@ SAME = {
         lambda v: torch.tanh(layer(v)), x, use_reentrant=False
     ),
 }
+SAME["added to all"] = lambda layer, x: torch.tanh(layer(x)).mean(1, keepdim=True)
 OTHER = {
     "straight through": (lambda layer, x: layer(Through.apply(x)), r"the custom function Through"),
     "tensor hook": (_hooked, r"a hook on a tensor"),
@@ -113,6 +114,9 @@ def test_the_gradient_is_the_models_own(kind):
     torch.testing.assert_close(gradient(net), gradient(model))
     frame = ensembles.paths(net, [(ROWS, LABELS)], images=4, signs=0, progress=False)
     assert frame.attrs["sum_error"] < 1e-5 and len(frame) == 4
+    for asked in ({"at": "parameters 2"}, {"direction": "logits"}):
+        frame = ensembles.paths(net, [(ROWS, LABELS)], images=4, signs=0, progress=False, **asked)
+        assert frame.attrs["sum_error"] < 1e-5
 
 
 @pytest.mark.parametrize("kind", OTHER)
@@ -164,7 +168,7 @@ def test_another_gradient_of_weights_is_refused_where_it_is_asked_for():
 
 def test_one_logit_has_no_gradient():
     net = decompose(chain(lambda layer, x: torch.tanh(layer(x)), 1), ROWS)
-    with pytest.raises(PathError, match="gives one logit, whose cross-entropy is nought"):
+    with pytest.raises(EnsemblesError, match=r"gives (a single|one) logit"):
         ensembles.paths(net, [(ROWS, LABELS * 0)], images=4, signs=0, progress=False)
 
 

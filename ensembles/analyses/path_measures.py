@@ -235,6 +235,11 @@ def _ready(
     net: Decomposition, data: Any, chosen: PathOptions, device: torch.device
 ) -> tuple[Decomposition, list[Batch]]:
     """The network and the images on their device, in batches that fit in memory."""
+    if tuple(net.output_shape) == (1,):
+        raise PathError(
+            "the network gives a single logit; expected one for each class: let it give two, 0 and "
+            "that logit (torch.cat([torch.zeros_like(z), z], 1)), and take it apart so"
+        )
     ready = prepared(net, device, chosen.precision)
     dtype = torch.float64 if chosen.precision == "fp64" else torch.float32
     at_once = torch.get_num_threads() if device.type == "cpu" else 1

@@ -88,6 +88,9 @@ def dataset(
             source,
             chosen or NAMED["none"],
             preprocessing=how,
+            numbered=tree.numbered,
+            named=not tree.numbered,
+            about_labels=tree.told,
             ignored_files=tree.ignored,
             opener=opener,
         )
@@ -120,7 +123,7 @@ def _open_arrays(
 ) -> ImageDataset:
     """Images of 8 bits, made as any others; or rows as they are."""
     found = read_arrays(home_expanded(name), split)
-    about: dict[str, Any] = {"opener": opener, "numbered": not found.named}
+    about: dict[str, Any] = {"opener": opener, "numbered": not found.named, "named": found.named}
     source: Source
     if found.are_images:
         source = prepared_source(MemorySource(found.inputs, found.labels), how)

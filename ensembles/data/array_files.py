@@ -18,6 +18,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
+from ensembles.data.class_numbers import class_order
 from ensembles.data.splits import SPLIT_NAMES, choose_split
 from ensembles.errors import DataError
 
@@ -315,8 +316,10 @@ def _labels(array: np.ndarray[Any, Any], path: Path) -> tuple[Tensor, tuple[str,
             "for each row, as numbers, texts or one-hot"
         )
     if _is_of(array, "US"):
-        names, numbers = np.unique(array.astype("U"), return_inverse=True)
-        return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, names)), True
+        found, numbers = np.unique(array.astype("U"), return_inverse=True)
+        names = class_order(list(map(str, found)))
+        places = np.array([names.index(str(name)) for name in found])
+        return torch.from_numpy(places[numbers].astype(np.int64)), names, True
     if _is_of(array, "f") and not np.array_equal(array, np.round(array)):
         raise DataError(f"{path} has labels such as {array[0]}; expected whole numbers or texts")
     labels = torch.from_numpy(array.astype(np.int64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -47,3 +47,7 @@ class RowSource:
     def take(self, indices: Tensor) -> RowSource:
         """The rows with these indices, in this order."""
         return RowSource(self.rows[indices], self.labels[indices])
+
+    def relabelled(self, labels: Tensor) -> RowSource:
+        """The images under other labels."""
+        return replace(self, labels=labels)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,9 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         preprocessing: What was done to the images to get those pixels; by default nothing.
         numbered: Whether the data hold class numbers, and the names are made of these: classes
             that do not occur may be missing at the end.
+        named: Whether the data hold names of classes alone, as folders do: labels are the places
+            of these names, which may be other numbers than a network's (see ``renumbered``).
+        about_labels: What is to be said of how labels were found, in a line; "" for nothing.
         ignored_files: How many files of a folder were passed over, as they are no images.
         opener: Opens a split of the same data set, given its name and ``normalize``; where there
             is none, the data set has no other split.
@@ -52,6 +56,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         *,
         preprocessing: Preprocessing | None = None,
         numbered: bool = False,
+        named: bool = False,
+        about_labels: str = "",
         ignored_files: int = 0,
         opener: Callable[..., ImageDataset] | None = None,
     ) -> None:
@@ -64,6 +70,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.normalization = normalization
         self.preprocessing = replace(preprocessing or Preprocessing(), normalization=normalization)
         self.numbered = numbered
+        self.named = named
+        self.about_labels = about_labels
         self.ignored_files = ignored_files
         self._source = source
         self._opener = opener
@@ -241,6 +249,45 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             )
         return other
 
+    def renumbered(self, number_of: Mapping[str, int], classes: tuple[str, ...]) -> ImageDataset:
+        """The same images with other class numbers; other splits are numbered likewise.
+
+        Args:
+            number_of: The number of each of the classes.
+            classes: Names by number.
+
+        Raises:
+            DataError: When a class that has images has no number.
+        """
+        lacking = [
+            name
+            for label in sorted(set(self.labels.tolist()))
+            if (name := self.classes[label]) not in number_of
+        ]
+        if lacking:
+            raise DataError(
+                f"{self.name} ({self.split}) has images of {lacking[0]!r}, whose class number "
+                f"nobody says; known are {', '.join(list(number_of)[:3])}"
+            )
+        numbers = torch.tensor([number_of.get(name, -1) for name in self.classes])
+        own = self._opener
+
+        def opener(split: str, **options: Any) -> ImageDataset:
+            assert own is not None
+            return own(split, **options).renumbered(number_of, classes)
+
+        return ImageDataset(
+            self.name,
+            self.split,
+            classes,
+            self._source.relabelled(numbers[self.labels]),
+            self.normalization,
+            preprocessing=self.preprocessing,
+            numbered=True,
+            ignored_files=self.ignored_files,
+            opener=None if own is None else opener,
+        )
+
     def _with(self, source: Source, normalization: Normalization) -> ImageDataset:
         return ImageDataset(
             self.name,
@@ -250,6 +297,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             normalization,
             preprocessing=self.preprocessing,
             numbered=self.numbered,
+            named=self.named,
+            about_labels=self.about_labels,
             ignored_files=self.ignored_files,
             opener=self._opener,
         )

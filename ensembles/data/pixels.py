@@ -198,7 +198,7 @@ class Preprocessing:
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of a size has afterwards."""
-        return self.size or self._resized(height, width)
+        return self.size or self.resized_size(height, width)
 
     def apply(self, image: Image.Image) -> Image.Image:
         """Resize, cut and recolour an image; the order of the channels is left to the caller.
@@ -210,7 +210,7 @@ class Preprocessing:
             An image of the mode RGB, or L where one channel is asked for.
         """
         if self.resize is not None:
-            height, width = self._resized(image.height, image.width)
+            height, width = self.resized_size(image.height, image.width)
             if (height, width) != (image.height, image.width):
                 image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
         if self.crop is not None:
@@ -218,7 +218,8 @@ class Preprocessing:
             image = _middle(image, *self.crop, fill)
         return image.convert("L") if self.colours == "grey" else image
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
+    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of an image of a size once it is resized, before it is cut."""
         if self.resize is None:
             return height, width
         if self.crop_mode == "squash":

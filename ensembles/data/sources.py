@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ensembles.data.decode import decode, prepared, unreadable, workers
+from ensembles.data.decode import decode, prepared, workers
+from ensembles.data.pictures import Pictures
 from ensembles.data.pixels import Preprocessing
 
 __all__ = ["FileSource", "MemorySource", "PreparedSource", "Source", "prepared_source", "spread"]
@@ -45,6 +45,9 @@ class Source(Protocol):
 
     def take(self, indices: Tensor) -> Source:
         """The images with these indices, in this order."""
+
+    def relabelled(self, labels: Tensor) -> Source:
+        """The images under other labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,20 +85,24 @@ class MemorySource:
         """The images with these indices, in this order."""
         return MemorySource(self.images[indices], self.labels[indices])
 
+    def relabelled(self, labels: Tensor) -> MemorySource:
+        """The images under other labels."""
+        return replace(self, labels=labels)
+
 
 @dataclass(frozen=True, eq=False)
 class FileSource:
     """Images that stay in their files and are decoded when they are read.
 
     Attributes:
-        paths: The files.
+        pictures: The encoded images.
         labels: int64, (N,).
         how: What is done to each image.
         expected: Height and width of every image.
-        reference: The file that gave ``expected``.
+        reference: The image that gave ``expected``.
     """
 
-    paths: tuple[str, ...]
+    pictures: Pictures
     labels: Tensor
     how: Preprocessing
     expected: tuple[int, int]
@@ -108,19 +115,17 @@ class FileSource:
 
     @cached_property
     def digest(self) -> bytes:
-        """sha256 of the files' contents and of what is done to the images."""
+        """sha256 of the encoded images and of what is done to them."""
         total = hashlib.sha256(self.how.identity.encode())
         with ThreadPoolExecutor(workers()) as pool:
-            try:
-                for one in pool.map(_file_digest, self.paths):
-                    total.update(one)
-            except OSError as error:
-                raise unreadable(str(error.filename), error) from error
+            for one in pool.map(self.pictures.digest, range(len(self.pictures))):
+                total.update(one)
         return total.digest()
 
     def read(self, start: int, stop: int) -> Tensor:
         """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
-        return decode(self.paths[start:stop], self.how, self.expected, reference=self.reference)
+        some = self.pictures.take(slice(start, stop))
+        return decode(some, self.how, self.expected, reference=self.reference)
 
     def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """One tensor for each (start, stop), in turn, the next one decoded meanwhile."""
@@ -136,8 +141,11 @@ class FileSource:
 
     def take(self, indices: Tensor) -> FileSource:
         """The images with these indices, in this order."""
-        paths = tuple(self.paths[index] for index in indices.tolist())
-        return replace(self, paths=paths, labels=self.labels[indices])
+        return replace(self, pictures=self.pictures.take(indices), labels=self.labels[indices])
+
+    def relabelled(self, labels: Tensor) -> FileSource:
+        """The images under other labels."""
+        return replace(self, labels=labels)
 
 
 def prepared_source(held: MemorySource, how: Preprocessing) -> MemorySource | PreparedSource:
@@ -193,9 +201,9 @@ class PreparedSource:
         """The images with these indices, in this order."""
         return replace(self, held=self.held.take(indices))
 
-
-def _file_digest(path: str) -> bytes:
-    return hashlib.sha256(Path(path).read_bytes()).digest()
+    def relabelled(self, labels: Tensor) -> PreparedSource:
+        """The images under other labels."""
+        return replace(self, held=self.held.relabelled(labels))
 
 
 def spread(total: int, count: int) -> Tensor:

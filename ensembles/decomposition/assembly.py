@@ -124,7 +124,8 @@ def decompose(
         laps.done("cut into blocks")
         verify(twin, net, rows, logits, alone)
         laps.done("verified")
-        if _is_real(rows) and any(block.has_shortcut for block in net):
+        single = _is_real(rows) and len(net.output_shape) == 1
+        if single and any(block.has_shortcut for block in net):  # where paths can be asked for
             net.other_gradient = other_gradient(original, net, rows, custom)
             net.other_weights = other_weights(original, net, rows, custom)
             laps.done("gradient compared")

@@ -55,7 +55,7 @@ class Decomposition(nn.Module):
             for a single one.
         input_types: Type of the numbers of each input, as the example has it.
         output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
-        num_classes: How many logits there are for an answer.
+        num_classes: How many classes an answer chooses between.
         found: How many segments of each kind the network has, those not taken as blocks included.
         inside: How many blocks were found inside others and are not taken.
         on_chain: How many blocks there are through which every path leads.
@@ -138,8 +138,11 @@ class Decomposition(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """How many logits there are for an answer: the last dimension of the output."""
-        return self.output_shape[-1]
+        """How many classes an answer chooses between: the last dimension of the output.
+
+        A single logit for a row chooses between two classes by its sign.
+        """
+        return 2 if tuple(self.output_shape) == (1,) else self.output_shape[-1]
 
     @property
     def batch_norms(self) -> int:

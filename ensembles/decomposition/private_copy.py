@@ -49,7 +49,12 @@ def private_copy(model: nn.Module, *, hooks: bool = False) -> nn.Module:
             "pass the model that it was made from"
         )
     try:
-        twin = copy.deepcopy(model, _replacements(model, hooks))
+        try:
+            twin = copy.deepcopy(model, _replacements(model, {} if hooks else None))
+        except Exception:  # a hook may hold a file or a lock
+            if not hooks:
+                raise
+            twin = copy.deepcopy(model, _replacements(model, _shared_hooks(model)))
     except Exception as error:  # user classes may define their own copying
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DecompositionError(
@@ -122,15 +127,30 @@ def _seal(module: nn.Module) -> None:
             _seal(child)
 
 
-def _replacements(model: nn.Module, keep: bool) -> dict[int, Any]:
-    """What a copy holds instead of hooks, and of tensors that remember how they were made."""
-    memo: dict[int, Any] = {}
+def _shared_hooks(model: nn.Module) -> dict[int, Any]:
+    """All hooks as they are, for a copy to call."""
+    return {
+        id(hook): hook
+        for module in model.modules()
+        for kind in _HOOKS
+        for hook in getattr(module, kind, {}).values()
+    }
+
+
+def _replacements(model: nn.Module, hooks: dict[int, Any] | None) -> dict[int, Any]:
+    """What a copy holds of a model instead of copying it.
+
+    Args:
+        model: The model.
+        hooks: The hooks that are shared with the model, by id; None to leave out all.
+    """
+    memo: dict[int, Any] = dict(hooks or {})
     for module in model.modules():
-        for kind in () if keep else _HOOKS:
-            hooks = getattr(module, kind, None)
-            if hooks is not None:
-                kept = ((k, hook) for k, hook in hooks.items() if _makes_a_weight(hook))
-                memo[id(hooks)] = OrderedDict(kept)
+        for kind in _HOOKS if hooks is None else ():
+            given = getattr(module, kind, None)
+            if given is not None:
+                kept = ((k, hook) for k, hook in given.items() if _makes_a_weight(hook))
+                memo[id(given)] = OrderedDict(kept)
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Networks", "UnitMissing", "UnitResult", "kept", "prepare_unit", "run_unit"]
 
-_OF_A_UNIT = (EnsemblesError, RuntimeError, MemoryError)
-"""What fails one unit and says nothing against the next."""
+_OF_A_UNIT = (
+    EnsemblesError, RuntimeError, MemoryError, ValueError, TypeError, LookupError, ArithmeticError,
+    AttributeError, AssertionError, ImportError, OSError,
+)  # fmt: skip
+"""What fails one unit and says nothing against the next: whatever a network, data or a package of
+another hand may raise, but for an interruption and a store that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,18 @@ class Networks:
         return self._found
 
     def check(self, unit: Unit, study: Study, device: str) -> None:
-        """Hold the error of the intact network against its card's, once.
+        """Hold classes and the error of the intact network against data and card, once.
 
         Raises:
+            DataError: If the data have fewer classes, and nobody says which.
             CheckpointError: If it is another.
         """
-        from ensembles.checkpoints import check_error  # noqa: PLC0415 (imports torch)
+        from ensembles.checkpoints import check_classes, check_error  # noqa: PLC0415 (torch)
 
         key = unit.model, unit.data, study.folder
         if key not in self._checked:
             subject = self.open(unit, study, device)
+            check_classes(subject.card, subject.data)
             check_error(subject.net, subject.card, subject.data, device=device)
             self._checked.add(key)
 
@@ -210,7 +216,7 @@ def _opened(unit: Unit, study: Study, device: str) -> Subject:
         dataset=place(data.name), split=data.split, limit=data.limit,
         normalize=data.normalize, image_size=data.image_size, resize=data.resize, crop=data.crop,
         interpolation=data.interpolation, crop_mode=data.crop_mode, colours=data.colours,
-        test_size=data.test_size, device=device,
+        test_size=data.test_size, classes=place(data.classes), device=device,
         block_names=model.block_names, block_kinds=model.block_kinds,
         nested=model.nested,
         reference=place(data.reference), initial=place(model.initial), check=False,

@@ -71,6 +71,9 @@ class Data:
         crop_mode: center, squash or border.
         colours: rgb, bgr or grey.
         test_size: Whether to take the size that the record names for testing.
+        classes: Which number each class folder or name has: a file of names, in a line each or
+            with numbers; ``text`` for places among the names sorted as text; ``numbers`` for names
+            that are the numbers.
 
     Raises:
         UsageError: If the limit or the size is below 1, or a row below 0.
@@ -90,6 +93,7 @@ class Data:
     crop_mode: str | None = None
     colours: str | None = None
     test_size: bool = False
+    classes: str | None = None
 
     def __post_init__(self) -> None:
         for row in self.rows:

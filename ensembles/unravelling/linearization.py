@@ -67,11 +67,37 @@ class _Weighed:
         return None if own is None else own * self.factor
 
 
-def _entering(road: LinearMap | None, entry: Entry) -> LinearMap | None:
+class _Broadcast:
+    """A road that gives fewer numbers than the sum has, each of them added in several places."""
+
+    def __init__(self, road: LinearMap | None, value: Tensor, total: Tensor) -> None:
+        self.road, self.shape = road, total.shape[1:]
+        pairs = enumerate(zip(value.shape, total.shape, strict=True))
+        self.repeated = [dim for dim, (size, whole) in pairs if size != whole]
+
+    def push(self, rows: Tensor) -> Tensor:
+        made = rows if self.road is None else self.road.push(rows)
+        return made.expand(-1, *self.shape)
+
+    def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
+        part = rows.sum(self.repeated, keepdim=True)
+        return part if self.road is None else self.road.pull(part, images, True)
+
+    def constant(self) -> Tensor | None:
+        own = None if self.road is None else self.road.constant()
+        return None if own is None else own.expand(-1, *self.shape)
+
+
+def _entering(
+    road: LinearMap | None, entry: Entry, value: Tensor, total: Tensor
+) -> LinearMap | None:
     """A road as it enters the tensor where roads meet."""
     if isinstance(entry, Among):
         return _AmongOthers(road, entry)
-    return _Weighed(road, entry) if isinstance(entry, Weighted) else road
+    if isinstance(entry, Weighted):
+        return _Weighed(road, entry)
+    alike = value.shape == total.shape or value.ndim != total.ndim
+    return road if alike else _Broadcast(road, value, total)
 
 
 def require_paths(net: Decomposition) -> None:
@@ -188,7 +214,10 @@ class Linearizer:
         carried, shortcut = self._optional(block.shortcut, x, f"the shortcut of {name}")
         join = block.join(x, made, carried)
         y, post = self._optional(block.post, join.total, name)
-        roads = _entering(shortcut, join.shortcut), _entering(branch, join.branch)
+        roads = (
+            _entering(shortcut, join.shortcut, carried, join.total),
+            _entering(branch, join.branch, made, join.total),
+        )
         return y, LinearBlock(block.index, before, pre, *roads, post)
 
     def _optional(
