@@ -5,10 +5,20 @@ from ensembles.cards import Card, Measured, card_text, parse_card, read_card, wr
 from .additions import Verdict, add, verify
 from .averages import open_average
 from .card_error import check_error
+from .class_labels import check_classes
 from .export import check_export, write_network
-from .files import check_sha256, file_sha256, read_state_dict
+from .files import (
+    CheckpointWarning,
+    WeightFile,
+    check_sha256,
+    file_sha256,
+    open_weights,
+    read_state_dict,
+)
+from .images import ImageChoice
 from .initial_weights import open_initial
 from .loader import load, load_file
+from .pixel_records import of_card as preprocessing_of
 from .state_dicts import build_with_weights
 from .store import (
     Entry,
@@ -24,14 +34,18 @@ from .subject import Subject, open_subject
 
 __all__ = [
     "Card",
+    "CheckpointWarning",
     "Entry",
+    "ImageChoice",
     "Measured",
     "Subject",
     "Verdict",
+    "WeightFile",
     "add",
     "build_with_weights",
     "cache_folder",
     "card_text",
+    "check_classes",
     "check_error",
     "check_export",
     "check_sha256",
@@ -44,7 +58,9 @@ __all__ = [
     "open_average",
     "open_initial",
     "open_subject",
+    "open_weights",
     "parse_card",
+    "preprocessing_of",
     "read_card",
     "read_state_dict",
     "remove",

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from ensembles.cards import Card, Measured, write_card
+from ensembles.cards import Card, Measured
 from ensembles.data import ImageDataset, Normalization, dataset
 from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, EnsemblesError, UsageError
 from ensembles.files import home_expanded
 from ensembles.models import list_models
+from ensembles.weights import weights_of
 
 from . import store
-from .loader import build, load, load_file
+from .files import CheckpointWarning
+from .images import ImageChoice
+from .loader import load, load_file
+from .pixel_records import written
+from .weight_values import check_values
 
 __all__ = ["Verdict", "add", "verify"]
 
@@ -48,10 +55,16 @@ def verify(names: Iterable[str] = ()) -> list[Verdict]:
         One verdict each; a public one that was never fetched is not.
 
     Raises:
-        CheckpointError: When there is none of a name, or a card cannot be read.
+        CheckpointError: When there is none of a name.
     """
-    chosen = [store.find(name) for name in names] or store.list_checkpoints()
-    return [_verdict(entry) for entry in chosen]
+    wanted, bad = list(names), store.bad_cards()
+    chosen = [store.find(name) for name in wanted if name not in bad]
+    if not wanted:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CheckpointWarning)
+            chosen = store.list_checkpoints()
+    told = [Verdict(name, "user", "bad", bad[name]) for name in wanted or bad if name in bad]
+    return [_verdict(entry) for entry in chosen] + told
 
 
 def _verdict(entry: store.Entry) -> Verdict:
@@ -73,10 +86,13 @@ def add(
     data: str | Path | Sequence[str | Path],
     split: str = "test",
     normalize: str | None = None,
+    choice: ImageChoice | None = None,
     root: str | Path | None = None,
     limit: int | None = None,
     batch_size: int = 250,
     half: bool = False,
+    weights: str | None = None,
+    match: str = "names",
     folder: str | Path | None = None,
     source: str = "",
     licence: str = "",
@@ -91,10 +107,13 @@ def add(
         data: Name of a data set, or a folder, to measure the error on; or several.
         split: The part of each.
         normalize: As ``Normalization.parse`` takes it; by default the card's.
+        choice: What else is done to images; by default what the card says. It is written down.
         root: Where named data sets lie.
         limit: At most so many images.
         batch_size: Images at a time.
         half: Whether to write half precision; the error is then that of the file as written.
+        weights: Which of several sets of weights in the file, as for :func:`load`.
+        match: How weights are assigned, as for :func:`load`.
         folder: The store; by default the user's.
         source: Where the file comes from.
         licence: Under which it may be used.
@@ -112,12 +131,10 @@ def add(
         OutputError: When the store cannot be written.
     """
     place = store.user_folder() if folder is None else home_expanded(folder)
-    there = store.lookup(name) if folder is None else None
-    if there is not None or (place / "cards" / f"{name}.toml").is_file():
-        raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
+    _check_free(name, place, folder is None)
     if name in list_models():
         raise UsageError(f"{name!r} is the name of an architecture: take another, like {name}-mine")
-    model, known = load_file(path, architecture)
+    model, known = load_file(path, architecture, weights=weights, match=match)
     pixels = normalize or known.normalization
     if pixels is None:
         raise UsageError(
@@ -125,8 +142,9 @@ def add(
             "imagenet or cifar10"
         )
     pixels = str(Normalization.parse(pixels))
+    how = replace(choice or ImageChoice(), normalize=pixels).preprocessing(known)
     several = [data] if isinstance(data, (str, Path)) else data
-    sets = [dataset(one, split, limit=limit, normalize=pixels, root=root) for one in several]
+    sets = [dataset(one, split, limit=limit, preprocessing=how, root=root) for one in several]
     for images in sets:
         if len(images.classes) != known.num_classes:
             raise CheckpointError(
@@ -137,17 +155,30 @@ def add(
         known,
         name=name,
         normalization=pixels,
+        preprocessing=known.preprocessing if choice in (None, ImageChoice()) else written(how),
         classes=known.classes or tuple(sets[0].classes),
         **{key: value for key, value in given.items() if value},  # type: ignore[arg-type]
     )
-    if not half:
-        return store.save_checkpoint(model, _measured(card, model, sets, batch_size), place)
-    # What was measured before is no measurement of these weights.
-    card = store.save_checkpoint(model, replace(card, measured=()), place, half=True)
-    rounded, _ = build(card, place / "weights" / card.file)
-    card = _measured(card, rounded, sets, batch_size)
-    write_card(card, place / "cards" / f"{name}.toml")
-    return card
+    if half:
+        # What was measured before is no measurement of these weights.
+        card, model = replace(card, measured=()), _rounded(model, name)
+    card = _measured(card, model, sets, batch_size)
+    return store.save_checkpoint(model, card, place, half=half, new=True)
+
+
+def _check_free(name: str, place: Path, in_user_store: bool) -> None:
+    there = in_user_store and store.is_known(name)
+    if there or (place / "cards" / f"{name}.toml").exists():
+        raise UsageError(f"a checkpoint {name!r} is there already: take another name, or remove it")
+
+
+def _rounded(model: nn.Module, name: str) -> nn.Module:
+    """A copy of a model with the weights that half precision has of it, in single precision."""
+    state = weights_of(model, half=True)
+    check_values(state, f"checkpoint {name!r}")
+    rounded = copy.deepcopy(model)
+    rounded.load_state_dict(state)
+    return rounded
 
 
 def _measured(card: Card, model: nn.Module, sets: Sequence[ImageDataset], batch_size: int) -> Card:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,23 @@ from ensembles.engine import choose_device
 from ensembles.errors import CheckpointError, UsageError
 from ensembles.models.ensemble import Average, AverageOf
 
-from .card_error import check_classes, check_error
+from .card_error import check_error
+from .class_labels import check_classes
+from .images import ImageChoice
 from .loader import load
 from .subject import Subject, take_apart
 
 __all__ = ["open_average"]
 
-_SAME = ("num_classes", "normalization", "dataset")
+_SAME = ("num_classes", "normalization", "dataset", "preprocessing")
 
 
 def open_average(
     members: Sequence[tuple[str, str | Path | None]],
     *,
     of: AverageOf = "probabilities",
+    weights: str | None = None,
+    match: str = "names",
     check: bool = True,
     **options: Any,
 ) -> Subject:
@@ -35,6 +40,8 @@ def open_average(
     Args:
         members: Architecture and checkpoint of each, as for :func:`load`; two or more.
         of: What is averaged: probabilities or logits.
+        weights: Which of several sets of weights in each file, as for :func:`load`.
+        match: How weights are assigned, as for :func:`load`.
         check: Whether the networks' classes are held against those of the images, and each member's
             error against its card's, first.
         options: Data and device, as for :func:`open_subject`.
@@ -54,10 +61,13 @@ def open_average(
         )
     if options.get("initial") is not None:
         raise UsageError("an average was not trained, so that it has no initial weights")
-    loaded = [load(model, checkpoint) for model, checkpoint in members]
+    loaded = [
+        load(model, checkpoint, weights=weights, match=match) for model, checkpoint in members
+    ]
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
-    subject = take_apart(card.name, network, card, **options)
+    choice = {one.name: options.pop(one.name) for one in fields(ImageChoice) if one.name in options}
+    subject = take_apart(card.name, network, card, images=ImageChoice(**choice), **options)
     if check:
         check_classes(card, subject.data)
     for one, own in loaded if check else ():

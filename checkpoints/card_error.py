@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ensembles.cards import Card, Measured
-from ensembles.data import ImageDataset
+from ensembles.data import ImageDataset, Normalization
 from ensembles.engine import count_correct
-from ensembles.errors import CheckpointError, DataError
+from ensembles.errors import CheckpointError, DataError, UsageError
+from ensembles.models.normalized import Normalized
 
-__all__ = ["check_classes", "check_error"]
+__all__ = ["check_channels", "check_error", "check_normalized_once"]
 
 _LARGEST_DIFFERENCE = 0.3
 
 
-def check_classes(card: Card, data: ImageDataset) -> None:
-    """Refuse images of fewer classes than the network has: their numbers mean something else.
+def check_channels(card: Card, data: ImageDataset) -> None:
+    """Refuse images of other channels than the weights were made for.
 
     Args:
         card: What is known about the network's weights.
-        data: The images. Labels that the network does not have are refused by the evaluation.
+        data: The images.
 
     Raises:
-        DataError: When the network has more classes.
+        DataError: When the numbers differ.
     """
-    if card.num_classes > len(data.classes):
+    channels = card.arguments.get("in_channels")
+    if isinstance(channels, int) and len(data.shape) == 3 and data.shape[0] != channels:
         raise DataError(
-            f"the network has {card.num_classes:,} classes, {data.name} {data.split} has "
-            f"{len(data.classes):,} ({_first_names(data.classes)}), so class numbers would not "
-            "agree; load a network that was trained on these classes, or go on with --force"
+            f"the weights take images of {channels} channels, those of {data.name} {data.split} "
+            f"have {data.shape[0]}; expected arrays (.npy, .npz) of {channels} channels"
         )
 
 
-def _first_names(classes: Sequence[str], most: int = 3) -> str:
-    return ", ".join(classes[:most]) + (", ..." if len(classes) > most else "")
+def check_normalized_once(model: nn.Module, normalize: str | None) -> None:
+    """Refuse to normalise the images of a network that normalises them itself.
+
+    Args:
+        model: The network.
+        normalize: What would be done to the images; None for what suits them.
+
+    Raises:
+        UsageError: When both would be done.
+    """
+    if not isinstance(model, Normalized) or normalize is None:
+        return
+    if Normalization.parse(normalize) != Normalization.parse("none"):
+        raise UsageError(
+            f"the network normalises its images itself, and {normalize} would do it twice: leave "
+            "--normalize out, or go on with --force"
+        )
 
 
 def check_error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from ensembles.errors import CheckpointError
 from ensembles.files import atomic
+from ensembles.printable import printable
 
 __all__ = ["download"]
 
@@ -59,10 +61,10 @@ def _stream(url: str, path: Path, title: str | None) -> str:
         path.open("wb") as file,
         tqdm(
             total=int(answer.headers.get("Content-Length") or 0) or None,
-            desc=title,
+            desc=title and printable(title, lines=False),
             unit="B",
             unit_scale=True,
-            disable=title is None,
+            disable=title is None or sys.stderr is None,
         ) as bar,
     ):
         while chunk := answer.read(_CHUNK):

@@ -1,46 +1,117 @@
-"""Files of weights, from anywhere: read in bounded memory, and nothing in them is run."""
+"""Files of weights, from anywhere: opened once, held, and hashed as they are measured."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import mmap
 import os
-import struct
-import zipfile
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ensembles.errors import CheckpointError
 
-from .pickle_contents import read_plain, storages_of
+from .file_formats import Held, contents_of
+from .pickle_contents import Described
+from .tensor_sets import TensorSets, sets_of
 
-__all__ = ["check_sha256", "file_sha256", "read_state_dict"]
+__all__ = [
+    "CheckpointWarning",
+    "WeightFile",
+    "check_sha256",
+    "file_sha256",
+    "open_weights",
+    "read_state_dict",
+]
 
-_ZIP_START = b"PK\x03\x04"
-_LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_LEGACY_PROTOCOL = 1001
-_LARGEST_PICKLE = 64 << 20
 _CHUNK = 1 << 20
 _WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "module"),
     *("weights", "params", "model_state", "net_state_dict"),
 )
+_BESIDE = (
+    *("optimizer", "optimizers", "optimizer_states", "optimizer_state_dict", "opt", "optim"),
+    *("lr_scheduler", "lr_schedulers", "scheduler", "amp_scaler", "scaler", "callbacks", "loops"),
+    *("hyper_parameters", "hparams", "args", "config", "cfg", "meta"),
+)
 _PARALLEL = ("module.", "_orig_mod.")
+
+
+class CheckpointWarning(UserWarning):
+    """Something about weights that a reader of their results has to know."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights as it was when it was opened.
+
+    Attributes:
+        path: Where it lies.
+        size: Its bytes.
+        sha256: Their hash, in hexadecimal: of the bytes that the tensors are made of.
+        sets: Its tensors by name, for each place in it that holds some.
+        foreign: Classes of the objects in it that were left unread.
+        held: What the file holds at its top, for messages.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    sets: TensorSets
+    foreign: tuple[str, ...] = ()
+    held: str = field(default="", repr=False)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The one state dict of the file, bare or under a usual name.
+
+        Raises:
+            CheckpointError: When there is none, or several and no name tells which is meant.
+        """
+        place = _chosen_place(self.sets)
+        if place is None:
+            raise CheckpointError(
+                f"{self.path} has no state dict: expected tensors by name, bare or under one of "
+                f"{', '.join(_WRAPPERS[:4])}, found {self.held}"
+            )
+        return _strip_parallel(self.sets[place])
+
+
+def open_weights(path: str | Path, expected: str = "") -> WeightFile:
+    """Open a file of weights once, and read, hash and check what was in it then.
+
+    Files of ``torch.save``, of all ages, plain pickles and safetensors are read, on the CPU.
+    Objects of other classes become stand-ins: nothing is imported, and nothing in the file is run.
+
+    Args:
+        path: Path of the file.
+        expected: Its sha256 in hexadecimal, if it is known; leading digits are enough.
+
+    Raises:
+        CheckpointError: When the file cannot be read, is another one, is damaged, would run code,
+            or declares more than it holds.
+    """
+    path = Path(path)
+    held = _held(path)
+    found = hashlib.sha256(held).hexdigest()
+    _compare(path, found, expected)
+    content = contents_of(held, str(path), safetensors=path.suffix == ".safetensors")
+    try:
+        sets, foreign = sets_of(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    return WeightFile(path, len(held), found, sets, tuple(foreign), _told(content, foreign))
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint file.
 
-    Files of ``torch.save``, old and new, and safetensors are read, on the CPU. A state dict may be
-    bare or lie under a name such as ``state_dict`` or ``model``; what parallel and compiled models
-    put before the names (``module.``, ``_orig_mod.``) is taken off.
+    As :func:`open_weights`. A state dict may be bare or lie under a name such as ``state_dict`` or
+    ``model``; what parallel and compiled models put before the names (``module.``, ``_orig_mod.``)
+    is taken off.
 
     Args:
         path: Path of the file.
@@ -52,18 +123,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: When the file cannot be read, is damaged, would run code, declares more
             than it holds, or has no state dict.
     """
-    path = Path(path)
-    with _opened(path) as file:
-        start = file.read(16)
-        if start.startswith(_ZIP_START):
-            _inspect_zip(file, path)
-        elif start.startswith(_LEGACY_START):
-            _inspect_legacy(file, path)
-        elif path.suffix == ".safetensors" or start[8:9] == b"{":
-            return _strip_parallel(_read_safetensors(path))
-        else:
-            _refuse(file, path, start)
-        return _strip_parallel(_find_state_dict(_torch_load(file, path), path))
+    return open_weights(path).state_dict()
 
 
 def file_sha256(path: str | Path) -> str:
@@ -93,12 +153,16 @@ def check_sha256(path: str | Path, expected: str) -> str:
         CheckpointError: When the file is another one, or cannot be read.
     """
     found = file_sha256(path)
+    _compare(Path(path), found, expected)
+    return found
+
+
+def _compare(path: Path, found: str, expected: str) -> None:
     if not found.startswith(expected):
         raise CheckpointError(
             f"{path} is damaged or another file: its sha256 starts with {found[:16]}, expected "
             f"{expected[:16]}; remove it and get it again"
         )
-    return found
 
 
 @contextmanager
@@ -108,171 +172,61 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise CheckpointError(f"{path} is no file, expected a file of weights")
     try:
         with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise CheckpointError(f"{path} is no file, expected a file of weights")
+            if not about.st_size:
                 raise CheckpointError(f"{path} is empty, expected a file of weights")
             yield file
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # a ValueError where the name holds a NUL
+        reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(f"checkpoint file {path} cannot be read: {reason}") from error
 
 
-def _refuse(file: BinaryIO, path: Path, start: bytes) -> None:
-    """Say what a file is that is none of ours, naming the code in a bare pickle."""
-    try:
-        with _mapped(file) as source:
-            storages_of(source, str(path))
-    except CheckpointError as error:
-        if "would run" in str(error):
-            raise
-    raise CheckpointError(
-        f"{path} is no file of weights: expected one of torch.save or safetensors, found one that "
-        f"starts with {start[:8]!r}"
-    )
-
-
-@contextmanager
-def _mapped(file: BinaryIO) -> Iterator[mmap.mmap]:
-    with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as source:
-        yield source
-
-
-def _inspect_legacy(file: BinaryIO, path: Path) -> None:
-    """Refuse a file of torch before 1.6 whose pickle or sizes are not those of weights."""
-    origin = str(path)
-    with _mapped(file) as source:
-        source.seek(len(_LEGACY_START))
-        protocol = read_plain(source, origin)
-        if protocol != _LEGACY_PROTOCOL:
-            raise CheckpointError(f"{path} is damaged: protocol {protocol!r}, expected 1001")
-        read_plain(source, origin)
-        storages = storages_of(source, origin)
-        keys = read_plain(source, origin)
-        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
-            raise CheckpointError(f"{path} is damaged: its storages are not those that it lists")
-        place = source.tell()
-        for key in keys:
-            header = source[place : place + 8]
-            place += 8 + storages[key].size
-            if place > len(source):
-                raise CheckpointError(
-                    f"{path} is truncated: storage {key} declares {storages[key].size:,} bytes, "
-                    f"the file ends {place - len(source):,} bytes before its end"
-                )
-            if struct.unpack("<q", header)[0] != storages[key].count:
-                raise CheckpointError(f"{path} is damaged: storage {key} has two sizes")
-
-
-def _inspect_zip(file: BinaryIO, path: Path) -> None:
-    """Refuse an archive that is damaged, or would take more memory than its own size."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            root = _check_entries(archive, os.fstat(file.fileno()).st_size, path)
-            _check_contents(archive)
-            source = io.BytesIO(archive.read(f"{root}/data.pkl"))
-            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-    except CheckpointError:
-        raise
-    except Exception as error:  # a damaged archive can raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"{path} is truncated or damaged: {reason}") from error
-    for storage in storages_of(source, str(path)).values():
-        held = sizes.get(f"{root}/data/{storage.key}", 0)
-        if held != storage.size:
+def _held(path: Path) -> Held:
+    """The bytes of a file, in memory of our own."""
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        most = _memory()
+        if size > most:
             raise CheckpointError(
-                f"{path} is damaged: storage {storage.key} declares {storage.size:,} bytes, the "
-                f"archive holds {held:,}"
+                f"{path} has {size:,} bytes, and this machine {most:,} bytes of memory: read it on "
+                "a larger one, or save the weights alone"
             )
-
-
-def _check_entries(archive: zipfile.ZipFile, size: int, path: Path) -> str:
-    """Look at the list of entries alone; the name of the folder that holds them all."""
-    names = [entry.filename for entry in archive.infolist()]
-    for name in names:
-        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-            raise CheckpointError(f"{path} is refused: its entry {name!r} leads out of the archive")
-    root = names[0].partition("/")[0] if names else ""
-    if f"{root}/data.pkl" not in names:
-        raise CheckpointError(
-            f"{path} is a zip archive of other things: expected one of torch.save, with a data.pkl"
-        )
-    if f"{root}/constants.pkl" in names:
-        raise CheckpointError(
-            f"{path} is a TorchScript archive, which holds code: load it where it was made and "
-            "save its state_dict()"
-        )
-    if len({name.lower() for name in names}) != len(names):
-        raise CheckpointError(f"{path} is refused: two of its entries have one name")
-    for entry in archive.infolist():
-        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        try:
+            held = Held(-1, size)
+        except (OSError, MemoryError, OverflowError) as error:
+            raise CheckpointError(f"memory ran out for the {size:,} bytes of {path}") from error
+        view, place = memoryview(held), 0
+        while place < size and (count := file.readinto(view[place : place + _CHUNK])):  # type: ignore[attr-defined]
+            place += count
+        if place < size or file.read(1):
             raise CheckpointError(
-                f"{path} is refused: its entry {entry.filename!r} unpacks from "
-                f"{entry.compress_size:,} to {entry.file_size:,} bytes, and torch.save never "
-                "compresses"
+                f"{path} was written to while it was read: wait until it is whole, and read it "
+                "again"
             )
-    if sum(entry.file_size for entry in archive.infolist()) > size:
-        raise CheckpointError(f"{path} is refused: its entries are larger than the file")
-    if archive.getinfo(f"{root}/data.pkl").file_size > _LARGEST_PICKLE:
-        raise CheckpointError(f"{path} is refused: its pickle is over {_LARGEST_PICKLE:,} bytes")
-    return root
+    return held
 
 
-def _check_contents(archive: zipfile.ZipFile) -> None:
-    """Read every entry once, in pieces, so that ``zipfile`` compares the checksums."""
-    for entry in archive.infolist():
-        with archive.open(entry) as stream:
-            while stream.read(_CHUNK):
-                pass
-
-
-def _torch_load(file: BinaryIO, path: Path) -> Any:
-    file.seek(0)
+def _memory() -> int:
+    """Bytes of memory of this machine, as far as it tells."""
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch finds in a file that passed the inspection
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise CheckpointError(f"{path} cannot be read by torch: {reason}") from error
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 40
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is truncated or damaged: {reason}") from error
-
-
-def _find_state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in what a file holds, bare or wrapped."""
-    found = _unwrap(content)
-    if found is None:
-        held = f"a {type(content).__name__}"
-        if isinstance(content, Mapping):
-            held = f"the keys {_some([str(key) for key in content])}" if content else "nothing"
-        raise CheckpointError(
-            f"{path} has no state dict: expected tensors by name, bare or under one of "
-            f"{', '.join(_WRAPPERS[:4])}, found {held}"
-        )
-    for name, value in found.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{path}: its state dict holds a {type(value).__name__} under {name!r}, expected "
-                "tensors alone"
-            )
-    return dict(found)
-
-
-def _unwrap(content: Any, depth: int = 3) -> Mapping[str, Any] | None:
-    if not isinstance(content, Mapping) or not depth:
-        return None
-    for key in _WRAPPERS:
-        inner = _unwrap(content.get(key), depth - 1)
-        if inner is not None:
-            return inner
-    if any(isinstance(value, Tensor) for value in content.values()):
-        return content
-    inside = [inner for value in content.values() if (inner := _unwrap(value, depth - 1))]
-    return inside[0] if len(inside) == 1 else None
+def _chosen_place(sets: Mapping[str, Mapping[str, Tensor]]) -> str | None:
+    """The place of the state dict that is meant where no model says which names are expected."""
+    by_name = [
+        place for place in sets if place and all(part in _WRAPPERS for part in place.split("."))
+    ]
+    if by_name:
+        return min(by_name, key=lambda place: [*map(_WRAPPERS.index, place.split("."))])
+    if "" in sets:
+        return ""
+    others = [place for place in sets if place.split(".")[0] not in _BESIDE]
+    return others[0] if len(others) == 1 else None
 
 
 def _strip_parallel(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -281,6 +235,15 @@ def _strip_parallel(state: dict[str, Tensor]) -> dict[str, Tensor]:
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     inner = {name.replace("._orig_mod.", "."): value for name, value in state.items()}
     return inner if len(inner) == len(state) else state
+
+
+def _told(content: Any, foreign: list[str]) -> str:
+    """What a file holds at its top, in words."""
+    if isinstance(content, Mapping):
+        return f"the keys {_some([str(key) for key in content])}" if content else "nothing"
+    if foreign:
+        return f"an object of {foreign[0]}"
+    return "a Tensor" if isinstance(content, Described) else f"a {type(content).__name__}"
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ from ensembles.errors import CheckpointError, nearest
 from ensembles.models import Architecture
 
 from .download import download
-from .files import check_sha256, read_state_dict
-from .state_dicts import build_with_weights, check_values
+from .files import open_weights
+from .pixel_records import as_numbers, of_timm, of_torchvision, written
+from .state_dicts import build_with_weights
+from .weight_values import check_values
 
-__all__ = ["load"]
+__all__ = ["card_of_file", "load", "with_tag"]
 
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 
@@ -58,10 +62,9 @@ def _load_torchvision(name: str, bare: str, weights: str) -> tuple[nn.Module, Ca
     path = Path(torch.hub.get_dir()) / "checkpoints" / card.file
     if not path.is_file():
         download(member.url, path, card.sha256)
-    check_sha256(path, card.sha256)
     model, _ = build_with_weights(
         name,
-        read_state_dict(path),
+        open_weights(path, card.sha256).state_dict(),
         num_classes=card.num_classes,
         arguments=card.arguments,
         origin=str(path),
@@ -69,9 +72,44 @@ def _load_torchvision(name: str, bare: str, weights: str) -> tuple[nn.Module, Ca
     return model, card
 
 
+def card_of_file(entry: Architecture, file: str) -> Card | None:
+    """The card of a file that torchvision or timm publishes for an architecture, by its name."""
+    bare = entry.name.rpartition(":")[2]
+    if entry.library == "torchvision":
+        for member in import_module("torchvision.models").get_model_weights(bare):
+            if _file_of(member.url) == file:
+                return _torchvision_card(entry.name, bare, member)
+    if entry.library == "timm":
+        timm = import_module("timm")
+        for tagged in timm.list_pretrained(f"{bare.partition('.')[0]}.*"):
+            config = timm.get_pretrained_cfg(tagged).to_dict()
+            if config["num_classes"] and _file_of(config.get("url") or "") == file:
+                card = _timm_card(entry.name, tagged, config)
+                published = _HASH.search(file)
+                return replace(card, file=file, sha256=published[1] if published else "")
+    return None
+
+
+def with_tag(card: Card, entry: Architecture) -> Card:
+    """A card without a record of images, completed by that of the tag in a name of timm."""
+    bare = entry.name.rpartition(":")[2]
+    if card.preprocessing or card.normalization is not None or "." not in bare:
+        return card
+    timm = import_module("timm") if entry.library == "timm" else None
+    if timm is None or not timm.models.is_model_pretrained(bare):
+        return card
+    known = _timm_card(entry.name, bare, timm.get_pretrained_cfg(bare).to_dict())
+    return replace(card, preprocessing=known.preprocessing, normalization=known.normalization)
+
+
+def _file_of(address: str) -> str:
+    return address.rsplit("/", 1)[-1]
+
+
 def _torchvision_card(name: str, bare: str, member: Any) -> Card:
     transforms = member.transforms()
-    file = member.url.rsplit("/", 1)[-1]
+    how = of_torchvision(transforms)
+    file = _file_of(member.url)
     published = _HASH.search(file)
     arguments: dict[str, str | int | float | bool] = {}
     if bare in ("googlenet", "inception_v3"):
@@ -85,13 +123,9 @@ def _torchvision_card(name: str, bare: str, member: Any) -> Card:
         arguments=arguments,
         dataset="imagenet",
         split="train",
-        normalization=_pixels(transforms.mean, transforms.std),
+        normalization=as_numbers(how),
         classes=tuple(member.meta["categories"]),
-        preprocessing={
-            "resize": transforms.resize_size[0],
-            "crop": transforms.crop_size[0],
-            "interpolation": transforms.interpolation.value,
-        },
+        preprocessing=written(how),
         notes=f"recipe: {member.meta['recipe']}" if "recipe" in member.meta else "",
         sha256=published[1] if published else "",
         file=file,
@@ -127,7 +161,8 @@ def _load_timm(name: str, bare: str, weights: str) -> tuple[nn.Module, Card]:
             f"{config.hf_hub_id or config.url}: {type(error).__name__}: {reason}"
         ) from error
     check_values(model.state_dict(), f"timm's {tagged}")
-    return model.eval(), _timm_card(name, tagged, model)
+    config = {**model.pretrained_cfg, "num_classes": model.num_classes}
+    return model.eval(), _timm_card(name, tagged, config)
 
 
 def _cached(repository: str | None) -> str | None:
@@ -150,26 +185,17 @@ def _reach(address: str) -> None:
         return
 
 
-def _timm_card(name: str, tagged: str, model: Any) -> Card:
-    data = import_module("timm.data").resolve_model_data_config(model)
-    config = model.pretrained_cfg
-    crop = data["input_size"][-1]
+def _timm_card(name: str, tagged: str, config: Mapping[str, Any]) -> Card:
+    how, test = of_timm(config), of_timm(config, test=True)
+    classes = config["num_classes"]
     return Card(
         name=re.sub(r"[^A-Za-z0-9._-]", "-", f"{tagged}-timm"),
         architecture=name,
-        num_classes=model.num_classes,
-        dataset="imagenet" if model.num_classes == 1000 else "",
+        num_classes=classes,
+        dataset="imagenet" if classes == 1000 else "",
         split="train",
-        normalization=_pixels(data["mean"], data["std"]),
-        preprocessing={
-            "resize": int(crop / data["crop_pct"]),
-            "crop": crop,
-            "interpolation": data["interpolation"],
-        },
+        normalization=as_numbers(how),
+        preprocessing=written(how, test),
         source=str(config.get("hf_hub_id") or config.get("url") or ""),
         licence=str(config.get("license") or ""),
     )
-
-
-def _pixels(mean: Any, std: Any) -> str:
-    return "/".join(",".join(map(repr, map(float, values))) for values in (mean, std))

@@ -10,7 +10,7 @@ from ensembles.cards import Card
 from ensembles.errors import CheckpointError
 from ensembles.files import home_expanded
 
-from .files import check_sha256
+from .files import open_weights
 from .loader import build
 
 __all__ = ["ENDING", "find_initial", "open_initial"]
@@ -44,12 +44,13 @@ def open_initial(card: Card, path: str | Path) -> nn.Module:
             one that the card remembers.
     """
     place = home_expanded(path)
-    found, stated = check_sha256(place, ""), card.training.get(_REMEMBERED)
+    file = open_weights(place)
+    found, stated = file.sha256, card.training.get(_REMEMBERED)
     if isinstance(stated, str) and stated and found != stated:
         raise CheckpointError(
             f"{place} does not hold the initial weights of {card.name}: its sha256 is "
             f"{found[:12]}..., its card remembers {stated[:12]}...; give the file that was written "
             "by the training of these weights"
         )
-    network, _ = build(card, place)
+    network, _ = build(card, file)
     return network

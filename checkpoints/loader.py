@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ensembles.cards import Card, card_name, read_card
-from ensembles.errors import CheckpointError, nearest
+from ensembles.errors import CheckpointError, UsageError, nearest
 from ensembles.files import home_expanded
-from ensembles.models import architecture, list_models
+from ensembles.models import Architecture, architecture, list_models
+from ensembles.models.normalized import Normalized
 
 from . import imagenet, store
-from .files import check_sha256, read_state_dict
+from .files import CheckpointWarning, WeightFile, open_weights
+from .pixel_records import with_record
 from .public import PUBLIC
-from .state_dicts import build_with_weights
+from .state_dicts import fit
 
 __all__ = ["build", "load", "load_file"]
 
@@ -27,6 +30,9 @@ def load(
     name: str,
     checkpoint: str | Path | None = None,
     num_classes: int | None = None,
+    *,
+    weights: str | None = None,
+    match: str = "names",
     **arguments: Any,
 ) -> tuple[nn.Module, Card]:
     """Load a trained model.
@@ -38,6 +44,10 @@ def load(
             the name of a weights enum member (``"IMAGENET1K_V2"``), or a timm tag. By default the
             packaged one on the embedded digits, or ``"imagenet"``.
         num_classes: What the weights must have; by default what they have.
+        weights: Which of several sets of weights in a file: ``"raw"``, ``"ema"`` or its name; by
+            default the raw one, which is then said.
+        match: ``"names"``, or ``"order"`` for weights under foreign names whose number, order and
+            shapes agree with the network's.
         **arguments: Further ones of the architecture, for a file without a card.
 
     Returns:
@@ -50,9 +60,11 @@ def load(
     """
     named = store.lookup(name) if checkpoint is None else None
     if named is not None and name not in list_models("ensembles"):
-        return _checked(*_load_entry(named), num_classes)
+        return _checked(*_load_entry(named, weights, match), num_classes)
     if checkpoint is not None and _is_file(checkpoint):
-        return load_file(checkpoint, name, num_classes=num_classes, **arguments)
+        return load_file(
+            checkpoint, name, num_classes=num_classes, weights=weights, match=match, **arguments
+        )
     entry = architecture(name)
     text = None if checkpoint is None else str(checkpoint)
     for known in _names(entry.name, text):
@@ -63,8 +75,13 @@ def load(
             raise CheckpointError(
                 f"checkpoint {known!r} is of {found.card.architecture}, not of {entry.name}"
             )
-        return _checked(*_load_entry(found), num_classes)
+        return _checked(*_load_entry(found, weights, match), num_classes)
     if entry.library != "ensembles":
+        if weights is not None or match != "names":
+            raise UsageError(
+                f"--weights and --match are for files; {entry.library} names its weights by "
+                "--checkpoint"
+            )
         return _checked(*imagenet.load(entry, text or "imagenet"), num_classes)
     raise _not_found(entry.name, text)
 
@@ -74,17 +91,24 @@ def load_file(
     name: str,
     *,
     num_classes: int | None = None,
+    weights: str | None = None,
+    match: str = "names",
     **arguments: Any,
 ) -> tuple[nn.Module, Card]:
     """Load a file of weights from anywhere.
 
     A card beside it (the same name with ``.toml``) is used, and a public file is known by its name;
     the sha256 of either is checked. Otherwise the card that is given back holds what can be known.
+    The file is opened once: the hash is that of the bytes that the model was made of. Which set of
+    weights was taken, what was left over, and whatever else is not plain, is told by a
+    :class:`CheckpointWarning`.
 
     Args:
         path: Path of the file.
         name: Name of its architecture.
         num_classes: What the weights must have; by default what they have.
+        weights: Which of several sets, as for :func:`load`.
+        match: As for :func:`load`.
         **arguments: Further ones of the architecture.
 
     Returns:
@@ -95,19 +119,35 @@ def load_file(
         CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit.
     """
     path = home_expanded(path)
-    card = _card_of(path)
     entry = architecture(name)
+    card = _card_of(path, entry)
     if card is not None and card.architecture != entry.name:
         raise CheckpointError(f"{path} is of {card.architecture}, not of {entry.name}")
     if card is not None:
-        check_sha256(path, card.sha256)
-        return _checked(*build(card, path), num_classes)
-    state = read_state_dict(path)
-    model, classes = build_with_weights(
-        name, state, num_classes=num_classes, arguments=arguments, origin=str(path)
+        return _checked(*build(card, open_weights(path, card.sha256), weights, match), num_classes)
+    file = open_weights(path)
+    found = fit(
+        name,
+        file.sets,
+        num_classes=num_classes,
+        arguments=arguments,
+        weights=weights,
+        match=match,
+        origin=str(path),
     )
-    card = Card(card_name(path.stem), entry.name, classes, arguments=arguments, source=str(path))
-    return model, replace(card, size=path.stat().st_size, sha256=check_sha256(path, ""))
+    _tell(file, found.notes)
+    known = Card(
+        card_name("-".join(filter(None, (path.stem, found.chosen)))),
+        entry.name,
+        found.num_classes,
+        arguments=found.arguments,
+        normalization="none" if isinstance(found.model, Normalized) else None,
+        source=str(path),
+        size=file.size,
+        sha256=file.sha256,
+        notes="; ".join(found.notes),
+    )
+    return found.model, imagenet.with_tag(with_record(known, path), entry)
 
 
 def _names(name: str, checkpoint: str | None) -> list[str]:
@@ -124,20 +164,38 @@ def _is_file(checkpoint: str | Path) -> bool:
     return len(path.parts) > 1 or path.suffix in _SUFFIXES or path.is_file()
 
 
-def _load_entry(entry: store.Entry) -> tuple[nn.Module, Card]:
-    return build(entry.card, store.fetch(entry.card.name))
+def _load_entry(entry: store.Entry, weights: str | None, match: str) -> tuple[nn.Module, Card]:
+    store.have(entry)
+    return build(entry.card, open_weights(entry.path, entry.card.sha256), weights, match)
 
 
-def build(card: Card, path: Path) -> tuple[nn.Module, Card]:
+def build(
+    card: Card, file: WeightFile, weights: str | None = None, match: str = "names"
+) -> tuple[nn.Module, Card]:
     """The model of a card, from a file whose hash was checked."""
-    model, _ = build_with_weights(
+    found = fit(
         card.architecture,
-        read_state_dict(path),
+        file.sets,
         num_classes=card.num_classes,
         arguments=card.arguments,
-        origin=str(path),
+        weights=weights,
+        match=match,
+        origin=str(file.path),
     )
-    return model, card
+    _tell(file, found.notes)
+    return found.model, card
+
+
+def _tell(file: WeightFile, notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(f"{file.path}: {note}", CheckpointWarning, stacklevel=3)
+    if file.foreign:
+        names = ", ".join(file.foreign[:3]) + (", ..." if len(file.foreign) > 3 else "")
+        warnings.warn(
+            f"{file.path}: objects were left unread, and nothing of them was run ({names})",
+            CheckpointWarning,
+            stacklevel=3,
+        )
 
 
 def _checked(model: nn.Module, card: Card, num_classes: int | None) -> tuple[nn.Module, Card]:
@@ -149,12 +207,13 @@ def _checked(model: nn.Module, card: Card, num_classes: int | None) -> tuple[nn.
     return model, card
 
 
-def _card_of(path: Path) -> Card | None:
+def _card_of(path: Path, entry: Architecture) -> Card | None:
     """The card of a file: beside it, or that of the public file of this name."""
     beside = path.with_suffix(".toml")
     if beside.is_file():
         return read_card(beside)
-    return next((card for card in PUBLIC.values() if card.file == path.name), None)
+    known = next((card for card in PUBLIC.values() if card.file == path.name), None)
+    return known or imagenet.card_of_file(entry, path.name)
 
 
 def _not_found(name: str, checkpoint: str | None) -> CheckpointError:
@@ -164,7 +223,8 @@ def _not_found(name: str, checkpoint: str | None) -> CheckpointError:
         return CheckpointError(
             f"no trained {name} comes with the package; {there}, or give a file as the checkpoint"
         )
-    close = nearest(checkpoint, [*names, *(known.removeprefix(f"{name}-") for known in names)])
+    short = (known.removeprefix(f"{name}-") for known in names)
+    close = nearest(checkpoint, dict.fromkeys((*names, *short)))
     return CheckpointError(
         f"no checkpoint of {name} and no file is called {checkpoint!r}{close or '; ' + there}"
     )

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 from torch import nn
 
+from ensembles.bounded import read_bytes
 from ensembles.cards import Card, read_card, write_card
 from ensembles.errors import CheckpointError, UsageError, nearest
-from ensembles.files import home_expanded
+from ensembles.files import home_expanded, refusals
 from ensembles.weights import weights_of, write_weights
 
 from .download import download
-from .files import check_sha256
+from .files import CheckpointWarning, check_sha256
 from .public import PUBLIC
-from .state_dicts import check_values
+from .weight_values import check_values
 
 __all__ = [
     "Entry",
+    "bad_cards",
     "cache_folder",
     "fetch",
     "find",
@@ -32,6 +38,7 @@ __all__ = [
 ]
 
 PACKAGED = Path(__file__).parent
+_PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -72,18 +79,31 @@ def cache_folder() -> Path:
 def list_checkpoints(architecture: str | None = None) -> list[Entry]:
     """List every checkpoint with a card: packaged, the user's, and public ones.
 
+    A card that cannot be read is told by a :class:`CheckpointWarning`, and passed over.
+
     Args:
         architecture: Only those of this architecture.
-
-    Raises:
-        CheckpointError: When a card cannot be read.
     """
     entries = []
     for place, folder in _folders().items():
         for path in sorted((folder / "cards").glob("*.toml")):
-            entries.append(_entry(path, place, folder))
+            try:
+                entries.append(_entry(path, place, folder))
+            except CheckpointError as error:
+                warnings.warn(str(error), CheckpointWarning, stacklevel=2)
     entries += [Entry(card, "public", cache_folder() / card.file) for card in PUBLIC.values()]
     return [e for e in entries if architecture in (None, e.card.architecture)]
+
+
+def bad_cards() -> dict[str, str]:
+    """Cards of the user's store that cannot be read: why, by the name of the checkpoint."""
+    folder, bad = user_folder(), {}
+    for path in sorted((folder / "cards").glob("*.toml")):
+        try:
+            _entry(path, "user", folder)
+        except CheckpointError as error:
+            bad[path.stem] = str(error)
+    return bad
 
 
 def lookup(name: str) -> Entry | None:
@@ -102,6 +122,11 @@ def lookup(name: str) -> Entry | None:
     if name in PUBLIC:
         return Entry(PUBLIC[name], "public", cache_folder() / PUBLIC[name].file)
     return None
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a checkpoint of a name, with a card that can be read or not."""
+    return name in bad_cards() or lookup(name) is not None
 
 
 def find(name: str) -> Entry:
@@ -139,14 +164,24 @@ def fetch(name: str, *, progress: bool = True) -> Path:
             damaged; without a network the error says which file belongs into which folder.
     """
     entry = find(name)
-    if not entry.here and entry.place == "public":
-        download(entry.card.source, entry.path, entry.card.sha256, progress=progress)
+    have(entry, progress=progress)
     check_sha256(entry.path, entry.card.sha256)
     return entry.path
 
 
+def have(entry: Entry, *, progress: bool = True) -> None:
+    """Download a public checkpoint's file, unless it is here."""
+    if not entry.here and entry.place == "public":
+        download(entry.card.source, entry.path, entry.card.sha256, progress=progress)
+
+
 def save_checkpoint(
-    model: nn.Module, card: Card, folder: str | Path | None = None, *, half: bool = False
+    model: nn.Module,
+    card: Card,
+    folder: str | Path | None = None,
+    *,
+    half: bool = False,
+    new: bool = False,
 ) -> Card:
     """Write a model's weights and then its card, each all or nothing.
 
@@ -155,26 +190,83 @@ def save_checkpoint(
         card: What is known about it; file name, size and sha256 are filled in.
         folder: The store; by default the user's.
         half: Whether floating-point tensors are written in half rather than single precision.
+        new: Whether a card of this name must not be there yet.
 
     Returns:
         The card as written, to ``cards`` in the folder.
 
     Raises:
         CheckpointError: When a weight is not finite in the precision written.
+        UsageError: When another card names the file that would be written, or ``new`` and the name
+            is taken.
         OutputError: When the files cannot be written.
     """
     folder = user_folder() if folder is None else Path(folder)
     state = weights_of(model, half=half)
     check_values(state, f"checkpoint {card.name!r}")
     path = folder / "weights" / f"{card.name}.safetensors"
-    size, sha256 = write_weights(state, path)
-    card = replace(card, file=path.name, size=size, sha256=sha256)
-    write_card(card, folder / "cards" / f"{card.name}.toml")
+    with _locked(folder):
+        if new and (folder / "cards" / f"{card.name}.toml").exists():
+            raise UsageError(f"a checkpoint {card.name!r} was added meanwhile: take another name")
+        _check_own(path, card.name, folder)
+        size, sha256 = write_weights(state, path)
+        card = replace(card, file=path.name, size=size, sha256=sha256)
+        write_card(card, folder / "cards" / f"{card.name}.toml")
     return card
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one writer at a time into a store; what a process that was killed held is free.
+
+    Raises:
+        OutputError: When the folder takes no files.
+        CheckpointError: When another process does not come to an end.
+    """
+    with refusals(f"store of checkpoints {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=_PATIENCE)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise CheckpointError(
+                f"another process has written to {folder} for {_PATIENCE} s: wait for it, or end it"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_own(path: Path, name: str, folder: Path) -> None:
+    """Refuse to write over weights that another card names."""
+    others = _naming(path, name, folder)
+    if path.is_file() and others:
+        raise UsageError(
+            f"{path} holds the weights of {', '.join(others)}: take another name for {name!r}"
+        )
+
+
+def _naming(path: Path, name: str, folder: Path) -> list[str]:
+    """Other checkpoints of a store whose cards, readable or not, name a file of weights."""
+    others = []
+    for card in sorted((folder / "cards").glob("*.toml")):
+        if card.stem == name or not card.is_file():
+            continue
+        try:
+            text = read_bytes(card, "card", error=CheckpointError)
+        except CheckpointError:
+            text = b""
+        if path.name.encode() in text or path.name == f"{card.stem}.safetensors":
+            others.append(card.stem)
+    return others
 
 
 def remove(name: str) -> list[Path]:
     """Delete a checkpoint of the user's store, or the fetched file of a public one.
+
+    A card that cannot be read goes too. Weights that another card names stay, and are told by a
+    :class:`CheckpointWarning`.
 
     Args:
         name: Name of the checkpoint.
@@ -186,18 +278,33 @@ def remove(name: str) -> list[Path]:
         CheckpointError: When there is none of that name, or it cannot be deleted.
         UsageError: When it came with the package.
     """
-    entry = find(name)
-    if entry.place == "packaged":
-        raise UsageError(f"checkpoint {name!r} is part of the package and stays")
-    paths = [entry.path]
-    if entry.place == "user":
-        paths.insert(0, user_folder() / "cards" / f"{name}.toml")
-    gone = [path for path in paths if path.is_file()]
     try:
-        for path in gone:
-            path.unlink()
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {name!r} cannot be removed: {error}") from error
+        entry = find(name)
+    except CheckpointError:
+        card = user_folder() / "cards" / f"{name}.toml"
+        if name not in bad_cards():
+            raise
+        paths = [card, user_folder() / "weights" / f"{name}.safetensors"]
+    else:
+        if entry.place == "packaged":
+            raise UsageError(f"checkpoint {name!r} is part of the package and stays")
+        paths = [entry.path]
+        if entry.place == "user":
+            paths.insert(0, user_folder() / "cards" / f"{name}.toml")
+    with _locked(user_folder()):
+        others = _naming(paths[-1], name, user_folder())
+        if others and len(paths) > 1:
+            warnings.warn(
+                f"{paths.pop()} stays: the cards of {', '.join(others)} name it too",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+        gone = [path for path in paths if path.is_file()]
+        try:
+            for path in gone:
+                path.unlink()
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {name!r} cannot be removed: {error}") from error
     return gone
 
 

@@ -12,11 +12,14 @@ from torch import nn
 from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
+from ensembles.data.pixels import SizeText
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
 from ensembles.lesions import Choice, Lesion, Structure
 
-from .card_error import check_classes, check_error
+from .card_error import check_channels, check_error, check_normalized_once
+from .class_labels import check_classes, labelled_for
+from .images import ImageChoice
 from .initial_weights import find_initial, open_initial
 from .loader import load
 
@@ -38,6 +41,8 @@ class Subject:
         reference: Data for means and BatchNorm statistics; None for another split of the same
             data set.
         initial: The network as it was before training; None where its weights are not at hand.
+        images: One line on what is done to the images, and who says so.
+        labels: One line on how labels were given, where there is a doubt; "" for none.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Subject:
     data: ImageDataset
     reference: ImageDataset | None = None
     initial: nn.Module | None = None
+    images: str = ""
+    labels: str = ""
 
     @property
     def about(self) -> dict[str, str]:
@@ -87,12 +94,22 @@ def open_subject(
     split: str = "test",
     limit: int | None = None,
     normalize: str | None = None,
-    image_size: int | None = None,
+    image_size: SizeText = None,
+    resize: SizeText = None,
+    crop: SizeText = None,
+    interpolation: str | None = None,
+    crop_mode: str | None = None,
+    colours: str | None = None,
+    test_size: bool = False,
+    classes: str | Path | None = None,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
+    nested: bool | None = None,
     reference: str | None = None,
     initial: str | Path | nn.Module | None = None,
+    weights: str | None = None,
+    match: str = "names",
     check: bool = True,
 ) -> Subject:
     """Load a network and its data, and take the network apart.
@@ -103,15 +120,27 @@ def open_subject(
         dataset: A name or a folder; by default what the checkpoint was measured on, else digits.
         split: The part of the data.
         limit: At most so many images, spread evenly.
-        normalize: A normalisation; by default the checkpoint's.
-        image_size: Side of the square that a folder's images are brought to.
+        normalize: A normalisation; by default the checkpoint's, else the data set's own.
+        image_size: Side of the square that images are brought to; or two, as :class:`ImageChoice`
+            takes them. By default images are made as the checkpoint's record says.
+        resize: The side that they are resized to, likewise; so are the next five.
+        crop: The side of what is cut out.
+        interpolation: How pixels are made anew.
+        crop_mode: ``center``, ``squash`` or ``border``.
+        colours: ``rgb``, ``bgr`` or ``grey``.
+        test_size: Whether to take the size that the record names for testing.
+        classes: Which number each class of the data has, as a file or a word; see
+            :func:`ensembles.data.class_numbers.class_numbers`.
         device: As ``ensembles.engine.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
+        nested: Whether to look for blocks inside others too, as for ``decompose``.
         reference: A name or a folder, whose training split is reference data for lesions that
             need some; by default that of the same data set.
         initial: The network before training, or the file of its weights; by default the file that
             lies beside the checkpoint's, if there is one.
+        weights: Which of several sets of weights in a file, as for :func:`load`.
+        match: How weights are assigned, as for :func:`load`.
         check: Whether the network's classes are held against those of the images, and its intact
             error against its card's, first.
 
@@ -119,10 +148,13 @@ def open_subject(
         The subject.
 
     Raises:
+        UsageError: When no normalisation is known, or what is asked of images cannot be meant.
         EnsemblesError: As ``load``, ``open_initial``, ``dataset``, ``decompose``,
             ``check_classes`` and ``check_error`` raise it.
     """
-    network, card = load(model, checkpoint)
+    network, card = load(model, checkpoint, weights=weights, match=match)
+    if check:
+        check_normalized_once(network, normalize or card.normalization)
     before = find_initial(checkpoint) if initial is None else initial
     subject = take_apart(
         model,
@@ -131,11 +163,14 @@ def open_subject(
         dataset=dataset,
         split=split,
         limit=limit,
-        normalize=normalize,
-        image_size=image_size,
+        images=ImageChoice(
+            normalize, image_size, resize, crop, interpolation, crop_mode, colours, test_size
+        ),
+        classes=classes,
         device=device,
         block_names=block_names,
         block_kinds=block_kinds,
+        nested=nested,
         reference=reference,
         initial=open_initial(card, before) if isinstance(before, (str, Path)) else before,
     )
@@ -153,27 +188,26 @@ def take_apart(
     dataset: str | None = None,
     split: str = "test",
     limit: int | None = None,
-    normalize: str | None = None,
-    image_size: int | None = None,
+    images: ImageChoice | None = None,
+    classes: str | Path | None = None,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
+    nested: bool | None = None,
     reference: str | None = None,
     initial: nn.Module | None = None,
 ) -> Subject:
     """Open the data that suit a trained network, and take it apart; see :func:`open_subject`."""
-    place = choose_device(device)
+    place, choice = choose_device(device), images or ImageChoice()
 
     def opened(name: str, split: str, limit: int | None) -> ImageDataset:
-        return open_dataset(
-            name,
-            split,
-            limit=limit,
-            normalize=normalize or card.normalization,
-            image_size=_preprocessed(card, dataset) if image_size is None else image_size,
+        return choice.opened(
+            card, name, lambda how: open_dataset(name, split, limit=limit, preprocessing=how)
         )
 
     data = opened(dataset or card.dataset or _DATASET, split, limit)
+    data, labels = labelled_for(card, data, classes)
+    check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))
     net = decompose(
@@ -181,15 +215,6 @@ def take_apart(
         example.to(place),
         blocks=block_names,
         kinds=block_kinds.split(",") if block_kinds else None,
+        nested=nested,
     )
-    return Subject(name, card, net, data, beside, initial)
-
-
-def _preprocessed(card: Card, dataset: str | None) -> tuple[int, int] | None:
-    """The sizes that the checkpoint was made with, for images that have to be resized."""
-    resize, crop = card.preprocessing.get("resize"), card.preprocessing.get("crop")
-    if not isinstance(resize, int) or not isinstance(crop, int):
-        return None
-    if dataset is not None and not Path(dataset).is_dir() and dataset != "imagenet":
-        return None
-    return resize, crop
+    return Subject(name, card, net, data, beside, initial, choice.told(card, data), labels)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import logging
 import sys
 import traceback
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
+from ensembles.cli.faults import explained
+from ensembles.cli.output import (
+    ReaderLeftError,
+    end_output,
+    one_line,
+    plain_warnings,
+    refuse_output,
+    say,
+    whole_streams,
+)
 from ensembles.cli.signals import interruptible
 
 __all__ = ["main"]
@@ -29,6 +37,7 @@ _COMMANDS = {
     "paths": "ensembles.cli.paths:paths",
     "report": "ensembles.cli.report:report",
     "reproduce": "ensembles.cli.reproduce:reproduce",
+    "store": "ensembles.cli.store:store",
     "study": "ensembles.cli.study:study",
     "train": "ensembles.cli.train:train",
 }
@@ -47,6 +56,12 @@ class _Lazy(click.Group):
             return None
         home, _, attribute = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(home), attribute)
+        if sys.flags.optimize > 1:  # which leaves out the texts that are the help
+            from ensembles.cli.help_texts import restore  # noqa: PLC0415
+
+            restore(command)
+        if not command.help:  # nor is the source there
+            command.help = _SUMMARIES[cmd_name]
         return command
 
     def resolve_command(
@@ -80,87 +95,84 @@ _SUMMARIES = {
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",
     "reproduce": "Run the paper's findings again, beside what was published.",
+    "store": "Examine stores of results.",
     "study": "Run, continue and export all measurements that a small file names.",
     "train": "Train a network.",
 }
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+_HELP = """Take trained networks apart, to see whether they behave like ensembles of shallow ones.
+
+`ensembles lesion` and `ensembles paths --plot` alone run on a ResNet-110 and data that come with
+the package.
+"""
+
+
+@click.group(cls=_Lazy, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--debug", is_flag=True, help="Show the traceback of an error, and what time goes into."
+)
 @click.version_option(package_name="ensembles")
 def command_line(debug: bool) -> None:
-    """Take trained networks apart, to see whether they behave like ensembles of shallow ones.
-
-    `ensembles lesion` and `ensembles paths --plot` alone run on a ResNet-110 and data that come
-    with the package.
-    """
+    """All commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    whole_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
+        _tell_times()
+    if sys.flags.optimize > 1:
+        from ensembles.cli.help_texts import restore  # noqa: PLC0415
+
+        restore(command_line)
     sys.exit(_run(given, debug))
+
+
+def _tell_times() -> None:
+    """Show on stderr what the library measures of itself."""
+    log = logging.getLogger("ensembles")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(logging.StreamHandler())
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        with interruptible(), _plain_warnings():
-            code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _command_ended(arguments)
+    except ReaderLeftError:
         return 0
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130, debug)
+    except SystemExit as stop:  # of code that is not ours: a network's file, a plug-in
+        said = f" ({one_line(stop.code)})" if stop.code else ""
+        return _say(f"code that was run for this command ended it{said}", 1, debug)
     except Exception as error:  # a person at a terminal gets a line, never a traceback
-        return _say(*_explain(error), debug)
+        return _say(*explained(error), debug)
 
 
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Show a warning of ours as a line, where others keep the place that they come from."""
-    shown = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if category.__module__.startswith("ensembles."):
-            click.echo(f"ensembles: warning: {_line(str(message))}", err=True)
-        else:
-            shown(message, category, *place, **more)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
+def _command_ended(arguments: list[str]) -> int:
+    """Run a command, and hand over what it printed."""
+    try:
+        with interruptible(), plain_warnings():
+            code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
+    except (OSError, SystemExit) as error:
+        refuse_output(error)
+        raise
+    if isinstance(code, int):  # it ended early, as after its help
+        end_output()
+        return code
+    if sys.stdout is not None:
+        end_output()
+    return 0
 
 
 def _say(message: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    click.echo(f"ensembles: {message}", err=True)
+        say(traceback.format_exc(), err=True, nl=False)
+    say(f"ensembles: {message}", err=True)
+    with suppress(ReaderLeftError, Exception):
+        end_output()
     return code
-
-
-def _explain(error: Exception) -> tuple[str, int]:
-    """The line for an error, and the exit status."""
-    from ensembles.errors import EnsemblesError  # noqa: PLC0415
-
-    if isinstance(error, EnsemblesError):
-        return _line(str(error)), error.exit_code
-    if isinstance(error, click.ClickException):
-        context = error.ctx if isinstance(error, click.UsageError) else None
-        where = f" (see '{context.command_path} --help')" if context is not None else ""
-        return _line(error.format_message()) + where, error.exit_code
-    if isinstance(error, OSError):
-        unnamed = "standard output: " if error.errno == errno.ENOSPC else ""
-        place = f"{error.filename}: " if error.filename else unnamed
-        return place + _line(error.strerror or str(error)), 1
-    return f"unexpected {type(error).__name__}: {_line(str(error))}; --debug shows where", 1
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

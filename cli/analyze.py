@@ -10,6 +10,7 @@ import click
 
 from ensembles.cli.options import (
     data_options,
+    image_lines,
     materials_options,
     model_options,
     open_subjects,
@@ -18,6 +19,7 @@ from ensembles.cli.options import (
     store_option,
     task_option,
 )
+from ensembles.cli.output import say
 from ensembles.cli.results import check_outputs, deliver, plain_table
 from ensembles.cli.settings import setting_options
 
@@ -32,8 +34,9 @@ _OWN = {"lesion": "ensembles.cli.lesion:lesion", "paths": "ensembles.cli.paths:p
 """Analyses that have a command of their own."""
 
 _SUBJECT = (
-    "dataset", "split", "limit", "normalize", "image_size", "block_names", "block_kinds",
-    "reference", "initial",
+    "dataset", "split", "limit", "normalize", "image_size", "resize", "crop", "interpolation",
+    "crop_mode", "colours", "test_size", "classes", "block_names", "block_kinds", "reference",
+    "initial",
 )  # fmt: skip
 
 
@@ -79,10 +82,10 @@ def analyze(context: click.Context, *, listed: bool) -> None:
     if listed:
         from ensembles.listings import list_analyses  # noqa: PLC0415
 
-        click.echo(str(list_analyses()))
+        say(str(list_analyses()))
         context.exit(0)
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        say(context.get_help())
         context.exit(0)
 
 
@@ -139,7 +142,7 @@ def _run(
     from ensembles.analyses.analyze import analyze as measure  # noqa: PLC0415
 
     analysis.options.made(own, analysis.name)
-    check_outputs(out, plot, store)
+    check_outputs(out, plot, store, (*checkpoints, *models))
     about = {name: given.pop(name) for name in _SUBJECT if name in given}
     subjects = open_subjects(models, checkpoints, device=given["device"], **about)
     frames = [
@@ -156,7 +159,8 @@ def _run(
         )
         for subject in subjects
     ]
-    notes = [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
+    notes = image_lines(subjects)
+    notes += [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
     deliver(
         frames, out, plot, as_json,
         draw=analysis.draw, lines=lambda tables: _lines(analysis, tables), notes=notes,

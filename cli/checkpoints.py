@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ensembles.cli.options import pixel_options, weights_options
+from ensembles.cli.output import say
 from ensembles.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def list_(model: str | None, as_json: bool) -> None:
     head = ("name", "architecture", "trained on", "measured error", "where")
     cards = [(entry.card, _where(entry)) for entry in entries]
     rows = [(c.name, c.architecture, c.dataset, _error(c), where) for c, where in cards]
-    click.echo("\n".join(aligned(head, rows)))
+    say("\n".join(aligned(head, rows)))
 
 
 @checkpoints.command("show")
@@ -55,8 +57,8 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         _print_json(_entry_dict(entry))
         return
-    click.echo(card_text(entry.card), nl=False)
-    click.echo(f"\n# {_where(entry)}: {entry.path}")
+    say(card_text(entry.card), nl=False)
+    say(f"\n# {_where(entry)}: {entry.path}")
 
 
 @checkpoints.command("fetch")
@@ -71,7 +73,7 @@ def fetch(names: tuple[str, ...], as_json: bool) -> None:
         _print_json({name: str(path) for name, path in zip(names, paths, strict=True)})
         return
     for path in paths:
-        click.echo(path)
+        say(path)
 
 
 @checkpoints.command("verify")
@@ -91,7 +93,7 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
     else:
         shown = [v for v in verdicts if names or v.state != "not fetched"]
         rows = [(v.name, v.place, v.state, v.problem) for v in shown]
-        click.echo("\n".join(aligned(rows[0], rows[1:])) if rows else "nothing is here")
+        say("\n".join(aligned(rows[0], rows[1:])) if rows else "nothing is here")
     context.exit(int(any(verdict.state == "bad" for verdict in verdicts)))
 
 
@@ -107,10 +109,12 @@ def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
 @click.option(
     "--normalize", metavar="NAME|MEAN/STD", help="imagenet, cifar10, ... [default: the file's card]"
 )
+@pixel_options()
 @click.option("--limit", type=int, metavar="N", help="At most N images, spread evenly.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, metavar="N"
 )
+@weights_options()
 @click.option("--half", is_flag=True, help="Write half precision, and measure what was written.")
 @click.option("--store", metavar="FOLDER", help="Where it goes. [default: the user's store]")
 @click.option("--source", default="", metavar="TEXT", help="Where the file comes from.")
@@ -127,15 +131,19 @@ def add(
     normalize: str | None,
     limit: int | None,
     batch_size: int,
+    weights: str | None,
+    match: str,
     half: bool,
     store: str | None,
     source: str,
     licence: str,
     notes: str,
     as_json: bool,
+    **images: Any,
 ) -> None:
     """Bring a file of weights into the store, with its error measured."""
-    from ensembles.checkpoints import add as bring  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints import ImageChoice  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints import add as bring  # noqa: PLC0415
 
     card = bring(
         file,
@@ -144,9 +152,12 @@ def add(
         data=datasets,
         split=split,
         normalize=normalize,
+        choice=ImageChoice(**images),
         limit=limit,
         batch_size=batch_size,
         half=half,
+        weights=weights,
+        match=match,
         folder=store,
         source=source,
         licence=licence,
@@ -155,7 +166,7 @@ def add(
     if as_json:
         _print_json(asdict(card))
         return
-    click.echo(f"{card.name}: {_error(card)}")
+    say(f"{card.name}: {_error(card)}")
 
 
 @checkpoints.command("remove")
@@ -169,7 +180,7 @@ def remove(name: str, as_json: bool) -> None:
     if as_json:
         _print_json(gone)
         return
-    click.echo("\n".join(gone) or f"{name} has no file here")
+    say("\n".join(gone) or f"{name} has no file here")
 
 
 def _entry_dict(entry: Entry) -> dict[str, Any]:
@@ -192,4 +203,4 @@ def _where(entry: Entry) -> str:
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    say(json.dumps(value, indent=2, ensure_ascii=False))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from ensembles.cli.output import say
 from ensembles.cli.tables import aligned
 
 __all__ = ["datasets"]
@@ -29,7 +30,7 @@ def datasets(root: str | None, as_json: bool) -> None:
 
     table = known_datasets(root)
     if as_json:
-        click.echo(json.dumps([asdict(entry) for entry in table], indent=2))
+        say(json.dumps([asdict(entry) for entry in table], indent=2))
         return
     head, rows = ("name", "splits", "classes", "image", "on disk", "where"), []
     for entry in table:
@@ -37,4 +38,4 @@ def datasets(root: str | None, as_json: bool) -> None:
         here = ", ".join(entry.on_disk) or f"no ({entry.origin})"
         image = "x".join(map(str, entry.shape))
         rows.append((entry.name, splits, str(entry.classes), image, here, entry.location))
-    click.echo("\n".join(aligned(head, rows)))
+    say("\n".join(aligned(head, rows)))

@@ -14,6 +14,8 @@ from ensembles.cli.options import (
     model_options,
     open_subject,
 )
+from ensembles.cli.output import say
+from ensembles.cli.results import refuse_twins
 from ensembles.cli.settings import kind_options, settings_of
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def export(
     """
     from ensembles.checkpoints import check_export, write_network  # noqa: PLC0415
 
+    refuse_twins({"--out": out}, (checkpoint, model, given.get("initial")))
     check_export(out)
     settings = settings_of(kind, given)
     seed = given.pop("seed")
@@ -71,7 +74,7 @@ def export(
         lesion = lesion.recalibrated(recalibrated)
     subject = open_subject(model, checkpoint, **given)
     path = write_network(subject, lesion, out)
-    click.echo(f"wrote {path}: {lesion.kind} {lesion.text} of {subject.name}", err=True)
+    say(f"wrote {path}: {lesion.kind} {lesion.text} of {subject.name}", err=True)
 
 
 def _lesion(kind: str, text: str, settings: dict[str, Any]) -> Lesion:

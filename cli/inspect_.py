@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensembles.cli.options import model_options
+from ensembles.cli.options import asks_for_nested, model_options
+from ensembles.cli.output import say
 from ensembles.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def inspect(
     *,
     model: str,
     checkpoint: str | None,
+    weights: str | None,
+    match: str,
     block_names: str | None,
     block_kinds: str | None,
     image_size: int | None,
@@ -55,33 +58,49 @@ def inspect(
 
     if draw is not None:
         check_writable(draw, FIGURES)
-    net = _open(model, checkpoint, image_size, block_names, block_kinds)
+    how = {"weights": weights, "match": match}
+    net = _open(model, checkpoint, how, image_size=image_size, names=block_names, kinds=block_kinds)
     description = describe(net)
     if as_json:
-        click.echo(json.dumps(description, indent=2))
+        say(json.dumps(description, indent=2))
     else:
         for line in _lines(description):
-            click.echo(line)
+            say(line)
     if draw is not None:
         from ensembles.plots import save_figure  # noqa: PLC0415
         from ensembles.plots.structure import draw_structure  # noqa: PLC0415
 
         save_figure(draw_structure(net), draw)
-        click.echo(f"wrote {draw}", err=True)
+        say(f"wrote {draw}", err=True)
 
 
 def _open(
-    model: str, checkpoint: str | None, size: int | None, names: str | None, kinds: str | None
+    model: str,
+    checkpoint: str | None,
+    how: dict[str, Any],
+    *,
+    image_size: int | None,
+    names: str | None,
+    kinds: str | None,
 ) -> Decomposition:
     from ensembles.catalogue.structure import inspected  # noqa: PLC0415
     from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
 
-    network = None
+    network, channels = None, None
     if checkpoint is not None:
-        network, card = load(model, checkpoint)
-        model = card.architecture
+        network, card = load(model, checkpoint, **how)
+        model, stated = card.architecture, card.arguments.get("in_channels")
+        channels = stated if isinstance(stated, int) else None
     wanted = kinds.split(",") if kinds is not None else None
-    return inspected(model, network, image_size=size, blocks=names, kinds=wanted)
+    return inspected(
+        model,
+        network,
+        image_size=image_size,
+        channels=channels,
+        blocks=names,
+        kinds=wanted,
+        nested=asks_for_nested(),
+    )
 
 
 def _lines(net: dict[str, Any]) -> Iterator[str]:
@@ -98,7 +117,24 @@ def _lines(net: dict[str, Any]) -> Iterator[str]:
     others = [f"{n} {kind}" for kind, n in net["found"].items() if kind not in taken]
     if others:
         yield f"also found, not taken as blocks: {', '.join(others)} (--block-kinds takes them)"
+    yield from _nesting(net)
     yield from _paths(net)
+
+
+def _nesting(net: dict[str, Any]) -> Iterator[str]:
+    """Where blocks were looked for, if that is more, or less, than the chain alone."""
+    if net["nested"] and net["on_chain"] == len(net["blocks"]):
+        yield "some blocks read another tensor beside their input, such as a mask"
+    elif net["nested"]:
+        yield (
+            "blocks were looked for beside and inside others; every path leads through "
+            f"{net['on_chain'] or 'none'} of those with a shortcut (--chain leaves out the rest)"
+        )
+    if net["uncut"]:
+        places = ", ".join(net["uncut"][:3]) + (", ..." if len(net["uncut"]) > 3 else "")
+        yield f"sums may lie in what could not be cut into blocks too: in {places}"
+    if net["inside"]:
+        yield f"also found inside these blocks: {net['inside']} (--nested takes them too)"
 
 
 def _cells(block: dict[str, Any]) -> list[str]:
@@ -124,6 +160,7 @@ def _more(block: dict[str, Any]) -> dict[str, str]:
         "step": f"{block['step']} of {block['steps']}" if block["steps"] > 1 else "",
         "roads": ", ".join(f"{number} {name}" for number, name in enumerate(names, 1)),
         "when deleted": block["adapted"],
+        "holds": ", ".join(map(str, block["holds"])),
     }
 
 

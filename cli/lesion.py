@@ -9,6 +9,7 @@ import click
 
 from ensembles.cli.options import (
     data_options,
+    image_lines,
     materials_options,
     metrics_option,
     model_options,
@@ -20,6 +21,7 @@ from ensembles.cli.options import (
     store_option,
     task_option,
 )
+from ensembles.cli.output import say
 from ensembles.cli.results import check_outputs, deliver
 from ensembles.cli.settings import kind_options, settings_of
 from ensembles.cli.tables import lesion_summary, lesion_table
@@ -83,7 +85,7 @@ def _list_kinds(context: click.Context, option: click.Parameter, value: bool) ->
     if value:
         from ensembles.listings import list_lesions  # noqa: PLC0415
 
-        click.echo(str(list_lesions()))
+        say(str(list_lesions()))
         context.exit(0)
 
 
@@ -136,9 +138,10 @@ def lesion(
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")
+    plan = given["plan"]
     choice = _choice(given)
     measured = read(metrics.replace(",", " ").split())
-    check_outputs(out, plot, store)
+    check_outputs(out, plot, store, (*checkpoints, *models, plan, given.get("initial")))
     how = {name: given.pop(name) for name in ("batch_size", "precision", "engine", "task")}
     if average:
         subjects = [open_average(pairs(models, checkpoints), **given)]
@@ -162,7 +165,8 @@ def lesion(
     ]
     deliver(
         frames, out, plot, as_json,
-        draw=plot_lesions, lines=lesion_table, notes=map(lesion_summary, frames),
+        draw=plot_lesions, lines=lesion_table,
+        notes=[*image_lines(subjects), *map(lesion_summary, frames)],
     )  # fmt: skip
     _tell_failures(frames)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ensembles.cli.output import say
 from ensembles.cli.tables import aligned
 
 __all__ = ["models"]
@@ -39,15 +40,15 @@ def models(text: str | None, library: str | None, family: str | None, as_json: b
     """
     rows = _rows(text, library, family)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
     elif len(rows) == 1:
         for line in _detail(rows[0]):
-            click.echo(line)
+            say(line)
     else:
         for line in aligned(_HEAD, [_cells(row) for row in rows], _RIGHT):
-            click.echo(line)
+            say(line)
     if text is None and library is None:
-        click.echo("--library torchvision and --library timm list all of theirs", err=True)
+        say("--library torchvision and --library timm list all of theirs", err=True)
 
 
 def _rows(text: str | None, library: str | None, family: str | None) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def _counted(name: str) -> dict[str, Any]:
         try:
             return catalogue_row(name, count_structure(name))
         except EnsemblesError as error:
-            click.echo(f"ensembles: blocks and paths are not counted: {error}", err=True)
+            say(f"ensembles: blocks and paths are not counted: {error}", err=True)
     return row
 
 

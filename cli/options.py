@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "asks_for_nested",
     "data_options",
     "device_option",
+    "image_lines",
     "materials_options",
     "metrics_option",
     "model_options",
@@ -23,13 +25,17 @@ __all__ = [
     "open_subjects",
     "output_options",
     "pairs",
+    "pixel_options",
     "run_options",
     "store_option",
     "task_option",
+    "weights_options",
 ]
 
 DEFAULT_MODEL = "resnet110"
 _FORCE = "ensembles.force"
+_RAW = "ensembles.raw_cells"
+_NESTED = "ensembles.nested"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -44,6 +50,16 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 
 def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
     context.meta[_FORCE] = value
+
+
+def _note_nested(context: click.Context, option: click.Parameter, value: bool | None) -> None:
+    context.meta[_NESTED] = value
+
+
+def asks_for_nested() -> bool | None:
+    """Whether blocks are looked for inside others; None where nothing is said."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_NESTED)
 
 
 def model_options(*, several: bool = False) -> Callable[[Command], Command]:
@@ -61,6 +77,7 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             help="Trained weights: a name of `ensembles checkpoints list`, or a file. "
             "[default: the packaged ones of the model]",
         ),
+        weights_options(),
         click.option(
             "--block-names", metavar="REGEX",
             help="Take the modules with matching names as the blocks. [default: they are found]",
@@ -69,6 +86,27 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "--block-kinds", metavar="KIND,...",
             help="Take blocks of these kinds: residual, gated, two-stream, dense; or parallel, "
             "fractal; or plain. [default: the first of these groups that the network has]",
+        ),
+        click.option(
+            "--nested/--chain", "nested", default=None, expose_value=False, callback=_note_nested,
+            help="Look for blocks inside others too, or take those alone through which every path "
+            "leads. [default: inside others where there are few for what they hold]",
+        ),
+    )  # fmt: skip
+
+
+def weights_options() -> Callable[[Command], Command]:
+    """Which tensors of a file are the weights."""
+    return _together(
+        click.option(
+            "--weights", metavar="raw|ema|NAME",
+            help="Which weights of a file that holds several: raw, averaged over training, or "
+            "those under a name in it. [default: raw]",
+        ),
+        click.option(
+            "--match", type=click.Choice(["names", "order"]), default="names", show_default=True,
+            help="order takes the weights of a file under foreign names where their number, order "
+            "and shapes are the model's.",
         ),
     )  # fmt: skip
 
@@ -87,14 +125,54 @@ def data_options() -> Callable[[Command], Command]:
             "--normalize", metavar="NAME|MEAN/STD",
             help="imagenet, cifar10, ..., none, or m,m,m/s,s,s. [default: the checkpoint's]",
         ),
+        pixel_options(),
         click.option(
-            "--image-size", type=int, metavar="PIXELS",
-            help="Resize the shorter side of a folder's images to this and cut out the middle.",
+            "--classes", metavar="FILE|text|numbers",
+            help="Which number each class folder or name has: a file with a name in each line, or "
+            "with names and numbers; or their places sorted as text; or the names are numbers. "
+            "[default: ImageNet's for WordNet names, else the places of the network's names, else "
+            "the places among the sorted names]",
         ),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
             "error with the checkpoint's card.",
+        ),
+    )  # fmt: skip
+
+
+def pixel_options() -> Callable[[Command], Command]:
+    """What is done to images before they are normalised."""
+    record = "[default: as the checkpoint's record says"
+    return _together(
+        click.option(
+            "--image-size", metavar="PIXELS",
+            help="Resize the shorter side of images to this and cut out the middle square; or two "
+            f"sides, 256,224: resized, cut. {record}, else images as they are]",
+        ),
+        click.option(
+            "--resize", metavar="SIDE|HxW|none",
+            help=f"Resize images: the shorter side, but for other crop modes. {record}]",
+        ),
+        click.option(
+            "--crop", metavar="SIDE|HxW|none", help=f"Cut out the middle. {record}]",
+        ),
+        click.option(
+            "--interpolation", metavar="NAME",
+            help=f"nearest, bilinear, bicubic, box, hamming or lanczos. {record}, else bilinear]",
+        ),
+        click.option(
+            "--crop-mode", metavar="NAME",
+            help="center keeps proportions, squash does not, border fits the whole image in. "
+            f"{record}, else center]",
+        ),
+        click.option(
+            "--colours", metavar="NAME", help=f"rgb, bgr (blue first) or grey. {record}, else rgb]",
+        ),
+        click.option(
+            "--test-size", is_flag=True,
+            help="Take the size that the checkpoint's record names for testing, where it differs "
+            "from that of the training.",
         ),
     )  # fmt: skip
 
@@ -176,7 +254,26 @@ def output_options(plot: str) -> Callable[[Command], Command]:
             help=f"Draw the figure, as .png, .pdf or .svg. [without FILE: {plot}]",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+        raw_cells_option(),
     )  # fmt: skip
+
+
+def raw_cells_option() -> Callable[[Command], Command]:
+    """How texts stand in a CSV file that a spreadsheet would take for formulas."""
+    return click.option(
+        "--raw-cells", is_flag=True, expose_value=False, callback=_keep_raw,
+        help="Write CSV texts that begin with =, +, - or @ as they are, without an apostrophe.",
+    )  # fmt: skip
+
+
+def _keep_raw(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.meta[_RAW] = value
+
+
+def raw_cells() -> bool:
+    """Whether the command was given ``--raw-cells``."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_RAW, False))
 
 
 def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
@@ -186,7 +283,17 @@ def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
-    return opened(model, checkpoint, check=_checks(), **options)
+    return opened(model, checkpoint, check=_checks(), nested=asks_for_nested(), **options)
+
+
+def image_lines(subjects: Sequence[Subject]) -> list[str]:
+    """What was done to images and labels of each network, and who says so; once where alike."""
+    told = [[line for line in (one.images, one.labels) if line] for one in subjects]
+    if all(lines == told[0] for lines in told):
+        return told[0]
+    return [
+        f"{one.name}: {line}" for one, lines in zip(subjects, told, strict=True) for line in lines
+    ]
 
 
 def open_subjects(

@@ -14,11 +14,14 @@ from ensembles.analyses.path_options import PathOptions
 from ensembles.cli.options import (
     data_options,
     device_option,
+    image_lines,
     model_options,
     open_subject,
     output_options,
+    raw_cells,
     store_option,
 )
+from ensembles.cli.output import say
 from ensembles.cli.results import check_outputs, plain_table
 from ensembles.cli.settings import setting_options
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["paths"]
 
-_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @click.command("paths")
@@ -72,19 +75,21 @@ def paths(
         raise click.UsageError("--between gives a table without a figure; expected no --plot")
     if wanted and store is not None:
         raise click.UsageError("--between is not kept in a store; leave out one of the two")
-    check_outputs(out, plot, store)
+    check_outputs(out, plot, store, (checkpoint, model))
     subject = open_subject(model, checkpoint, device=device, **given)
     if wanted:
         frame = path_ranges(
             subject.net, subject.data, wanted, options=options, device=device, model=model
         )
         _deliver(frame, out, as_json, None)
+        say("\n".join(image_lines([subject])), err=True)
         return
     common: dict[str, Any] = {
         "device": device, "model": model, "store": store, "about": subject.about,
     }  # fmt: skip
     frame = run(subject.net, subject.data, options=options, **common)
     _deliver(frame, out, as_json, PATHS.shown)
+    say("\n".join(image_lines([subject])), err=True)
     if plot is not None:
         _draw(subject, frame, options, common, plot)
 
@@ -104,13 +109,13 @@ def _draw(
     from ensembles.plots.paths import plot_paths  # noqa: PLC0415
 
     plot_paths(frame, plot)
-    click.echo(f"wrote {plot}", err=True)
+    say(f"wrote {plot}", err=True)
     if options.direction == "gradient":
         other = replace(options, direction="logits", at="input")
         logits = run(subject.net, subject.data, options=other, **common)
         beside = Path(plot).with_stem(f"{Path(plot).stem}-logits")
         plot_paths(logits, beside)
-        click.echo(f"wrote {beside}", err=True)
+        say(f"wrote {beside}", err=True)
 
 
 def _deliver(
@@ -120,18 +125,18 @@ def _deliver(
     from ensembles.tables import frame_to_json, write_frame  # noqa: PLC0415
 
     if out is not None:
-        write_frame(frame, out)
-        click.echo(f"wrote {out}", err=True)
+        write_frame(frame, out, raw=raw_cells())
+        say(f"wrote {out}", err=True)
     if as_json:
-        click.echo(frame_to_json(frame))
+        say(frame_to_json(frame))
     elif out is None:
-        click.echo(plain_table(frame, shown or ()))
+        say(plain_table(frame, shown or ()))
     if shown is None:
         return
     for row in effective_paths(frame).to_dict("records"):
-        click.echo(f"effective paths{_place(frame)}, {_effective(row)}", err=True)
+        say(f"effective paths{_place(frame)}, {_effective(row)}", err=True)
     for note in PATHS.notes(frame):
-        click.echo(note, err=True)
+        say(note, err=True)
 
 
 def _place(frame: pd.DataFrame) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ensembles.cli.output import say
+
 __all__ = ["reproduce"]
 
 
@@ -96,11 +98,11 @@ def reproduce(
         published_lesions=None if published_lesions is None else Path(published_lesions),
     )
     try:
-        claims = run(request, experiments, out, lambda line: click.echo(line, err=True))
+        claims = run(request, experiments, out, lambda line: say(line, err=True))
     except KeyboardInterrupt:
-        click.echo(f"interrupted; the same command goes on from {out}", err=True)
+        say(f"interrupted; the same command goes on from {out}", err=True)
         context.exit(130)
     for row in claims.to_dict("records"):
         ours = f" {row['ours']}" if row["ours"] else f" {row['note']}"
-        click.echo(f"{row['experiment']:16} {row['verdict']:13} {row['claim']}:{ours}")
-    click.echo(f"wrote {Path(out) / 'report.html'}", err=True)
+        say(f"{row['experiment']:16} {row['verdict']:13} {row['claim']}:{ours}")
+    say(f"wrote {Path(out) / 'report.html'}", err=True)

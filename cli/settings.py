@@ -12,16 +12,21 @@ import click
 if TYPE_CHECKING:
     from ensembles.lesions.base import Setting
 
-__all__ = ["OPTIONS_OF_COMMANDS", "kind_options", "setting_options", "settings_of"]
+__all__ = [
+    "OPTIONS_OF_COMMANDS", "executor_options", "kind_options", "setting_options", "settings_of",
+]  # fmt: skip
 
 OPTIONS_OF_COMMANDS = frozenset({
     "as_json", "average", "batch_size", "block_kinds", "block_names", "blocks", "checkpoint",
-    "checkpoints", "count", "dataset", "device", "engine", "force", "help", "image_size", "initial",
-    "kind", "limit", "list", "metrics", "model", "models", "normalize", "out", "plan", "plot",
-    "precision", "predictions", "recalibrated", "reference", "seed", "skip_transitions", "split",
-    "store", "task", "trials",
+    "checkpoints", "classes", "colours", "count", "crop", "crop_mode", "dataset", "device",
+    "engine", "force", "help", "image_size", "initial", "interpolation", "kind", "limit", "list",
+    "match", "metrics", "model", "models", "nested", "normalize", "out", "plan", "plot",
+    "precision", "predictions", "recalibrated", "reference", "resize", "seed", "skip_transitions",
+    "split", "store", "task", "test_size", "trials", "weights",
 })  # fmt: skip
 """What the commands of lesions name themselves: settings of these names get no option."""
+
+_OPTIONS_OF_RUN = frozenset({"batch_size", "device", "file", "force", "help", "on", "store"})
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _TYPES: dict[str, click.ParamType[Any]] = {
@@ -54,9 +59,33 @@ def kind_options() -> Callable[[Command], Command]:
     They have no default here: what is not given is left to the kind (:func:`settings_of`). A seed
     of a kind's own is the seed of the command.
     """
+    return _shared_options(_by_name)
+
+
+def executor_options() -> Callable[[Command], Command]:
+    """An option for each setting of any executor; executors may share one, as kinds do."""
+    return _shared_options(_of_executors)
+
+
+def _of_executors() -> dict[str, dict[str, Setting]]:
+    """Each setting's name, with the executors that have it."""
+    from ensembles.studies import EXECUTORS  # noqa: PLC0415
+
+    found: dict[str, dict[str, Setting]] = {}
+    for name, executor in EXECUTORS.members().items():
+        for one in executor.options.settings():
+            if one.name not in _OPTIONS_OF_RUN:
+                found.setdefault(one.name, {})[name] = one
+    return found
+
+
+def _shared_options(
+    by_name: Callable[[], Mapping[str, Mapping[str, Setting]]],
+) -> Callable[[Command], Command]:
+    """An option for each setting that some of several owners have."""
 
     def apply(command: Command) -> Command:
-        for name, owners in reversed(_by_name().items()):
+        for name, owners in reversed(list(by_name().items())):
             first = next(iter(owners.values()))
             types = {one.type for one in owners.values()}
             shared = first._replace(

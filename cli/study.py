@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.options import raw_cells, raw_cells_option
+from ensembles.cli.output import say
+from ensembles.cli.results import refuse_twins
+from ensembles.cli.settings import executor_options
+from ensembles.printable import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,8 +47,8 @@ def _common(command: Command) -> Command:
 @_common
 @click.option(
     "--on", metavar="EXECUTOR",
-    help="Where it runs: here, in this process, or as an installed package adds. [default: as FILE "
-    "says, else here]",
+    help="Where it runs: here (this process), local (a pool of processes), slurm, ray, or as "
+    "an installed package adds. [default: as FILE says, else here]",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
 @click.option(
@@ -53,6 +59,7 @@ def _common(command: Command) -> Command:
     "--force", is_flag=True,
     help="Go on without comparing the intact errors with the checkpoints' cards.",
 )  # fmt: skip
+@executor_options()
 def run(
     file: str,
     *,
@@ -61,6 +68,7 @@ def run(
     device: str,
     batch_size: int | None,
     force: bool,
+    **settings: Any,
 ) -> None:
     """Measure what the store lacks of a study.
 
@@ -72,8 +80,9 @@ def run(
 
     chosen, place = _opened(file, store)
     found = measure(
-        chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell
-    )
+        chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell,
+        **{name: one for name, one in settings.items() if one is not None},
+    )  # fmt: skip
     _print(found)
     failed = found[found["state"] == "failed"]
     if len(failed):
@@ -90,14 +99,20 @@ def run(
 def status(file: str, store: str | None, as_json: bool) -> None:
     """Show how much of a study is there."""
     from ensembles.studies import status as look  # noqa: PLC0415
+    from ensembles.studies.workers.intake import take_in  # noqa: PLC0415
+    from ensembles.studies.workers.roll import workers_said  # noqa: PLC0415
     from ensembles.tables import frame_to_json  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
+    folder = take_in(chosen, place, _tell)
     found = look(chosen, place)
     if as_json:
-        click.echo(frame_to_json(found))
-    else:
-        _print(found)
+        say(frame_to_json(found))
+        return
+    _print(found)
+    if folder is not None:
+        for line in workers_said(folder):
+            say(line)
 
 
 @study.command("export")
@@ -106,6 +121,7 @@ def status(file: str, store: str | None, as_json: bool) -> None:
     "--out", required=True, type=click.Path(dir_okay=False), metavar="FILE",
     help="As .csv, .parquet or .json; a file for each table, such as NAME-lesions, NAME-gradient.",
 )  # fmt: skip
+@raw_cells_option()
 @click.option(
     "--table", metavar="TABLE",
     help="Only this one, to FILE itself: lesions, gradient, logits, or the name of an analysis.",
@@ -113,10 +129,13 @@ def status(file: str, store: str | None, as_json: bool) -> None:
 def export(file: str, store: str | None, out: str, table: str | None) -> None:
     """Write the results of a study as tidy tables."""
     from ensembles.studies import export as write  # noqa: PLC0415
+    from ensembles.studies.workers.intake import take_in  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
-    for path in write(chosen, place, out, table):
-        click.echo(f"wrote {path}", err=True)
+    take_in(chosen, place, _tell)
+    refuse_twins({"--out": out}, (file, place))
+    for path in write(chosen, place, out, table, raw=raw_cells()):
+        say(f"wrote {path}", err=True)
 
 
 @study.command("merge")
@@ -132,9 +151,7 @@ def merge(target: str, sources: Sequence[str], keep_first: bool) -> None:
 
     merged = take_over(target, sources, keep_first=keep_first)
     apart = f", {merged.different} different and kept as they were" if merged.different else ""
-    click.echo(
-        f"{target}: {merged.added} results added, {merged.known} there already{apart}", err=True
-    )
+    say(f"{target}: {merged.added} results added, {merged.known} there already{apart}", err=True)
 
 
 def _opened(file: str, store: str | None) -> tuple[Study, str]:
@@ -147,7 +164,7 @@ def _tell(line: str) -> None:
     """Say something above the bar."""
     from tqdm import tqdm  # noqa: PLC0415
 
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(printable(line), file=sys.stderr)
 
 
 def _print(found: pd.DataFrame) -> None:
@@ -156,9 +173,9 @@ def _print(found: pd.DataFrame) -> None:
 
     rows = [[_cell(row[name]) for name in _HEAD] for row in found.to_dict("records")]
     for line in aligned(_HEAD, rows, ("seed", "done", "total", "failed")):
-        click.echo(line)
+        say(line)
     for reason in dict.fromkeys(found.loc[found["reason"] != "", "reason"]):
-        click.echo(f"failed: {reason}")
+        say(f"failed: {reason}")
 
 
 def _cell(value: Any) -> str:

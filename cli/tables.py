@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ensembles.printable import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -18,6 +20,7 @@ def aligned(
     head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
 ) -> list[str]:
     """Lay out cells in columns; those named in `right` are flush right."""
+    rows = [[printable(cell, lines=False) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(

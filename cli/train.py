@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ensembles.cli.output import say
+
 __all__ = ["train"]
 
 
@@ -102,7 +104,7 @@ def train(
     from ensembles.training import train as run  # noqa: PLC0415
 
     def report(line: str) -> None:
-        click.echo(line, err=True)
+        say(line, err=True)
 
     try:
         result = run(
@@ -125,16 +127,16 @@ def train(
             report=report,
         )
     except KeyboardInterrupt:
-        click.echo(f"interrupted; the same command with --resume goes on from {out}", err=True)
+        say(f"interrupted; the same command with --resume goes on from {out}", err=True)
         context.exit(130)
     if not result.leads:
         return
     if result.measured is not None:
         measured = result.measured
-        click.echo(
+        say(
             f"error {measured.error:.2f} % ({measured.correct:,} of {measured.total:,} test images "
             "right, fp32)"
         )
     for path in (result.weights, result.card, result.initial):
         if path is not None:
-            click.echo(path)
+            say(path)

@@ -69,7 +69,7 @@ def read_bytes(
     except (OSError, ValueError) as problem:  # a name with a NUL is a ValueError
         raise error(f"{what} {path}: cannot be read ({_reason(problem)})") from problem
     if len(content) > most:
-        raise error(f"{what} {path}: is larger than {most} bytes; expected a small text file")
+        raise error(f"{what} {path}: is larger than {most} bytes; expected a smaller file")
     return content
 
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ensembles.bounded import read_text, toml_table
 from ensembles.errors import CheckpointError
 from ensembles.files import atomic, refusals
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["Card", "Measured", "card_name", "card_text", "parse_card", "read_card", "write_card"]
 
@@ -172,7 +167,7 @@ _TEXTS = {
     "architecture": r"[^\s]+",
     "sha256": r"|[0-9a-f]{8,64}",
     "file": rf"|{_NAME.pattern}",
-    **dict.fromkeys(_FREE, r".*"),
+    **dict.fromkeys(_FREE, r"[^\0]*"),
 }
 _MEANT = {
     "name": "letters, digits, dots, dashes and underscores",
@@ -192,13 +187,8 @@ def read_card(path: str | Path) -> Card:
     Raises:
         CheckpointError: When it cannot be read, or is no card.
     """
-    path = Path(path)
-    try:
-        if path.stat().st_size > _LARGEST_CARD:
-            raise CheckpointError(f"card {path} is larger than {_LARGEST_CARD} bytes")
-        return parse_card(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"card {path} cannot be read: {error}") from error
+    text = read_text(path, "card", error=CheckpointError, most=_LARGEST_CARD)
+    return parse_card(text, str(path))
 
 
 def parse_card(text: str, origin: str = "card") -> Card:
@@ -212,11 +202,7 @@ def parse_card(text: str, origin: str = "card") -> Card:
         CheckpointError: When the text is no TOML, or a field is missing, unknown or of a wrong
             kind.
     """
-    try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{origin} is no TOML: {reason}") from error
+    table = toml_table(text, origin, error=CheckpointError)
     known = {entry.name for entry in fields(Card)} | set(_DERIVED)
     unknown = sorted(set(table) - known)
     missing = [key for key in ("name", "architecture", "num_classes") if key not in table]

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from ensembles.printable import printable
+
 __all__ = [
     "CheckpointError",
     "DataError",
+    "DataWarning",
     "DecompositionError",
     "EnsemblesError",
     "EvaluationError",
@@ -19,6 +22,7 @@ __all__ = [
     "OutOfMemoryError",
     "OutputError",
     "PathError",
+    "RoundingError",
     "StoreError",
     "UsageError",
     "nearest",
@@ -26,9 +30,15 @@ __all__ = [
 
 
 class EnsemblesError(Exception):
-    """Base of every error that the library raises on purpose."""
+    """Base of every error that the library raises on purpose.
+
+    What it says may hold names from files: it is written so that none of them acts on a terminal.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), lines=False)
 
 
 class UsageError(EnsemblesError):
@@ -43,6 +53,10 @@ class ModelError(EnsemblesError):
 
 class DataError(EnsemblesError):
     """A data set is missing, malformed, or does not fit the model."""
+
+
+class DataWarning(UserWarning):
+    """Data are read otherwise than they stand there, without a doubt."""
 
 
 class CheckpointError(EnsemblesError):
@@ -67,6 +81,10 @@ class OutOfMemoryError(EvaluationError):
 
 class PathError(EnsemblesError):
     """Paths are not defined for a network, or their sum misses the network's own value."""
+
+
+class RoundingError(PathError):
+    """A sum over paths misses the network's own value in single precision; double may do."""
 
 
 class OutputError(EnsemblesError):

@@ -33,7 +33,7 @@ def atomic(path: str | Path, *, keep: bool = True) -> Iterator[Path]:
         OSError: The folder takes no files, or there is something else than a plain file, such as a
             device, which a file must not replace.
     """
-    target = Path(path).resolve()
+    target = _followed(path)
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is no plain file", str(path))
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
@@ -66,7 +66,7 @@ def remove_partial(path: str | Path) -> None:
     Args:
         path: The file that they were writing.
     """
-    target = Path(path).resolve()
+    target = _followed(path)
     for scratch in target.parent.glob(".*.part"):
         if scratch.name.rsplit(".", 2)[0] == f".{target.name}":
             with contextlib.suppress(OSError):
@@ -93,6 +93,14 @@ def refusals(what: str, *others: type[Exception]) -> Iterator[None]:
         raise OutputError(
             f"{what}: cannot be written ({reason}); choose another folder or free space"
         ) from error
+
+
+def _followed(path: str | Path) -> Path:
+    """Where a file lies, links followed."""
+    try:
+        return Path(path).resolve()
+    except RuntimeError as error:  # links in a circle, before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 
 def _flush(path: Path) -> None:

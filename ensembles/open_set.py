@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pkgutil
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from functools import cached_property
 from html import escape
 from importlib import import_module
@@ -216,7 +218,9 @@ class OpenSet(Generic[T]):
                 + nearest(str(name), known)
             )
         try:
-            member: Any = point.load()
+            # What a module prints as it is imported is no result.
+            with redirect_stdout(sys.stderr):
+                member: Any = point.load()
         except (Exception, SystemExit) as error:  # somebody else's module
             reason = " ".join(str(error).split()) or type(error).__name__
             raise self._error(

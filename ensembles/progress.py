@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ensembles.printable import printable
+
 __all__ = ["Progress", "bar"]
 
 Progress = Callable[[int, int], None]
@@ -13,7 +15,9 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def bar(title: str, unit: str, *, shown: bool | Progress | None = None) -> Iterator[Progress]:
+def bar(
+    title: str, unit: str, *, shown: bool | Progress | None = None, delay: float = 0.0
+) -> Iterator[Progress]:
     """Show progress on standard error while a block of code runs.
 
     Args:
@@ -21,6 +25,7 @@ def bar(title: str, unit: str, *, shown: bool | Progress | None = None) -> Itera
         unit: What is counted.
         shown: Whether to show it, by default only on a terminal; or a function that is told
             instead, as the bar of a larger work.
+        delay: Seconds before it shows itself.
 
     Yields:
         A function that takes the work done and all of it.
@@ -30,9 +35,16 @@ def bar(title: str, unit: str, *, shown: bool | Progress | None = None) -> Itera
         return
     from tqdm import tqdm  # noqa: PLC0415 - kept out of a plain import of the library
 
-    visible = sys.stderr.isatty() if shown is None else shown
+    there = sys.stderr is not None  # it is None where standard error is closed
+    visible = there and (sys.stderr.isatty() if shown is None else shown)
     with tqdm(
-        desc=title, unit=unit, unit_scale=True, disable=not visible, leave=False, file=sys.stderr
+        desc=printable(title, lines=False),
+        unit=unit,
+        unit_scale=True,
+        disable=not visible,
+        leave=False,
+        delay=delay,
+        file=sys.stderr,
     ) as display:
 
         def update(done: int, total: int) -> None:

@@ -38,6 +38,8 @@ def read_blocks(text: str, n: int | None = None) -> tuple[int, ...]:
         _require(first, n)
         _require(last, n)
         blocks.extend(range(first, last + 1))
+        if len(blocks) > _MOST_BLOCKS:
+            raise LesionError(f"list of blocks: names more than {_MOST_BLOCKS}; name each once")
     blocks.sort()
     for block, following in pairwise(blocks):
         if block == following:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks, and processes side by side
 torch.set_num_threads(1)
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what lives until the end out of every later round of garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +61,12 @@ def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generator() -> torch.Generator:
     """A seeded generator, so that no test touches the global one."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands open each network once, whichever test asks for it."""
+    import opened
+
+    monkeypatch.setattr("ensembles.checkpoints.subject.load", opened.load_once)
+    monkeypatch.setattr("ensembles.checkpoints.subject.decompose", opened.decompose_once)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -76,11 +77,13 @@ _NAMES = st.text(
 ).filter(lambda name: name == name.strip() and name.isprintable() and "then" not in name.split())
 
 
+@cache
 def block_sets(n: int) -> st.SearchStrategy[tuple[int, ...]]:
     """Some blocks of a network."""
     return st.sets(st.integers(1, n), min_size=1, max_size=4).map(tuple)
 
 
+@cache
 def spans(n: int, shortest: int = 2) -> st.SearchStrategy[tuple[int, int]]:
     """Both ends of a span."""
     lengths = st.integers(shortest, min(n, 6))
@@ -89,6 +92,7 @@ def spans(n: int, shortest: int = 2) -> st.SearchStrategy[tuple[int, int]]:
     )
 
 
+@cache
 def single_lesions(n: int = 54) -> st.SearchStrategy[Lesion]:
     """Lesions of every kind but those that are made of others."""
     blocks, block = block_sets(n), st.integers(1, n)
@@ -118,6 +122,7 @@ def single_lesions(n: int = 54) -> st.SearchStrategy[Lesion]:
     )
 
 
+@cache
 def any_lesions(n: int = 54) -> st.SearchStrategy[Lesion]:
     """Lesions of every kind, chains and recalibrated ones too."""
     single = single_lesions(n)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,6 +44,7 @@ def model(seed: int = 1) -> torch.nn.Module:
     return network
 
 
+@cache
 def images(number: int = 30, normalization: str = "0.4/0.2", seed: int = 0) -> ImageDataset:
     """Images whose labels the intact network mostly finds."""
     draw = torch.Generator().manual_seed(seed)
@@ -56,8 +58,16 @@ def images(number: int = 30, normalization: str = "0.4/0.2", seed: int = 0) -> I
 
 
 def decomposed(network: torch.nn.Module | None = None, **options: object):
+    """A network taken apart; the usual one is so once, for nothing changes it."""
+    if network is None and not options:
+        return usual()
     example = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
     return ensembles.decompose(network or model(), example, **options)
+
+
+@cache
+def usual():
+    return decomposed(model())
 
 
 def lesions(trials: int = 2) -> list:
@@ -141,7 +151,7 @@ def command_line(path: Path, **options: object) -> None:
 
     net, data = decomposed(), images(**options)
     subject = SimpleNamespace(
-        name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={},
+        name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={}, images="",
         lesions=lambda _: lesions(), materials={},
     )  # fmt: skip
     command.open_subjects = lambda *_, **__: [subject]

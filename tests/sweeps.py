@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 from ensembles.decomposition import Decomposition
 from ensembles.engine import check_lesions, lesioned_module
@@ -37,8 +38,9 @@ def every_kind(net: Decomposition, seed: int = 0, each: int = 2) -> list[Lesion]
     draw = random.Random(seed)
     found: list[Lesion] = [Intact()]
     for kind in _candidates(net, draw):
-        fitting = [one for one in kind if fits(one, net) and _can_be_drawn(net, one)]
-        found += draw.sample(fitting, min(each, len(fitting)))
+        mixed = draw.sample(kind, len(kind))
+        fitting = (one for one in mixed if fits(one, net) and _can_be_drawn(net, one))
+        found += islice(fitting, each)
     return found
 
 

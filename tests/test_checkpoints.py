@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import resource
 import urllib.error
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 from ensembles import checkpoints
 from ensembles.checkpoints import (
     Card,
+    CheckpointWarning,
     Measured,
     add,
     build_with_weights,
@@ -29,6 +33,7 @@ from ensembles.checkpoints import (
     fetch,
     list_checkpoints,
     load,
+    open_weights,
     parse_card,
     read_card,
     remove,
@@ -94,7 +99,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 # Cards -------------------------------------------------------------------------------------------
 
-texts = st.text(st.characters(codec="utf-8"), max_size=20)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 values = texts | st.integers(-(2**60), 2**60) | st.booleans() | st.floats(allow_nan=False)
 tables = st.dictionaries(texts, values | st.lists(st.integers(0, 9)), max_size=3)
 
@@ -164,12 +169,13 @@ GOOD = 'name = "a"\narchitecture = "resnet20"\nnum_classes = 10\n'
     ("text", "reason"),
     [
         ("name = ", "is no TOML"),
-        ("[" * 5000, "is no TOML"),
+        ("[" * 5000, "a key or value of more than 16 levels"),
         ('name = "a"', "missing architecture, num_classes"),
         (GOOD + "normalisation = 'imagenet'", "unknown normalisation"),
         (GOOD.replace('"a"', '"../a"'), "name is '../a', expected letters"),
         (GOOD.replace("10", "0"), "num_classes is 0, expected a whole number of at least 1"),
         (GOOD.replace("10", '"10"'), "num_classes is '10'"),
+        (GOOD + 'notes = "a\\u0000"', "holds a NUL character"),
         (GOOD + "classes = ['x']", "1 names for 10 classes"),
         (GOOD + "[file]\nname = '../../x'", "file is '../../x', expected a plain file name"),
         (GOOD + "[file]\nsha256 = 'xyz'", "sha256 is 'xyz', expected 8 to 64 hexadecimal digits"),
@@ -211,7 +217,7 @@ def test_names_of_other_implementations_are_understood(tmp_path: Path) -> None:
     assert classes == 100
     assert same(loaded, model)
     message = refusal(build_with_weights, "resnet20", state)
-    assert message.endswith("its shortcuts have weights, as in resnet20_b")
+    assert message.endswith("; it fits resnet20_b: name that as the model")
 
 
 def test_the_number_of_classes_is_that_of_the_weights(state: State) -> None:
@@ -374,15 +380,6 @@ def test_public_files_classify_jpeg_images(
     assert abs(right / total - correct / 10_000) < 0.03
 
 
-@pytest.mark.assets
-@pytest.mark.slow
-def test_resnet20_on_the_whole_jpeg_test_set(assets: Path, cifar_jpeg_test: Path) -> None:
-    model, card = load("resnet20", assets / "checkpoints" / "resnet20-12fca82f.th")
-    right, total = count_correct(model, dataset(cifar_jpeg_test, normalize=card.normalization))
-    assert abs(right - 8103) <= 2
-    assert total == 10_000
-
-
 # The store ---------------------------------------------------------------------------------------
 
 
@@ -422,9 +419,86 @@ def test_weights_that_overflow_half_precision_are_not_written(
 def test_a_broken_card_is_named(store: Path) -> None:
     (store / "cards").mkdir(parents=True)
     (store / "cards" / "a.toml").write_text("nonsense")
-    assert "cards/a.toml is no TOML" in refusal(list_checkpoints)
+    assert "cards/a.toml is no TOML" in refusal(load, "a")
     (store / "cards" / "a.toml").write_text(card_text(Card("b", "resnet20", 10)))
     assert "names 'b', expected 'a'" in refusal(load, "a")
+
+
+BAD_CARDS = {
+    "nonsense": b"nonsense",
+    "no UTF-8": b"\xff\xfe",
+    "another name": card_text(Card("b", "resnet20", 10)).encode(),
+    "long keys": b".".join([b"a"] * 29_000) + b" = 1",
+    "deep arrays": b"a = " + b"[" * 9000 + b"]" * 9000,
+    "a long number": b"num_classes = " + b"9" * 10_000,
+    "large": b"# " * (1 << 20),
+}
+
+
+@pytest.mark.parametrize("text", BAD_CARDS.values(), ids=BAD_CARDS)
+def test_a_bad_card_stops_nothing_and_can_be_removed(
+    text: bytes, model: nn.Module, store: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    save_checkpoint(model, Card("good", "resnet20", 10))
+    (store / "cards" / "a.toml").write_bytes(text)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert [e.card.name for e in list_checkpoints() if e.place == "user"] == ["good"]
+    assert any("cards/a.toml" in str(one.message) for one in recwarn)
+    assert [(v.name, v.state) for v in verify(["good", "a"])] == [("good", "good"), ("a", "bad")]
+    assert "did you mean good?" in refusal(load, "resnet20", "goo")
+    assert load("good")[1].name == "good"
+    with pytest.raises(UsageError, match="a checkpoint 'a' is there already"):
+        add("x.pt", "a", "resnet20", data="digits")
+    assert remove("a") == [store / "cards" / "a.toml"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+
+
+def test_weights_that_another_card_names_stay(model: nn.Module, store: Path) -> None:
+    card = save_checkpoint(model, Card("mine", "resnet20", 10))
+    write_card(replace(card, name="thief"), store / "cards" / "thief.toml")
+    with pytest.warns(CheckpointWarning, match=r"mine\.safetensors stays: the cards of mine"):
+        assert remove("thief") == [store / "cards" / "thief.toml"]
+    assert same(load("mine")[0], model)
+    write_card(replace(card, name="thief"), store / "cards" / "thief.toml")
+    with pytest.raises(UsageError, match=r"mine\.safetensors holds the weights of thief: take ano"):
+        save_checkpoint(model, card)
+    assert len(remove("thief") + remove("mine")) == 3
+
+
+def test_one_of_several_that_add_one_name_wins_whole(model: nn.Module, store: Path) -> None:
+    models = [create_model("resnet20").eval() for _ in range(6)]
+    lost = []
+
+    def save(number: int) -> None:
+        try:
+            save_checkpoint(
+                models[number], Card("one", "resnet20", 10, notes=str(number)), new=True
+            )
+        except UsageError as error:
+            lost.append(str(error))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(save, range(6)))
+    assert len(lost) == 5
+    assert set(lost) == {"a checkpoint 'one' was added meanwhile: take another name"}
+    loaded, card = load("one")
+    assert same(loaded, models[int(card.notes)])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"depth": 100_000_004}, {"width": 10**9}, {"depth": 100_000_004, "width": 10**6}],
+    ids=str,
+)
+def test_a_card_of_any_size_is_held_against_its_weights_first(
+    arguments: dict[str, int], model: nn.Module, store: Path
+) -> None:
+    card = save_checkpoint(model, Card("large", "resnet20", 10))
+    write_card(replace(card, arguments=arguments), store / "cards" / "large.toml")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    message = refusal(load, "large")
+    assert "does not fit resnet20" in message or "it is another one" in message
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 << 10
 
 
 NAME = attrgetter("name")
@@ -623,7 +697,9 @@ def test_imagenet_weights_come_with_their_own_preprocessing(
     model = create_model("squeezenet1_1").eval()
     torch.save(model.state_dict(), path)
     assert "is damaged or another file" in refusal(load, "squeezenet1_1")
-    monkeypatch.setattr("ensembles.checkpoints.imagenet.check_sha256", lambda path, sha256: sha256)
+    monkeypatch.setattr(
+        "ensembles.checkpoints.imagenet.open_weights", lambda path, sha256: open_weights(path)
+    )
     loaded, card = load("squeezenet1_1", "IMAGENET1K_V1")
     x = torch.ones(1, 3, 64, 64)
     assert torch.equal(loaded(x), model(x))

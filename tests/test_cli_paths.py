@@ -33,7 +33,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
+def call(capsys: pytest.CaptureFixture[str], opened_once: None) -> Call:
     """Run `ensembles paths`; returns exit status, standard output and standard error."""
 
     def run(*arguments: object) -> tuple[int, str, str]:

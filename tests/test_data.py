@@ -154,9 +154,17 @@ class TestNames:
     def test_validation_stands_for_test_where_there_is_none(self) -> None:
         assert dataset("Digits", "val").split == "test"
 
-    def test_named_sets_are_not_resized(self) -> None:
-        with pytest.raises(UsageError, match="digits have 32x32 pixels and are not resized"):
-            dataset("digits", image_size=64)
+    def test_named_sets_are_resized_as_image_files_are(self) -> None:
+        from torchvision.transforms import v2
+
+        held = dataset("digits", limit=5)
+        assert dataset("digits", limit=5, image_size=32).content_hash == held.content_hash
+        resized = dataset("digits", limit=5, image_size=(48, 40))
+        steps = v2.Compose([v2.ToPILImage(), v2.Resize(48), v2.CenterCrop(40), v2.PILToTensor()])
+        wanted = torch.stack([steps(image) for image in held.raw()[0]])
+        assert torch.equal(next(resized.batches(5))[0], resized.normalization(wanted))
+        assert resized.shape == (3, 40, 40) and resized.content_hash != held.content_hash
+        assert resized.limited(2).labels.tolist() == [held.labels[0], held.labels[2]]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -184,14 +192,19 @@ class TestNames:
         ]  # fmt: skip
 
 
-def test_the_examples_of_the_docs_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_docs_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     shown = []
     for example in examples:
         exec(compile(example, "docs/data.md", "exec"), {})
         shown.append(capsys.readouterr().out.splitlines())
-    ours, any_form = shown
+    images, ours, arrays, any_form = shown
+    assert images[0] == "as they are, normalised by digits"
+    assert "64x64" in images[1] and arrays == ["(2, 100) [0, 1, 2, 0, 1, 2] as given"]
     assert ours[0].startswith("100 (3, 32, 32) ('0', '1'")
     assert ours[-2:] == ["64", "36"]
     assert any_form[:3] == [f"torch.Size([{rows}, 7])" for rows in (4, 4, 2)]

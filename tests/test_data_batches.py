@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ensembles.data import batches
-from ensembles.errors import DataError, UsageError
+from ensembles.errors import DataError, DataWarning, UsageError
 
 
 class OneByOne(IterableDataset[tuple[Tensor, int]]):
@@ -81,9 +81,19 @@ class TestImages:
                 r"labels of shape \(3,\)",
             ),
             ((torch.zeros(3, 4, 4, dtype=torch.uint8), 1), "type uint8; expected floating point"),
-            ((torch.zeros(3, 4, 4), 1.0), "labels of type float32; expected whole numbers"),
-            ((torch.zeros(3, 4, 4), True), "labels of type bool"),
-            ((torch.zeros(3, 4, 4), -1), "has the label -1; expected class numbers from 0"),
+            ((torch.zeros(3, 4, 4), 1.5), "labels of type float32; expected whole numbers"),
+            (
+                (torch.zeros(3, 4, 4), -1),
+                "has the label -1; expected class numbers from 0; -1",
+            ),
+            ((torch.zeros(3, 4, 4), "cat"), "has the label 'cat', a text; expected class numbers"),
+            ((torch.zeros(2, 3), ["1", "dog"]), "has the label 'dog', a text; expected class"),
+            (
+                (torch.zeros(2, 3), [[0.5, 0.5], [1, 0]]),
+                "float32; .*; probabilities of classes",
+            ),
+            ((torch.zeros(2, 3), [[0, 1], [1, 1]]), r"labels of shape \(2, 2\); expected pairs"),
+            ((torch.zeros(2, 3), [[1], [2], [3]]), r"and labels of shape \(3, 1\); expected"),
         ],
     )
     def test_says_what_is_wrong_with_an_item(self, item: Any, message: str) -> None:
@@ -132,6 +142,46 @@ class TestImages:
         assert data[-1][1] == 2
         with pytest.raises(IndexError, match="image 3 of 3"):
             data[3]
+
+
+class TestLabels:
+    """Labels in the forms that people have them in."""
+
+    @pytest.mark.parametrize(
+        ("labels", "said"),
+        [
+            (torch.tensor([[2], [0], [1]]), "labels (N, 1) as (N,)"),
+            (torch.tensor([[2.0], [0.0], [1.0]]), "(N,) and floating point that is whole as"),
+            (torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]]), "one-hot labels (N, K) as the place"),
+            (torch.eye(3)[[2, 0, 1]], "one-hot labels (N, K) as the place"),
+            (torch.eye(3)[[2, 0, 1]].bool(), "one-hot labels (N, K) as the place"),
+            (torch.tensor([2.0, 0.0, 1.0]), "floating point that is whole as class numbers"),
+            (["2", "0", "1"], "texts as the numbers that they write"),
+            (np.array(["2", "0", "1"]), "texts as the numbers that they write"),
+            (np.array([[2], [0], [1]], dtype=np.uint8), "labels (N, 1) as (N,)"),
+        ],
+    )
+    def test_read_and_said_where_there_is_no_doubt(self, labels: Any, said: str) -> None:
+        with pytest.warns(DataWarning) as told:
+            [(_, found)] = batches([(torch.zeros(3, 5), labels)], 3)
+        assert found.dtype == torch.int64
+        assert found.tolist() == [2, 0, 1]
+        assert said in str(told[0].message)
+
+    @pytest.mark.parametrize(
+        ("label", "number"),
+        [(np.array([2]), 2), (torch.eye(4)[3], 3), ("7", 7), (np.float64(1), 1), (True, 1)],
+    )
+    def test_of_single_rows(self, label: Any, number: int) -> None:
+        with pytest.warns(DataWarning):
+            [(images, found)] = batches(Rows([(torch.zeros(3, 4, 4), label)]), 2)
+        assert (tuple(images.shape), found.tolist()) == ((1, 3, 4, 4), [number])
+
+    @pytest.mark.filterwarnings("error")
+    def test_plain_numbers_are_not_told_of(self) -> None:
+        for labels in ([1, 0], np.array([1, 0]), torch.tensor([1, 0], dtype=torch.uint8)):
+            [(_, found)] = batches([(torch.zeros(2, 3), labels)], 2)
+            assert found.tolist() == [1, 0]
 
 
 class Rows(Dataset[Any]):

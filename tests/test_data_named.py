@@ -10,6 +10,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +24,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, imagenet
 
 from ensembles.data import dataset, known_datasets, public_sets
+from ensembles.data.registry import SETS
 from ensembles.errors import DataError
 
 NAMES = ["cifar10", "cifar100", "svhn", "mnist", "fashion-mnist"]
@@ -35,6 +37,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("ENSEMBLES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ENSEMBLES_DATA", str(folder))
+    for name in NAMES:
+        small = {"train": 20 if name == "cifar10" else 4, "test": 4}
+        monkeypatch.setitem(SETS, name, replace(SETS[name], splits=small))
     return folder
 
 
@@ -216,6 +221,28 @@ class TestRefusals:
             (root / "MNIST" / "raw" / part).write_bytes(b"\0\0")
         with pytest.raises(DataError, match=r"mnist \(test\) in .* is damaged or incomplete"):
             dataset("mnist")
+
+    @pytest.mark.parametrize(
+        ("images", "labels", "found"),
+        [
+            ((3, 28, 28), [1, 2, 3], "it holds 3 images of 32x32 of type uint8; expected 4 im"),
+            ((4, 40, 40), [1, 2, 3, 4], "it holds 4 images of 44x44 of type uint8; expected 4"),
+            ((4, 28, 28), [1, 2, 3, 250], "it holds the label 250; expected 0 to 9"),
+            ((4, 28, 28), [1, 2, 3], "it holds 3 labels; expected 4"),
+            ((4, 784), [1, 2, 3, 4], "is damaged or incomplete"),
+        ],
+    )
+    def test_content_that_is_not_the_data_set(
+        self, root: Path, images: tuple[int, ...], labels: list[int], found: str
+    ) -> None:
+        for part in ("train", "t10k"):
+            write_idx(root / "MNIST" / "raw" / f"{part}-images-idx3-ubyte", pixels(*images))
+            array = np.array(labels, dtype=np.uint8)
+            write_idx(root / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", array)
+        with pytest.raises(DataError) as caught:
+            dataset("mnist", download=False)
+        assert found in str(caught.value)
+        assert str(caught.value).startswith("mnist (test) in ")
 
     def test_checksums_are_torchvisions(self, root: Path) -> None:
         parts = {f"data_batch_{part}": "labels" for part in range(1, 6)} | {"test_batch": "labels"}

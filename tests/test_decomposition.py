@@ -65,7 +65,7 @@ def test_each_kind_of_token_block(kind):
     assert_same(model, net, images)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(random_networks())
 def test_random_chains(model):
     net, images = taken_apart(model)
@@ -79,7 +79,7 @@ def test_random_chains(model):
                 torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(random_networks())
 def test_shortcut_and_branch_add_up(model):
     net, images = taken_apart(model)
@@ -268,7 +268,8 @@ class Untouched:
             assert torch.equal(after["tensors"][name], tensor), name
         after.pop("tensors")
         assert after == self.before
-        assert not self.fired
+        # what hooks change must be known, so the model itself runs: its logits, and one gradient
+        assert all(self.fired.count(place) <= 2 for place in ("before", "inner", "after"))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -105,10 +105,11 @@ def documented(library, budget):
 @pytest.mark.slow
 @pytest.mark.parametrize(("library", "budget"), [("torchvision", 12), ("timm", 12)])
 def test_the_table_in_docs(consistency, library, budget):
+    """A sample of the rows; benchmarks/consistency.py makes them all."""
     pytest.importorskip(library)
     rows = documented(library, budget)
     assert len(rows) > 20
-    for name, size, blocks, transitions in rows:
+    for name, size, blocks, transitions in rows[:: len(rows) // 8]:
         row = consistency.examine("", name, size)
         found = row.problem or " + ".join(f"{n} {kind}" for kind, n in row.kinds.items())
         assert found == blocks.removeprefix("**no**: "), name

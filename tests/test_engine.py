@@ -12,7 +12,7 @@ from networks import decomposable, images_for, random_networks
 from torch import nn
 
 from ensembles.decomposition import decompose
-from ensembles.engine import Materials, evaluate
+from ensembles.engine import Materials, count_correct, evaluate
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.errors import DataError, EvaluationError, LesionError, UsageError
 from ensembles.lesions import (
@@ -61,6 +61,27 @@ def test_both_engines_count_the_same(model, batch_size, seed):
     assert counts(fast) == counts(slow)
     for ours, oracle in zip(fast, slow, strict=True):
         assert ours.loss_sum == pytest.approx(oracle.loss_sum, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 11])
+def test_of_exactly_tied_logits_the_first_class_counts_everywhere(batch_size):
+    model = decomposable()
+    head = [one for one in model.modules() if isinstance(one, nn.Linear)][-1]
+    nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0])  # 1, 3 and 4 are tied
+    images, labels = images_for(model, 11, 1)
+    net, data = decompose(model, images[:2]), [(images, labels)]
+    ones = int((labels == 1).sum())
+    assert count_correct(model, data, batch_size) == (ones, 11)
+    for engine in ("shared", "direct"):
+        found = evaluate(
+            net, data, sweep_of(net), engine=engine, batch_size=batch_size, device="cpu",
+            metrics=["top1", "top5", "classes", "confusion"], predictions=True,
+        )  # fmt: skip
+        assert {one.correct for one in found} == {ones}
+        assert {tuple(one.predictions) for one in found} == {(1,) * 11}
+        assert {one.row(["top5"])["top5"] for one in found} == {1.0}
+        assert {one.class_correct[1] for one in found} == {ones}
 
 
 @settings(max_examples=30, deadline=None)
@@ -150,7 +171,10 @@ def test_intact_logits_that_are_not_finite_are_refused():
         ({"engine": "dirct"}, "engine 'dirct'; expected shared or direct; did you mean direct"),
         ({"device": "gpu"}, "device 'gpu'; expected auto, cpu, cuda, cuda:0 or mps"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        ({"device": f"cuda:{'9' * 5000}"}, "; expected auto, cpu, cuda, cuda:0 or mps"),
+        ({"device": "cuda:\u00b2"}, "device 'cuda:\u00b2'; expected auto, cpu, cuda, cuda:0"),
         ({"batch_size": 0}, "batch size 0; expected 1 or more"),
+        ({"batch_size": 10**30}, f"batch size {10**30}; expected at most {2**31 - 1}"),
     ],
 )
 def test_options_without_meaning_are_refused(options, message):

@@ -41,6 +41,7 @@ SMALL: dict[str, tuple[dict[str, object], int, set[str]]] = {
     "CifarProjectionResNet": ({"depth": 8, "width": 4}, 8, {"residual"}),
     "CifarPreResNet": ({"depth": 8, "width": 4}, 8, {"residual"}),
     "PreResNet": ({"blocks": (1, 1, 1, 1), "width": 4}, 32, {"residual"}),
+    "CifarStemResNet": ({"width": 4}, 8, {"residual"}),
     "CifarResNetVariant": ({"depth": 8, "width": 4}, 8, {"residual"}),
     "CifarSharedResNet": ({"depth": 20, "width": 4}, 8, {"residual"}),
     "CifarWideResNet": ({"depth": 10, "widening": 1, "width": 4}, 8, {"residual"}),
@@ -95,6 +96,8 @@ def small(name: str) -> tuple[Callable[[], nn.Module], int, set[str]]:
     arguments = {**given, **arguments, "num_classes": 5}
     if given.get("bottleneck"):
         arguments["depth"] = 11
+    if build.func.__name__ == "CifarStemResNet":
+        arguments["depth"] = 18 if given["depth"] < 50 else 50  # basic blocks, or bottlenecks
     kinds = {"gated"} if given.get("variant") in GATED else kinds
     return partial(build.func, **arguments), side, kinds
 
@@ -108,6 +111,7 @@ def key(name: str) -> str:
 
 NAMES = [*list_models("ensembles"), *NARROW, *LIBRARIES]
 FIRST = {key(name): name for name in reversed(NAMES)}
+MOST = 12  # blocks that are lesioned one by one in a long network
 SLOW = ("resnet101", "resnet152", "resnet200", "densenet121", "inception_v3", "inception_v4",
         "inception_resnet_v2", "torchvision:mnasnet0_5", "timm:test_convnext")  # fmt: skip
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
@@ -143,17 +147,22 @@ def once(name: str) -> str:
 
 
 def every_kind(net: Decomposition) -> Iterator[Lesion]:
-    """Lesions of each kind, those without meaning for a network among them."""
+    """Lesions of each kind, those without meaning for a network among them.
+
+    Of a long network, whose stages repeat one block, some blocks from the first to the last.
+    """
     n = len(net)
-    yield from single_deletions(n)
+    some = sorted({1 + round(place * (n - 1) / (MOST - 1)) for place in range(MOST)})
+    yield from (one for one in single_deletions(n) if set(one.blocks) <= set(some))
     if n > 2:
         yield Lesion("delete", (1, n))
-    yield from (Lesion("duplicate", (block,)) for block in range(1, n + 1))
+    yield from (Lesion("duplicate", (block,)) for block in some)
     shapes = [(block.in_shape, block.out_shape) for block in net]
     pairs = [group[:2] for group in exchangeable(shapes, net.transitions)] or [(1, 2)]
     yield from (Lesion("reorder", swaps=((a, b),)) for a, b in pairs if n > 1)
-    for block, count in enumerate(net.road_counts, 1):
-        yield from (Lesion("drop", roads=((block, road),)) for road in range(1, count + 2))
+    for block in some:
+        roads = range(1, net.road_counts[block - 1] + 2)
+        yield from (Lesion("drop", roads=((block, road),)) for road in roads)
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -76,6 +76,14 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_text() == "x"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    said = r"x: cannot be written \((Too many levels|it is no plain)"
+    with pytest.raises(OutputError, match=said), refusals("x"), atomic(tmp_path / "link"):
+        pass
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs files that are none")
 def test_a_device_is_not_replaced(tmp_path: Path) -> None:
     device = tmp_path / "device"

@@ -428,7 +428,7 @@ def test_a_block_that_runs_nowhere_any_more_is_refused() -> None:
         chain.program(N)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(single_lesions(6), single_lesions(6))
 def test_the_second_lesion_rewrites_what_the_first_left(first: Lesion, second: Lesion) -> None:
     chain = first.then(second)
@@ -544,7 +544,7 @@ def allowed(lesion: Lesion, structure: Structure) -> bool:
     return rules[lesion.kind]() and flows(structure, lesion.program(len(structure)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(structures(), st.data())
 def test_checks_agree_with_a_walk_along_the_shapes(
     structure: Structure, data: st.DataObject

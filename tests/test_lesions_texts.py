@@ -319,6 +319,7 @@ def test_texts_that_are_none(kind: str, text: str, message: str) -> None:
         ),
         (lambda: Delete((3,)).then("delete 4"), "then: 'delete 4'; expected lesions"),
         (lambda: Then((Delete((3,)),)), "lesion 'then' needs two lesions or more"),
+        (lambda: Repeat((3,), 10**9), "repeat: times 1000000000: expected at most 10000"),
         (lambda: Recalibrated(Delete((3,)), 8, 0), "recalibrated: batch size 0: expected 1 or"),
         (lambda: Recalibrated("delete 3"), "recalibrated: 'delete 3'; expected a lesion"),
         (lambda: Lesion("reset"), "lesion 'reset' needs one block or more, no swaps"),

@@ -166,6 +166,15 @@ def test_a_package_brings_members(install: Callable[..., None]) -> None:
     assert shapes.get("oval").summary == "long"
 
 
+def test_what_a_package_prints_as_it_is_imported_is_no_result(
+    install: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"from {__name__} import Shape\nprint('hello')\nOVAL = Shape('oval', 'long')"
+    install("loud", source, oval="loud:OVAL")
+    assert new_set().get("oval").summary == "long"
+    assert capsys.readouterr() == ("", "hello\n")
+
+
 def test_a_package_that_cannot_be_imported_is_named_and_the_rest_goes_on(
     install: Callable[..., None],
 ) -> None:

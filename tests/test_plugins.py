@@ -104,7 +104,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], weights: str) -> Callable[..., tuple[str, str]]:
+def call(
+    capsys: pytest.CaptureFixture[str], weights: str, opened_once: None
+) -> Callable[..., tuple[str, str]]:
     """Run the command line on a small network; returns standard output and standard error."""
     small = ["--model", "resnet20", "--checkpoint", weights, "--dataset", "digits", "--limit", "8"]
 
@@ -232,7 +234,9 @@ def test_the_command_line_offers_it(call: Callable[..., tuple[str, str]]) -> Non
 
 
 @pytest.mark.usefixtures("visitor")
-def test_the_command_line_runs_it(call: Callable[..., tuple[str, str]], tmp_path: Path) -> None:
+def test_the_command_line_runs_it(
+    call: Callable[..., tuple[str, str]], weights: str, tmp_path: Path
+) -> None:
     out, _ = call(
         "lesion", "--kind", "dim", "--amount", 0.25, "--blocks", "2,5", "--metrics", "top1,drift",
         "--plot", tmp_path / "dim.svg", "--json",
@@ -250,7 +254,7 @@ def test_the_command_line_runs_it(call: Callable[..., tuple[str, str]], tmp_path
     assert "rows are furthest apart after block" in err and (tmp_path / "a.png").exists()
     assert ensembles.read_frame(table).attrs["options"]["power"] == 1
     call("export", "--kind", "dim", "--blocks", "2", "--amount", 0.1, "--out", tmp_path / "x.pt2",
-         small=["--model", "resnet110"])  # fmt: skip
+         small=["--model", "resnet20", "--checkpoint", weights])  # fmt: skip
 
 
 STUDY = """

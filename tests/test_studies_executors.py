@@ -49,8 +49,9 @@ from ensembles.studies import run_unit, study_of, unit_of
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
     study = study_of(told["study"], folder=Path(told["folder"]))
-    result = run_unit(unit_of(told["unit"]), told["store"], study=study, check=False)
-    print(json.dumps([result.measured, result.summary, result.failed]))
+    for unit in told["units"]:
+        result = run_unit(unit_of(unit), told["store"], study=study, check=False)
+        print(json.dumps([result.measured, result.summary, result.failed]))
 """
 
 
@@ -88,18 +89,17 @@ def test_a_unit_from_its_json_makes_the_same_rows_in_a_process_of_its_own(
 ) -> None:
     run(study, tmp_path / "here.db")
     there = tmp_path / "there.db"
-    for unit in study.units():
-        told = {
-            "study": study.described(),
-            "folder": str(folder),
-            "unit": written_unit(unit),
-            "store": str(there),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", IN_A_PROCESS, json.dumps(told)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert json.loads(done.stdout)[2] == ""
+    told = {
+        "study": study.described(),
+        "folder": str(folder),
+        "units": [written_unit(unit) for unit in study.units()],
+        "store": str(there),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_PROCESS, json.dumps(told)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert [json.loads(line)[2] for line in done.stdout.splitlines()] == [""] * 4
     assert (status(study, there)["state"] == "done").all()
     here, elsewhere = tables(study, tmp_path / "here.db"), tables(study, there)
     assert list(here) == list(elsewhere) == ["lesions", "gradient", "influence"]

@@ -51,7 +51,7 @@ def trained(run: Path) -> str:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], trained: str) -> Call:
+def call(capsys: pytest.CaptureFixture[str], trained: str, opened_once: None) -> Call:
     def invoke(*arguments: object) -> tuple[int, str, str]:
         small = ["--model", "resnet20", "--checkpoint", trained, "--limit", "8"]
         with pytest.raises(SystemExit) as stop:

@@ -41,6 +41,13 @@ def test_read_blocks_errors(text: str, error: str) -> None:
         read_blocks(text, N)
 
 
+def test_a_list_of_blocks_that_fills_the_memory_is_refused() -> None:
+    with pytest.raises(
+        LesionError, match=message("list of blocks: names more than 1000000; name each once")
+    ):
+        read_blocks(",".join(["1-1000000"] * 1000))
+
+
 def test_read_counts() -> None:
     assert read_counts("1") == range(1, 2)
     assert read_counts("1-20") == range(1, 21)

@@ -35,7 +35,7 @@ from ensembles.training import (
 )
 from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
 from ensembles.training.loader import EpochBatches
-from ensembles.training.plan import open_data
+from ensembles.training.plan import open_data, trainer_options
 from ensembles.training.stochastic_depth import drop_branches, dropping_for
 
 QUICK = replace(load_recipe("digits"), name="quick", batch_size=16, epochs=2, crop_padding=1)
@@ -120,6 +120,11 @@ def test_a_bad_recipe_is_refused(tmp_path: Path, change: str, message: str) -> N
         load_recipe(file)
     assert "recipe mine" in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_more_processes_than_a_machine_has_room_for_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"1000000 processes on cpu; expected at most \d+"):
+        trainer_options("cpu", 1_000_000, "fp32")
 
 
 def test_a_missing_recipe_or_key_is_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def about_data(data: Any) -> dict[str, object]:
         "split": data.split,
         "images": len(data),
         "normalization": str(data.normalization),
+        "preprocessing": data.preprocessing.pixels,
         "content_hash": data.content_hash,
     }
 

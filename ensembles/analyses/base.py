@@ -77,6 +77,8 @@ class Options:
                 raise UsageError(
                     f"{one.name} {value!r}; expected {expected.get(one.type, 'a text')}"
                 )
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                raise UsageError(f"{one.name}: expected a number of at most {_LARGEST}")
             if one.choices and value not in one.choices:
                 raise UsageError(
                     f"{one.name} '{value}'; expected {' or '.join(one.choices)}"
@@ -115,6 +117,7 @@ class Options:
         return {one.name: one.default for one in fields(cls) if one.default is not MISSING}
 
 
+_LARGEST = 2**53
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,),
 }  # fmt: skip

@@ -69,7 +69,7 @@ def gradient_rows(
         columns |= _named("gradient_coherent", mean)
         columns["gradient_coherent_sd"] = linear(spread)
     if found.signed is not None:
-        columns |= _rms(found.signed, list(counts.values()))
+        columns |= _rms(found.signed, [max(1, number) for number in counts.values()])
     if found.drawn is not None:
         columns |= _means(found.drawn, seed)
     return [

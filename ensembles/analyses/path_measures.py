@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -22,9 +22,10 @@ from ensembles.analyses.path_frames import (
 from ensembles.analyses.path_options import IMAGES, PathOptions
 from ensembles.data import ImageDataset, batches
 from ensembles.decomposition import Decomposition
-from ensembles.errors import DataError, UsageError
+from ensembles.errors import DataError, PathError, RoundingError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
+from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
@@ -38,7 +39,7 @@ from ensembles.unravelling.measurement import (
 from ensembles.unravelling.path_counts import block_lengths, joint_lengths
 from ensembles.unravelling.places import parse_places
 
-__all__ = ["measure_paths", "measure_ranges", "require_shortcuts"]
+__all__ = ["measure_paths", "measure_ranges", "require_expanded", "require_shortcuts"]
 
 
 def measure_paths(
@@ -59,7 +60,39 @@ def measure_paths(
         place: The device.
         named: What the provenance tells of the network; its `model` at least.
         progress: As :func:`ensembles.progress.bar` takes it.
+
+    Raises:
+        PathError: If the sum over lengths misses the network's own value, in fp64 too.
     """
+    data = _rereadable(data, chosen)
+
+    def measured(chosen: PathOptions) -> pd.DataFrame:
+        return _measured(net, data, chosen, place, named=named, progress=progress)
+
+    return _exactly(measured, chosen, place)
+
+
+def _exactly(
+    measured: Callable[[PathOptions], pd.DataFrame], chosen: PathOptions, place: torch.device
+) -> pd.DataFrame:
+    """Measure in the precision asked for, and in fp64 where the sum needs it."""
+    try:
+        return measured(chosen)
+    except RoundingError:
+        if place.type == "mps":  # it has no numbers of double precision
+            raise
+    return measured(replace(chosen, precision="fp64"))
+
+
+def _measured(
+    net: Decomposition,
+    data: Any,
+    chosen: PathOptions,
+    place: torch.device,
+    *,
+    named: dict[str, Any],
+    progress: bool | Progress | None,
+) -> pd.DataFrame:
     ready, parts = _ready(net, data, chosen, place)
     attrs: dict[str, object] = {"model": named["model"], "direction": chosen.direction}
     with bar(f"paths of {named['model']}", " images", shown=progress) as report:
@@ -84,6 +117,28 @@ def measure_paths(
     return layout(rows, chosen.direction, attrs)
 
 
+def require_expanded(net: Decomposition, chosen: PathOptions) -> None:
+    """Refuse what is not expanded for blocks beside and inside each other.
+
+    Raises:
+        PathError: Saying what is expanded.
+    """
+    if not net.is_nested or chosen.direction != "gradient":
+        return
+    if chosen.method != "exact":
+        raise PathError(
+            f"{net.model_name} has blocks beside or inside each other, whose single paths are not "
+            f"drawn (method '{chosen.method}'); expected method exact, or a decomposition with "
+            "nested=False (--chain)"
+        )
+    if any(place.where != "input" for place in parse_places(chosen.at, net)):
+        raise PathError(
+            f"{net.model_name} has blocks beside or inside each other, so that several tensors are "
+            f"alive at '{chosen.at}'; expected at input, or a decomposition with nested=False "
+            "(--chain)"
+        )
+
+
 def _gradients(
     net: Decomposition,
     ready: Decomposition,
@@ -93,6 +148,7 @@ def _gradients(
 ) -> tuple[list[Row], float | None, dict[str, Any]]:
     """Rows of gradients, how far their sum is from autograd's, and how many signs were drawn."""
     places, method = parse_places(chosen.at, net), chosen.method
+    require_expanded(net, chosen)
     found, error = measure_gradients(
         ready, parts, places,
         exact=method != "sampled",
@@ -130,6 +186,25 @@ def measure_ranges(
     for first, last in wanted:
         if not 0 <= first <= last <= n:
             raise UsageError(f"lengths {first} to {last}; expected a range within 0 to {n}")
+
+    data = _rereadable(data, chosen)
+
+    def measured(chosen: PathOptions) -> pd.DataFrame:
+        return _ranges(net, data, wanted, chosen, place, name=name, progress=progress)
+
+    return _exactly(measured, chosen, place)
+
+
+def _ranges(
+    net: Decomposition,
+    data: Any,
+    wanted: Sequence[tuple[int, int]],
+    chosen: PathOptions,
+    place: torch.device,
+    *,
+    name: str,
+    progress: bool | Progress | None,
+) -> pd.DataFrame:
     ready, parts = _ready(net, data, chosen, place)
     with bar(f"paths of {name}", " images", shown=progress) as report:
         logits, error = measure_logits(
@@ -160,13 +235,18 @@ def _ready(
     net: Decomposition, data: Any, chosen: PathOptions, device: torch.device
 ) -> tuple[Decomposition, list[Batch]]:
     """The network and the images on their device, in batches that fit in memory."""
+    if tuple(net.output_shape) == (1,):
+        raise PathError(
+            "the network gives a single logit; expected one for each class: let it give two, 0 and "
+            "that logit (torch.cat([torch.zeros_like(z), z], 1)), and take it apart so"
+        )
     ready = prepared(net, device, chosen.precision)
     dtype = torch.float64 if chosen.precision == "fp64" else torch.float32
     at_once = torch.get_num_threads() if device.type == "cpu" else 1
     size = min(64, batch_size(net, chosen.memory / at_once, chosen.precision))
     parts = [
         (images.to(device, dtype), labels.to(device))
-        for images, labels in _read(data, chosen.images or IMAGES[chosen.direction], size)
+        for images, labels in _read(data, _count(chosen), size)
     ]
     shape = tuple(parts[0][0].shape[1:])
     if shape != tuple(net.input_shape):
@@ -176,7 +256,16 @@ def _ready(
         )
     if chosen.statistics == "batch":
         ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
-    return ready, parts
+    return image_rows(ready), parts
+
+
+def _rereadable(data: Any, chosen: PathOptions) -> Any:
+    """Data that can be read again: what an iterator gives is kept."""
+    return _read(data, _count(chosen), 64) if isinstance(data, Iterator) else data
+
+
+def _count(chosen: PathOptions) -> int:
+    return chosen.images or IMAGES[chosen.direction]
 
 
 def _read(data: Any, count: int, size: int) -> list[Batch]:
@@ -223,6 +312,7 @@ def _provenance(
             "dataset": data.name,
             "split": data.split,
             "normalization": str(data.normalization),
+            "preprocessing": data.preprocessing.pixels,
             "content_hash": data.content_hash,
         }
     return provenance(

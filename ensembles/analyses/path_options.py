@@ -13,6 +13,7 @@ __all__ = ["IMAGES", "PathOptions"]
 IMAGES = {"gradient": 8, "logits": 128}
 """How many images are used where nothing is said."""
 
+_MOST_DRAWS = 100_000
 _OF_GRADIENTS = ("method", "signs", "samples", "sampling", "seed", "at")
 _OF_SAMPLES = ("samples", "sampling")
 
@@ -88,6 +89,11 @@ class PathOptions(Options):
         super().check()
         if self.images is not None and self.images < 1:
             raise UsageError(f"{self.images} images; expected at least 1")
+        if self.signs > _MOST_DRAWS or self.samples > _MOST_DRAWS:
+            raise UsageError(
+                f"{max(self.signs, self.samples)} draws; expected at most {_MOST_DRAWS}, where the "
+                "standard error is far below that of the images"
+            )
         if self.signs < 0 or self.signs == 1:
             raise UsageError(f"{self.signs} draws of signs; expected 0 for none, or at least 2")
         if self.samples < 1:

@@ -103,6 +103,11 @@ class Stream:
 
     def __post_init__(self) -> None:
         names = MEASURES + (SPAN_MEASURES if self.span > 1 else ())
+        if self.span > 1 and self.net.is_nested:
+            raise UsageError(
+                f"span {self.span}: several tensors are alive between the blocks of "
+                f"{self.net.model_name}, so that a span has no single input; expected span 1"
+            )
         for block in self.net:
             self.means[block.index] = {name: Mean() for name in names}
             self.undefined[block.index] = 0

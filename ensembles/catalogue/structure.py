@@ -20,8 +20,10 @@ def inspected(
     model: torch.nn.Module | None = None,
     *,
     image_size: int | None = None,
+    channels: int | None = None,
     blocks: str | None = None,
     kinds: list[str] | None = None,
+    nested: bool | None = None,
 ) -> Decomposition:
     """Take an architecture apart on random images.
 
@@ -29,8 +31,10 @@ def inspected(
         name: Name of an architecture.
         model: A network of this architecture; by default one with random weights.
         image_size: Height and width of the images; by default the architecture's own.
+        channels: Of the images; by default the architecture's own.
         blocks: As for :func:`ensembles.decompose`.
         kinds: As for :func:`ensembles.decompose`.
+        nested: As for :func:`ensembles.decompose`.
 
     Raises:
         ModelError: If there is no such architecture.
@@ -39,17 +43,17 @@ def inspected(
     """
     if image_size is not None and image_size < 1:
         raise UsageError(f"image size {image_size}; expected 1 or more")
-    channels, height, width = architecture(name).input_size
-    shape = (2, channels, image_size or height, image_size or width)
+    own, height, width = architecture(name).input_size
+    shape = (2, channels or own, image_size or height, image_size or width)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     if model is None:
         with forked(0):
             model = create_model(name)
     try:
-        net = decompose(model, images, blocks=blocks, kinds=kinds)
+        net = decompose(model, images, blocks=blocks, kinds=kinds, nested=nested)
     except (DecompositionError, ModelError):
         # Untrained BatchNorm lets many layers overflow, or round too much, in single precision.
-        net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds)
+        net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds, nested=nested)
     net.model_name = name
     return net
 
@@ -67,7 +71,11 @@ def describe(net: Decomposition) -> dict[str, Any]:
         ``out_shape``, ``weight_layers`` and ``shortcut_layers`` (on the longest way of each road),
         ``parameters``, ``adapted`` (what deletion does to the shape, where there is no road),
         ``roads`` (the modules of the roads that can be dropped, from road 1), and ``step`` of
-        ``steps`` (which use of weights that several blocks share).
+        ``steps`` (which use of weights that several blocks share), ``reads`` (what it reads beside
+        its input) and ``holds`` (the blocks that lie within its branch). ``nested`` says whether
+        there are such; ``on_chain`` through how many blocks every path leads, and ``inside`` how
+        many were found inside others and are not taken; ``uncut`` the modules in which activations
+        are added within what no block was made of.
     """
     lengths = block_lengths(net)
     return {
@@ -77,6 +85,10 @@ def describe(net: Decomposition) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in net.traced.parameters()),
         "blocks": [_row(block) for block in net],
         "found": dict(net.found),
+        "nested": net.is_nested,
+        "inside": net.inside,
+        "uncut": list(net.uncut),
+        "on_chain": net.on_chain,
         "paths": sum(lengths.values()),
         "lengths": lengths,
         "weight_layers": weight_lengths(net),
@@ -100,4 +112,6 @@ def _row(block: Block) -> dict[str, Any]:
         "roads": [] if block.roads is None else list(block.roads.names),
         "step": block.step,
         "steps": block.steps,
+        "reads": list(block.reads),
+        "holds": list(block.holds),
     }

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ensembles.data.normalization import Normalization
+from ensembles.data.normalization import AS_GIVEN, Normalization
+from ensembles.data.pixels import Preprocessing
 from ensembles.data.sources import MemorySource, Source, spread
 from ensembles.data.splits import match_split
 from ensembles.errors import DataError, UsageError
@@ -20,7 +23,7 @@ __all__ = ["ImageDataset"]
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Labelled images of one size in a fixed order.
+    """Labelled images of one size, or other rows of one shape, in a fixed order.
 
     Args:
         name: Name of the data set, or its folder.
@@ -28,6 +31,12 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         classes: Names of the classes; a label is an index of this.
         source: Pixels and labels.
         normalization: What is done to the pixels before a network sees them.
+        preprocessing: What was done to the images to get those pixels; by default nothing.
+        numbered: Whether the data hold class numbers, and the names are made of these: classes
+            that do not occur may be missing at the end.
+        named: Whether the data hold names of classes alone, as folders do: labels are the places
+            of these names, which may be other numbers than a network's (see ``renumbered``).
+        about_labels: What is to be said of how labels were found, in a line; "" for nothing.
         ignored_files: How many files of a folder were passed over, as they are no images.
         opener: Opens a split of the same data set, given its name and ``normalize``; where there
             is none, the data set has no other split.
@@ -45,6 +54,10 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         source: Source,
         normalization: Normalization,
         *,
+        preprocessing: Preprocessing | None = None,
+        numbered: bool = False,
+        named: bool = False,
+        about_labels: str = "",
         ignored_files: int = 0,
         opener: Callable[..., ImageDataset] | None = None,
     ) -> None:
@@ -55,20 +68,25 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.split = split
         self.classes = classes
         self.normalization = normalization
+        self.preprocessing = replace(preprocessing or Preprocessing(), normalization=normalization)
+        self.numbered = numbered
+        self.named = named
+        self.about_labels = about_labels
         self.ignored_files = ignored_files
         self._source = source
         self._opener = opener
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
+        noun = "rows" if self.normalization == AS_GIVEN else "images"
         return (
-            f"ImageDataset({self.name!r}, {self.split!r}, {len(self):,} images of {size}, "
+            f"ImageDataset({self.name!r}, {self.split!r}, {len(self):,} {noun} of {size}, "
             f"{len(self.classes)} classes, normalised by {self.normalization})"
         )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of every image; of other rows their shape."""
         return self._source.shape
 
     @property
@@ -146,8 +164,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def content_hash(self) -> str:
         """sha256 (hexadecimal) over pixels, labels and classes, in order.
 
-        Of images that are not held in memory, the bytes of their files and the size that they are
-        brought to stand for the pixels.
+        Of images that are not held in memory, the bytes of their files and what is done to the
+        images (but for normalisation) stand for the pixels.
         """
         about = json.dumps({"classes": self.classes, "shape": self.shape, "images": len(self)})
         content = hashlib.sha256(about.encode())
@@ -163,8 +181,13 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
         Raises:
             UsageError: When the text is no normalisation.
-            DataError: When it is for another number of channels.
+            DataError: When it is for another number of channels, or the rows are no images.
         """
+        if self.normalization == AS_GIVEN:
+            raise DataError(
+                f"{self.name} holds rows that are taken as they are, and are not normalised; "
+                "expected images of 8 bits"
+            )
         return self._with(self._source, Normalization.parse(normalization))
 
     def limited(self, count: int) -> ImageDataset:
@@ -226,6 +249,45 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             )
         return other
 
+    def renumbered(self, number_of: Mapping[str, int], classes: tuple[str, ...]) -> ImageDataset:
+        """The same images with other class numbers; other splits are numbered likewise.
+
+        Args:
+            number_of: The number of each of the classes.
+            classes: Names by number.
+
+        Raises:
+            DataError: When a class that has images has no number.
+        """
+        lacking = [
+            name
+            for label in sorted(set(self.labels.tolist()))
+            if (name := self.classes[label]) not in number_of
+        ]
+        if lacking:
+            raise DataError(
+                f"{self.name} ({self.split}) has images of {lacking[0]!r}, whose class number "
+                f"nobody says; known are {', '.join(list(number_of)[:3])}"
+            )
+        numbers = torch.tensor([number_of.get(name, -1) for name in self.classes])
+        own = self._opener
+
+        def opener(split: str, **options: Any) -> ImageDataset:
+            assert own is not None
+            return own(split, **options).renumbered(number_of, classes)
+
+        return ImageDataset(
+            self.name,
+            self.split,
+            classes,
+            self._source.relabelled(numbers[self.labels]),
+            self.normalization,
+            preprocessing=self.preprocessing,
+            numbered=True,
+            ignored_files=self.ignored_files,
+            opener=None if own is None else opener,
+        )
+
     def _with(self, source: Source, normalization: Normalization) -> ImageDataset:
         return ImageDataset(
             self.name,
@@ -233,6 +295,10 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             self.classes,
             source,
             normalization,
+            preprocessing=self.preprocessing,
+            numbered=self.numbered,
+            named=self.named,
+            about_labels=self.about_labels,
             ignored_files=self.ignored_files,
             opener=self._opener,
         )

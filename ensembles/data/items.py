@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ensembles.data.label_forms import read_labels
 from ensembles.data.rows import Inputs, mapped, named_tensors
-from ensembles.errors import DataError
+from ensembles.errors import DataError, DataWarning
 
 __all__ = ["INPUT_NAMES", "LABEL_NAMES", "described", "pair", "tensor", "type_name"]
 
@@ -43,7 +45,8 @@ def pair(
         DataError: Saying what was found and what was expected.
     """
     first, second = _halves(item, number)
-    inputs, labels = _inputs(first, number), tensor(second, "label", number)
+    inputs = _inputs(first, number)
+    labels = _labels(inputs, second, number, single=single)
     if labels.ndim == 0:
         inputs, labels = mapped(lambda part: part.unsqueeze(0), inputs), labels.unsqueeze(0)
     elif single and labels.ndim == 1 and not _is_images(inputs):
@@ -57,13 +60,34 @@ def pair(
             f"item {number} of the data has {described(shapes, 4)} and labels of shape "
             f"{tuple(labels.shape)}; {_EXPECTED}"
         )
-    _check_types(inputs, labels, number)
+    _check_types(inputs, number)
 
     def settled(part: Tensor) -> Tensor:
         stays = not part.is_floating_point() or (double and part.dtype == torch.float64)
         return part if stays else part.to(torch.float32)
 
     return mapped(settled, inputs), labels.to(torch.int64)
+
+
+def _labels(inputs: Inputs, value: Any, number: int, *, single: bool) -> Tensor:
+    """Labels as class numbers; what was read otherwise than it stands there is told once."""
+    texts = _is_text(value)
+    raw = None if texts else tensor(value, "label", number)
+    lengths = {len(part) if part.ndim else -1 for part in named_tensors(inputs).values()}
+    rows = lengths.pop() if len(lengths) == 1 else -1
+    images = isinstance(inputs, Tensor) and inputs.ndim
+    rows_or_one = None if single and images != 4 else rows
+    labels, done = read_labels(value, raw, rows_or_one, number)
+    if done:
+        warnings.warn(f"labels are read so: {done}", DataWarning, stacklevel=2)
+    return labels
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.char in "USO"
+    several = value if isinstance(value, list | tuple) else [value]
+    return bool(several) and all(isinstance(one, str | bytes | np.str_) for one in several)
 
 
 def described(shapes: Mapping[str, tuple[int, ...]], images: int) -> str:
@@ -139,21 +163,11 @@ def _is_images(inputs: Inputs) -> bool:
     return isinstance(inputs, Tensor) and inputs.ndim == 4
 
 
-def _check_types(inputs: Inputs, labels: Tensor, number: int) -> None:
+def _check_types(inputs: Inputs, number: int) -> None:
     if isinstance(inputs, Tensor) and inputs.ndim == 4 and not inputs.is_floating_point():
         raise DataError(
             f"item {number} of the data has images of type {type_name(inputs.dtype)}; expected "
             "floating point, normalised as the network was trained"
-        )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise DataError(
-            f"item {number} of the data has labels of type {type_name(labels.dtype)}; expected "
-            "whole numbers, the index of the class"
-        )
-    if len(labels) and int(labels.min()) < 0:
-        raise DataError(
-            f"item {number} of the data has the label {int(labels.min())}; expected class "
-            "numbers from 0"
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ensembles.errors import DataError, UsageError, nearest
 
-__all__ = ["NAMED", "Normalization"]
+__all__ = ["AS_GIVEN", "NAMED", "Normalization"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,27 @@ class Normalization:
         mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
         return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class _AsGiven(Normalization):
+    """Rows that a network takes as they are: nothing is done to them."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __str__(self) -> str:
+        return "as given"
+
+    def check_channels(self, channels: int) -> None:
+        """Take rows of any shape."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The rows themselves."""
+        return images
+
+
+AS_GIVEN = _AsGiven()
 
 
 def _numbers(part: str, text: str) -> tuple[float, ...]:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from ensembles.data import cache
 from ensembles.data.folders import open_files
+from ensembles.data.pictures import Files
+from ensembles.data.pixels import Preprocessing
 from ensembles.data.registry import (
     IMAGENET_DEVKIT,
     SETS,
@@ -38,12 +40,17 @@ _FAILURES = (
     AssertionError,
     EOFError,
     KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
     pickle.UnpicklingError,
     HTTPException,
     tarfile.TarError,
     zlib.error,
 )
 _TIMEOUT_S = 30.0
+_MOST_BYTES = 2**31
+"""Bytes of the files of a data set; the largest known one has 183 MB."""
 
 
 def open_known(
@@ -73,9 +80,12 @@ def open_known(
     if here and (cached := cache.load(slot, _key(name, split, root))) is not None:
         return cached
     try:
+        if here and (size := _bytes(name, split, root)) > _MOST_BYTES:
+            raise ValueError(f"it has {size:,} bytes; expected at most {_MOST_BYTES:,}")
         with _polite_download():
             loaded = _torchvision_set(name, split, root, download=download)
         source, classes = _pixels(loaded), tuple(map(str, _classes(loaded)))
+        _check_content(name, split, source)
     except _FAILURES as error:
         raise _failed(name, split, root, error, here=here) from error
     if present(name, split, root):
@@ -84,14 +94,14 @@ def open_known(
 
 
 def open_imagenet(
-    split: str, root: Path, size: tuple[int, int], limit: int | None
+    split: str, root: Path, how: Preprocessing, limit: int | None
 ) -> tuple[Source, tuple[str, ...]]:
     """Open ImageNet (ILSVRC 2012), which cannot be downloaded.
 
     Args:
         split: ``train`` or ``val``.
         root: The data folder; ImageNet lies in its folder ``imagenet``, or directly in it.
-        size: (resize, crop).
+        how: What is done to each image.
         limit: At most so many images, evenly spread.
 
     Raises:
@@ -116,7 +126,7 @@ def open_imagenet(
     if limit is not None and limit < len(samples):
         samples = [samples[index] for index in spread(len(samples), limit).tolist()]
     labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
-    source = open_files(tuple(path for path, _ in samples), labels, size)
+    source = open_files(Files([path for path, _ in samples]), labels, how)
     return source, tuple(names[0] for names in found.classes)
 
 
@@ -136,6 +146,10 @@ def _key(name: str, split: str, root: Path) -> str:
     return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
+def _bytes(name: str, split: str, root: Path) -> int:
+    return sum(path.stat().st_size for path in SETS[name].paths(split, root))
+
+
 def _torchvision_set(name: str, split: str, root: Path, *, download: bool) -> Any:
     from torchvision import datasets  # noqa: PLC0415 (slow to import)
 
@@ -153,6 +167,32 @@ def _pixels(loaded: Any) -> MemorySource:
     elif pixels.shape[-1] == 3:
         pixels = pixels.permute(0, 3, 1, 2)
     return MemorySource(pixels.contiguous(), torch.as_tensor(np.asarray(labels)).to(torch.int64))
+
+
+def _check_content(name: str, split: str, source: MemorySource) -> None:
+    """Hold what was read against what is known of a data set.
+
+    Raises:
+        ValueError: When it has other images or labels, such as a part of them.
+    """
+    known = SETS[name]
+    images, labels = source.images, source.labels
+    expected = (known.splits[split], 3, known.size, known.size)
+    if tuple(images.shape) != expected or images.dtype != torch.uint8:
+        raise ValueError(
+            f"it holds {_sized(tuple(images.shape))} of type {str(images.dtype)[6:]}; expected "
+            f"{_sized(expected)} of type uint8"
+        )
+    if tuple(labels.shape) != expected[:1]:
+        raise ValueError(f"it holds {labels.numel():,} labels; expected {expected[0]:,}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= known.classes:
+        wrong = low if low < 0 else high
+        raise ValueError(f"it holds the label {wrong}; expected 0 to {known.classes - 1}")
+
+
+def _sized(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]:,} images of " + "x".join(map(str, shape[2:]))
 
 
 def _three_channels(grey: Tensor) -> Tensor:

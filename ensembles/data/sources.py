@@ -7,23 +7,27 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from ensembles.data.decode import decode, unreadable, workers
+from ensembles.data.decode import decode, prepared, workers
+from ensembles.data.pictures import Pictures
+from ensembles.data.pixels import Preprocessing
 
-__all__ = ["FileSource", "MemorySource", "Source", "spread"]
+__all__ = ["FileSource", "MemorySource", "PreparedSource", "Source", "prepared_source", "spread"]
 
 
 class Source(Protocol):
-    """Images of one size with their labels, in a fixed order."""
+    """Images of one size, or other rows, with their labels, in a fixed order."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W), or the shape of a row."""
 
     @property
     def labels(self) -> Tensor:
@@ -34,13 +38,16 @@ class Source(Protocol):
         """sha256 of the images."""
 
     def read(self, start: int, stop: int) -> Tensor:
-        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
+        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W); other rows as they are."""
 
     def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """One tensor for each (start, stop), in turn."""
 
     def take(self, indices: Tensor) -> Source:
         """The images with these indices, in this order."""
+
+    def relabelled(self, labels: Tensor) -> Source:
+        """The images under other labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,45 +85,47 @@ class MemorySource:
         """The images with these indices, in this order."""
         return MemorySource(self.images[indices], self.labels[indices])
 
+    def relabelled(self, labels: Tensor) -> MemorySource:
+        """The images under other labels."""
+        return replace(self, labels=labels)
+
 
 @dataclass(frozen=True, eq=False)
 class FileSource:
     """Images that stay in their files and are decoded when they are read.
 
     Attributes:
-        paths: The files.
+        pictures: The encoded images.
         labels: int64, (N,).
-        size: (resize, crop), or None for images taken as they are.
+        how: What is done to each image.
         expected: Height and width of every image.
-        reference: The file that gave ``expected``.
+        reference: The image that gave ``expected``.
     """
 
-    paths: tuple[str, ...]
+    pictures: Pictures
     labels: Tensor
-    size: tuple[int, int] | None
+    how: Preprocessing
     expected: tuple[int, int]
     reference: str
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return (3, *self.expected)
+        return (self.how.channels, *self.expected)
 
     @cached_property
     def digest(self) -> bytes:
-        """sha256 of the files' contents and of the size that they are brought to."""
-        total = hashlib.sha256(repr(self.size).encode())
+        """sha256 of the encoded images and of what is done to them."""
+        total = hashlib.sha256(self.how.identity.encode())
         with ThreadPoolExecutor(workers()) as pool:
-            try:
-                for one in pool.map(_file_digest, self.paths):
-                    total.update(one)
-            except OSError as error:
-                raise unreadable(str(error.filename), error) from error
+            for one in pool.map(self.pictures.digest, range(len(self.pictures))):
+                total.update(one)
         return total.digest()
 
     def read(self, start: int, stop: int) -> Tensor:
         """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
-        return decode(self.paths[start:stop], self.size, self.expected, reference=self.reference)
+        some = self.pictures.take(slice(start, stop))
+        return decode(some, self.how, self.expected, reference=self.reference)
 
     def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """One tensor for each (start, stop), in turn, the next one decoded meanwhile."""
@@ -132,12 +141,69 @@ class FileSource:
 
     def take(self, indices: Tensor) -> FileSource:
         """The images with these indices, in this order."""
-        paths = tuple(self.paths[index] for index in indices.tolist())
-        return replace(self, paths=paths, labels=self.labels[indices])
+        return replace(self, pictures=self.pictures.take(indices), labels=self.labels[indices])
+
+    def relabelled(self, labels: Tensor) -> FileSource:
+        """The images under other labels."""
+        return replace(self, labels=labels)
 
 
-def _file_digest(path: str) -> bytes:
-    return hashlib.sha256(Path(path).read_bytes()).digest()
+def prepared_source(held: MemorySource, how: Preprocessing) -> MemorySource | PreparedSource:
+    """Images in memory, made as asked; those that stay as they are need nothing."""
+    whole = (None, held.shape[1:])
+    if how.colours == "rgb" and how.resize in whole and how.crop in whole:
+        return held
+    return PreparedSource(held, how)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSource:
+    """Images of a source in memory, resized, cut or recoloured when they are read.
+
+    Attributes:
+        held: The images as they are, of three channels.
+        how: What is done to each.
+    """
+
+    held: MemorySource
+    how: Preprocessing
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.how.channels, *self.how.size_of(*self.held.shape[1:]))
+
+    @property
+    def labels(self) -> Tensor:
+        """int64, (N,)."""
+        return self.held.labels
+
+    @cached_property
+    def digest(self) -> bytes:
+        """sha256 of the images as they are and of what is done to them."""
+        return hashlib.sha256(self.held.digest + self.how.identity.encode()).digest()
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The images ``start`` to ``stop`` - 1 as uint8 (N, C, H, W)."""
+        arrays = self.held.read(start, stop).permute(0, 2, 3, 1).numpy()
+        with ThreadPoolExecutor(workers()) as pool:
+            images = list(pool.map(self._prepared, arrays))
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+    def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return prepared(Image.fromarray(np.ascontiguousarray(pixels)), self.how)
+
+    def stream(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        """One tensor for each (start, stop), in turn."""
+        return (self.read(*bound) for bound in bounds)
+
+    def take(self, indices: Tensor) -> PreparedSource:
+        """The images with these indices, in this order."""
+        return replace(self, held=self.held.take(indices))
+
+    def relabelled(self, labels: Tensor) -> PreparedSource:
+        """The images under other labels."""
+        return replace(self, held=self.held.relabelled(labels))
 
 
 def spread(total: int, count: int) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
-from ensembles.decomposition.recorder import Recorder, UnfollowableError
+from ensembles.decomposition.pure_forms import UnfollowableError
+from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes, made_beside, sample_of, size_affine
 from ensembles.errors import DecompositionError
 
@@ -34,6 +35,12 @@ def merge(two: Recorder, three: Recorder) -> tuple[fx.GraphModule, dict[str, Siz
         UnfollowableError: If the model uses a tensor that was made where no recording sees it.
     """
     name = type(two.model).__name__
+    for one, other in zip(two.decisions, three.decisions, strict=False):
+        if one.place != other.place or one.outcome != other.outcome:
+            raise DecompositionError(
+                f"{name} decides on the data ({one.place}): {one.outcome} for two rows of the "
+                f"example, {other.outcome} for three others; expected the same operations for all"
+            )
     pairs = list(zip(two.graph.nodes, three.graph.nodes, strict=False))
     partner = {b: a for a, b in pairs}
     alike = all(a.op == b.op and a.target == b.target for a, b in pairs)
@@ -51,10 +58,35 @@ def merge(two: Recorder, three: Recorder) -> tuple[fx.GraphModule, dict[str, Siz
         sizes[a.name] = Sizes(*shapes)
         _merge_arguments(two.graph, a, b, partner)
     for key, constant in two.constants.items():
-        two.model.register_buffer(key, constant, persistent=False)
+        _register(two.model, key, constant)
+    _without_gradient(two.graph, sizes)
     traced = fx.GraphModule(two.model, two.graph, name)
     _fix_constants(traced)
     return traced, sizes
+
+
+def _without_gradient(graph: fx.Graph, sizes: dict[str, Sizes]) -> None:
+    """Write down where what a model computes without gradients is used with them."""
+    for node in list(graph.nodes):
+        if not node.meta.get("no_grad") or sizes[node.name].two is None:
+            continue
+        outside = [u for u in node.users if u.op != "output" and not u.meta.get("no_grad")]
+        if not outside and not any(user.op == "output" for user in node.users):
+            continue
+        with graph.inserting_after(node):
+            held = graph.call_method("detach", (node,))
+        held.meta = {**node.meta}
+        sizes[held.name] = sizes[node.name]
+        for user in [*outside, *(u for u in node.users if u.op == "output")]:
+            user.replace_input_with(node, held)
+
+
+def _register(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Keep a tensor that the model uses and does not register; real numbers are weights."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        model.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
+    else:
+        model.register_buffer(name, tensor, persistent=False)
 
 
 def _compare(one: Tensor, other: Tensor) -> None:

@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, fx, nn
 
-from ensembles.decomposition.adapters import Adapter
-from ensembles.decomposition.blocks import (
-    Block,
-    BlockKind,
-    Dense,
-    Fractal,
-    Gated,
-    Parallel,
-    Plain,
-    Residual,
-    Slot,
-    Straight,
-    TwoStream,
+from ensembles.decomposition.blocks import Block, Slot
+from ensembles.decomposition.chain import cut
+from ensembles.decomposition.gradient_check import other_gradient, other_weights
+from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.inputs import (
+    Inputs,
+    checked,
+    cloned,
+    named_tensors,
+    names_of,
+    shapes_of,
+    types_of,
 )
-from ensembles.decomposition.chain import Segment, cut
-from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.inputs import Inputs, checked, cloned, names_of, shapes_of, types_of
+from ensembles.decomposition.laps import Laps
+from ensembles.decomposition.layouts import mixed
+from ensembles.decomposition.linear_sums import write_sums
+from ensembles.decomposition.live_tensors import Ends, Wiring
 from ensembles.decomposition.members import assemble_members, members_of
+from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.norms import norms_as_layers
-from ensembles.decomposition.private_copy import private_copy
-from ensembles.decomposition.road_set import Roads
+from ensembles.decomposition.original import Original, plain_execution
+from ensembles.decomposition.selection import named, selected
 from ensembles.decomposition.simplification import simplify
-from ensembles.decomposition.spans import Span, automatic, by_name
-from ensembles.decomposition.subgraphs import concatenation, contribution, part
-from ensembles.decomposition.trace import scope_of, trace
-from ensembles.decomposition.verification import (
-    check_finite,
-    check_independence,
-    check_logits,
-    verify,
-)
+from ensembles.decomposition.sites import between, block_at
+from ensembles.decomposition.trace import probe, trace
+from ensembles.decomposition.uncut import require_shortcuts, uncut
+from ensembles.decomposition.verification import check_finite, check_independence, verify
 from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
-
-_SUMS: dict[BlockKind, type[Residual] | type[TwoStream]] = {
-    cls.kind: cls for cls in (Residual, TwoStream)
-}
-_STRAIGHT: dict[BlockKind, type[Straight]] = {cls.kind: cls for cls in (Parallel, Fractal, Plain)}
 
 
 def decompose(
@@ -57,6 +48,7 @@ def decompose(
     *,
     blocks: Iterable[str] | str | None = None,
     kinds: Collection[str] | None = None,
+    nested: bool | None = None,
 ) -> Decomposition:
     """Take a network apart into stem, blocks and head.
 
@@ -77,6 +69,10 @@ def decompose(
         kinds: Which kinds of block to take, of `blocks.KINDS`; by default those with a shortcut
             where there are any (residual, gated, two-stream, dense), then parallel and fractal
             ones, then plain ones; the members of an average of networks.
+        nested: Whether to look for blocks inside others and beside them too: every addition is held
+            against its own immediate dominator. By default it is looked beside the blocks that end
+            in a sum, and inside these where there are few of them for what they hold (fewer than a
+            fourth); False takes those alone through which every path leads.
 
     Returns:
         The decomposition, on the model's device, in evaluation mode, with copies of its weights.
@@ -91,31 +87,61 @@ def decompose(
     """
     rows = checked(example)
     check_finite(model)
-    with torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False):
-        twin, rows = private_copy(model), cloned(rows)
-        logits = check_logits(twin, rows)
-        check_independence(twin, rows, logits)
-        traced, sizes = trace(twin, rows)
+    original, laps = Original(model), Laps()
+    with _exact(rows):
+        rows = cloned(rows)
+        twin, logits = original.twin(rows)
+        laps.done("copied and run")
+        alone = check_independence(twin, rows, logits)
+        original.compare(rows, alone)
+        laps.done("held against the model and against single rows")
+        traced, sizes, custom = trace(twin, rows)
+        laps.done("recorded")
         norms_as_layers(traced, sizes)
+        write_sums(traced, sizes)
         simplify(traced)
         graph = Graph(traced, sizes)
+        graph.mixed = mixed(traced, sizes, graph.chain, probe(rows, 2))
         segments = cut(graph)
         outside = Outside(
             type(model).__name__, shapes_of(rows), names_of(rows), types_of(rows), logits.shape[1:]
         )
-        names = [name for name, _ in model.named_modules() if name]
+        names = [name for name, _ in twin.named_modules() if name]
         members = members_of(graph, segments) if blocks is None and _is_real(rows) else ()
         if members and (kinds is None or "member" in kinds):
             net = assemble_members(graph, segments, members, outside)
         else:
             if blocks is None:
-                spans, found = automatic(graph, segments, kinds)
+                chosen = selected(graph, segments, kinds, nested)
             else:
-                spans = by_name(graph, segments, blocks, names)
-                found = Counter(span.kind for span in spans)
-            net = _assemble(graph, segments, spans, found, outside)
-        verify(twin, net, rows, logits)
+                chosen = named(graph, segments, blocks, names)
+            assemble = _assemble if chosen.chained else _assemble_nested
+            net = assemble(chosen.graph, chosen.sites, chosen.found, outside)
+            net.inside, net.on_chain, net.nested = chosen.inside, chosen.on_chain, nested
+            net.uncut = uncut(graph, segments, chosen.sites)
+            if blocks is None and kinds is None:
+                require_shortcuts(net)
+        laps.done("cut into blocks")
+        verify(twin, net, rows, logits, alone)
+        laps.done("verified")
+        single = _is_real(rows) and len(net.output_shape) == 1
+        if single and any(block.has_shortcut for block in net):  # where paths can be asked for
+            net.other_gradient = other_gradient(original, net, rows, custom)
+            net.other_weights = other_weights(original, net, rows, custom)
+            laps.done("gradient compared")
+    laps.tell(outside.model_name)
     return net
+
+
+@contextmanager
+def _exact(inputs: Inputs) -> Iterator[None]:
+    """Run models as they are written, without gradients and in the precision of their weights."""
+    device = next(iter(named_tensors(inputs).values())).device.type
+    with (
+        torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False),
+        plain_execution(device),
+    ):  # fmt: skip
+        yield
 
 
 def _is_real(inputs: Inputs) -> bool:
@@ -124,25 +150,46 @@ def _is_real(inputs: Inputs) -> bool:
 
 
 def _assemble(
-    graph: Graph,
-    segments: Sequence[Segment],
-    spans: list[Span],
-    found: Counter[str],
-    outside: Outside,
+    graph: Graph, sites: Sequence[Site], found: Counter[str], outside: Outside
 ) -> Decomposition:
+    """A chain: each block reads what the one before it left."""
     blocks = []
     place = graph.input
-    for index, span in enumerate(spans, 1):
-        first = segments[span.start].entry
-        before = _between(graph, place, first, "Between") if index > 1 else None
-        blocks.append(_block(graph, segments, span, index, before))
-        place = segments[span.stop - 1].exit
+    for index, site in enumerate(sites, 1):
+        before = between(graph, place, site.entry, "Between") if index > 1 else None
+        shapes = (graph.sizes[node.name].shape for node in (site.entry, site.exit))
+        blocks.append(block_at(graph, site, Slot(index, site.name, *shapes, before)))
+        place = site.exit
     _number_steps(blocks)
     assert isinstance(graph.output, fx.Node)
     net = Decomposition(
-        stem=_between(graph, graph.input, segments[spans[0].start].entry, "Stem") or nn.Identity(),
+        stem=between(graph, graph.input, sites[0].entry, "Stem") or nn.Identity(),
         blocks=blocks,
-        head=_between(graph, place, graph.output, "Head") or nn.Identity(),
+        head=between(graph, place, graph.output, "Head") or nn.Identity(),
+        outside=outside,
+        found=found,
+        traced=graph.traced,
+    )
+    return net.eval()
+
+
+def _assemble_nested(
+    graph: Graph, sites: Sequence[Site], found: Counter[str], outside: Outside
+) -> Decomposition:
+    """Blocks that lie beside or inside each other, or read other tensors beside their input."""
+    wiring = Wiring(graph, [Ends(site.entry, site.exit) for site in sites])
+    blocks = []
+    for index, (site, reads) in enumerate(zip(sites, wiring.reads, strict=True), 1):
+        shapes = (graph.sizes[node.name].shape for node in (site.entry, site.exit))
+        before = wiring.passage(index - 1) if index > 1 else None
+        names = wiring.names(reads)
+        slot = Slot(index, site.name, *shapes, before, names, wiring.holds(index))
+        blocks.append(block_at(graph, site, slot, reads))
+    _number_steps(blocks)
+    net = Decomposition(
+        stem=wiring.opening(),
+        blocks=blocks,
+        head=wiring.closing(),
         outside=outside,
         found=found,
         traced=graph.traced,
@@ -160,118 +207,3 @@ def _number_steps(blocks: Sequence[Block]) -> None:
         for step, block in enumerate(together, 1):
             if len(together) > block.steps:
                 block.step, block.steps = step, len(together)
-
-
-def _between(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> nn.Module | None:
-    return None if entry is exit_ else part(graph, entry, exit_, name)
-
-
-def _block(
-    graph: Graph, segments: Sequence[Segment], span: Span, index: int, before: nn.Module | None
-) -> Block:
-    entry, exit_ = segments[span.start].entry, segments[span.stop - 1].exit
-    shapes = graph.sizes[entry.name].shape, graph.sizes[exit_.name].shape
-    slot = Slot(index, span.name, *shapes, before)
-    core = None if span.core is None else segments[span.core]
-    if core is None or not core.shortcut:
-        return _straight(graph, slot, span.kind, (entry, exit_), core)
-    depths = graph.depth(core.branches, core.entry), graph.depth(core.shortcut, core.entry)
-    around: dict[str, Any] = {
-        "pre": _between(graph, entry, core.entry, "Pre"),
-        "post": _between(graph, core.exit, exit_, "Post"),
-        "aligned": core.aligned,
-    }
-    if core.kind == Dense.kind:
-        branch = concatenation(graph, core.entry, core.branches, "Branch")
-        width = graph.sizes[core.exit.name].rest[0]
-        return Dense(slot, branch, width=width, layers=depths[0], **around)
-    if core.gating is not None:
-        return Gated(
-            slot,
-            part(graph, core.entry, core.gating.branch, "Branch"),
-            gate=part(graph, core.entry, core.gating.gate, "Gate"),
-            gates_branch=core.gating.on_branch,
-            shortcut=_between(graph, core.entry, core.gating.carried, "Shortcut"),
-            layers=depths,
-            **around,
-        )
-    shortcut = contribution(graph, core.entry, core.exit, core.branches, "Shortcut")
-    return _SUMS[span.kind](
-        slot,
-        contribution(graph, core.entry, core.exit, core.shortcut, "Branch"),
-        shortcut=None if _is_identity(shortcut, graph, core) else shortcut,
-        layers=depths,
-        roads=_roads(graph, core, core.exit),
-        **around,
-    )
-
-
-def _straight(
-    graph: Graph,
-    slot: Slot,
-    kind: BlockKind,
-    ends: tuple[fx.Node, fx.Node],
-    core: Segment | None,
-) -> Block:
-    """A block without a shortcut."""
-    entry, exit_ = ends
-    return _STRAIGHT[kind](
-        slot,
-        part(graph, entry, exit_, "Branch"),
-        adapter=_adapter(graph, entry, exit_, (slot.in_shape, slot.out_shape)),
-        layers=graph.depth((exit_,), entry),
-        roads=None if core is None else _roads(graph, core, exit_),
-    )
-
-
-def _roads(graph: Graph, core: Segment, exit_: fx.Node) -> Roads | None:
-    """The roads that can be dropped, where there are several."""
-    if len(core.roads) < 2:
-        return None
-    cones = [
-        set[fx.Node]().union(*(graph.cone(end, core.entry) for end in ends)) for ends in core.roads
-    ]
-    names = []
-    for ends, cone in zip(core.roads, cones, strict=True):
-        own = cone.difference(*(other for other in cones if other is not cone))
-        weighted = [scope_of(node) for node in own if graph.weights(node)]
-        names.append(common_scope(weighted) or scope_of(ends[0]))
-    mean = core.kind == Fractal.kind
-    if mean:
-        roads = [part(graph, core.entry, end, "Road") for (end,) in core.roads]
-    else:
-        every = {end for ends in (core.shortcut, *core.roads) for end in ends}
-        roads = [
-            contribution(graph, core.entry, core.exit, every - {*ends}, "Road", within=core.sharing)
-            for ends in core.roads
-        ]
-    post = _between(graph, core.exit, exit_, "Post")
-    return Roads(roads, names, mean, post, core.sharing)
-
-
-def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment) -> bool:
-    """Whether a road gives back what it takes (a tensor taken apart and put together again)."""
-    if core.shortcut != (core.entry,):
-        return False
-    sizes = graph.sizes[core.entry.name]
-    if sizes.two is None or sizes != graph.sizes[core.exit.name]:
-        return False
-    probe = torch.arange(torch.Size(sizes.two).numel(), device=graph.device).reshape(sizes.two)
-    return torch.equal(road(probe), probe)
-
-
-def _adapter(
-    graph: Graph, entry: fx.Node, exit_: fx.Node, shapes: tuple[tuple[int, ...], tuple[int, ...]]
-) -> Adapter | None:
-    old, new = shapes
-    alone = all(graph.sizes[node.name].batch == (0, 1) for node in (entry, exit_))
-    if old == new or len(old) != len(new) or not alone:
-        return None
-    return Adapter(old, new, _channel_dimension(graph, entry, exit_, len(old)))
-
-
-def _channel_dimension(graph: Graph, entry: fx.Node, exit_: fx.Node, rank: int) -> int:
-    """Channels come first where a convolution made the tensor, last where linear layers did."""
-    inside = graph.cone(exit_, entry)
-    convolved = any(weight.ndim == rank + 1 for node in inside for weight in graph.weights(node))
-    return 0 if rank > 1 and convolved else rank - 1

@@ -12,7 +12,7 @@ from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.junctions import Meeting, Road, addends, meeting
 from ensembles.decomposition.simplification import average, concat_parts, is_add, is_concat
 
-__all__ = ["Segment", "cut"]
+__all__ = ["Segment", "classified", "cut"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class Segment:
 def cut(graph: Graph) -> list[Segment]:
     """Cut a graph's chain into segments and classify them, from the input to the logits."""
     pairs = zip(graph.chain, graph.chain[1:], strict=False)
-    return [_classify(graph, entry, exit_) for entry, exit_ in pairs]
+    return [classified(graph, entry, exit_) for entry, exit_ in pairs]
 
 
-def _classify(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment:
+def classified(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment:
+    """What lies between a tensor and another through which all ways to it lead."""
     inside = graph.cone(exit_, entry)
     joins = is_add(exit_) or is_concat(exit_) or exit_.target is average
     if len(inside) == 1 and not joins:

@@ -6,13 +6,14 @@ to the input (Lengauer and Tarjan 1979; networkx computes them).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 
 import networkx as nx
 import torch
 from torch import Tensor, fx, nn
 
+from ensembles.decomposition.layouts import PLAIN, Layout, layout_of
 from ensembles.decomposition.simplification import operation
 from ensembles.decomposition.sizes import Sizes, sample_of
 from ensembles.decomposition.trace import scope_of
@@ -34,17 +35,29 @@ _ARITHMETIC = (
 class Graph:
     """A functional graph with the questions that the decomposition asks of it."""
 
-    def __init__(self, traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
+    def __init__(
+        self,
+        traced: fx.GraphModule,
+        sizes: dict[str, Sizes],
+        context: frozenset[fx.Node] = frozenset(),
+    ) -> None:
         self.traced = traced
         self.sizes = sizes
+        self.context = context
         nodes = list(traced.graph.nodes)
         self.order = {node: i for i, node in enumerate(nodes)}
         self.input = next(node for node in nodes if node.op == "placeholder")
         ends = [node for node in nodes if node.op == "output"]
         self.output = ends[0].args[0]
+        self.mixed: set[str] = set()
         self._weights: dict[fx.Node, list[Tensor]] = {}
         if not isinstance(self.output, fx.Node):
             raise DecompositionError("the model returns a constant; expected logits")
+
+    def layout(self, node: fx.Node) -> Layout:
+        """Where the images of a node's value are."""
+        plain = node is self.input
+        return PLAIN if plain else layout_of(self.sizes[node.name], node.name not in self.mixed)
 
     @property
     def sample(self) -> fx.Node:
@@ -56,20 +69,60 @@ class Graph:
         """Where the weights are."""
         return next((weight.device for weight in self.traced.parameters()), torch.device("cpu"))
 
+    def without_context(self) -> Graph:
+        """The graph in which only what carries a gradient is an activation.
+
+        Masks, positions, labels, and what is made of these alone and without weights, are context:
+        blocks read them beside their input.
+        """
+        signal, context = {self.input}, set[fx.Node]()
+        for node in self.order:
+            if node not in self.active or node is self.input:
+                continue
+            sources = [source for source in node.all_input_nodes if source in self.active]
+            carried = any(source in signal for source in sources if source is not self.input)
+            real = bool(node.meta.get("real", True))
+            fresh = self.input in sources and self._brings(node)
+            learned = not carried and not fresh and bool(self.weights(node))
+            (signal if real and (carried or fresh or learned) else context).add(node)
+        if not context:
+            return self
+        flowing = Graph(self.traced, self.sizes, frozenset(context))
+        flowing.mixed = self.mixed
+        return flowing
+
+    def _brings(self, node: fx.Node) -> bool:
+        """Whether a node that reads the input carries its gradient on."""
+        return bool(self.input.meta.get("real")) or bool(self.input.meta.get("several"))
+
+    @cached_property
+    def depending(self) -> set[fx.Node]:
+        """The nodes whose value depends on the inputs, those of the context too."""
+        return self._active(frozenset())
+
     @cached_property
     def active(self) -> set[fx.Node]:
-        """The nodes whose value depends on the images."""
+        """The nodes whose value depends on the images and that are no context."""
+        return self._active(self.context)
+
+    def _active(self, context: frozenset[fx.Node]) -> set[fx.Node]:
         found = {self.input}
         for node in self.order:
-            if node.op == "output" or node.meta.get("anchored"):
+            if node.op == "output" or node.meta.get("anchored") or node in context:
                 continue
-            if any(source in found for source in node.all_input_nodes):
+            sources = node.all_input_nodes
+            if any(source in found or source in context for source in sources):
                 found.add(node)
         return found
 
     def inputs(self, node: fx.Node) -> list[fx.Node]:
-        """The nodes that bring activations into a node, each once."""
-        return [source for source in node.all_input_nodes if source in self.active]
+        """The nodes that bring activations into a node, each once.
+
+        What is learned of the context alone, as an embedding of ids is, begins at the input.
+        """
+        found = [source for source in node.all_input_nodes if source in self.active]
+        begins = not found and node in self.active and node is not self.input
+        return [self.input] if begins and self.context else found
 
     def weights(self, node: fx.Node) -> list[Tensor]:
         """The parameters that a node uses, as they are or computed with."""
@@ -85,7 +138,7 @@ class Graph:
             if isinstance(value, nn.Parameter):
                 yield value
         for source in node.all_input_nodes:
-            if source not in self.active:
+            if source not in self.active and source not in self.context:
                 yield from self.weights(source)
 
     def is_weight_layer(self, node: fx.Node) -> bool:
@@ -113,8 +166,8 @@ class Graph:
         return operation(node)
 
     @cached_property
-    def chain(self) -> list[fx.Node]:
-        """The tensors that every path passes through, from the input to the logits."""
+    def dominators(self) -> dict[fx.Node, fx.Node]:
+        """The immediate dominator of each activation: the last that all ways to it lead through."""
         graph: nx.DiGraph = nx.DiGraph()
         graph.add_node(self.input)
         for node in self.order:
@@ -122,28 +175,58 @@ class Graph:
                 graph.add_edges_from((source, node) for source in self.inputs(node))
         if self.output not in graph:
             raise DecompositionError("the logits do not depend on the images")
-        dominators = nx.immediate_dominators(graph, self.input)
+        found: dict[fx.Node, fx.Node] = nx.immediate_dominators(graph, self.input)
+        return found
+
+    @cached_property
+    def chain(self) -> list[fx.Node]:
+        """The tensors that every path passes through, from the input to the logits."""
+        dominators = self.dominators
+        assert isinstance(self.output, fx.Node)
         found = [self.output]
         while found[-1] is not self.input:
             found.append(dominators[found[-1]])
         return [node for node in reversed(found) if self.sizes[node.name].batch is not None]
 
-    def cone(self, end: fx.Node, entry: fx.Node) -> set[fx.Node]:
-        """The activations between an entry and an end: the end, not the entry."""
+    def depends(self, node: fx.Node, other: fx.Node) -> bool:
+        """Whether a node is computed of another, by whatever way."""
+        return bool(self._ancestors[node] >> self.order[other] & 1)
+
+    @cached_property
+    def _ancestors(self) -> dict[fx.Node, int]:
+        """The nodes of which each is computed, as bits of a whole number."""
+        found: dict[fx.Node, int] = {}
+        for node in self.order:
+            bits = 0
+            for source in node.all_input_nodes:
+                bits |= found[source] | (1 << self.order[source])
+            found[node] = bits
+        return found
+
+    def cone(self, end: fx.Node, entry: fx.Node, beside: Collection[fx.Node] = ()) -> set[fx.Node]:
+        """The activations between an entry and an end: the end, not the entry.
+
+        Args:
+            end: The last.
+            entry: What comes before the first.
+            beside: Others that come before what is looked for.
+        """
         found: set[fx.Node] = set()
         open_nodes = [end]
         while open_nodes:
             node = open_nodes.pop()
-            if node is entry or node in found:
+            if node is entry or node in found or node in beside:
                 continue
             found.add(node)
             open_nodes.extend(self.inputs(node))
         return found
 
-    def depth(self, ends: Sequence[fx.Node], entry: fx.Node) -> int:
+    def depth(
+        self, ends: Sequence[fx.Node], entry: fx.Node, beside: Collection[fx.Node] = ()
+    ) -> int:
         """Weight layers on the longest road between two activations."""
-        depth = {entry: 0}
-        inside = set[fx.Node]().union(*(self.cone(end, entry) for end in ends))
+        depth = {entry: 0, **dict.fromkeys(beside, 0)}
+        inside = set[fx.Node]().union(*(self.cone(end, entry, beside) for end in ends))
         for node in sorted(inside, key=self.order.__getitem__):
             below = max((depth.get(source, 0) for source in self.inputs(node)), default=0)
             depth[node] = below + self.is_weight_layer(node)

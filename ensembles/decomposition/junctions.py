@@ -112,7 +112,8 @@ def is_linear(graph: Graph, node: fx.Node) -> bool:
         return all(part in graph.active for part in concat_parts(node)[0])
     if node.op == "call_module":
         return isinstance(graph.traced.get_submodule(str(node.target)), _REARRANGING_MODULES)
-    return len(inputs) == 1 and operation(node) in _REARRANGING
+    chosen = any(source in graph.context for source in node.all_input_nodes)
+    return len(inputs) == 1 and operation(node) in _REARRANGING and not chosen
 
 
 def is_proportional(graph: Graph, node: fx.Node) -> bool:
@@ -158,7 +159,8 @@ def addends(
         seen.add(node)
         if is_concat(node):
             return ()
-        if node is entry or not is_proportional(graph, node):
+        opaque = node is not exit_ and node.meta.get("difference")  # within one branch
+        if node is entry or opaque or not is_proportional(graph, node):
             found.append(node)
         else:
             open_nodes.extend(reversed(graph.inputs(node)))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs, Shape
-from ensembles.decomposition.walk import Visit, last_output, walk
+from ensembles.decomposition.state import Opening, Passage
+from ensembles.decomposition.walk import Visit, last_output, states, walk
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
@@ -54,9 +55,16 @@ class Decomposition(nn.Module):
             for a single one.
         input_types: Type of the numbers of each input, as the example has it.
         output_shape: Shape of what it gives for a row: (classes,), or (..., classes).
-        num_classes: How many logits there are for an answer.
+        num_classes: How many classes an answer chooses between.
         found: How many segments of each kind the network has, those not taken as blocks included.
+        inside: How many blocks were found inside others and are not taken.
+        on_chain: How many blocks there are through which every path leads.
+        nested: Whether blocks were looked for inside others, as it was asked for.
         traced: The functional graph of the whole network.
+        uncut: Where activations are added within what could not be cut into blocks: the modules.
+        other_gradient: Why autograd gives the user's model another gradient than the parts have,
+            so that paths are not defined; "" where it gives the same.
+        other_weights: The same of the gradients of its weights.
     """
 
     def __init__(
@@ -77,6 +85,10 @@ class Decomposition(nn.Module):
         self.input_names, self.input_types = outside.input_names, outside.input_types
         self.output_shape = tuple(outside.output_shape)
         self.found = found
+        self.inside, self.on_chain = 0, len(blocks)
+        self.nested: bool | None = None
+        self.other_gradient = self.other_weights = ""
+        self.uncut: tuple[str, ...] = ()
         self.traced = traced
 
     def __len__(self) -> int:
@@ -115,9 +127,22 @@ class Decomposition(nn.Module):
         return tuple(block.index for block in self if block.is_transition)
 
     @property
+    def is_nested(self) -> bool:
+        """Whether several tensors are alive between blocks: nested blocks, or a mask for all."""
+        return isinstance(self.stem, Opening)
+
+    def alive(self, index: int) -> tuple[str, ...]:
+        """Names of what a block at a place can read beside its input; none in a chain."""
+        place = self.stem if index == 1 else self.block(index).before
+        return place.keeps if isinstance(place, (Opening, Passage)) else ()
+
+    @property
     def num_classes(self) -> int:
-        """How many logits there are for an answer: the last dimension of the output."""
-        return self.output_shape[-1]
+        """How many classes an answer chooses between: the last dimension of the output.
+
+        A single logit for a row chooses between two classes by its sign.
+        """
+        return 2 if tuple(self.output_shape) == (1,) else self.output_shape[-1]
 
     @property
     def batch_norms(self) -> int:
@@ -157,5 +182,5 @@ class Decomposition(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits (rows, *output_shape) from inputs in the form of the example."""
-        out: Tensor = self.head(last_output(walk(self, inputs)))
+        out: Tensor = self.head(last_output(states(self, inputs)))
         return out

@@ -84,7 +84,7 @@ def _layer(tensors: Mapping[str, Tensor | None], eps: float, rank: int) -> nn.Mo
         return None
     weight, bias = tensors["weight"], tensors["bias"]
     layer = _LAYERS[rank](len(mean), eps, affine=weight is not None or bias is not None)
-    layer.running_mean, layer.running_var = mean, variance
+    layer.running_mean, layer.running_var = mean.data, variance.data
     if layer.affine:
         layer.weight = _parameter(torch.ones_like(mean) if weight is None else weight)
         layer.bias = _parameter(torch.zeros_like(mean) if bias is None else bias)

@@ -1,4 +1,4 @@
-"""A private copy of the user's model: in evaluation mode, its weights plain, its hooks left out."""
+"""A private copy of the user's model: in evaluation mode, its weights plain."""
 
 from __future__ import annotations
 
@@ -12,38 +12,49 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
+from ensembles.decomposition.hidden import adopt
 from ensembles.errors import DecompositionError
 
-__all__ = ["Sealed", "private_copy"]
+__all__ = ["Sealed", "hooks_of", "private_copy", "uncompiled", "without_hooks"]
 
 _HOOKS = (
+    "_backward_hooks",
+    "_backward_pre_hooks",
     "_forward_hooks",
     "_forward_hooks_with_kwargs",
     "_forward_hooks_always_called",
     "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
 )
 
 
-def private_copy(model: nn.Module) -> nn.Module:
-    """Copy a model in evaluation mode, without the user's hooks and gradients.
+def private_copy(model: nn.Module, *, hooks: bool = False) -> nn.Module:
+    """Copy a model in evaluation mode, without the user's gradients.
 
     Weights that are computed from others (parametrizations, weight and spectral normalisation,
-    pruning) become plain weights with the values that they have in evaluation mode.
+    pruning) become plain weights with the values that they have in evaluation mode. What
+    `torch.compile` wraps is taken out of its wrapper.
+
+    Args:
+        model: The user's model.
+        hooks: Whether to keep its hooks.
 
     Raises:
         DecompositionError: If the model cannot be copied, or TorchScript hides what it does.
     """
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    model = uncompiled(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise DecompositionError(
             "the model is compiled by TorchScript, which hides its modules; "
             "pass the model that it was made from"
         )
     try:
-        twin = copy.deepcopy(model, _replacements(model))
+        try:
+            twin = copy.deepcopy(model, _replacements(model, {} if hooks else None))
+        except Exception:  # a hook may hold a file or a lock
+            if not hooks:
+                raise
+            twin = copy.deepcopy(model, _replacements(model, _shared_hooks(model)))
     except Exception as error:  # user classes may define their own copying
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DecompositionError(
@@ -51,10 +62,13 @@ def private_copy(model: nn.Module) -> nn.Module:
             "pass a model whose tensors are all parameters or buffers"
         ) from error
     twin.eval()
+    _unwrap(twin)
     _seal(twin)
+    adopt(twin)
     for module in twin.modules():
         if not isinstance(module, torch.jit.ScriptModule):
             _make_weights_plain(module)
+            _learned_buffers_as_weights(module)
     for weight in twin.parameters():
         weight.requires_grad_(False)
     _split_fused_norms(twin)
@@ -73,6 +87,38 @@ class Sealed(nn.Module):
         return self.compiled(*args, **kwargs)
 
 
+def uncompiled(model: nn.Module) -> nn.Module:
+    """What `torch.compile` wraps; any other module as it is."""
+    inner = getattr(model, "_orig_mod", model)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+def hooks_of(model: nn.Module) -> list[tuple[str, str, Any]]:
+    """The user's hooks: the module, the kind of hook, and what is called."""
+    kinds = {
+        "_forward_pre_hooks": "forward pre-hook",
+        "_forward_hooks": "forward hook",
+        "_backward_pre_hooks": "backward pre-hook",
+        "_backward_hooks": "backward hook",
+    }
+    return [
+        (name, what, hook)
+        for name, module in model.named_modules()
+        for kind, what in kinds.items()
+        for hook in getattr(module, kind, {}).values()
+        if not _makes_a_weight(hook)
+    ]
+
+
+def _unwrap(module: nn.Module) -> None:
+    """Put modules in the place of what `torch.compile` made of them."""
+    for name, child in list(module._modules.items()):
+        if child is not None:
+            inner = uncompiled(child)
+            module._modules[name] = inner
+            _unwrap(inner)
+
+
 def _seal(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, torch.jit.ScriptModule):
@@ -81,23 +127,57 @@ def _seal(module: nn.Module) -> None:
             _seal(child)
 
 
-def _replacements(model: nn.Module) -> dict[int, Any]:
-    """What a copy holds instead of hooks, and of tensors that remember how they were made."""
-    memo: dict[int, Any] = {}
+def _shared_hooks(model: nn.Module) -> dict[int, Any]:
+    """All hooks as they are, for a copy to call."""
+    return {
+        id(hook): hook
+        for module in model.modules()
+        for kind in _HOOKS
+        for hook in getattr(module, kind, {}).values()
+    }
+
+
+def _replacements(model: nn.Module, hooks: dict[int, Any] | None) -> dict[int, Any]:
+    """What a copy holds of a model instead of copying it.
+
+    Args:
+        model: The model.
+        hooks: The hooks that are shared with the model, by id; None to leave out all.
+    """
+    memo: dict[int, Any] = dict(hooks or {})
     for module in model.modules():
-        for kind in _HOOKS:
-            hooks = getattr(module, kind, None)
-            if hooks is not None:
-                kept = ((k, hook) for k, hook in hooks.items() if _makes_a_weight(hook))
-                memo[id(hooks)] = OrderedDict(kept)
+        for kind in _HOOKS if hooks is None else ():
+            given = getattr(module, kind, None)
+            if given is not None:
+                kept = ((k, hook) for k, hook in given.items() if _makes_a_weight(hook))
+                memo[id(given)] = OrderedDict(kept)
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return memo
 
 
+def without_hooks(module: nn.Module) -> nn.Module:
+    """A module that shares all with another one but its hooks; itself where it has none."""
+    kinds = [kind for kind in _HOOKS if getattr(module, kind, None)]
+    if not kinds:
+        return module
+    bare = copy.copy(module)
+    for kind in kinds:
+        setattr(bare, kind, OrderedDict())
+    return bare
+
+
 def _makes_a_weight(hook: object) -> bool:
     return isinstance(hook, (WeightNorm, SpectralNorm, prune.BasePruningMethod))
+
+
+def _learned_buffers_as_weights(module: nn.Module) -> None:
+    """Buffers that require gradients are weights."""
+    for name, buffer in list(module._buffers.items()):
+        if buffer is not None and buffer.requires_grad:
+            del module._buffers[name]
+            module._parameters[name] = nn.Parameter(buffer.detach().clone(), requires_grad=False)
 
 
 def _make_weights_plain(module: nn.Module) -> None:

@@ -7,24 +7,33 @@ in place are written down as the pure operations that they stand for.
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
+from ensembles.decomposition.guards import Decision, ancestors, calling_line, guarded, settle
+from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, called
 from ensembles.decomposition.private_copy import Sealed
+from ensembles.decomposition.pure_forms import (
+    UnfollowableError,
+    Written,
+    assigned,
+    described,
+    name_of,
+    pure,
+)
+from ensembles.decomposition.tensor_state import custom_function, storage, version
 from ensembles.errors import DecompositionError
 
-__all__ = ["Recorder", "UnfollowableError", "assigned"]
+__all__ = ["Recorder"]
 
 _READS_DATA = {
     "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "item",
@@ -34,15 +43,7 @@ _PLAIN_TYPES = (
     bool, int, float, complex, str, type(None), type(Ellipsis),
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
-_ADDS: set[Any] = {torch.add, torch.ops.aten.add.Tensor}
-_CONCATS: set[Any] = {torch.concat, torch.concatenate, torch.ops.aten.cat.default}
-
-
-_Written = tuple[str, Any, Any, Any]
-
-
-class UnfollowableError(Exception):
-    """The model does what a recording cannot write down; exporting may."""
+_COMPARES = {"equal", "allclose", "__contains__"}
 
 
 class _Known(NamedTuple):
@@ -52,13 +53,6 @@ class _Known(NamedTuple):
     node: fx.Node
     version: int
     source: Tensor | None
-
-
-def assigned(x: Tensor, index: Any, value: Any) -> Tensor:
-    """``x`` with ``x[index] = value`` done to a copy."""
-    out = x.clone()
-    out[index] = value
-    return out
 
 
 class Recorder(TorchFunctionMode):
@@ -72,6 +66,8 @@ class Recorder(TorchFunctionMode):
         active: The nodes whose value depends on the images.
         shapes: The shape of each node's value; None where it is no tensor.
         constants: Tensors that the model uses and does not register, by name.
+        custom: The custom functions of autograd that ran, each with the module that called it.
+        decisions: What the model read out of activations, in order.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -81,11 +77,15 @@ class Recorder(TorchFunctionMode):
         self.active: set[fx.Node] = set()
         self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
         self.constants: dict[str, Tensor] = {}
+        self.custom: dict[str, str] = {}
+        self.decisions: list[Decision] = []
         self.scopes = [""]
         self._calls: Counter[str] = Counter()
         self._known: dict[int, _Known] = {}
+        self._views: dict[int, tuple[Tensor, Any]] = {}
         self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._names = {id(tensor): name for name, tensor in self._registered.items()}
+        self._hidden = tensor_names(model)
         self._leaf: nn.Module | None = None
         self._call: tuple[Any, Any] = ((), {})
 
@@ -99,7 +99,7 @@ class Recorder(TorchFunctionMode):
         self.begin(inputs)
         handles = list(self._hooks())
         try:
-            with self:
+            with torch.enable_grad(), self:  # nothing requires it, but a model may switch it off
                 out = called(self.model, inputs)
         finally:
             for handle in handles:
@@ -111,13 +111,19 @@ class Recorder(TorchFunctionMode):
         node = self.graph.placeholder("x")
         node.meta["several"] = not isinstance(inputs, Tensor)
         self.active.add(node)
-        self._remember(inputs, node)
+        with torch.enable_grad():
+            self._remember(inputs, node)
 
     def finish(self, out: Any) -> None:
         """Close the graph with what the model returned."""
         if not isinstance(out, Tensor) or id(out) not in self._known:
             raise UnfollowableError("the output was not made by an operation that can be seen")
         self.graph.output(self.node_of(out))
+        if not settle(self.graph, self.decisions, self.active, self.shapes):
+            raise DecompositionError(
+                f"{type(self.model).__name__} decides on the data ({self.decisions[-1].place}) "
+                "after all else; expected the same operations for all images"
+            )
 
     def _hooks(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
         for name, module in self.model.named_modules():
@@ -132,15 +138,20 @@ class Recorder(TorchFunctionMode):
                 with torch._C.DisableTorchFunction():
                     self._leave(module, out)
 
-            yield module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
-            yield module.register_forward_hook(leave, with_kwargs=True)
+            inner = _is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
+            yield module.register_forward_pre_hook(enter, prepend=not inner, with_kwargs=True)
+            yield module.register_forward_hook(leave, prepend=inner, with_kwargs=True)
 
     def _enter(self, module: nn.Module, name: str, args: Any, kwargs: Any) -> None:
         if self._leaf is None:
             self.scopes.append(name)
             self._calls[name] += 1
-            if _is_leaf(module):
+            if _is_leaf(module) and self._holds_its_own(module):
                 self._leaf, self._call = module, self._arguments(args, kwargs)
+
+    def _holds_its_own(self, module: nn.Module) -> bool:
+        """Whether a layer runs with the weights that it registers, as in no `functional_call`."""
+        return all(id(weight) in self._names for weight in module.parameters(recurse=False))
 
     def _leave(self, module: nn.Module, out: Any) -> None:
         if self._leaf is None or self._leaf is module:
@@ -164,62 +175,130 @@ class Recorder(TorchFunctionMode):
         Raises:
             DecompositionError: If it takes a number out of the data.
         """
-        name = _name(func)
-        tensors = list(_tensors((args, kwargs)))
+        name, target = name_of(func), kwargs.get("out")
+        read = {key: value for key, value in kwargs.items() if key != "out"}
+        tensors = list(_tensors((args, read)))
         try:
-            written = self._arguments(args, kwargs, stale=name == "__setitem__")
+            written = self._arguments(args, read)
         except UnfollowableError:
             if any(self.node_of(tensor) in self.active for tensor in tensors):
                 raise
             return func(*args, **kwargs)
-        before = [tensor._version for tensor in tensors]
-        if name in _READS_DATA and any(self.node_of(t) in self.active for t in tensors):
-            raise DecompositionError(
-                f"{type(self.model).__name__} decides on the data in "
-                f"{self.scopes[-1] or 'its forward'} ({name.strip('_')} of a tensor); "
-                "expected the same operations for all images"
-            )
+        before = [version(tensor) for tensor in tensors]
         out = func(*args, **kwargs)
-        changed = [t for t, v in zip(tensors, before, strict=True) if t._version != v]
-        if changed:
+        if name in _READS_DATA and any(self.node_of(t) in self.active for t in tensors):
+            self._decide(func, name, written, out)
+            return out
+        changed = [t for t, v in zip(tensors, before, strict=True) if version(t) != v]
+        if target is not None:
+            self.write(described(func, name, *written), out)
+        elif changed:
             first = args[0] if args else None
-            if any(tensor is not first for tensor in changed):
+            if any(storage(tensor) is not storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
-            self.write(_pure(func, name, *written), first)
+            if name != "__setitem__" or not self._holds(written[0], first):
+                self.write(pure(func, name, *written), first)
+                self._write_back(first)
         elif any(True for _ in _tensors(out)):
             if isinstance(out, Tensor) and name != "contiguous" and _is_among(out, tensors):
                 return out
             if name == "to":
                 written = (written[0][0], out.dtype), {}
-            self.write(_described(func, name, *written), out, args[0] if args else None)
+            self.write(described(func, name, *written), out, args[0] if args else None)
         return out
 
-    def write(self, call: _Written, out: Any, source: Any = None) -> None:
+    def _write_back(self, view: Any) -> None:
+        """Write down that a tensor holds what an entry of it, a view, was changed to."""
+        source, index = self._views.get(id(view), (None, None))
+        whole = self._known.get(id(source))
+        if whole is not None:
+            call = "call_function", assigned, (whole.node, index, self.node_of(view)), {}
+            self.write(call, source, whole.source)
+            self._write_back(source)
+
+    def _holds(self, written: Any, whole: Any) -> bool:
+        """Whether a tensor holds already what is written into an entry of it."""
+        known = self._known.get(id(whole))
+        if known is None or known.node.target is not assigned:
+            return False
+        if known.node.args[1:] != tuple(written[1:]):
+            return False
+        while known is not None:  # what it is a view of holds what it held, too
+            self._remember(known.tensor, known.node, known.source)
+            source, _ = self._views.get(id(known.tensor), (None, None))
+            known = self._known.get(id(source))
+        return True
+
+    def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
+        """Write down what the model reads out of an activation, as a guard of that."""
+        place = calling_line()
+        if type(outcome) not in (bool, int):  # a real number is another one for each batch
+            raise DecompositionError(
+                f"{type(self.model).__name__} decides on the data in "
+                f"{self.scopes[-1] or 'its forward'} ({name.strip('_')} of a tensor), {place}; "
+                "expected the same operations for all images"
+            )
+        condition = written[0][0]
+        if name in _COMPARES:
+            condition = self.graph.create_node("call_function", func, *written)
+            condition.meta["scope"] = self.scopes[-1]
+            self.active.add(condition)
+            self.shapes[condition] = None
+        carrier = next(
+            one
+            for one in (condition, *ancestors(condition))
+            if one in self.active and (one.op == "placeholder" or len(self.shapes[one] or ()) > 1)
+        )
+        call = "call_function", guarded, (carrier, condition, outcome, place), {}
+        held = [k for k in self._known.values() if k.node is carrier]
+        current = [k for k in held if k.version == version(k.tensor)]
+        guard = self.write(call, current[0].tensor if current else None)
+        self.shapes[guard] = self.shapes.get(carrier)
+        self.decisions.append(Decision(guard, outcome, place))
+
+    def write(self, call: Written, out: Any, source: Any = None) -> fx.Node:
         """Add a node, and remember which tensors are its value."""
         node = self.graph.create_node(*call)
         node.meta["scope"] = self.scopes[-1]
         node.meta["calls"] = {scope: self._calls[scope] for scope in self.scopes}
         if any(origin in self.active for origin in node.all_input_nodes):
             self.active.add(node)
+        if isinstance(out, Tensor) and torch.is_autocast_enabled(out.device.type):
+            raise DecompositionError(
+                f"{type(self.model).__name__} computes under autocast "
+                f"({torch.get_autocast_dtype(out.device.type)}) in "
+                f"{self.scopes[-1] or 'its forward'}, which rounds as no copy of its parts does; "
+                "take torch.autocast out of the forward, and choose the precision of the run"
+            )
+        if not torch.is_grad_enabled():
+            custom = custom_function()
+            node.meta["no_grad"] = custom is None
+            if custom is not None:
+                self.custom.setdefault(custom, self.scopes[-1])
         self._remember(out, node, source)
+        return node
 
     def _remember(self, out: Any, node: fx.Node, source: Any = None) -> None:
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
+            node.meta["real"] = out.is_floating_point() or out.is_complex()
             base = source if isinstance(source, Tensor) and out._is_view() else None
-            self._known[id(out)] = _Known(out, node, out._version, base)
+            self._known[id(out)] = _Known(out, node, version(out), base)
+            if base is not None and node.target is operator.getitem:
+                self._views[id(out)] = base, node.args[1]
             return
+        if not isinstance(out, (dict, tuple, list)):
+            return  # nothing, or what holds no tensors
         items = out.items() if isinstance(out, dict) else enumerate(out)
         for key, item in items:
             if any(True for _ in _tensors(item)):
                 self.write(("call_function", operator.getitem, (node, key), {}), item)
 
-    def _arguments(self, args: Any, kwargs: Any, *, stale: bool = False) -> tuple[Any, Any]:
-        first = args[0] if stale and args else None
+    def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
 
         def written(value: Any) -> Any:
             if isinstance(value, Tensor):
-                return self.node_of(value, stale=value is first)
+                return self.node_of(value)
             if type(value) in _PLAIN_TYPES:
                 return value
             if isinstance(value, Integral):
@@ -230,12 +309,12 @@ class Recorder(TorchFunctionMode):
 
         return map_aggregate(tuple(args), written), map_aggregate(dict(kwargs), written)
 
-    def node_of(self, tensor: Tensor, *, stale: bool = False) -> fx.Node:
+    def node_of(self, tensor: Tensor) -> fx.Node:
         """The node whose value a tensor is now."""
         known = self._known.get(id(tensor))
         if known is None:
             return self._outside(tensor)
-        if stale or known.version == tensor._version:
+        if known.version == version(tensor):
             return known.node
         if known.source is None or known.node.op == "call_module":
             raise UnfollowableError(f"{known.node.name} is changed through a view of it")
@@ -255,7 +334,12 @@ class Recorder(TorchFunctionMode):
         """A weight, a buffer, or a constant."""
         name = self._names.get(id(tensor))
         if name is None:
-            name = f"_constant{len(self.constants)}"
+            if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                raise UnfollowableError("it computes within a transformation such as vmap")
+            name = self._hidden.get(id(tensor), f"_constant{len(self.constants)}")
+            name = "_".join(name.split("."))
+            if name in self.constants or hasattr(self.model, name):
+                name = f"{name}_{len(self.constants)}"
             self.constants[name] = tensor.detach().clone()
         node = self.graph.create_node("get_attr", name)
         node.meta["scope"] = self.scopes[-1]
@@ -285,60 +369,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _is_among(tensor: Tensor, others: list[Tensor]) -> bool:
     return any(tensor is other for other in others)
-
-
-def _name(func: Any) -> str:
-    name = str(getattr(func, "__name__", func))
-    if name == "__get__":
-        return str(func.__self__.__name__)
-    return name.partition(".")[0] if isinstance(func, torch._ops.OpOverload) else name
-
-
-def _described(func: Any, name: str, args: Any, kwargs: Any) -> _Written:
-    """How a call without side effects is written into a graph."""
-    adds = func in _ADDS or (_is_method(func) and name in ("add", "__add__", "__radd__"))
-    if adds and not kwargs and len(args) == 2:
-        return "call_function", operator.add, args, kwargs
-    if func in _CONCATS:
-        return "call_function", torch.cat, args, kwargs
-    if getattr(func, "__name__", "") == "__get__":
-        return "call_function", getattr, (args[0], name), {}
-    if name == "__getitem__":
-        return "call_function", operator.getitem, args, kwargs
-    if _is_method(func):
-        if name == "view" and not any(isinstance(arg, torch.dtype) for arg in args):
-            name = "reshape"  # the same without the demand on the layout in memory
-        return "call_method", name, args, kwargs
-    return "call_function", func, args, kwargs
-
-
-def _is_method(func: Any) -> bool:
-    owner = str(getattr(func, "__qualname__", "")).rpartition(".")[0]
-    return owner in ("Tensor", "TensorBase", "_TensorBase")
-
-
-def _pure(func: Any, name: str, args: Any, kwargs: Any) -> _Written:
-    """The operation that gives as a new tensor what this one does in place."""
-    if name == "__setitem__":
-        return "call_function", assigned, args, kwargs
-    if inspect.isfunction(func) and "inplace" in inspect.signature(func).parameters:
-        bound = inspect.signature(func).bind(*args, **kwargs)
-        bound.arguments["inplace"] = False
-        return "call_function", func, bound.args, bound.kwargs
-    bare = f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_")
-    pure = _out_of_place(func, bare)
-    if bare == name or pure is None:
-        raise UnfollowableError(f"{name} works in place and has no pure form")
-    return _described(pure, _name(pure), args, kwargs)
-
-
-def _out_of_place(func: Any, bare: str) -> Callable[..., Any] | None:
-    if isinstance(func, torch._ops.OpOverload):
-        packet = getattr(torch.ops.aten, bare, None)
-        return getattr(packet, func._overloadname, None)
-    homes: tuple[Any, ...] = (Tensor,) if _is_method(func) else (torch, F)
-    for home in (*homes, torch):
-        found: Callable[..., Any] | None = getattr(home, bare, None)
-        if found is not None:
-            return found
-    return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ensembles.decomposition.writer import RUN, Writer
+from ensembles.decomposition.writer import RUN, Bound, Writer
 
 __all__ = ["Roads"]
 
@@ -51,7 +51,12 @@ class Roads(nn.Module):
         return len(self.roads)
 
     def write(
-        self, writer: Writer[Node], name: str, x: Node, dropped: Collection[int] = ()
+        self,
+        writer: Writer[Node],
+        name: str,
+        x: Node,
+        dropped: Collection[int] = (),
+        beside: Sequence[Node] = (),
     ) -> Node:
         """Write what the roads that stay make together, before `post`.
 
@@ -60,9 +65,10 @@ class Roads(nn.Module):
             name: Where the module that is written holds the roads.
             x: Where the roads begin.
             dropped: Numbers of the roads that are left out, from 1; not all of them.
+            beside: What they read beside that.
         """
         values = [
-            writer.part(road, f"{name}.roads.{number - 1}", x)
+            writer.part(road, f"{name}.roads.{number - 1}", x, beside)
             for number, road in enumerate(self.roads, 1)
             if number not in dropped
         ]
@@ -70,6 +76,12 @@ class Roads(nn.Module):
         for value in values[1:]:
             total = writer.add(total, value)
         return writer.call(torch.div, total, len(values)) if self.mean else total
+
+    def bound(self, beside: Sequence[Any]) -> Roads:
+        """The roads with what they read beside their input held at some values."""
+        roads = [Bound(road, beside) for road in self.roads]
+        post = None if self.post is None else Bound(self.post, beside)
+        return Roads(roads, self.names, self.mean, post, self.sharing)
 
     def forward(self, x: Tensor, dropped: Collection[int] = ()) -> Tensor:
         """What the roads that stay make together, before `post`; see :meth:`write`."""

@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from ensembles.decomposition.private_copy import without_hooks
+
 __all__ = [
     "average", "concat_parts", "is_add", "is_concat", "is_stack", "operation", "simplify",
     "stack_sum",
 ]  # fmt: skip
 
+_SCRIPTED = torch.jit.ScriptModule
 _IDLE_MODULES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout}
 _ADDS = {operator.add, torch.add, torch.ops.aten.add.Tensor}
@@ -70,11 +73,14 @@ def simplify(traced: fx.GraphModule) -> None:
     Args:
         traced: The graph; modules that work in place are exchanged for copies that do not.
     """
-    for name, module in list(traced.named_modules()):
-        if getattr(module, "inplace", False) is True:
-            parent, _, last = name.rpartition(".")
-            pure = copy.copy(module)
+    called = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
+    for name, module in list(traced.named_modules(remove_duplicate=False)):
+        pure = without_hooks(module) if name in called else module
+        if getattr(module, "inplace", False) is True and not isinstance(module, _SCRIPTED):
+            pure = copy.copy(pure)
             pure.inplace = False
+        if pure is not module:
+            parent, _, last = name.rpartition(".")
             setattr(traced.get_submodule(parent), last, pure)
     _drop_idle(traced)
     _nest_concats(traced.graph)
@@ -99,6 +105,8 @@ def _idle_source(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     if node.op == "call_module":
         idle = isinstance(traced.get_submodule(str(node.target)), _IDLE_MODULES)
         return first if idle and isinstance(first, fx.Node) else None
+    if node.target in ("clone", torch.clone, torch.ops.aten.clone.default):
+        return first if isinstance(first, fx.Node) else None  # nothing is changed in place
     if node.op == "call_function" and node.target in _DROPOUTS:
         training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
         return first if training is False and isinstance(first, fx.Node) else None

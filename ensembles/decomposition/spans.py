@@ -16,9 +16,9 @@ from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.trace import call_of, scope_of
 from ensembles.errors import DecompositionError, UsageError, nearest
 
-__all__ = ["Span", "automatic", "by_name"]
+__all__ = ["SHORTCUT", "Span", "automatic", "by_name", "kind_of", "with_shortcuts"]
 
-_SHORTCUT = tuple(kind for kind, cls in KINDS.items() if cls.has_shortcut)
+SHORTCUT = tuple(kind for kind, cls in KINDS.items() if cls.has_shortcut)
 _JOINED: tuple[BlockKind, ...] = ("parallel", "fractal")
 
 
@@ -66,7 +66,7 @@ def automatic(
         raise UsageError(
             f"no kind of block is asked for; expected one or more of {', '.join(KINDS)}"
         )
-    spans = _with_shortcuts(graph, segments)
+    spans = with_shortcuts(graph, segments)
     taken = {i for span in spans for i in range(span.start, span.stop)}
     spans += _parallel(graph, segments)
     spans += _plain(graph, segments, taken)
@@ -84,15 +84,15 @@ def automatic(
 
 
 def _highest(found: Counter[str]) -> set[str]:
-    for group in (set[str](_SHORTCUT), set[str](_JOINED), {"plain"}):
+    for group in (set[str](SHORTCUT), set[str](_JOINED), {"plain"}):
         if any(found[kind] for kind in group):
             return group
     return set()
 
 
-def _with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
+def with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
     """Segments with a shortcut, each with what its own module does before and after."""
-    cores = [i for i, segment in enumerate(segments) if segment.kind in _SHORTCUT]
+    cores = [i for i, segment in enumerate(segments) if segment.kind in SHORTCUT]
     scopes = {i: _call(graph, segments[i]) for i in cores}
     spans: list[Span] = []
     for i in cores:
@@ -105,7 +105,7 @@ def _with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
                 break
             stop += 1
         name = scopes[i][0] if own is not None else _weights_scope(graph, segments[i])
-        spans.append(Span(start, stop, _kind(segments[i]), name, core=i))
+        spans.append(Span(start, stop, kind_of(segments[i]), name, core=i))
     return spans
 
 
@@ -128,7 +128,7 @@ def _smooths(segment: Segment) -> bool:
     return segment.kind in ("activation", "norm")
 
 
-def _kind(segment: Segment) -> BlockKind:
+def kind_of(segment: Segment) -> BlockKind:
     """The kind of the blocks that a segment makes: its own, where blocks have it."""
     return next((kind for kind in KINDS if kind == segment.kind), "plain")
 
@@ -184,7 +184,7 @@ def _parallel(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
                 break
             stop += 1
         name = scopes[i][0] or scope_of(segments[i].exit)
-        spans.append(Span(i, stop, _kind(segments[i]), name, core=i))
+        spans.append(Span(i, stop, kind_of(segments[i]), name, core=i))
     return spans
 
 
@@ -295,16 +295,16 @@ def _span_of(graph: Graph, segments: Sequence[Segment], name: str, call: int) ->
     if not touched:
         raise DecompositionError(f"the module {name} does nothing to the images")
     start, stop = touched[0], touched[-1] + 1
-    cores = [i for i in range(start, stop) if segments[i].kind in _SHORTCUT]
+    cores = [i for i in range(start, stop) if segments[i].kind in SHORTCUT]
     own: set[fx.Node] = set()
     kind: BlockKind = "plain"
     core: int | None = None
     if len(cores) == 1:
         core, segment = cores[0], segments[cores[0]]
         own = {n for road in segment.branches for n in graph.cone(road, segment.entry)}
-        kind = _kind(segment)
+        kind = kind_of(segment)
     elif stop - start == 1 and segments[start].kind in _JOINED:
-        core, kind = start, _kind(segments[start])
+        core, kind = start, kind_of(segments[start])
     for i in range(start, stop):
         strangers = [n for n in _nodes(graph, segments[i]) if not inside(n)]
         if i == core and own and all(inside(node) for node in own):

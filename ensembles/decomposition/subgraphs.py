@@ -9,14 +9,23 @@ from torch import fx
 
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.junctions import is_linear, is_proportional
+from ensembles.decomposition.layouts import PLAIN
 from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, is_stack
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
 
-__all__ = ["Cut", "concatenation", "contribution", "part"]
+__all__ = ["Cut", "concatenation", "contribution", "part", "several"]
 
 
-def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphModule:
+def part(
+    graph: Graph,
+    entry: fx.Node,
+    exit_: fx.Node,
+    name: str,
+    beside: Sequence[fx.Node] = (),
+    *,
+    meeting: fx.Node | None = None,
+) -> fx.GraphModule:
     """Cut out what leads from one activation to another.
 
     Args:
@@ -24,25 +33,59 @@ def part(graph: Graph, entry: fx.Node, exit_: fx.Node, name: str) -> fx.GraphMod
         entry: The node whose value becomes the only input.
         exit_: The node whose value becomes the output.
         name: The class name of the module, seen when it is printed.
+        beside: The nodes whose values it also takes, behind the first.
+        meeting: The node whose layout the output has; by default the exit itself.
 
     Returns:
-        A module of one input, sharing its parameters with the graph.
+        A module of these inputs, sharing its parameters with the graph.
 
     Raises:
         DecompositionError: If the part needs another activation than its entry.
     """
-    cut = Cut(graph, entry)
-    return cut.module(cut.value(exit_), name)
+    cut = Cut(graph, entry, beside=beside)
+    return cut.module(cut.value(exit_), name, meeting or exit_)
+
+
+def several(
+    graph: Graph, entries: Sequence[fx.Node], exits: Sequence[fx.Node], name: str
+) -> fx.GraphModule:
+    """Cut out what leads from some activations to others; the module gives a tuple."""
+    sized = [node for node in entries if graph.sizes[node.name].batch or node is graph.input]
+    if not sized:
+        raise DecompositionError(
+            f"what leads to {exits[0].name} reads no tensor that tells how many rows there are"
+        )
+    first = sized[0]
+    cut = Cut(graph, first, beside=[node for node in entries if node is not first])
+    made = tuple(cut.value(node) for node in exits)
+    module = cut.module(made, name)
+    _order_inputs(module, [cut.placed[node] for node in entries])
+    return module
+
+
+def _order_inputs(module: fx.GraphModule, wanted: Sequence[fx.Node]) -> None:
+    """Let a module take its inputs in an order."""
+    names = [node.name for node in wanted]
+    inputs = {node.name: node for node in module.graph.nodes if node.op == "placeholder"}
+    for name in reversed(names):
+        first = next(iter(module.graph.nodes))
+        if first is not inputs[name]:
+            first.prepend(inputs[name])
+    module.recompile()
 
 
 def concatenation(
-    graph: Graph, entry: fx.Node, parts: Sequence[fx.Node], name: str
+    graph: Graph,
+    entry: fx.Node,
+    parts: Sequence[fx.Node],
+    name: str,
+    beside: Sequence[fx.Node] = (),
 ) -> fx.GraphModule:
     """Cut out what leads from one activation to others that are joined along the channels."""
-    cut = Cut(graph, entry)
+    cut = Cut(graph, entry, beside=beside)
     ends = [cut.value(node) for node in parts]
     joined = ends[0] if len(ends) == 1 else cut.graph.call_function(torch.cat, (ends, 1))
-    return cut.module(joined, name)
+    return cut.module(joined, name, parts[0])
 
 
 def contribution(
@@ -53,6 +96,7 @@ def contribution(
     name: str,
     *,
     within: bool = False,
+    beside: Sequence[fx.Node] = (),
 ) -> fx.GraphModule:
     """Cut out what some roads add to the node where roads meet.
 
@@ -63,11 +107,12 @@ def contribution(
         others: The ends of the roads that are left out, as if their values were nought.
         name: The class name of the module.
         within: Whether the roads are told apart behind layer scales and stacks too.
+        beside: The nodes whose values it also takes, behind the first.
     """
-    cut = Cut(graph, entry, others, is_proportional if within else is_linear)
+    cut = Cut(graph, entry, others, is_proportional if within else is_linear, beside)
     end = cut.linear(exit_)
     assert end is not None
-    return cut.module(end, name)
+    return cut.module(end, name, exit_)
 
 
 class Cut:
@@ -79,13 +124,17 @@ class Cut:
         entry: fx.Node,
         others: Collection[fx.Node] = (),
         is_linear: Callable[[Graph, fx.Node], bool] = is_linear,
+        beside: Sequence[fx.Node] = (),
     ) -> None:
         self.source, self.entry, self.others = graph, entry, frozenset(others)
         self.is_linear = is_linear
         self.graph = fx.Graph()
         self.placed = {entry: self.graph.placeholder("x")}
+        for place, node in enumerate(beside):
+            self.placed[node] = self.graph.placeholder(f"beside_{place}")
+        self.beside = frozenset(beside)
         sample = graph.sample if entry is graph.input else entry
-        if sample is not entry:
+        if sample not in self.placed:
             self.placed[sample] = self.graph.node_copy(sample, self.placed.__getitem__)
         self.sample = self.placed[sample]
         self._linear: dict[fx.Node, fx.Node | None] = {}
@@ -93,10 +142,23 @@ class Cut:
         assert batch is not None
         self.batch = batch
 
-    def module(self, end: fx.Node, name: str) -> fx.GraphModule:
-        """Close the graph."""
+    def module(
+        self, end: fx.Node | tuple[fx.Node, ...], name: str, exit_: fx.Node | None = None
+    ) -> fx.GraphModule:
+        """Close the graph.
+
+        Args:
+            end: What it computes.
+            name: The class name of the module.
+            exit_: The node of the network whose layout the result has; images first by default.
+        """
         self.graph.output(end)
-        return fx.GraphModule(self.source.traced, self.graph, name).eval()
+        made = fx.GraphModule(self.source.traced, self.graph, name).eval()
+        after = PLAIN if exit_ is None else self.source.layout(exit_)
+        layouts = self.source.layout(self.entry), after
+        if layouts != (PLAIN, PLAIN) and not self.beside:
+            made.meta["layouts"] = layouts
+        return made
 
     def value(self, end: fx.Node) -> fx.Node:
         """Place a node and all that it needs."""
@@ -120,7 +182,7 @@ class Cut:
     def _contribution(self, node: fx.Node) -> fx.Node | None:
         if node in self.others:
             return None
-        if node is self.entry or not self.is_linear(self.source, node):
+        if node is self.entry or node in self.beside or not self.is_linear(self.source, node):
             return self.value(node)
         if is_concat(node) or is_stack(node):
             return self._concatenated(node) if is_concat(node) else self._stacked(node)

@@ -10,15 +10,19 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.any_batch import merge
 from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of
-from ensembles.decomposition.recorder import Recorder, UnfollowableError
+from ensembles.decomposition.laps import LOG
+from ensembles.decomposition.pure_forms import UnfollowableError
+from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.verification import altered
 from ensembles.errors import DecompositionError
 
-__all__ = ["call_of", "scope_of", "trace"]
+__all__ = ["call_of", "probe", "scope_of", "trace"]
 
 
-def trace(model: nn.Module, example: Inputs) -> tuple[fx.GraphModule, dict[str, Sizes]]:
+def trace(
+    model: nn.Module, example: Inputs
+) -> tuple[fx.GraphModule, dict[str, Sizes], dict[str, str]]:
     """Turn a model into a graph of its operations, for any number of images.
 
     Args:
@@ -27,26 +31,30 @@ def trace(model: nn.Module, example: Inputs) -> tuple[fx.GraphModule, dict[str, 
 
     Returns:
         A graph of pure operations whose nodes carry the module that they come from (`scope_of`),
-        and the shapes of their values, by name.
+        the shapes of their values, by name; and the custom functions of autograd that ran, each
+        with the module that called it.
 
     Raises:
         DecompositionError: If neither a recording nor `torch.export` can follow the model.
     """
-    two, three = _probe(example, 2), altered(model, _probe(example, 3))
+    two, three = probe(example, 2), altered(model, probe(example, 3))
     try:
-        return merge(_recorded(model, two), _recorded(model, three))
+        first, second = _recorded(model, two), _recorded(model, three)
+        return *merge(first, second), first.custom
     except UnfollowableError as error:
-        first = str(error)
+        reason = str(error)
+    LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
     try:
-        return merge(*(_replayed(_exported(model, rows), rows) for rows in (two, three)))
+        return *merge(*(_replayed(_exported(model, rows), rows) for rows in (two, three))), {}
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
-            f"{type(model).__name__} cannot be traced: {first}; torch.export says "
+            f"{type(model).__name__} cannot be traced: {reason}; torch.export says "
             f"'{_line(error)}'; remove control flow that depends on the data"
         ) from error
 
 
-def _probe(example: Inputs, size: int) -> Inputs:
+def probe(example: Inputs, size: int) -> Inputs:
+    """So many rows of an example, again from the first where it has fewer."""
     rows = torch.arange(size) % rows_of(example)
     return mapped(lambda tensor: tensor[rows.to(tensor.device)], example)
 
@@ -90,7 +98,8 @@ def _replayed(program: fx.GraphModule, inputs: Inputs) -> Recorder:
     recorder = Recorder(program)
     recorder.begin(inputs)
     replay = _Replay(program, recorder)
-    out = replay.run(*_arguments(program, inputs))
+    with torch.enable_grad():
+        out = replay.run(*_arguments(program, inputs))
     recorder.finish(out[0] if isinstance(out, (tuple, list)) else out)
     return recorder
 

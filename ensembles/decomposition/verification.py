@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, NamedTuple
 
@@ -16,12 +17,13 @@ from ensembles.decomposition.inputs import (
     described,
     mapped,
     named_tensors,
+    placed,
     rows_of,
     take,
 )
 from ensembles.errors import DecompositionError, ModelError
 
-__all__ = ["altered", "check_finite", "check_independence", "check_logits", "verify"]
+__all__ = ["altered", "check_finite", "check_independence", "check_logits", "equal", "verify"]
 
 _TOLERANCE = 1e-4
 
@@ -93,7 +95,7 @@ def _run(model: nn.Module, inputs: Inputs) -> Any:
         fitting = "images of the size and channels" if _noun(inputs) == "images" else "inputs"
         raise DecompositionError(
             f"{type(model).__name__} does not accept {what}: {reason[:200].rstrip('!. ')}; "
-            f"give {fitting} that it was made for"
+            f"give {fitting} that it was made for" + _still_training(model)
         ) from error
 
 
@@ -117,34 +119,68 @@ def altered(model: nn.Module, inputs: Inputs) -> Inputs:
     return other
 
 
-def check_independence(model: nn.Module, inputs: Inputs, logits: Tensor) -> None:
+def check_independence(model: nn.Module, inputs: Inputs, logits: Tensor) -> Tensor:
     """Refuse a model that is random in evaluation mode, or that lets rows influence each other.
+
+    What rounding makes of one row when another is beside it is ruled out in double precision.
 
     Args:
         model: A private copy of the model, in evaluation mode.
         inputs: A batch of inputs.
         logits: What the model makes of them.
 
+    Returns:
+        The logits of the first row alone.
+
     Raises:
         DecompositionError: The message names the module where the outputs part.
     """
     name, one, several = type(model).__name__, take(inputs, slice(1)), rows_of(inputs) > 1
     alone = _run(model, one)
-    if several and _equal(alone, logits[:1]):
-        return
+    if several and equal(alone, logits[:1]):
+        return alone
     noun = "image" if _noun(inputs) == "images" else "input"
-    if not _equal(alone, _run(model, one)):
+    if not equal(alone, _run(model, one)):
         raise DecompositionError(
             f"{name} gives other logits for the same {noun} when it runs again: it is random "
             f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
+            + _still_training(model)
         )
     two = inputs if several else _beside(one, altered(model, one))
-    if several or not _equal(alone, _run(model, two)[:1]):
+    apart = several or not equal(alone, _run(model, two)[:1])
+    if apart and not _independent_in_double(model, two):
         raise DecompositionError(
             f"{name} gives other logits for an {noun} when another "
             f"one is beside it: they part {_parting(model, one, two)}; expected {noun}s that do "
             "not influence each other (BatchNorm needs its running statistics)"
+            + _still_training(model)
         )
+    return alone
+
+
+def _independent_in_double(model: nn.Module, inputs: Inputs) -> bool:
+    """Whether a row has the same logits alone and beside others, in double precision."""
+    first = next(iter(named_tensors(inputs).values()))
+    if first.dtype == torch.float64:
+        return False
+    try:
+        twin, double = copy.deepcopy(model).double(), placed(inputs, first.device, torch.float64)
+        alone, beside = called(twin, take(double, slice(1))), called(twin, cloned(double))[:1]
+    except Exception:  # the user's code runs here, and may insist on a precision
+        return False
+    return alone.dtype == torch.float64 and equal(alone, beside)
+
+
+def _still_training(model: nn.Module) -> str:
+    """Name a part that the user's `eval` did not reach."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, kinds):
+            return (
+                f"; {name} is in training mode, as it is no registered module: call its eval(), "
+                "or keep it in an nn.ModuleList"
+            )
+    return ""
 
 
 def _beside(one: Inputs, other: Inputs) -> Inputs:
@@ -153,7 +189,7 @@ def _beside(one: Inputs, other: Inputs) -> Inputs:
     return mapped(lambda tensor: torch.cat([tensor, next(others)]), one)
 
 
-def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor) -> None:
+def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor, alone: Tensor) -> None:
     """Compare a decomposition with its model on real inputs.
 
     The greatest difference must stay under 1e-4 of the scale of the output, and the decisions must
@@ -164,14 +200,15 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor) -> 
         net: Its decomposition, with the functional graph as `traced`.
         inputs: A batch of inputs; the first row is also compared alone.
         logits: What the model makes of them.
+        alone: What it makes of the first row alone.
 
     Raises:
         DecompositionError: Where they differ; the message names the first module that does.
     """
-    for count in {len(logits), 1}:
-        batch, expected = take(inputs, slice(count)), logits[:count]
+    for expected in (logits, alone) if len(logits) > 1 else (logits,):
+        batch = take(inputs, slice(len(expected)))
         found = net(cloned(batch))
-        if _equal(expected, found):
+        if equal(expected, found):
             continue
         walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
         walker.run(cloned(batch))
@@ -184,10 +221,11 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor) -> 
         )
 
 
-def _equal(expected: Tensor, found: Tensor) -> bool:
+def equal(expected: Tensor, found: Tensor, tolerance: float = _TOLERANCE) -> bool:
+    """Whether logits agree to a part of their scale, and in their decisions."""
     if expected.shape != found.shape:
         return False
-    tolerance = max(_TOLERANCE, 8 * torch.finfo(expected.dtype).eps)
+    tolerance = max(tolerance, 8 * torch.finfo(expected.dtype).eps)
     scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
     gap = (expected - found).abs().max()
     margin = expected.gather(-1, found.argmax(-1, keepdim=True)).squeeze(-1)
@@ -200,8 +238,10 @@ def _close(expected: Tensor, found: Tensor) -> bool:
     rows = min(len(expected), len(found)) if expected.ndim and found.ndim else 1
     first, second = (t[:rows] if t.ndim else t for t in (expected, found))
     scale = float(first.abs().max()) if first.numel() else 0.0
-    return first.shape == second.shape and torch.allclose(
-        first, second, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
+    return (
+        first.shape == second.shape
+        and first.dtype == second.dtype
+        and torch.allclose(first, second, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
     )
 
 

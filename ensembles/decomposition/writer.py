@@ -8,12 +8,12 @@ block, and both follow it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-__all__ = ["RUN", "Writer", "Written"]
+__all__ = ["RUN", "Bound", "Writer", "Written"]
 
 Node = TypeVar("Node")
 
@@ -25,13 +25,16 @@ class Writer(Protocol[Node]):
     compiled.
     """
 
-    def part(self, module: nn.Module | None, name: str, x: Node) -> Node:
+    def part(
+        self, module: nn.Module | None, name: str, x: Node, beside: Sequence[Node] = ()
+    ) -> Node:
         """A part of the module that is written, applied to a tensor.
 
         Args:
             module: The part; None for the identity.
             name: Where the module that is written holds it, such as "branch".
             x: What it reads.
+            beside: What it reads beside that, such as a mask.
         """
 
     def add(self, made: Node, other: Node, *, alike: bool = False) -> Node:
@@ -50,9 +53,11 @@ class Writer(Protocol[Node]):
 class _Run:
     """The writer whose nodes are tensors: it computes what it is given."""
 
-    def part(self, module: nn.Module | None, name: str, x: Tensor) -> Tensor:
+    def part(
+        self, module: nn.Module | None, name: str, x: Tensor, beside: Sequence[Any] = ()
+    ) -> Tensor:
         """Run a part."""
-        out: Tensor = x if module is None else module(x)
+        out: Tensor = x if module is None else module(x, *beside)
         return out
 
     def add(self, made: Tensor, other: Tensor, *, alike: bool = False) -> Tensor:
@@ -72,15 +77,34 @@ class Written(nn.Module):
     """A part of a block that says itself what it computes, so that compilers can look into it."""
 
     @abstractmethod
-    def write(self, writer: Writer[Node], name: str, x: Node) -> Node:
+    def write(self, writer: Writer[Node], name: str, x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write what the part computes.
 
         Args:
             writer: Takes it down.
             name: Where the module that is written holds this part.
             x: What it reads.
+            beside: What it reads beside that.
         """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *beside: Any) -> Tensor:
         """Run it."""
-        return self.write(RUN, "", x)
+        return self.write(RUN, "", x, beside)
+
+
+class Bound(nn.Module):
+    """A part that reads other tensors beside its input, with these held at some values.
+
+    Args:
+        part: The part.
+        beside: The values.
+    """
+
+    def __init__(self, part: nn.Module, beside: Sequence[Any]) -> None:
+        super().__init__()
+        self.part, self.beside = part, tuple(beside)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the part makes of its input and these."""
+        out: Tensor = self.part(x, *self.beside)
+        return out

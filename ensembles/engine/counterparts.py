@@ -46,7 +46,7 @@ def counterpart(
     first = next(iter((*other.parameters(), *other.buffers())), None)
     inputs = placed(example, torch.device("cpu") if first is None else first.device, torch.float32)
     try:
-        found = decompose(other, inputs)
+        found = decompose(other, inputs, nested=net.nested)
         if found.names != net.names:
             with suppress(UsageError, DecompositionError):
                 found = decompose(other, inputs, blocks=list(net.names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Literal, get_args
 
 import torch
@@ -20,6 +21,8 @@ __all__ = [
     "home_of",
     "movable_copy",
 ]
+
+_INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -42,7 +45,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    if kind not in ("cpu", "cuda", "mps") or (index and _INDEX.fullmatch(index) is None):
         raise UsageError(
             f"device '{name}'; expected auto, cpu, cuda, cuda:0 or mps"
             + nearest(name, ["auto", "cpu", "cuda", "mps"])
@@ -54,7 +57,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     }[kind]
     if int(index or 0) >= there:
         raise UsageError(f"device '{name}' is not there: this machine has {there} {kind}; use auto")
-    return torch.device(name)
+    return torch.device(f"{kind}:{int(index)}" if index else kind)
 
 
 def device_name(device: torch.device) -> str:

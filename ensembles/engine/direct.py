@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ensembles.decomposition import Block, Decomposition, walk
+from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import Inputs
-from ensembles.decomposition.walk import last_output
+from ensembles.decomposition.walk import last_output, states
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import Parts, steps_of
 from ensembles.lesions.steps import Program, intact_program
@@ -73,10 +74,10 @@ class Direct:
     def output(self, program: Program, inputs: Inputs) -> Tensor:
         """The output of one program."""
 
-        def run(block: Block, x: Tensor) -> Tensor:
+        def run(block: Block, x: Any) -> Any:
             for step in program[block.index - 1]:
                 x = self.parts[step.key](x)
             return x
 
-        out: Tensor = self.net.head(last_output(walk(self.net, inputs, run)))
+        out: Tensor = self.net.head(last_output(states(self.net, inputs, run)))
         return out

@@ -33,6 +33,8 @@ from ensembles.tasks import Batch, Task, task_of
 
 __all__ = ["EngineName", "check_lesions", "choose_engine", "evaluate", "evaluate_each"]
 
+_LARGEST_BATCH = 2**31 - 1
+
 EngineName = Literal["shared", "direct"]
 Data = Dataset[Any] | Iterable[Any]
 
@@ -90,8 +92,9 @@ def evaluate(
     dtype = compute_dtype(precision, place)
     kind = choose_engine(engine)
     size = batch_size if batch_size is not None else default_batch_size(net, place)
-    if size < 1:
-        raise UsageError(f"batch size {size}; expected 1 or more")
+    if not 1 <= size <= _LARGEST_BATCH:
+        expected = "1 or more" if size < 1 else f"at most {_LARGEST_BATCH}"
+        raise UsageError(f"batch size {size}; expected {expected}")
     supplied = materials or Materials(net, task=asked, data=data, device=place)
     twice(lambda: check_lesions(net, sweep, supplied), place, "reading the reference data")
     compared = any(metric.needs_intact for metric in measured)

@@ -16,6 +16,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from ensembles.decomposition.state import OnState
 from ensembles.engine.graphs import ALIKE
 
 __all__ = ["Folder"]
@@ -40,6 +41,8 @@ class Folder:
         Args:
             part: The part; its layers are shared where they are not folded.
         """
+        if isinstance(part, OnState):
+            return OnState(self.folded(part.module), part.reads)
         if not isinstance(part, fx.GraphModule):
             return part
         self._fold(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from torch import fx, nn
@@ -19,21 +19,21 @@ ALIKE = "alike"
 
 def block_graph(block: Block) -> fx.GraphModule:
     """A whole block."""
-    writer = _GraphWriter(block)
-    return writer.module(block.write(writer, writer.x))
+    writer = _GraphWriter(block, block.reads)
+    return writer.module(block.write(writer, writer.x, writer.beside))
 
 
 def bypass_graph(block: Block) -> fx.GraphModule | None:
     """A block without its branch; None where nothing is left to do."""
-    writer = _GraphWriter(block)
-    end = block.write_bypass(writer, writer.x)
+    writer = _GraphWriter(block, block.reads)
+    end = block.write_bypass(writer, writer.x, writer.beside)
     return None if end is writer.x else writer.module(end)
 
 
 def without_graph(block: Block, roads: Collection[int]) -> fx.GraphModule:
     """A block without some of the branches that meet in it, numbered from 1."""
-    writer = _GraphWriter(block)
-    return writer.module(block.write_without(writer, writer.x, roads))
+    writer = _GraphWriter(block, block.reads)
+    return writer.module(block.write_without(writer, writer.x, roads, writer.beside))
 
 
 def part_graph(part: nn.Module) -> nn.Module:
@@ -47,24 +47,27 @@ def part_graph(part: nn.Module) -> nn.Module:
 class _GraphWriter:
     """Takes down what a module computes as a graph, with its parts inlined."""
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, reads: Sequence[str] = ()) -> None:
         self.root = root
         self.graph = fx.Graph()
         self.x = self.graph.placeholder("x")
+        self.beside = [self.graph.placeholder(f"beside_{place}") for place in range(len(reads))]
 
-    def part(self, module: nn.Module | None, name: str, x: fx.Node) -> fx.Node:
+    def part(
+        self, module: nn.Module | None, name: str, x: fx.Node, beside: Sequence[fx.Node] = ()
+    ) -> fx.Node:
         """Inline a part; what is no graph is called."""
         if module is None:
             return x
         if isinstance(module, Written):
-            return module.write(self, name, x)
+            return module.write(self, name, x, beside)
         if isinstance(module, fx.GraphModule):
-            return self._inlined(module, name, x)
+            return self._inlined(module, name, (x, *beside))
         if type(module) is nn.Sequential:
             for place, inner in enumerate(module):
                 x = self.part(inner, f"{name}.{place}", x)
             return x
-        return self.graph.call_module(name, (x,))
+        return self.graph.call_module(name, (x, *beside))
 
     def add(self, made: fx.Node, other: fx.Node, *, alike: bool = False) -> fx.Node:
         """Add, and mark the sum where both values have one shape."""
@@ -85,12 +88,13 @@ class _GraphWriter:
         module.recompile()
         return module.eval()
 
-    def _inlined(self, part: fx.GraphModule, name: str, x: fx.Node) -> fx.Node:
+    def _inlined(self, part: fx.GraphModule, name: str, given: Sequence[fx.Node]) -> fx.Node:
         """Copy the nodes of a part."""
         placed: dict[fx.Node, fx.Node] = {}
+        left = list(given)
         for node in part.graph.nodes:
             if node.op == "placeholder":
-                placed[node] = x
+                placed[node] = left.pop(0)
             elif node.op == "output":
                 end = node.args[0]
                 assert isinstance(end, fx.Node)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import Inputs, rows_of
+from ensembles.decomposition.state import OnState
 from ensembles.engine.graphs import block_graph, bypass_graph, without_graph
 from ensembles.engine.materials import Materials
 from ensembles.lesions.steps import Beside, Bypass, Key, Program, Run, Step, Variant, Without
@@ -60,18 +62,26 @@ class Parts:
     def plain(self, step: Step) -> nn.Module:
         """The module of a step as the block itself computes it."""
         if isinstance(step, Bypass):
-            return _Bypassed(self.net.block(step.block))
+            return self.on_state(step, _Bypassed(self.net.block(step.block)))
         if isinstance(step, Without):
-            return _Without(self.net.block(step.block), step.roads)
-        return self.block(step)
+            return self.on_state(step, _Without(self.net.block(step.block), step.roads))
+        return self.on_state(step, self.block(step))
 
     def graph(self, step: Step) -> nn.Module | None:
         """The module of a step as one graph; None where nothing is left to do."""
         if isinstance(step, Bypass):
-            return bypass_graph(self.net.block(step.block))
+            made = bypass_graph(self.net.block(step.block))
+            return None if made is None else self.on_state(step, made)
         if isinstance(step, Without):
-            return without_graph(self.net.block(step.block), step.roads)
-        return block_graph(self.block(step))
+            return self.on_state(step, without_graph(self.net.block(step.block), step.roads))
+        return self.on_state(step, block_graph(self.block(step)))
+
+    def on_state(self, step: Step, module: nn.Module) -> nn.Module:
+        """A module as it runs between others: on a state where several tensors are alive."""
+        if not self.net.is_nested:
+            return module
+        first = step.parts[0] if isinstance(step, Beside) else step
+        return OnState(module, self.net.block(first.block).reads)
 
     def block(self, step: Run | Variant | Beside) -> Block:
         """The block that runs whole in a step."""
@@ -93,8 +103,8 @@ class _Bypassed(nn.Module):
         super().__init__()
         self.block = block
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block.deleted(x)
+    def forward(self, x: Tensor, *beside: Any) -> Tensor:
+        return self.block.deleted(x, *beside)
 
 
 class _Without(nn.Module):
@@ -104,5 +114,5 @@ class _Without(nn.Module):
         super().__init__()
         self.block, self.roads = block, tuple(roads)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block.dropped(x, self.roads)
+    def forward(self, x: Tensor, *beside: Any) -> Tensor:
+        return self.block.dropped(x, self.roads, *beside)

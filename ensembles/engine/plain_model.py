@@ -15,6 +15,7 @@ from ensembles.data import batches
 from ensembles.decomposition.inputs import Inputs, called, mapped, named_tensors
 from ensembles.engine.devices import choose_device, compute_dtype
 from ensembles.errors import DataError, EvaluationError
+from ensembles.metrics.answers import Answers
 from ensembles.numerics import exact_mathematics
 
 __all__ = ["count_correct"]
@@ -69,7 +70,7 @@ def count_correct(
                         "the model gives logits that are NaN or infinite on these images; check "
                         "the weights and the normalisation"
                     )
-                correct += int(((logits.argmax(1) == labels) & finite).sum())
+                correct += int((Answers.of(logits, labels).predicted.eq(labels) & finite).sum())
                 total += len(labels)
     finally:
         for module, training in modes.items():

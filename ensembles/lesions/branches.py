@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class ConstantBranch(nn.Module):
         super().__init__()
         self.register_buffer("value", value)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *beside: Any) -> Tensor:
         """The value for each row of the input."""
         return self.value.expand(len(x), *self.value.shape)
 
@@ -53,11 +54,12 @@ class NoisyBranch(Written):
         super().__init__()
         self.branch, self.noise, self.gate = branch, noise, gate
 
-    def write(self, writer: Writer[Node], name: str, x: Node) -> Node:
+    def write(self, writer: Writer[Node], name: str, x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the value of the branch, and the noise upon it."""
-        value = writer.part(self.branch, f"{name}.branch", x)
+        value = writer.part(self.branch, f"{name}.branch", x, beside)
         if self.gate is not None:
-            value = writer.call(operator.mul, writer.part(self.gate, f"{name}.gate", x), value)
+            gate = writer.part(self.gate, f"{name}.gate", x, beside)
+            value = writer.call(operator.mul, gate, value)
         return writer.part(self.noise, f"{name}.noise", value)
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Choice"]
 
 T = TypeVar("T")
+_MOST_LESIONS, _MOST_BATCHES = 1_000_000, 1_000_000
+# A kind's own seeds are a thousand for each of these, and torch takes 63 bits.
+_LARGEST_SEED = 2**53
 _DRAWS = 10
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((Integral,), "a whole number"),
@@ -71,10 +74,12 @@ class Choice:
         kind = KINDS.get(self.kind)
         keep = object.__setattr__
         keep(self, "counts", kind.usual if self.counts is None else _counts(self.counts))
+        whole("seed", self.seed, -_LARGEST_SEED, _LARGEST_SEED)
         if self.trials is not None:
-            whole("trials", self.trials, 1)
+            whole("trials", self.trials, 1, _MOST_LESIONS)
         if self.recalibrated is not None:
-            whole("recalibrated", self.recalibrated, 1)
+            whole("recalibrated", self.recalibrated, 1, _MOST_BATCHES)
+        self._refuse_too_many()
         if self.blocks is not None:
             keep(self, "blocks", _blocks(self.blocks))
         if self.roads is not None:
@@ -89,6 +94,18 @@ class Choice:
         if self.plan is not None:
             self._refuse_beside_plan()
             keep(self, "plan", tuple(self.plan))
+
+    def _refuse_too_many(self) -> None:
+        """Refuse more lesions than any run ends with, before a list of them fills the memory."""
+        several = isinstance(self.counts, range)
+        # The length of a range of more than 63 bits has no number in Python.
+        counts = self.counts.stop - self.counts.start if isinstance(self.counts, range) else 1
+        asked = counts * (self.draws if several or self.trials is not None else 1)
+        if self.plan is None and asked > _MOST_LESIONS:
+            raise LesionError(
+                f"{counts} counts with {self.draws} trials: {asked} lesions at least; expected at "
+                f"most {_MOST_LESIONS}, so take several runs"
+            )
 
     def _refuse_beside_plan(self) -> None:
         alone: dict[str, Any] = {"counts": KINDS.get(self.kind).usual, "settings": {}}

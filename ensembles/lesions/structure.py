@@ -43,6 +43,9 @@ class Form:
             pre-activation transition).
         weights: Whether its branch has weights.
         undrawn: Name of a weight of its branch that belongs to no module that can draw it anew.
+        reads: Names of what it reads beside its input.
+        alive: Names of what can be read where it stands.
+        holds: Numbers of the blocks that lie within its branch.
     """
 
     index: int
@@ -60,6 +63,9 @@ class Form:
     prepared: bool = False
     weights: bool = True
     undrawn: str = ""
+    reads: tuple[str, ...] = ()
+    alive: tuple[str, ...] = ()
+    holds: tuple[int, ...] = ()
 
     @property
     def keeps_shape(self) -> bool:
@@ -152,11 +158,14 @@ class Structure:
                 deletable=block.deletable,
                 ordered=block.ordered,
                 roads=0 if block.roads is None else len(block.roads),
-                passage=block.before is not None,
+                passage=block.has_passage,
                 closed=block.is_closed,
                 prepared=block.pre is not None,
                 weights=any(True for _ in block.branch.parameters()),
                 undrawn=undrawn(block.branch),
+                reads=block.reads,
+                alive=net.alive(block.index),
+                holds=block.holds,
             )
             for block in net
         )
@@ -213,6 +222,7 @@ def require_flow(what: str, program: Program, structure: Structure) -> None:
                 met = structure.form(part.block)
                 if isinstance(part, Without):
                     structure.require_roads(part.block, part.roads)
+                _require_at_home(what, met, form, alone=len(steps) == 1)
                 flow.meet(met.in_shape, met)
             flow.shape, flow.last = met.out_shape, met
     if forms:
@@ -221,6 +231,25 @@ def require_flow(what: str, program: Program, structure: Structure) -> None:
     if averaged and all(isinstance(step, Bypass) for steps in program for step in steps):
         raise LesionError(
             f"{what}: deleting all {len(forms)} members leaves nothing to average; leave one"
+        )
+
+
+def _require_at_home(what: str, met: Form, place: Form, *, alone: bool) -> None:
+    """Refuse a block where what it reads beside its input is not, and one that holds others."""
+    if met.index == place.index and alone:
+        return
+    if met.holds or place.holds:
+        one = met if met.holds else place
+        held = ", ".join(map(str, one.holds))
+        raise LesionError(
+            f"{what}: {one.label} holds others within its branch ({held}), which neither move nor "
+            "run again with it; choose blocks that hold none"
+        )
+    lacking = [name for name in met.reads if name not in place.alive]
+    if lacking:
+        raise LesionError(
+            f"{what}: {met.label} reads {lacking[0]} beside its input, which there is not at the "
+            f"place of {place.label}; choose blocks that read the same"
         )
 
 

@@ -32,12 +32,15 @@ class Answers:
         """Answers from raw logits; those that are not finite are marked and set to zero.
 
         Args:
-            output: Logits (N, classes).
+            output: Logits (N, classes). A single logit (N, 1) is that of class 1 against class 0,
+                whose logit is 0: its sign chooses, and 0 is class 0.
             target: Class of each observation, int64 (N,).
             intact: The intact network's logits, (N, classes); or its answers, so that what they
                 hold is computed once for all lesions.
         """
         wide = output if output.dtype == torch.float64 else output.float()
+        if wide.shape[-1] == 1:
+            wide = torch.cat([torch.zeros_like(wide), wide], -1)
         finite = torch.isfinite(wide).all(-1)
         of_intact = cls.of(intact, target) if isinstance(intact, Tensor) else intact
         return cls(torch.where(finite[:, None], wide, 0.0), target, finite, of_intact)

@@ -9,7 +9,7 @@ from torch import nn
 from .parts import Architecture, ZeroPadShortcut, he_initialize, residual_blocks
 from .resnet import CifarResNet
 
-__all__ = ["FAMILY", "CifarProjectionResNet"]
+__all__ = ["FAMILY", "CifarProjectionResNet", "projection"]
 
 
 class CifarProjectionResNet(CifarResNet):
@@ -31,16 +31,16 @@ class CifarProjectionResNet(CifarResNet):
         super().__init__(depth, num_classes, in_channels, width)
         for block in residual_blocks(self):
             if isinstance(block.shortcut, ZeroPadShortcut):
-                block.shortcut = _projection(block.get_submodule("conv1"))
+                first = block.get_submodule("conv1")
+                assert isinstance(first, nn.Conv2d)
+                block.shortcut = projection(first.in_channels, first.out_channels, first.stride[0])
 
 
-def _projection(first: nn.Module) -> nn.Sequential:
-    """A projection with the channels and the stride of the branch's first convolution."""
-    assert isinstance(first, nn.Conv2d)
-    stride = first.stride[0]
+def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """A shortcut of a 1x1 convolution and BatchNorm."""
     shortcut = nn.Sequential(
-        nn.Conv2d(first.in_channels, first.out_channels, 1, stride, bias=False),
-        nn.BatchNorm2d(first.out_channels),
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+        nn.BatchNorm2d(out_channels),
     )
     he_initialize(shortcut)
     return shortcut

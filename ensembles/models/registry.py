@@ -24,7 +24,8 @@ LIBRARIES = ("ensembles", "torchvision", "timm")
 # One file of this package each; its FAMILY lists the architectures.
 _FAMILIES = (
     *("lenet", "nin", "vgg", "inception", "inception_resnet", "highway"),
-    *("resnet", "projection", "preresnet", "preresnet_imagenet", "identity_mappings", "shared"),
+    *("resnet", "projection", "cifar_stem"),
+    *("preresnet", "preresnet_imagenet", "identity_mappings", "shared"),
     *("wide", "rir", "pyramid", "dense", "resnext", "fractal"),
 )
 
@@ -118,7 +119,8 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
         name: As for :func:`architecture`.
         num_classes: Width of the classifier; by default the architecture's own (10 for the CIFAR
             networks, 1000 for most others).
-        **arguments: Passed on to the architecture.
+        **arguments: Passed on to the architecture; ``in_channels``, for images of other than three
+            channels, is understood by all of them.
 
     Returns:
         The network, in training mode.
@@ -139,11 +141,38 @@ def create_model(name: str, num_classes: int | None = None, **arguments: Any) ->
             f"use load({name!r}, checkpoint='imagenet') for trained ones"
         )
     try:
+        if entry.library != "ensembles" and "in_channels" in arguments:
+            return _with_channels(entry, classes, arguments)
         return entry.build(num_classes=classes, **arguments)
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(f"model {name!r} cannot be built with ({given}): {reason}") from error
+
+
+def _with_channels(entry: Architecture, classes: int, arguments: dict[str, Any]) -> nn.Module:
+    """A library's network for images of another number of channels."""
+    rest = {key: value for key, value in arguments.items() if key != "in_channels"}
+    channels = arguments["in_channels"]
+    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"in_channels is {channels!r}; expected a whole number of at least 1")
+    if entry.library == "timm":
+        return entry.build(num_classes=classes, in_chans=channels, **rest)
+    model = entry.build(num_classes=classes, **rest)
+    for place, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if module.in_channels != entry.input_size[0] or module.groups != 1:
+                break
+            shaped: dict[str, Any] = {
+                name: getattr(module, name)
+                for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+            }
+            bias = module.bias is not None
+            first = nn.Conv2d(channels, module.out_channels, bias=bias, **shaped)
+            owner, _, own = place.rpartition(".")
+            setattr(model.get_submodule(owner), own, first)
+            return model
+    raise ValueError("its first layer is no convolution over the images' channels")
 
 
 def _own(name: str) -> Architecture | None:

@@ -19,9 +19,11 @@ _MAGIC = b"SQLite format 3\0"
 def is_store(path: str | Path) -> bool:
     """Whether a file is a store, by its first bytes."""
     try:
+        if not Path(path).is_file():  # a pipe would be waited for
+            return False
         with Path(path).open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

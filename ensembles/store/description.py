@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from ensembles.data import ImageDataset
+from ensembles.data.normalization import AS_GIVEN
 from ensembles.decomposition import Decomposition
 from ensembles.store.blobs import encode_labels
 from ensembles.store.fingerprints import Watched, architecture_digest, weights_digest
@@ -92,12 +93,13 @@ def _of_data(data: ImageDataset | Watched) -> dict[str, Any]:
             "normalization": "as given",
         }
     numbers = [data.normalization.mean, data.normalization.std]
+    given = data.normalization == AS_GIVEN
     return {
         "data": data.content_hash,
         "split": data.split,
         "images": len(data.labels),
         "image_shape": data.shape,
-        "normalization": json.dumps(numbers),
+        "normalization": "as given" if given else json.dumps(numbers),
     }
 
 

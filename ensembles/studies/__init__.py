@@ -16,6 +16,7 @@ from ensembles.studies.study import RunTable, Study, Unit
 from ensembles.studies.toml import parse_study, read_study, study_of, unit_of
 from ensembles.studies.units import Networks, UnitResult, prepare_unit, run_unit
 from ensembles.studies.values import Data, Measurement, Network, Sweep
+from ensembles.studies.workers.intake import take_in
 from ensembles.studies.written import written_unit
 
 Images = Data
@@ -46,6 +47,7 @@ __all__ = [
     "study_of",
     "table_names",
     "tables",
+    "take_in",
     "unit_of",
     "unit_table",
     "written_unit",

@@ -19,6 +19,7 @@ _MEANT = {
     "tuple[int, ...]": "a list of whole numbers, such as [0, 1]",
     "count": 'a number or a range, such as 1 or "1-20"',
     "blocks": 'a list of blocks, such as [3, 17] or "20-25"',
+    "side": 'a side in pixels, such as 256 or "256x224", or "none"',
     "plan": "the name of a CSV file with the columns lesion and blocks, or lesions such as "
     '["delete", "3 17"]',
 }
@@ -120,5 +121,6 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "tuple[int, ...]": lambda value: _list_of(value, _whole),
     "count": _count,
     "blocks": _blocks,
+    "side": _count,
     "plan": _plan,
 }

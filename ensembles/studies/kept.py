@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ensembles.progress import Progress
     from ensembles.store import Context, Store
     from ensembles.studies.study import Study, Unit
+    from ensembles.studies.workers.parts import Part
 
 __all__ = ["Counts", "Done", "Found", "How", "Kept", "Prepared"]
 
@@ -69,12 +70,16 @@ class How:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         batch_size: Rows at a time; by default as many as suit the device.
         progress: Whether to show a bar, by default only on a terminal; or a function to tell.
+        part: Which part of the lesions is measured; None for all.
+        known: Kind and text of lesions that another store has.
     """
 
     study: Study
     device: str = "auto"
     batch_size: int | None = None
     progress: bool | Progress | None = None
+    part: Part | None = None
+    known: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass
@@ -132,6 +137,10 @@ class Kept(ABC):
     @abstractmethod
     def group(self, record: Record) -> Hashable:
         """Units that have this alike make one table together."""
+
+    def known(self, record: Record, found: Found) -> tuple[tuple[str, str], ...]:
+        """Kind and text of lesions that are there and need not be measured elsewhere."""
+        return ()
 
     def own(self, record: Record) -> Record:
         """The record with what only this unit knows, so that it may be joined with others."""

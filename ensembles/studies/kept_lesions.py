@@ -10,6 +10,7 @@ from ensembles.lesions import Draw, Lesion, parse_lesion, read_plan
 from ensembles.studies.kept import Counts, Done, Found, How, Kept, Prepared
 from ensembles.studies.records import Record, Wanted
 from ensembles.studies.values import Sweep
+from ensembles.studies.workers.parts import of_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ class KeptLesions(Kept):
         frame = lesion(
             subject.net,
             subject.data,
-            self._lesions(subject, how),
+            self._due(subject, how),
             store=store,
             **self._asked,
             **self._materials(subject, how),
@@ -87,6 +88,10 @@ class KeptLesions(Kept):
             len(lost),
             reasons[lost[0]] if lost else "",
         )
+
+    def known(self, record: Record, found: Found) -> tuple[tuple[str, str], ...]:
+        """See the base class."""
+        return tuple((kind, text) for kind, text, _ in sorted(self._complete(record, found)))
 
     def group(self, record: Record) -> Hashable:
         """One table for all lesions of a network on data under the same metrics."""
@@ -132,6 +137,13 @@ class KeptLesions(Kept):
         if plan is not None:
             choice = replace(choice, plan=tuple(read_plan(plan)))
         return subject.lesions(choice)
+
+    def _due(self, subject: Subject, how: How) -> list[Lesion]:
+        """The lesions that are to be measured here."""
+        lesions = self._lesions(subject, how)
+        if how.part is not None:
+            lesions = of_part(lesions, len(subject.net), how.part)
+        return [one for one in lesions if one.needs or (one.kind, one.text) not in how.known]
 
     def _complete(self, record: Record, found: Found) -> set[tuple[str, str, str]]:
         """Names of the lesions that are there under all metrics."""

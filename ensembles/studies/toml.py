@@ -144,7 +144,8 @@ def _network(entry: Mapping[str, Any], where: str) -> Network:
 
 
 def _data(entry: Mapping[str, Any], where: str) -> Data:
-    return _said(where, Data, checked(entry, types_of(Data), where))
+    types = types_of(Data) | {"resize": "side", "crop": "side"}
+    return _said(where, Data, checked(entry, types, where))
 
 
 def _run_table(value: Any, where: str) -> RunTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +16,19 @@ from ensembles.studies.kept_table import KeptTable
 from ensembles.studies.records import Record, opened, read_record, write_record
 from ensembles.studies.study import Study, Unit
 from ensembles.studies.values import Sweep
+from ensembles.studies.workers.parts import Part
 
 if TYPE_CHECKING:
     from ensembles.checkpoints import Subject
 
 __all__ = ["Networks", "UnitMissing", "UnitResult", "kept", "prepare_unit", "run_unit"]
 
-_OF_A_UNIT = (EnsemblesError, RuntimeError, MemoryError)
-"""What fails one unit and says nothing against the next."""
+_OF_A_UNIT = (
+    EnsemblesError, RuntimeError, MemoryError, ValueError, TypeError, LookupError, ArithmeticError,
+    AttributeError, AssertionError, ImportError, OSError,
+)  # fmt: skip
+"""What fails one unit and says nothing against the next: whatever a network, data or a package of
+another hand may raise, but for an interruption and a store that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +91,18 @@ class Networks:
         return self._found
 
     def check(self, unit: Unit, study: Study, device: str) -> None:
-        """Hold the error of the intact network against its card's, once.
+        """Hold classes and the error of the intact network against data and card, once.
 
         Raises:
+            DataError: If the data have fewer classes, and nobody says which.
             CheckpointError: If it is another.
         """
-        from ensembles.checkpoints import check_error  # noqa: PLC0415 (imports torch)
+        from ensembles.checkpoints import check_classes, check_error  # noqa: PLC0415 (torch)
 
         key = unit.model, unit.data, study.folder
         if key not in self._checked:
             subject = self.open(unit, study, device)
+            check_classes(subject.card, subject.data)
             check_error(subject.net, subject.card, subject.data, device=device)
             self._checked.add(key)
 
@@ -142,6 +149,8 @@ def run_unit(
     progress: bool | Progress | None = None,
     tell: Callable[[str], None] | None = None,
     networks: Networks | None = None,
+    part: Part | None = None,
+    known: Collection[tuple[str, str]] = (),
 ) -> UnitResult:
     """Measure what a store lacks of a unit.
 
@@ -160,6 +169,8 @@ def run_unit(
         tell: Takes a line on what came of it.
         networks: Keeps the latest opened network for the next unit; whoever measures several units
             passes the same one to each.
+        part: Which part of the lesions is measured; by default all. Other analyses have one part.
+        known: Kind and text of lesions that need not be measured, since another store has them.
 
     Raises:
         UsageError: If there is no such device.
@@ -169,7 +180,7 @@ def run_unit(
 
     choose_device(device)
     networks = networks or Networks()
-    how = How(study, device, batch_size, progress)
+    how = How(study, device, batch_size, progress, part, frozenset(known))
     with opened(store, "a") as db:
         try:
             result = _measured(unit, db, how, networks, check=check)
@@ -203,8 +214,11 @@ def _opened(unit: Unit, study: Study, device: str) -> Subject:
     subject = open_subject(
         model.name, place(model.checkpoint),
         dataset=place(data.name), split=data.split, limit=data.limit,
-        normalize=data.normalize, image_size=data.image_size, device=device,
+        normalize=data.normalize, image_size=data.image_size, resize=data.resize, crop=data.crop,
+        interpolation=data.interpolation, crop_mode=data.crop_mode, colours=data.colours,
+        test_size=data.test_size, classes=place(data.classes), device=device,
         block_names=model.block_names, block_kinds=model.block_kinds,
+        nested=model.nested,
         reference=place(data.reference), initial=place(model.initial), check=False,
     )  # fmt: skip
     return replace(subject, data=subject.data.taken(data.rows)) if data.rows else subject

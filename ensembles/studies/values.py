@@ -27,6 +27,7 @@ class Network:
         label: What results call it; by default its name.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
+        nested: Whether to look for blocks inside others too; by default where there are few.
         data: Labels of the data that it is measured on; by default all.
         initial: File of its weights before it was trained, for lesions that need them; by default
             the one that lies beside the checkpoint, if there is one.
@@ -39,6 +40,7 @@ class Network:
     block_kinds: str | None = None
     data: tuple[str, ...] = ()
     initial: str | None = None
+    nested: bool | None = None
 
     @property
     def title(self) -> str:
@@ -57,10 +59,21 @@ class Data:
         split: The part of it.
         limit: At most so many rows, spread evenly.
         normalize: A normalisation; by default the checkpoint's.
-        image_size: Side of the square that a folder's images are brought to.
+        image_size: Side of the square that images are brought to; by default images are made as
+            the checkpoint's record says.
         rows: Numbers of the only rows to take, from 0, after the limit; by default all.
         reference: Name or folder of data whose training split lesions take means and statistics
             from, where they need some; by default that of the same data set.
+        resize: The side that images are resized to, as 256, "256x224" or "none"; this and what
+            follows by default as the checkpoint's record says.
+        crop: The side of what is cut out, likewise.
+        interpolation: nearest, bilinear, bicubic, box, hamming or lanczos.
+        crop_mode: center, squash or border.
+        colours: rgb, bgr or grey.
+        test_size: Whether to take the size that the record names for testing.
+        classes: Which number each class folder or name has: a file of names, in a line each or
+            with numbers; ``text`` for places among the names sorted as text; ``numbers`` for names
+            that are the numbers.
 
     Raises:
         UsageError: If the limit or the size is below 1, or a row below 0.
@@ -74,6 +87,13 @@ class Data:
     image_size: int | None = None
     rows: tuple[int, ...] = ()
     reference: str | None = None
+    resize: str | None = None
+    crop: str | None = None
+    interpolation: str | None = None
+    crop_mode: str | None = None
+    colours: str | None = None
+    test_size: bool = False
+    classes: str | None = None
 
     def __post_init__(self) -> None:
         for row in self.rows:

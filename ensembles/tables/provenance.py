@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+
+from ensembles.tables.git_head import git_head
 
 __all__ = ["provenance"]
 
@@ -33,15 +34,15 @@ def provenance(
 
     Returns:
         A dictionary that can be written as JSON: ``time`` (UTC, ISO 8601), ``command``,
-        ``git_commit`` of the current folder (``-dirty`` where files differ from it, None
-        outside a repository), ``versions``, ``platform``, ``device``, ``device_name``,
-        ``precision``, ``threads``, and the details.
+        ``git_commit`` of the current folder (as ``git_head`` reads it from git's
+        files: no program is run for it), ``versions``, ``platform``, ``device``,
+        ``device_name``, ``precision``, ``threads``, and the details.
     """
     versions = {name: _version(name) for name in _PACKAGES}
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
-        "git_commit": _git_commit(),
+        "git_commit": git_head(),
         "versions": {**versions, "python": platform.python_version()},
         "platform": platform.platform(),
         "device": device,
@@ -57,15 +58,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _git_commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
 
 
 def _device_name(device: str) -> str:

@@ -24,6 +24,8 @@ from ensembles.training.stochastic_depth import BlockDropping, dropping_for
 
 __all__ = ["Data", "Plan", "arguments_for", "open_data", "trainer_options"]
 
+_MOST_PROCESSES = 4 * (os.cpu_count() or 1)
+
 Data: TypeAlias = str | os.PathLike[str] | tuple[ImageDataset, ImageDataset | None]
 """A named data set, a folder, or the training and test images themselves."""
 
@@ -249,6 +251,8 @@ def trainer_options(device: str, devices: int, precision: str) -> dict[str, Any]
             f"{devices} devices of {device}, but there are {torch.cuda.device_count()} CUDA "
             "devices; choose fewer"
         )
+    if accelerator != "cuda" and devices > _MOST_PROCESSES:
+        raise UsageError(f"{devices} processes on {device}; expected at most {_MOST_PROCESSES}")
     bf16 = precision == "bf16" or (precision == "auto" and _computes_bf16(accelerator))
     return {
         "accelerator": accelerator,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,10 +11,13 @@ from torch import Tensor, nn
 from ensembles.decomposition import Block, Decomposition, walk
 from ensembles.decomposition.blocks import Around
 from ensembles.decomposition.blocks.joins import Among, Entry, Weighted
+from ensembles.decomposition.guards import without_guards
 from ensembles.decomposition.walk import last_output
 from ensembles.errors import PathError
+from ensembles.unravelling.linear_networks import LinearBlock, Linearized
 from ensembles.unravelling.maps import FunctionMap, LinearMap, chain
 from ensembles.unravelling.operations import UnknownOperationError, channels_last, times
+from ensembles.unravelling.packed_states import linearized
 from ensembles.unravelling.tape_compiler import compile_part
 from ensembles.unravelling.tapes import Tape
 
@@ -23,53 +25,6 @@ __all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer", "require_paths"]
 
 Engine = Literal["fast", "general"]
 _Function = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class LinearBlock:
-    """A block ``x -> post(shortcut(pre(x)) + branch(pre(x)))`` as first-order maps.
-
-    Attributes:
-        index: The block's number.
-        before: What stands between the previous block and this one; None for the identity.
-        pre: What both roads share.
-        shortcut: The road around the branch; None for the identity.
-        branch: The branch; None for a block without a choice, whose one road is the shortcut.
-        post: What follows the sum.
-    """
-
-    index: int
-    before: LinearMap | None
-    pre: LinearMap | None
-    shortcut: LinearMap | None
-    branch: LinearMap | None
-    post: LinearMap | None
-
-
-@dataclass(frozen=True)
-class Linearized:
-    """The first-order maps of a network at N images.
-
-    Attributes:
-        images: The images (N, *input_shape).
-        stem: Up to the first block.
-        start: The first block's input (N, *shape).
-        blocks: The blocks, in order.
-        head: From the last block to the logits.
-        logits: The network's logits (N, classes).
-    """
-
-    images: Tensor
-    stem: LinearMap
-    start: Tensor
-    blocks: tuple[LinearBlock, ...]
-    head: LinearMap
-    logits: Tensor
-
-    @property
-    def choices(self) -> int:
-        """Number of blocks at which a path chooses, n."""
-        return sum(block.branch is not None for block in self.blocks)
 
 
 class _AmongOthers:
@@ -112,6 +67,33 @@ class _Weighed:
         return None if own is None else own * self.factor
 
 
+class _Broadcast:
+    """A road that gives fewer numbers than the sum has, each of them added in several places."""
+
+    def __init__(self, road: LinearMap | None, value: Tensor, total: Tensor) -> None:
+        self.road, self.shape = road, total.shape[1:]
+        pairs = enumerate(zip(value.shape, total.shape, strict=True))
+        self.repeated = [dim for dim, (size, whole) in pairs if size != whole]
+
+    def push(self, rows: Tensor) -> Tensor:
+        made = rows if self.road is None else self.road.push(rows)
+        return made.expand(-1, *self.shape)
+
+    def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
+        part = rows.sum(self.repeated, keepdim=True)
+        return part if self.road is None else self.road.pull(part, images, True)
+
+    def constant(self) -> Tensor | None:
+        own = None if self.road is None else self.road.constant()
+        return None if own is None else own.expand(-1, *self.shape)
+
+
+def _spread(road: LinearMap | None, value: Tensor, total: Tensor) -> LinearMap | None:
+    """A road as it is added, broadcast where it has to be."""
+    alike = value.shape == total.shape or value.ndim != total.ndim
+    return road if alike else _Broadcast(road, value, total)
+
+
 def _entering(road: LinearMap | None, entry: Entry) -> LinearMap | None:
     """A road as it enters the tensor where roads meet."""
     if isinstance(entry, Among):
@@ -133,6 +115,8 @@ def require_paths(net: Decomposition) -> None:
             f"{net.model_name} {only} (its {len(net)} blocks are {kinds}): no block has a "
             "shortcut; expected residual or dense blocks, or count_paths for the graph's paths"
         )
+    if net.other_gradient:
+        raise PathError(net.other_gradient)
     if net.input_names:
         raise PathError(
             f"{net.model_name} has {len(net.input_names)} inputs; paths are followed to one "
@@ -168,11 +152,13 @@ class Linearizer:
         require_paths(net)
         self.net = net
         self._tapes: dict[int, Tape | None] = {}
-        if engine == "fast":
+        if engine == "fast" and not net.is_nested:
             parts: list[nn.Module | None] = [net.stem, net.head]
             for block in net:
                 parts += [block.before, block.pre, block.shortcut, block.branch, block.post]
-            self._tapes = {id(part): compile_part(part) for part in parts if part is not None}
+            self._tapes = {
+                id(part): compile_part(without_guards(part)) for part in parts if part is not None
+            }
 
     @property
     def coverage(self) -> float:
@@ -186,6 +172,8 @@ class Linearizer:
         Raises:
             PathError: If a part is not differentiable or an activation is not finite.
         """
+        if self.net.is_nested:
+            return linearized(self.net, images)
         found: list[LinearBlock] = []
         between: list[LinearMap] = []
         start: list[Tensor] = []
@@ -227,6 +215,11 @@ class Linearizer:
         carried, shortcut = self._optional(block.shortcut, x, f"the shortcut of {name}")
         join = block.join(x, made, carried)
         y, post = self._optional(block.post, join.total, name)
+        if join.branch is None and join.shortcut is None:
+            branch, shortcut = (
+                _spread(road, value, join.total)
+                for road, value in ((branch, made), (shortcut, carried))
+            )
         roads = _entering(shortcut, join.shortcut), _entering(branch, join.branch)
         return y, LinearBlock(block.index, before, pre, *roads, post)
 
@@ -244,7 +237,7 @@ class Linearizer:
                 self._tapes[id(part)] = None
             else:
                 return found.value, found
-        general = FunctionMap(part, x, name)
+        general = FunctionMap(without_guards(part), x, name)
         return general.value, general
 
 

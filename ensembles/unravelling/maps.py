@@ -7,11 +7,12 @@ of each row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ensembles.errors import PathError
 
@@ -57,7 +58,8 @@ class FunctionMap:
     def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:
         self.function, self.x, self.name = function, x, name
         check_differentiable(function, x, name)
-        self.value, self._vjp = torch.func.vjp(function, x)[:2]
+        with _named(name, function):
+            self.value, self._vjp = torch.func.vjp(function, x)[:2]
 
     def push(self, rows: Tensor) -> Tensor:
         """Tangents through the function."""
@@ -66,7 +68,8 @@ class FunctionMap:
             out: Tensor = torch.func.jvp(self.function, (self.x,), (tangent,))[1]
             return out
 
-        found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, len(self.x))))
+        with _named(self.name, self.function):
+            found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, len(self.x))))
         return found.flatten(0, 1)
 
     def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
@@ -78,12 +81,14 @@ class FunctionMap:
 
         count = len(self.x)
         if images is None:
-            found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, count)))
+            with _named(self.name, self.function):
+                found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, count)))
             return found.flatten(0, 1)
         place, depth = pack(images, count)
         packed = rows.new_zeros(depth * count, *rows.shape[1:])
         packed[place] = rows
-        grid: Tensor = torch.vmap(one)(torch.unflatten(packed, 0, (depth, count)))
+        with _named(self.name, self.function):
+            grid: Tensor = torch.vmap(one)(torch.unflatten(packed, 0, (depth, count)))
         picked: Tensor = grid.flatten(0, 1)[place]
         return picked
 
@@ -91,6 +96,32 @@ class FunctionMap:
         """The value less the first-order map of the activation."""
         rest: Tensor = self.value - self.push(self.x)
         return rest
+
+
+@contextmanager
+def _named(name: str, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Say which part torch cannot differentiate for many rows at once, and what it holds.
+
+    Raises:
+        PathError: In place of torch's own error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        kinds = [type(m).__name__ for m in getattr(function, "modules", list)() if _fused(m)]
+        holds = f" with {' and '.join(dict.fromkeys(kinds))}" if kinds else ""
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise PathError(
+            f"{name}{holds} has no derivative that torch.func can take for many paths at once "
+            f"({reason}); expected operations with derivatives in both directions"
+        ) from error
+
+
+def _fused(module: nn.Module) -> bool:
+    """Whether a module is one kernel of torch's, such as an LSTM."""
+    return isinstance(module, nn.RNNBase)
 
 
 def check_differentiable(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:

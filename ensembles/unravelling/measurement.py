@@ -125,6 +125,7 @@ def batch_size(net: Decomposition, memory: float, precision: str, draws: int = 1
     size = _DTYPES[precision].itemsize
     shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
     numbers = [torch.Size(shape).numel() for shape in (*shapes, net.input_shape)]
+    numbers = [4 * max(numbers)] if net.is_nested else numbers  # several are alive at once
     rows = 2 * (sum(block.has_shortcut for block in net) + 1) * max(numbers)
     kept = 6 * sum(numbers)
     return max(1, int(memory // (size * (rows * draws + kept))))
@@ -169,6 +170,13 @@ def measure_gradients(
     Raises:
         PathError: If the lengths do not add up to autograd's gradient.
     """
+    if net.num_classes == 1:
+        raise PathError(
+            f"{net.model_name} gives one logit, whose cross-entropy is nought whatever it is, and "
+            "so its gradient; expected two classes or more, or paths of logits"
+        )
+    if net.other_weights and any(place.is_learned for place in places):
+        raise PathError(net.other_weights)
     linearizer = Linearizer(net, engine)
     count = sum(len(labels) for _, labels in batches)
     for _, labels in batches:

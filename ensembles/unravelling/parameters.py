@@ -27,7 +27,11 @@ class _Roads(nn.Module):
             out = block.branch(middle)
             return out, torch.zeros_like(out), torch.zeros_like(out)
         after = total if block.post is None else block.post(total)
-        return block.on_shortcut(middle), block.on_branch(middle), after
+        roads = block.on_shortcut(middle), block.on_branch(middle)
+        carried, made = (
+            road.expand_as(total) if road.ndim == total.ndim else road for road in roads
+        )
+        return carried, made, after
 
 
 class ParameterGradients:

@@ -11,6 +11,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.simplification import operation
 from ensembles.errors import PathError
+from ensembles.unravelling.nested_counts import nested_joint_lengths, nested_lengths
 from ensembles.unravelling.places import Place
 
 __all__ = [
@@ -24,8 +25,11 @@ Polynomial = dict[int, int]
 def block_lengths(net: Decomposition) -> Polynomial:
     """Number of paths by the number of branches on them: C(n, k) for n residual blocks.
 
-    A network without shortcuts has one path, of length 0.
+    A network without shortcuts has one path, of length 0. Blocks beside and inside each other are
+    counted on the graph: a choice that no way makes is no path.
     """
+    if net.is_nested:
+        return nested_lengths(net)
     choices = sum(block.has_shortcut for block in net)
     return {k: math.comb(choices, k) for k in range(choices + 1)}
 
@@ -37,6 +41,8 @@ def paths_to(net: Decomposition, place: Place) -> Polynomial:
     at i+1..n; they enter the branch, which counts, and, where the shortcut or what both roads
     share has parameters too, also the shortcut.
     """
+    if net.is_nested:
+        return nested_lengths(net)
     first = place.block + 1 if place.is_output else place.block
     choices = sum(block.has_shortcut for block in net if block.index >= first)
     if place.is_learned and only_branch_learns(net, place.block):
@@ -59,6 +65,8 @@ def joint_lengths(net: Decomposition) -> dict[tuple[int, int], int]:
     A road counts its longest way (`Block.weight_layers`, `Block.shortcut_layers`); layers of the
     stem, between blocks and of the head, which every path passes, are not counted here.
     """
+    if net.is_nested:
+        return nested_joint_lengths(net)
     counts = {(0, 0): 1}
     for block in net:
         roads = [(1, block.weight_layers), (0, block.shortcut_layers)]
@@ -87,8 +95,8 @@ def graph_lengths(net: Decomposition) -> Polynomial:
     Every way from the images to the logits along the edges of the traced graph is a path; its
     length counts all convolutions, linear layers and attention layers on it, those of shortcuts and
     of the classifier included. The gate of a gated block is held at its value: no way leads through
-    it. This convention gives the published figures: ResNet-152 has 2^50 paths of 6 to 152 layers,
-    GoogLeNet 262,144 paths of 13 to 22 layers, a VGG one path.
+    it, unless blocks are nested. This convention gives the published figures: ResNet-152 has 2^50
+    paths of 6 to 152 layers, GoogLeNet 262,144 paths of 13 to 22 layers, a VGG one path.
 
     Raises:
         PathError: If the network has no traced graph.
@@ -98,18 +106,26 @@ def graph_lengths(net: Decomposition) -> Polynomial:
             f"{net.model_name} has no traced graph to count paths in; expected a network from "
             "decompose()"
         )
-    if any(block.gate is not None for block in net):
+    if net.is_nested:
+        ways = _ways(net.traced, carrying=True)
+    elif any(block.gate is not None for block in net):
         ways = _with_held_gates(net)
     else:
         ways = _ways(net.traced)
     return {length: number for length, number in enumerate(ways) if number}
 
 
-def _ways(module: nn.Module | None) -> list[int]:
-    """Number of ways through a graph by the weight layers on them; nothing leads through a size."""
+def _ways(module: nn.Module | None, *, carrying: bool = False) -> list[int]:
+    """Number of ways through a graph by the weight layers on them; nothing leads through a size.
+
+    Args:
+        module: The graph.
+        carrying: Whether only what carries a gradient counts, no masks and positions.
+    """
     if not isinstance(module, fx.GraphModule):
         return [1]
     graph = Graph(module, {})
+    graph = graph.without_context() if carrying else graph
     counts: dict[fx.Node, list[int]] = {graph.input: [1]}
     for node in graph.order:
         if node is graph.input or node not in graph.active or operation(node) == "size_affine":

@@ -11,7 +11,7 @@ from ensembles.errors import UsageError
 
 __all__ = ["Place", "parse_places"]
 
-_NUMBERED = re.compile(r"(?:block|parameters)[ :]([0-9]+)")
+_NUMBERED = re.compile(r"(?:block|parameters)[ :]([0-9]{1,9})")
 
 
 @dataclass(frozen=True)

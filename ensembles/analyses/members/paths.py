@@ -223,10 +223,14 @@ class Paths(Analysis[PathOptions]):
 
     def check(self, net: Decomposition, options: PathOptions) -> None:
         """Refuse a network without shortcuts, and a place that it does not have."""
-        from ensembles.analyses.path_measures import require_shortcuts  # noqa: PLC0415
+        from ensembles.analyses.path_measures import (  # noqa: PLC0415
+            require_expanded,
+            require_shortcuts,
+        )
         from ensembles.unravelling.places import parse_places  # noqa: PLC0415
 
         require_shortcuts(net)
+        require_expanded(net, options)
         parse_places(options.at, net)
 
     def engine(self, options: PathOptions) -> str:

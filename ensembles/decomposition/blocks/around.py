@@ -74,33 +74,35 @@ class Around(Block):
 
     # What it computes
 
-    def write_sum(self, writer: Writer[Node], middle: Node) -> Node:
+    def write_sum(self, writer: Writer[Node], middle: Node, beside: Sequence[Node] = ()) -> Node:
         """Write how branch and shortcut meet, from the value after `pre`."""
-        made = writer.part(self.branch, "branch", middle)
-        carried = writer.part(self.shortcut, "shortcut", middle)
+        made = writer.part(self.branch, "branch", middle, beside)
+        carried = writer.part(self.shortcut, "shortcut", middle, beside)
         return writer.add(made, carried, alike=self.aligned)
 
-    def write_kept(self, writer: Writer[Node], middle: Node) -> Node:
+    def write_kept(self, writer: Writer[Node], middle: Node, beside: Sequence[Node] = ()) -> Node:
         """Write what a deletion leaves where the roads meet, from the value after `pre`."""
-        return writer.part(self.shortcut, "shortcut", middle)
+        return writer.part(self.shortcut, "shortcut", middle, beside)
 
-    def write(self, writer: Writer[Node], x: Node) -> Node:
+    def write(self, writer: Writer[Node], x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the intact block."""
-        middle = writer.part(self.pre, "pre", x)
-        return writer.part(self.post, "post", self.write_sum(writer, middle))
+        middle = writer.part(self.pre, "pre", x, beside)
+        return writer.part(self.post, "post", self.write_sum(writer, middle, beside), beside)
 
-    def write_bypass(self, writer: Writer[Node], x: Node) -> Node:
+    def write_bypass(self, writer: Writer[Node], x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the block without its branch."""
-        middle = writer.part(self.pre, "pre", x)
-        return writer.part(self.post, "post", self.write_kept(writer, middle))
+        middle = writer.part(self.pre, "pre", x, beside)
+        return writer.part(self.post, "post", self.write_kept(writer, middle, beside), beside)
 
-    def write_without(self, writer: Writer[Node], x: Node, roads: Collection[int]) -> Node:
+    def write_without(
+        self, writer: Writer[Node], x: Node, roads: Collection[int], beside: Sequence[Node] = ()
+    ) -> Node:
         """Write the block without some of its roads; see `Block.write_without`."""
         every = self.require_roads(roads)
-        middle = writer.part(self.pre, "pre", x)
-        made = every.write(writer, "roads", middle, roads)
-        carried = writer.part(self.shortcut, "shortcut", middle)
-        return writer.part(self.post, "post", writer.add(made, carried))
+        middle = writer.part(self.pre, "pre", x, beside)
+        made = every.write(writer, "roads", middle, roads, beside)
+        carried = writer.part(self.shortcut, "shortcut", middle, beside)
+        return writer.part(self.post, "post", writer.add(made, carried), beside)
 
     def join(self, middle: Tensor, made: Tensor, carried: Tensor) -> Join:
         """Where the roads meet, and how each enters.
@@ -156,11 +158,21 @@ class Around(Block):
                     f"{pair}: block {block.index} is a transition or changes the shape, so that "
                     "its branch adds to another tensor than its input; choose blocks of one stage"
                 )
+            if block.holds:
+                raise LesionError(
+                    f"{pair}: block {block.index} holds others in its branch; choose blocks that "
+                    "hold none"
+                )
             if block.is_closed:
                 raise LesionError(
                     f"{pair}: weights follow the sum in block {block.index} (a norm after the "
                     "addition), and blocks side by side have one sum; it has no meaning here"
                 )
+        if self.reads != other.reads:
+            raise LesionError(
+                f"{pair}: one reads other tensors beside its input than the other; choose blocks "
+                "that are built alike"
+            )
         if self.in_shape != other.in_shape:
             raise LesionError(
                 f"{pair}: their inputs have the shapes {_times(self.in_shape)} and "

@@ -6,13 +6,13 @@ import copy
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor, nn
 
 from ensembles.decomposition.adapters import Adapter
 from ensembles.decomposition.road_set import Roads
-from ensembles.decomposition.writer import RUN, Writer
+from ensembles.decomposition.writer import RUN, Bound, Writer
 from ensembles.errors import LesionError
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Slot:
         in_shape: Shape of its input, without the batch.
         out_shape: Shape of its output, without the batch.
         before: What stands between the previous block and this one; None for nothing.
+        reads: Names of what it reads beside its input, such as a mask.
+        holds: Numbers of the blocks that lie within its branch.
     """
 
     index: int
@@ -43,6 +45,8 @@ class Slot:
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
     before: nn.Module | None = None
+    reads: tuple[str, ...] = ()
+    holds: tuple[int, ...] = ()
 
 
 class Block(nn.Module):
@@ -78,6 +82,9 @@ class Block(nn.Module):
         step: Which use of its weights this block is, from 1: weights that several blocks share
             are used at several time steps.
         steps: How many blocks use these weights.
+        reads: Names of what it reads beside its input: a mask that all layers read, what a block
+            within its branch left. Each of its parts takes these behind its input.
+        holds: Numbers of the blocks that lie within its branch; they have run before it.
     """
 
     kind: ClassVar[BlockKind]
@@ -108,11 +115,13 @@ class Block(nn.Module):
         self.gate, self.gates_branch = parts.get("gate"), False
         self.roads = roads
         self.step, self.steps = 1, 1
+        self.reads, self.holds = slot.reads, slot.holds
 
     @property
     def slot(self) -> Slot:
         """Where in the network the block stands."""
-        return Slot(self.index, self.name, self.in_shape, self.out_shape, self.before)
+        shapes = self.in_shape, self.out_shape
+        return Slot(self.index, self.name, *shapes, self.before, self.reads, self.holds)
 
     @property
     def label(self) -> str:
@@ -123,6 +132,11 @@ class Block(nn.Module):
     def is_transition(self) -> bool:
         """Whether the shortcut is not the identity; without one, whether the shape changes."""
         return self.in_shape != self.out_shape
+
+    @property
+    def has_passage(self) -> bool:
+        """Whether something that is no block stands before it, or it reads another's output."""
+        return self.before is not None and not getattr(self.before, "is_idle", False)
 
     @property
     def is_closed(self) -> bool:
@@ -161,28 +175,32 @@ class Block(nn.Module):
     # What it computes
 
     @abstractmethod
-    def write(self, writer: Writer[Node], x: Node) -> Node:
+    def write(self, writer: Writer[Node], x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the intact block.
 
         Args:
             writer: Takes it down.
             x: The block's input.
+            beside: What it reads beside that, as `reads` names it.
         """
 
     @abstractmethod
-    def write_bypass(self, writer: Writer[Node], x: Node) -> Node:
+    def write_bypass(self, writer: Writer[Node], x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the block without its branch.
 
         Args:
             writer: Takes it down.
             x: The block's input.
+            beside: What it reads beside that.
 
         Raises:
             LesionError: If nothing without parameters leads to the block's output shape.
         """
 
     @abstractmethod
-    def write_without(self, writer: Writer[Node], x: Node, roads: Collection[int]) -> Node:
+    def write_without(
+        self, writer: Writer[Node], x: Node, roads: Collection[int], beside: Sequence[Node] = ()
+    ) -> Node:
         """Write the block without some of its roads.
 
         What they add is nought; a mean is over the others.
@@ -191,22 +209,23 @@ class Block(nn.Module):
             writer: Takes it down.
             x: The block's input.
             roads: Numbers of the roads that are left out, from 1.
+            beside: What it reads beside its input.
 
         Raises:
             LesionError: If the block has no such roads, or none would be left.
         """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *beside: Any) -> Tensor:
         """The intact block."""
-        return self.write(RUN, x)
+        return self.write(RUN, x, beside)
 
-    def deleted(self, x: Tensor) -> Tensor:
+    def deleted(self, x: Tensor, *beside: Any) -> Tensor:
         """The block without its branch; see :meth:`write_bypass`."""
-        return self.write_bypass(RUN, x)
+        return self.write_bypass(RUN, x, beside)
 
-    def dropped(self, x: Tensor, roads: Collection[int]) -> Tensor:
+    def dropped(self, x: Tensor, roads: Collection[int], *beside: Any) -> Tensor:
         """The block without some of its roads; see :meth:`write_without`."""
-        return self.write_without(RUN, x, roads)
+        return self.write_without(RUN, x, roads, beside)
 
     def held(self, x: Tensor) -> Tensor:
         """The intact block, with a gate that has its value and no derivative."""
@@ -292,6 +311,24 @@ class Block(nn.Module):
                 f"all {count} roads of {self.label} are dropped; leave one, or delete the block"
             )
         return self.roads
+
+    def bound(self, beside: Sequence[Any]) -> Self:
+        """The block of its input alone: what it reads beside that is held at some values.
+
+        Args:
+            beside: The values, in the order of `reads`.
+        """
+        if not self.reads:
+            return self
+        twin = self._twin()
+        for name in ("pre", "branch", "shortcut", "post", "gate"):
+            part = getattr(self, name)
+            if part is not None:
+                twin._modules[name] = Bound(part, beside)
+        if self.roads is not None:
+            twin.roads = self.roads.bound(beside)
+        twin.reads = ()
+        return twin
 
     def _twin(self) -> Self:
         """A block that shares all parts with this one, to put another in place of one."""

@@ -28,9 +28,9 @@ class Scaled(Written):
         super().__init__()
         self.inner, self.factor = inner, factor
 
-    def write(self, writer: Writer[Node], name: str, x: Node) -> Node:
+    def write(self, writer: Writer[Node], name: str, x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the product."""
-        value = writer.part(self.inner, f"{name}.inner", x)
+        value = writer.part(self.inner, f"{name}.inner", x, beside)
         if self.factor == 0:
             return writer.call(torch.zeros_like, value)
         return writer.call(operator.mul, value, self.factor)
@@ -48,10 +48,10 @@ class Together(Written):
         super().__init__()
         self.branches, self.mean = nn.ModuleList(branches), mean
 
-    def write(self, writer: Writer[Node], name: str, x: Node) -> Node:
+    def write(self, writer: Writer[Node], name: str, x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the sum."""
         values = [
-            writer.part(branch, f"{name}.branches.{place}", x)
+            writer.part(branch, f"{name}.branches.{place}", x, beside)
             for place, branch in enumerate(self.branches)
         ]
         total = values[0]

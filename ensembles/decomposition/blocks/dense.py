@@ -50,12 +50,12 @@ class Dense(Around):
         super().__init__(slot, branch, pre=pre, post=post, layers=(layers, 0), aligned=aligned)
         self.width = width
 
-    def write_sum(self, writer: Writer[Node], middle: Node) -> Node:
+    def write_sum(self, writer: Writer[Node], middle: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the concatenation."""
-        made = writer.part(self.branch, "branch", middle)
+        made = writer.part(self.branch, "branch", middle, beside)
         return writer.call(torch.cat, [middle, made], 1)
 
-    def write_kept(self, writer: Writer[Node], middle: Node) -> Node:
+    def write_kept(self, writer: Writer[Node], middle: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the input with zeros behind it."""
         return writer.call(widened, middle, self.width)
 

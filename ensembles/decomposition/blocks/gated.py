@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
@@ -66,11 +67,11 @@ class Gated(Around):
         )
         self.gates_branch = gates_branch
 
-    def write_sum(self, writer: Writer[Node], middle: Node) -> Node:
+    def write_sum(self, writer: Writer[Node], middle: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the sum of both roads, each through the gate."""
-        made = writer.part(self.branch, "branch", middle)
-        carried = writer.part(self.shortcut, "shortcut", middle)
-        gate = writer.part(self.gate, "gate", middle)
+        made = writer.part(self.branch, "branch", middle, beside)
+        carried = writer.part(self.shortcut, "shortcut", middle, beside)
+        gate = writer.part(self.gate, "gate", middle, beside)
         if self.gates_branch:
             made = writer.call(operator.mul, gate, made)
         closing = writer.call(operator.sub, 1, gate)
@@ -123,10 +124,10 @@ class _GatedAddend(Written):
         super().__init__()
         self.branch, self.gate, self.gates_branch = branch, gate, gates_branch
 
-    def write(self, writer: Writer[Node], name: str, x: Node) -> Node:
+    def write(self, writer: Writer[Node], name: str, x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write ``t * branch(x) - t * x``, or ``branch(x) - t * x``."""
-        made = writer.part(self.branch, f"{name}.branch", x)
-        gate = writer.part(self.gate, f"{name}.gate", x)
+        made = writer.part(self.branch, f"{name}.branch", x, beside)
+        gate = writer.part(self.gate, f"{name}.gate", x, beside)
         if self.gates_branch:
             made = writer.call(operator.mul, gate, made)
         return writer.call(operator.sub, made, writer.call(operator.mul, gate, x))

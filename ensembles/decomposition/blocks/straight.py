@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from torch import nn
@@ -41,11 +41,11 @@ class Straight(Block):
         super().__init__(slot, branch, adapter=adapter, roads=roads)
         self.weight_layers = layers
 
-    def write(self, writer: Writer[Node], x: Node) -> Node:
+    def write(self, writer: Writer[Node], x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write the intact block."""
-        return writer.part(self.branch, "branch", x)
+        return writer.part(self.branch, "branch", x, beside)
 
-    def write_bypass(self, writer: Writer[Node], x: Node) -> Node:
+    def write_bypass(self, writer: Writer[Node], x: Node, beside: Sequence[Node] = ()) -> Node:
         """Write what takes the block's place; see `Block.write_bypass`."""
         if not self.deletable:
             raise LesionError(
@@ -54,8 +54,10 @@ class Straight(Block):
             )
         return writer.part(self.adapter, "adapter", x)
 
-    def write_without(self, writer: Writer[Node], x: Node, roads: Collection[int]) -> Node:
+    def write_without(
+        self, writer: Writer[Node], x: Node, roads: Collection[int], beside: Sequence[Node] = ()
+    ) -> Node:
         """Write the block without some of its roads; see `Block.write_without`."""
         every = self.require_roads(roads)
-        total = every.write(writer, "roads", x, roads)
-        return writer.part(every.post, "roads.post", total)
+        total = every.write(writer, "roads", x, roads, beside)
+        return writer.part(every.post, "roads.post", total, beside)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Repeat"]
 
+_MOST_TIMES = 10_000
+
+
+_MOST_TIMES = 10_000
+
 
 @dataclass(frozen=True)
 class Repeat(Spanning):
@@ -29,7 +34,7 @@ class Repeat(Spanning):
 
     Attributes:
         span: One block, or the first position and the last one.
-        times: How often it runs, 2 or more.
+        times: How often it runs, 2 to 10,000.
 
     Raises:
         LesionError: If it names neither a block nor a span, or runs once.
@@ -51,7 +56,7 @@ class Repeat(Spanning):
         span = [given] if isinstance(given, int) else list(given)
         first, last = span_numbers(self.kind, span * 2 if len(span) == 1 else span)
         object.__setattr__(self, "span", (first,) if first == last else (first, last))
-        object.__setattr__(self, "times", whole("repeat: times", self.times, 2))
+        object.__setattr__(self, "times", whole("repeat: times", self.times, 2, _MOST_TIMES))
 
     @property
     def blocks(self) -> tuple[int, ...]:

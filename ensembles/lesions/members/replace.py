@@ -124,6 +124,11 @@ class Replace(Variation):
                 f"{pair}: {form.label} maps {arrow(form)}, {other.label} {arrow(other)}; choose "
                 "blocks of equal shape"
             )
+        if form.holds or other.holds or form.reads != other.reads:
+            raise LesionError(
+                f"{pair}: {form.label} and {other.label} read other tensors beside their inputs "
+                "or hold blocks within their branches; choose blocks that read the same"
+            )
         if (form.transition, form.prepared) != (other.transition, other.prepared):
             odd = form if form.transition else other
             raise LesionError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ensembles.bounded import read_text
 from ensembles.errors import LesionError, UsageError
 from ensembles.lesions import Choice, Lesion, parse_lesion
 from ensembles.plots.quartiles import error_quartiles
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Replay", "agreement", "read_published", "sampled"]
 
+_LARGEST = 64 << 20
 _COLUMNS = ("lesion", "blocks", "top1_error")
 _WORDS = {"delete": "deletions", "reorder": "reorderings"}
 _SIZES = {
@@ -105,12 +108,13 @@ def read_published(path: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: The file cannot be read, lacks a column, or an error is no share.
     """
+    text = read_text(
+        path, "published lesions", error=UsageError, most=_LARGEST, encoding="utf-8-sig"
+    )
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(f"published lesions {path}: cannot be read ({why})") from error
+        rows = list(csv.DictReader(StringIO(text), strict=True))
+    except csv.Error as error:
+        raise UsageError(f"published lesions {path}: cannot be read ({error})") from error
     missing = [name for name in _COLUMNS if not rows or name not in rows[0]]
     if missing:
         raise UsageError(

@@ -53,9 +53,13 @@ class Classification(Task):
             return
         low, high, classes = int(batch.targets.min()), int(batch.targets.max()), net.num_classes
         if low < 0 or high >= classes:
+            single = tuple(net.output_shape) == (1,)
+            has = "one logit, whose sign chooses between" if single else ""
+            from_one = "; or they are counted from 1, then subtract 1" if 0 < low <= high else ""
             raise DataError(
-                f"the data have a label {high if high >= classes else low}, the network {classes} "
-                f"classes (0 to {classes - 1}); load a network with as many classes as the data"
+                f"the data have a label {high if high >= classes else low}, the network "
+                f"{f'{has} ' if has else ''}{classes} classes (0 to {classes - 1}); load a network "
+                f"with as many classes as the data{from_one if high == classes else ''}"
             )
 
     def answers(

@@ -1,0 +1,114 @@
+"""The gradient of the parts is held against autograd's gradient of the user's own model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ensembles.decomposition.inputs import Inputs, take
+from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.original import Original, gradient_of, weight_gradients_of
+
+__all__ = ["other_gradient", "other_weights"]
+
+_TOLERANCE = {torch.float64: 1e-6}
+_OF_OTHERS = 1e-3
+
+
+def other_gradient(
+    original: Original, net: Decomposition, inputs: Inputs, custom: Mapping[str, str]
+) -> str:
+    """Say whether autograd gives a model another gradient than its parts have.
+
+    One gradient of one row is compared: that of a fixed random sum of the logits at the input.
+    Where they differ, rounding is ruled out in double precision.
+
+    Args:
+        original: The user's model.
+        net: Its decomposition.
+        inputs: A batch, of which the first row is taken.
+        custom: The custom functions of autograd that the model calls, each with the module.
+
+    Returns:
+        A message for whom paths are asked of; "" where the gradients agree, or autograd cannot
+        follow the user's model.
+    """
+    row = take(inputs, slice(1))
+    assert isinstance(row, Tensor)
+    fixed = torch.Generator().manual_seed(0)
+    drawn = torch.randn(1, *net.output_shape, generator=fixed, dtype=torch.float64)
+    cotangent = drawn.to(row)
+    wanted = original.gradient(row, cotangent)
+    if wanted is None:
+        return ""
+    found = gradient_of(net, row, cotangent)
+    if found is not None and _agree(wanted, found):
+        return ""
+    if row.dtype != torch.float64:
+        try:
+            model, parts = original.double(), copy.deepcopy(net).double()
+            wanted_64 = model.gradient(row.double(), drawn.to(row.device))
+            found_64 = gradient_of(parts, row.double(), drawn.to(row.device))
+        except Exception:  # the user's code runs here, and may insist on a precision
+            wanted_64 = found_64 = None
+        if wanted_64 is not None and found_64 is not None:
+            if _agree(wanted_64, found_64):
+                return ""
+            wanted, found = wanted_64, found_64
+    return _message(original, wanted, found, custom)
+
+
+def other_weights(
+    original: Original, net: Decomposition, inputs: Inputs, custom: Mapping[str, str]
+) -> str:
+    """Say whether autograd gives a model's weights other gradients than those of its parts.
+
+    They are compared only where the model calls custom functions or hangs hooks on its weights:
+    what else changes the gradient of a weight changes that of the input, or is written down.
+
+    Returns:
+        A message for whom the gradients of parameters are asked of; "" where they agree.
+    """
+    weights = dict(original.given.named_parameters())
+    hooked = [name for name, weight in weights.items() if weight._backward_hooks]
+    if not custom and not hooked:
+        return ""
+    row = take(inputs, slice(1))
+    assert isinstance(row, Tensor)
+    wanted = original.weight_gradients(row)
+    found = weight_gradients_of(net.traced, row) if wanted is not None else None
+    if wanted is None or found is None:
+        return ""
+    for name in wanted.keys() & found.keys():
+        if (wanted[name] - found[name]).norm() > _OF_OTHERS * wanted[name].norm():
+            causes = [f"the custom function {kind}" for kind in custom] or ["a hook on a weight"]
+            return (
+                f"autograd gives {type(original.given).__name__} another gradient of {name} than "
+                f"its parts have ({' and '.join(causes)}); expected weights with the derivatives "
+                "of the operations that read them"
+            )
+    return ""
+
+
+def _agree(wanted: Tensor, found: Tensor) -> bool:
+    tolerance = _TOLERANCE.get(wanted.dtype, _OF_OTHERS)
+    return bool((wanted - found).norm() <= tolerance * wanted.norm())
+
+
+def _message(
+    original: Original, wanted: Tensor, found: Tensor | None, custom: Mapping[str, str]
+) -> str:
+    name = type(original.given).__name__
+    causes = [f"the custom function {c} in {m or 'its forward'}" for c, m in custom.items()]
+    causes += [f"a {what} on {m or 'the model'}" for m, what, _ in original.hooks]
+    cause = " and ".join(causes[:3]) or "a hook on a tensor, or a derivative of its own"
+    norm = float(wanted.norm())
+    gap = "" if found is None else f", norm {float(found.norm()):.3g} for {norm:.3g}"
+    return (
+        f"autograd gives {name} another gradient at the input than its parts have{gap}: the model "
+        f"changes it ({cause}); paths follow the derivatives of the parts, so take that out of the "
+        "model first (lesions do not need it)"
+    )

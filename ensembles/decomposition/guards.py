@@ -1,0 +1,133 @@
+"""Decisions on the data: what was decided for the example must hold for every batch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from ensembles.errors import EvaluationError
+
+__all__ = ["Decision", "ancestors", "calling_line", "guarded", "settle", "without_guards"]
+
+_OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+
+
+class Decision(NamedTuple):
+    """What a model read out of an activation.
+
+    Attributes:
+        guard: The node that checks it.
+        outcome: What was read.
+        place: The line that read it.
+    """
+
+    guard: fx.Node
+    outcome: Any
+    place: str
+
+
+def guarded(x: Tensor, condition: Any, outcome: Any, place: str) -> Tensor:
+    """An activation, where a decision on the data is the one that was recorded.
+
+    Raises:
+        EvaluationError: If it is another one, with the line that takes it.
+    """
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        return x  # the run before the capture has checked it
+    found = condition.item() if isinstance(condition, Tensor) else condition
+    if type(outcome)(found) != outcome:
+        raise EvaluationError(
+            f"the network decides on the data ({place}): {outcome} for the example, {found} for "
+            "this batch, which would run other operations; leave such inputs out, or take the "
+            "network apart with an example of them"
+        )
+    return x
+
+
+def calling_line() -> str:
+    """The line of the user's code that runs now, as "file.py, line 3"."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_OURS):
+            return f"{Path(name).name}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return "its forward"
+
+
+def ancestors(node: fx.Node) -> Iterator[fx.Node]:
+    """The nodes that a node is made from, the nearest first."""
+    seen = {node}
+    waiting = [node]
+    while waiting:
+        for source in waiting.pop(0).all_input_nodes:
+            if source not in seen:
+                seen.add(source)
+                waiting.append(source)
+                yield source
+
+
+def settle(
+    graph: fx.Graph,
+    decisions: Iterable[Decision],
+    active: Iterable[fx.Node],
+    shapes: dict[fx.Node, tuple[int, ...] | None],
+) -> bool:
+    """Hang guards on activations that are used, where what they hang on is used no more.
+
+    Args:
+        graph: The graph.
+        decisions: What was decided.
+        active: The nodes whose value depends on the images.
+        shapes: The shape of each node's value.
+
+    Returns:
+        Whether all guards hang on something.
+    """
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    streams = set(active)
+    for guard, _, _ in decisions:
+        if guard.users:
+            continue
+        later = next(
+            (
+                (source, user)
+                for user in graph.nodes
+                if order[user] > order[guard] and user.op != "output" and user in streams
+                for source in user.all_input_nodes
+                if source in streams and order[source] < order[guard] and shapes.get(source)
+            ),
+            None,
+        )
+        if later is None:
+            return False
+        source, _ = later
+        shapes[guard] = shapes.get(source)
+        users = [user for user in source.users if order[user] > order[guard]]
+        guard.args = (source, *guard.args[1:])
+        for user in users:
+            user.replace_input_with(source, guard)
+    return True
+
+
+def without_guards(part: nn.Module) -> nn.Module:
+    """A part that decides nothing, for derivatives; itself where it does not."""
+    if not isinstance(part, fx.GraphModule):
+        return part
+    if not any(node.target is guarded for node in part.graph.nodes):
+        return part
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(part.graph, {}))
+    bare = fx.GraphModule(part, graph, type(part).__name__).eval()
+    for node in list(bare.graph.nodes):
+        if node.target is guarded:
+            node.replace_all_uses_with(node.args[0])
+    bare.graph.eliminate_dead_code()
+    bare.recompile()
+    bare.meta = dict(part.meta)
+    return bare

@@ -1,0 +1,221 @@
+"""The user's own model as it stands, hooks and all: what a decomposition is held against."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from ensembles.decomposition.inputs import Inputs, called, take
+from ensembles.decomposition.private_copy import hooks_of, private_copy, uncompiled
+from ensembles.decomposition.verification import check_logits, equal
+from ensembles.errors import DecompositionError, EnsemblesError
+from ensembles.numerics import differentiable
+
+__all__ = ["Original", "plain_execution"]
+
+_OF_GRADIENTS = {Tensor.register_hook, Tensor.retain_grad}
+_GLOBAL = (
+    "_global_forward_hooks",
+    "_global_forward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_backward_pre_hooks",
+)
+
+
+@contextmanager
+def plain_execution(device: str) -> Iterator[None]:
+    """Run modules as they are written: not compiled, without hooks on all modules or autocast."""
+    hooks = [(getattr(torch_module, name), getattr(torch_module, name).copy()) for name in _GLOBAL]
+    try:
+        for live, _ in hooks:
+            live.clear()
+        with _uncompiled(), torch.autocast(device, enabled=False), _WithoutTensorHooks():
+            yield
+    finally:
+        for live, kept in hooks:
+            live.update(kept)
+
+
+class _WithoutTensorHooks(TorchFunctionMode):
+    """Lets a model that hooks on to gradients run without them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Leave out what takes a gradient that is not there."""
+        if func in _OF_GRADIENTS and not args[0].requires_grad:
+            return RemovableHandle(OrderedDict())
+        return func(*args, **(kwargs or {}))
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Let compiled functions run as they are written; there are none where nothing compiled."""
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    if set_stance is None or "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = set_stance("force_eager")
+    return stance
+
+
+class Original:
+    """A user's model, which is run but never changed.
+
+    In training mode it is a copy that is run, in evaluation mode the model itself.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        outside = model._forward_hooks or model._forward_pre_hooks  # on what a compiler wraps
+        self.given = model if outside else uncompiled(model)
+        self.hooks = hooks_of(self.given)
+        self._everywhere = {name: getattr(torch_module, name).copy() for name in _GLOBAL}
+        self._copied: nn.Module | None = None
+        self._compared = False
+
+    def twin(self, inputs: Inputs) -> tuple[nn.Module, Tensor]:
+        """A private copy that computes what the model computes, and its logits.
+
+        Hooks that change no value are left out of it.
+
+        Raises:
+            DecompositionError: If no copy does, or the model does not take the inputs.
+            ModelError: If its logits are not finite.
+        """
+        everywhere = any(self._everywhere.values())
+        twin = private_copy(self.given)
+        if not self.hooks and not everywhere:
+            logits = check_logits(twin, inputs)
+            if any(module.training for module in self.given.modules()):
+                self._copied, self._compared = twin, True  # the copy is all there is to run
+            return twin, logits
+        try:
+            logits = check_logits(twin, inputs)
+        except EnsemblesError:
+            if not self.hooks:
+                raise
+        else:
+            wanted, self._compared = self.logits(inputs), True
+            if torch.equal(wanted, logits) or equal(wanted, logits, 1e-6):
+                return twin, logits
+        twin = private_copy(self.given, hooks=True)
+        logits, self._compared = check_logits(twin, inputs), False
+        if everywhere and not equal(self.logits(inputs), logits):
+            raise DecompositionError(
+                f"a hook on all modules ({self._names()}) changes what "
+                f"{type(self.given).__name__} computes; remove it, or register it on the modules "
+                "that it is meant for"
+            )
+        return twin, logits
+
+    def compare(self, inputs: Inputs, alone: Tensor) -> None:
+        """Hold a copy's logits for the first row against the model's own.
+
+        Raises:
+            DecompositionError: If they differ.
+        """
+        if self._compared:
+            return
+        wanted = self.logits(take(inputs, slice(1)))
+        if not equal(wanted, alone):
+            by = f"its hooks ({', '.join(self._hook_names())})" if self.hooks else "its state"
+            raise DecompositionError(
+                f"{type(self.given).__name__} gives other logits than a copy of it (by "
+                f"{float((wanted - alone).abs().max()):.2g} at a scale of "
+                f"{float(wanted.abs().max()):.2g}): {by} cannot be copied; expected a model that "
+                "computes with its own weights alone"
+            )
+
+    def _hook_names(self) -> list[str]:
+        return [f"a {what} on {name or 'the model'}" for name, what, _ in self.hooks]
+
+    def _names(self) -> str:
+        hooks = (hook for hooks in self._everywhere.values() for hook in hooks.values())
+        return ", ".join(getattr(hook, "__name__", type(hook).__name__) for hook in hooks)
+
+    def logits(self, inputs: Inputs) -> Tensor:
+        """What the model gives, its hooks and those on all modules included."""
+        return self._run(lambda model: check_logits(model, inputs))
+
+    def gradient(self, inputs: Tensor, cotangent: Tensor) -> Tensor | None:
+        """The gradient of its logits at the inputs by autograd; None where it has none to give."""
+        found: Tensor | None = self._run(lambda model: gradient_of(model, inputs, cotangent))
+        if found is None:  # reentrant checkpoints take a whole backward pass alone
+            copied = private_copy(self.given, hooks=True)
+            found = gradient_of(copied, inputs, cotangent, whole=True)
+        return found
+
+    def weight_gradients(self, inputs: Tensor) -> dict[str, Tensor] | None:
+        """The gradients of the sum of its logits at its weights, by their names."""
+        found: dict[str, Tensor] | None = self._run(lambda m: weight_gradients_of(m, inputs))
+        return found
+
+    def _run(self, work: Callable[[nn.Module], Any]) -> Any:
+        model = self._evaluated()
+        buffers = [(b, b._version, b.clone()) for b in model.buffers() if not b.is_inference()]
+        try:
+            for name, hooks in self._everywhere.items():
+                getattr(torch_module, name).update(hooks)
+            return work(model)
+        finally:
+            for name in self._everywhere:
+                getattr(torch_module, name).clear()
+            for buffer, version, value in buffers:
+                if buffer._version != version:
+                    buffer.copy_(value)
+
+    def double(self) -> Original:
+        """A copy of it in double precision."""
+        return Original(private_copy(self.given, hooks=True).double())
+
+    def _evaluated(self) -> nn.Module:
+        if not any(module.training for module in self.given.modules()):
+            return self.given
+        if self._copied is None:
+            self._copied = private_copy(self.given, hooks=True)
+        return self._copied
+
+
+def weight_gradients_of(model: nn.Module, inputs: Tensor) -> dict[str, Tensor] | None:
+    """The gradients of the sum of logits at weights of real numbers; None where autograd fails."""
+    named = {name: w for name, w in model.named_parameters() if w.is_floating_point()}
+    learned = [weight.requires_grad for weight in named.values()]
+    try:
+        with torch.enable_grad(), differentiable():
+            for weight in named.values():
+                weight.requires_grad_(True)
+            total = called(model, inputs * 1).sum()
+            found = torch.autograd.grad(total, [*named.values()], materialize_grads=True)
+    except RuntimeError:
+        return None
+    finally:
+        for weight, asked in zip(named.values(), learned, strict=True):
+            weight.requires_grad_(asked)
+    return dict(zip(named, found, strict=True))
+
+
+def gradient_of(
+    model: nn.Module, inputs: Tensor, cotangent: Tensor, *, whole: bool = False
+) -> Tensor | None:
+    """The gradient of logits at inputs, zeros where autograd finds none; None where it fails."""
+    with torch.enable_grad(), differentiable():
+        probe = inputs.detach().clone().requires_grad_()
+        try:
+            out = called(model, probe * 1)  # a model may overwrite what it is given
+            if not out.requires_grad:
+                return torch.zeros_like(inputs)
+            if whole:
+                out.backward(cotangent)
+                return torch.zeros_like(inputs) if probe.grad is None else probe.grad.detach()
+            (found,) = torch.autograd.grad(out, probe, cotangent, materialize_grads=True)
+        except RuntimeError:  # such as values that autograd needs and the model overwrites
+            return None
+    return found.detach()

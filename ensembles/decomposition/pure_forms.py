@@ -1,0 +1,89 @@
+"""How a call is written into a graph: as an operation without side effects."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["UnfollowableError", "Written", "assigned", "described", "name_of", "pure"]
+
+Written: TypeAlias = "tuple[str, Any, Any, Any]"
+"""Kind of a node, target, arguments and keywords."""
+
+_ADDS: set[Any] = {torch.add, torch.ops.aten.add.Tensor}
+_CONCATS: set[Any] = {torch.concat, torch.concatenate, torch.ops.aten.cat.default}
+
+
+class UnfollowableError(Exception):
+    """The model does what a recording cannot write down; exporting may."""
+
+
+def assigned(x: Tensor, index: Any, value: Any) -> Tensor:
+    """``x`` with ``x[index] = value`` done to a copy."""
+    out = x.clone()
+    out[index] = value
+    return out
+
+
+def name_of(func: Any) -> str:
+    """The bare name of a function or method."""
+    name = str(getattr(func, "__name__", func))
+    if name == "__get__":
+        return str(func.__self__.__name__)
+    return name.partition(".")[0] if isinstance(func, torch._ops.OpOverload) else name
+
+
+def described(func: Any, name: str, args: Any, kwargs: Any) -> Written:
+    """How a call without side effects is written into a graph."""
+    adds = func in _ADDS or (_is_method(func) and name in ("add", "__add__", "__radd__"))
+    if adds and not kwargs and len(args) == 2:
+        return "call_function", operator.add, args, kwargs
+    if func in _CONCATS:
+        return "call_function", torch.cat, args, kwargs
+    if getattr(func, "__name__", "") == "__get__":
+        return "call_function", getattr, (args[0], name), {}
+    if name == "__getitem__":
+        return "call_function", operator.getitem, args, kwargs
+    if _is_method(func):
+        if name == "view" and not any(isinstance(arg, torch.dtype) for arg in args):
+            name = "reshape"  # the same without the demand on the layout in memory
+        return "call_method", name, args, kwargs
+    return "call_function", func, args, kwargs
+
+
+def _is_method(func: Any) -> bool:
+    owner = str(getattr(func, "__qualname__", "")).rpartition(".")[0]
+    return owner in ("Tensor", "TensorBase", "_TensorBase")
+
+
+def pure(func: Any, name: str, args: Any, kwargs: Any) -> Written:
+    """The operation that gives as a new tensor what this one does in place."""
+    if name == "__setitem__":
+        return "call_function", assigned, args, kwargs
+    if inspect.isfunction(func) and "inplace" in inspect.signature(func).parameters:
+        bound = inspect.signature(func).bind(*args, **kwargs)
+        bound.arguments["inplace"] = False
+        return "call_function", func, bound.args, bound.kwargs
+    bare = f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_")
+    other = _out_of_place(func, bare)
+    if bare == name or other is None:
+        raise UnfollowableError(f"{name} works in place and has no pure form")
+    return described(other, name_of(other), args, kwargs)
+
+
+def _out_of_place(func: Any, bare: str) -> Callable[..., Any] | None:
+    if isinstance(func, torch._ops.OpOverload):
+        packet = getattr(torch.ops.aten, bare, None)
+        return getattr(packet, func._overloadname, None)
+    homes: tuple[Any, ...] = (Tensor,) if _is_method(func) else (torch, F)
+    for home in (*homes, torch):
+        found: Callable[..., Any] | None = getattr(home, bare, None)
+        if found is not None:
+            return found
+    return None

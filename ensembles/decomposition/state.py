@@ -1,0 +1,170 @@
+"""What a network with nested blocks, or with inputs that are read late, passes from block to block.
+
+In a chain one tensor is alive between two blocks. Where blocks stand beside or inside each other,
+or all read a mask, several are: the next block's own input, and others that are carried past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from ensembles.decomposition.blocks import Block
+from ensembles.decomposition.inputs import Inputs
+from ensembles.errors import LesionError
+
+__all__ = ["Closing", "OnState", "Opening", "Passage", "State", "own", "run_block"]
+
+
+@dataclass(frozen=True)
+class State:
+    """The tensors that are alive between two blocks.
+
+    Attributes:
+        x: What the next block reads and replaces.
+        carried: What is carried past it, by name.
+    """
+
+    x: Tensor
+    carried: Mapping[str, Any]
+
+    def beside(self, reads: Iterable[str]) -> tuple[Any, ...]:
+        """What a block reads beside its input."""
+        try:
+            return tuple(self.carried[name] for name in reads)
+        except KeyError as error:
+            raise LesionError(
+                f"a block reads {error} beside its input, which is not there where it runs; "
+                "leave it at its place"
+            ) from error
+
+    def with_x(self, x: Tensor) -> State:
+        """The state after a block."""
+        return State(x, self.carried)
+
+
+def own(x: Any) -> Any:
+    """The tensor that a block reads, of a state or by itself."""
+    return x.x if isinstance(x, State) else x
+
+
+class OnState(nn.Module):
+    """A module of a block's input, and of what it reads beside it, on a state.
+
+    Args:
+        module: The module.
+        reads: Names of what it reads beside the input.
+    """
+
+    def __init__(self, module: nn.Module, reads: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.reads = module, tuple(reads)
+
+    def forward(self, state: State) -> State:
+        """The state with what the module makes."""
+        return state.with_x(self.module(state.x, *state.beside(self.reads)))
+
+
+class _Between(nn.Module):
+    """Computes what is alive next, from what is alive.
+
+    Attributes:
+        takes: Names of what the graph reads, in order.
+        makes: Names of what it computes, in order.
+        keeps: Names of what is carried on, in order.
+        entry: Name of what the next block reads.
+        computed: The graph; None where nothing is computed.
+    """
+
+    def __init__(
+        self,
+        takes: Sequence[str],
+        makes: Sequence[str],
+        keeps: Sequence[str],
+        entry: str,
+        computed: fx.GraphModule | None,
+    ) -> None:
+        super().__init__()
+        self.takes, self.makes, self.keeps = tuple(takes), tuple(makes), tuple(keeps)
+        self.entry, self.computed = entry, computed
+
+    def _next(self, alive: Mapping[str, Any]) -> State:
+        known = dict(alive)
+        if self.computed is not None:
+            made = self.computed(*[alive[name] for name in self.takes])
+            known.update(zip(self.makes, made, strict=True))
+        return State(known[self.entry], {name: known[name] for name in self.keeps})
+
+
+class Opening(_Between):
+    """What comes before the first block: from the inputs to a state."""
+
+    def forward(self, inputs: Inputs) -> State:
+        """The state before the first block."""
+        return self._next({"": inputs})
+
+
+class Passage(_Between):
+    """What stands between two blocks.
+
+    Args:
+        takes: Names of what the graph reads, in order.
+        makes: Names of what it computes, in order.
+        keeps: Names of what is carried on, in order.
+        entry: Name of what the next block reads.
+        computed: The graph; None where nothing is computed.
+        left: Name of what the last block left.
+    """
+
+    def __init__(
+        self,
+        takes: Sequence[str],
+        makes: Sequence[str],
+        keeps: Sequence[str],
+        entry: str,
+        computed: fx.GraphModule | None,
+        *,
+        left: str,
+    ) -> None:
+        super().__init__(takes, makes, keeps, entry, computed)
+        self.left = left
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the next block reads what the last one left, and nothing is computed."""
+        return self.computed is None and self.entry == self.left
+
+    def forward(self, state: State) -> State:
+        """The state before the next block."""
+        return self._next({**state.carried, self.left: state.x})
+
+
+class Closing(nn.Module):
+    """What comes after the last block: from a state to the logits.
+
+    Args:
+        takes: Names of what the graph reads, in order.
+        computed: The graph.
+        left: Name of what the last block left.
+    """
+
+    def __init__(self, takes: Sequence[str], computed: fx.GraphModule, left: str) -> None:
+        super().__init__()
+        self.takes, self.computed, self.left = tuple(takes), computed, left
+
+    def forward(self, state: State) -> Tensor:
+        """The logits."""
+        alive = {**state.carried, self.left: state.x}
+        out: Tensor
+        (out,) = self.computed(*[alive[name] for name in self.takes])
+        return out
+
+
+def run_block(block: Block, x: Any) -> Any:
+    """Run a block on a tensor or on a state."""
+    if isinstance(x, State):
+        return x.with_x(block(x.x, *x.beside(block.reads)))
+    return block(x)

@@ -1,0 +1,118 @@
+"""Sums of activations that lie within what could not be cut into blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import fx
+
+from ensembles.decomposition.chain import Segment
+from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.nested_blocks import Site
+from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.private_copy import Sealed
+from ensembles.decomposition.simplification import (
+    concat_parts,
+    is_add,
+    is_concat,
+    is_stack,
+    operation,
+)
+from ensembles.decomposition.trace import scope_of
+from ensembles.errors import DecompositionError
+
+__all__ = ["require_shortcuts", "uncut"]
+
+_HIDDEN = "compiled by TorchScript"
+_INTO = ("index_add", "scatter_add", "scatter_reduce", "index_put", "assigned")
+_APART = ("getitem", "select", "unbind", "max", "amax", "min", "amin", "prod", "median")
+_OVER = ("sum", "mean", "einsum", "matmul", "tensordot", "nansum", "cumsum")
+
+
+def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> tuple[str, ...]:
+    """Where activations are added within segments that no block with a shortcut was made of.
+
+    Args:
+        graph: The functional graph.
+        segments: Its segments.
+        sites: Where the blocks are.
+
+    Returns:
+        The modules, each once, in order; behind them those that TorchScript has compiled, in
+        which nothing can be seen.
+    """
+    cut = [site for site in sites if site.core is not None]
+    inside = set[fx.Node]().union(*(graph.cone(site.exit, site.entry) for site in cut))
+    found = [
+        node
+        for segment in segments
+        if segment.kind in ("composite", "other")
+        for node in graph.cone(segment.exit, segment.entry) - inside
+        if _sums(graph, node)
+    ]
+    found.sort(key=graph.order.__getitem__)
+    sums = [scope_of(node) or "the model's own forward" for node in found]
+    return tuple(dict.fromkeys([*sums, *_sealed(graph)]))
+
+
+def _sealed(graph: Graph) -> list[str]:
+    """Modules of which TorchScript hides what they do."""
+    called = [str(node.target) for node in graph.active if node.op == "call_module"]
+    sealed = [name for name in called if isinstance(graph.traced.get_submodule(name), Sealed)]
+    return [f"{name} ({_HIDDEN})" for name in sorted(sealed)]
+
+
+def require_shortcuts(net: Decomposition) -> None:
+    """Refuse plain blocks alone where sums of activations lie within them.
+
+    Raises:
+        DecompositionError: Naming the first such sum.
+    """
+    if not net.uncut or any(block.kind != "plain" for block in net):
+        return
+    if net.uncut[0].endswith(f"({_HIDDEN})"):
+        raise DecompositionError(
+            f"TorchScript has compiled {net.uncut[0].partition(' ')[0]} of {net.model_name} and "
+            "hides its sums, and no block with a shortcut was found beside it; pass the model that "
+            "it was made from, or ask for plain blocks (kinds=['plain'])"
+        )
+    more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
+    raise DecompositionError(
+        f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that "
+        "have no single entry and exit, so that no block with a shortcut was found; ask for plain "
+        "blocks (kinds=['plain']) to take such parts whole, or name the blocks"
+    )
+
+
+def _sums(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node adds activations of one size."""
+    if is_add(node):
+        sources = graph.inputs(node)
+        size = graph.sizes[node.name]
+        return len(sources) > 1 and all(graph.sizes[one.name] == size for one in sources)
+    name = operation(node)
+    if name in _INTO:
+        return len(graph.inputs(node)) > 1
+    if name in _OVER and any(_several(graph, one) for one in graph.inputs(node)):
+        return True
+    return name not in _APART and any(_merged(graph, node, one) for one in graph.inputs(node))
+
+
+def _merged(graph: Graph, node: fx.Node, stack: fx.Node) -> bool:
+    """Whether a node makes one activation of several that were stacked, of the size of each."""
+    if not is_stack(stack) or not _several(graph, stack):
+        return False
+    (part, *_), whole = graph.inputs(stack), graph.sizes[node.name].two
+    size = graph.sizes[part.name].two
+    return whole is not None and math.prod(whole) == math.prod(size or ())
+
+
+def _several(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node holds several activations of one size side by side."""
+    if not is_stack(node) and not is_concat(node):
+        return False
+    parts = graph.inputs(node)
+    if is_concat(node):
+        parts = concat_parts(node)[0]
+    return len(parts) > 1 and len({graph.sizes[part.name] for part in parts}) == 1

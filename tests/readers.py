@@ -1,0 +1,260 @@
+"""Every reader of files from another hand, with files that it takes, for fuzzing.
+
+A reader may do two things with bytes: read them, or refuse them by an error of ours, in a line that
+acts on no terminal. Both take little memory and time. Nothing else is allowed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from safetensors.torch import save as save_safetensors
+
+from ensembles.bounded import json_value, toml_table
+from ensembles.cards import read_card
+from ensembles.checkpoints.files import read_state_dict
+from ensembles.data import dataset
+from ensembles.errors import DataError, EnsemblesError
+from ensembles.lesions import parse_lesion, read_plan
+from ensembles.printable import printable
+from ensembles.studies import read_study
+from ensembles.tables import read_frame, write_frame
+from ensembles.tables.git_head import git_head
+from ensembles.text import read_blocks, read_counts, read_roads
+from ensembles.training import load_recipe
+
+__all__ = ["CORPUS", "READERS", "Reader", "mutations", "refusal"]
+
+CORPUS = Path(__file__).parent.parent / "benchmarks" / "fuzz_corpus"
+"""Bytes that a reader once did something else with, a folder for each reader."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of one kind of file.
+
+    Attributes:
+        read: Reads a file in a folder of its own.
+        ending: What the name of the file ends in.
+        seeds: Makes the contents of files that it takes.
+    """
+
+    read: Callable[[Path], object]
+    ending: str
+    seeds: Callable[[], list[bytes]]
+
+    def on(self, content: bytes, folder: Path) -> str | None:
+        """Read some bytes; the line of a refusal, None where they were read.
+
+        Raises:
+            AssertionError: If the refusal is no line, or acts on a terminal.
+        """
+        path = folder / f"file{self.ending}"
+        path.write_bytes(content)
+        return refusal(lambda: self.read(path))
+
+
+def refusal(read: Callable[[], object]) -> str | None:
+    """The line of a refusal; any other error goes through."""
+    try:
+        read()
+    except EnsemblesError as error:
+        line = str(error)
+        assert "\n" not in line, line
+        assert printable(line) == line, line
+        assert 0 < len(line) < 5000, line[:200]
+        assert not re.match(r"unexpected", line), line
+        return line
+    return None
+
+
+def _texts(*texts: str) -> Callable[[], list[bytes]]:
+    return lambda: [text.encode() for text in texts]
+
+
+def _words(path: Path) -> None:
+    """What lists of blocks, counts and lesions mean, one a line."""
+    text = path.read_bytes().decode("latin-1")
+    kind, _, rest = text.partition(":")
+    {"blocks": read_blocks, "counts": read_counts, "roads": read_roads}.get(
+        kind, lambda text: parse_lesion(kind, text)
+    )(rest)
+
+
+def _weights() -> list[bytes]:
+    state = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
+    new, old = io.BytesIO(), io.BytesIO()
+    torch.save({"state_dict": state, "epoch": 3}, new)
+    torch.save(state, old, _use_new_zipfile_serialization=False)
+    return [new.getvalue(), old.getvalue()]
+
+
+def _tensors() -> list[bytes]:
+    return [save_safetensors({"a": torch.arange(6.0), "b": torch.zeros(2, 2).half()})]
+
+
+def _pictures() -> list[bytes]:
+    found = []
+    for kind, mode in (("PNG", "RGB"), ("PNG", "P"), ("JPEG", "L"), ("BMP", "RGB"), ("GIF", "P")):
+        file = io.BytesIO()
+        Image.new(mode, (9, 7), 3).save(file, kind)
+        found.append(file.getvalue())
+    return found
+
+
+def _picture(path: Path) -> None:
+    folder = path.parent / "set" / "test" / "class"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.png").write_bytes(path.read_bytes())
+    opened = dataset(path.parent / "set", "test", normalize="none")
+    next(opened.batches(1))
+
+
+def _arrays() -> list[bytes]:
+    file = io.BytesIO()
+    np.savez(file, x=np.zeros((3, 3, 8, 8), np.uint8), y=np.arange(3))
+    return [file.getvalue()]
+
+
+def _array(path: Path) -> None:
+    next(dataset(path, "test", normalize="none").batches(1))
+
+
+def _written(ending: str) -> bytes:
+    frame = pd.DataFrame({"lesion": ["none", "delete"], "blocks": ["", "3"], "error": [0.1, 0.2]})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"table{ending}")
+        write_frame(frame, path)
+        return path.read_bytes()
+
+
+def _git(path: Path) -> None:
+    place = path.parent / "r" / ".git"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "HEAD").write_text("0123456789abcdef0123456789abcdef01234567\n")
+    (place / "index").write_bytes(path.read_bytes())
+    git_head(place.parent)
+
+
+def _index() -> list[bytes]:
+    entry = bytes(24) + b"\0\0\x81\xa4" + bytes(8) + b"\0\0\0\5" + bytes(20) + b"\0\5a.txt"
+    return [b"DIRC\0\0\0\2\0\0\0\1" + entry + bytes(3) + bytes(20)]
+
+
+STUDY = """name = "s"
+seeds = [0, 1]
+[[models]]
+name = "resnet20"
+[[data]]
+name = "digits"
+limit = 8
+[[lesions]]
+kind = "delete"
+count = "1-3"
+trials = 2
+blocks = [3, 4]
+[[lesions]]
+plan = [["delete", "3 17"], ["reorder", "3-5"]]
+[[paths]]
+direction = "logits"
+"""
+CARD = """name = "a"
+architecture = "resnet20"
+num_classes = 2
+classes = ["a", "b"]
+normalization = "0.5/0.5"
+[[measured]]
+dataset = "digits"
+split = "test"
+correct = 3
+total = 4
+"""
+RECIPE = """description = "x"
+epochs = 3
+batch_size = 8
+learning_rate = 0.1
+momentum = 0.9
+nesterov = true
+weight_decay = 0.0
+schedule = "steps"
+milestones = [1, 2]
+flip = true
+crop_padding = 4
+"""
+
+READERS: dict[str, Reader] = {
+    "study": Reader(read_study, ".toml", _texts(STUDY)),
+    "card": Reader(read_card, ".toml", _texts(CARD)),
+    "recipe": Reader(load_recipe, ".toml", _texts(RECIPE)),
+    "toml": Reader(
+        lambda path: toml_table(path.read_bytes().decode("latin-1"), "x", error=DataError),
+        ".toml", _texts(STUDY, 'a = """x""" # y\n"b.c".d = [1.5, {e = \'f\'}]'),
+    ),
+    "json": Reader(
+        lambda path: json_value(path.read_bytes(), "x", error=DataError),
+        ".json", _texts(json.dumps({"a": [1, {"b": None}], "c": "\u2028"})),
+    ),
+    "plan": Reader(read_plan, ".csv", _texts('lesion,blocks\ndelete,3 17\nreorder,"3-5"\n')),
+    "words": Reader(
+        _words, ".txt",
+        _texts("blocks:1-5,9", "counts:1-20", "roads:3.2,5", "delete:3 17", "reorder:3-17",
+               "drop:3.2", "scale:4 x0.5", "replace:5 <- 6", "parallel:7 8", "shuffle:1-9 seed1",
+               "then:delete 3 then scale 5 x0.5"),
+    ),
+    "csv": Reader(read_frame, ".csv", lambda: [_written(".csv")]),
+    "parquet": Reader(read_frame, ".parquet", lambda: [_written(".parquet")]),
+    "table": Reader(read_frame, ".json", lambda: [_written(".json")]),
+    "weights": Reader(read_state_dict, ".pt", _weights),
+    "safetensors": Reader(read_state_dict, ".safetensors", _tensors),
+    "picture": Reader(_picture, ".png", _pictures),
+    "arrays": Reader(_array, ".npz", _arrays),
+    "git": Reader(_git, ".bin", _index),
+}  # fmt: skip
+
+
+TOKENS = (
+    b"\x00", b"\xff", b"\x1b]0;x\x07", b"\xe2\x80\xae", b"[", b"{", b"]", b"}", b"\"", b"'", b"=",
+    b",", b".", b"\n", b"-", b"9" * 40, b"9" * 5000, b"-1", b"1e999", b"nan", b"true", b"null",
+    b"\xed\xa0\x80", b"\x80\x02", b"PK\x05\x06", b"..", b"/", b"\\u0000", b"=1+1",
+    b"0x", b"a" * 300,
+)  # fmt: skip
+
+
+def mutations(seeds: list[bytes], choose: Callable[[int], int], most: int = 4) -> Iterator[bytes]:
+    """Changed contents, one after another without end.
+
+    Args:
+        seeds: What is changed.
+        choose: Gives a number below its argument.
+        most: Changes at most in each.
+    """
+    while True:
+        content = bytearray(seeds[choose(len(seeds))])
+        for _ in range(1 + choose(most)):
+            place = choose(len(content) + 1)
+            act = choose(6)
+            if act == 0 and content:
+                content[place % len(content)] ^= 1 << choose(8)
+            elif act == 1:
+                content[place:place] = TOKENS[choose(len(TOKENS))]
+            elif act == 2:
+                del content[place : place + 1 + choose(8)]
+            elif act == 3:
+                del content[place:]
+            elif act == 4:
+                piece = content[place : place + 1 + choose(40)]
+                content[place:place] = piece * (1 + choose(20))
+            else:
+                token = TOKENS[choose(len(TOKENS))]
+                content[place : place + len(token)] = token
+        yield bytes(content)

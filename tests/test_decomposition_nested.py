@@ -1,0 +1,133 @@
+"""Blocks that lie beside or inside each other, and what blocks read beside their input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import ensembles
+from ensembles.catalogue.structure import describe
+from ensembles.cli.inspect_ import _lines
+from ensembles.decomposition import Decomposition
+from ensembles.decomposition.inputs import called
+from ensembles.engine.direct import Direct
+from ensembles.engine.materials import Materials
+from ensembles.engine.shared import SharedPrefixes
+from ensembles.errors import LesionError
+from ensembles.lesions import Delete, Lesion, parse_lesion
+from tests.nested_networks import NESTED, CrossStage, LongSkip, Masked, Network, Reversible, made
+
+
+def outputs(net: Decomposition, lesions: list[Lesion], example: Any) -> list[list[Tensor]]:
+    """What both engines and the modules of their own give under each lesion."""
+    programs = [lesion.program(len(net)) for lesion in lesions]
+    about = Materials(net), torch.device("cpu"), torch.float32
+    found = []
+    for engine in (Direct, SharedPrefixes):
+        run = engine(net, programs, *about)
+        found.append([out for _, out in sorted(run.run(example), key=lambda pair: pair[0])])
+    found.append([called(net.lesioned(lesion), example) for lesion in lesions])
+    return found
+
+
+@pytest.mark.parametrize("kind", NESTED)
+@torch.no_grad()
+def test_each_sum_is_a_block_and_its_deletion_is_the_hand_edit(kind: type[Network]) -> None:
+    model = made(kind)
+    net = ensembles.decompose(model, model.example)
+    sums = model.sums()
+    homes = [name if name in sums else name.removesuffix(".branch") for name in net.names]
+    assert sorted(homes) == sorted(sums) and len(net) == kind.count
+    assert torch.allclose(net(model.example), called(model, model.example), atol=1e-6)
+    pairs = [(1, len(net)), (2, 3)]
+    sets = [(block.index,) for block in net] + pairs
+    found = outputs(net, [Delete(blocks) for blocks in sets], model.example)
+    for place, blocks in enumerate(sets):
+        for block in blocks:
+            sums[homes[block - 1]].cut = True
+        expected = called(model, model.example)
+        for block in blocks:
+            sums[homes[block - 1]].cut = False
+        for engine in found:
+            assert torch.allclose(engine[place], expected, atol=1e-5), blocks
+        assert not torch.allclose(expected, called(model, model.example), atol=1e-4), blocks
+
+
+def test_numbers_are_plain_and_read_back() -> None:
+    """Nested blocks are counted on, so that no text of a lesion means two things."""
+    net = ensembles.decompose(made(LongSkip), LongSkip.example)
+    assert [block.index for block in net] == list(range(1, 8))
+    assert net.block(7).holds == (1, 2, 3, 4, 5, 6) and net.names[6] == "body"
+    for kind, text in (("delete", "3 7"), ("scale", "7 x0.5"), ("reorder", "2-5")):
+        assert parse_lesion(kind, text).text == text
+
+
+@pytest.mark.parametrize("kind", [Masked, CrossStage])
+@torch.no_grad()
+def test_both_engines_agree_on_other_lesions(kind: type[Network]) -> None:
+    model = made(kind)
+    net = ensembles.decompose(model, model.example)
+    texts = [("scale", "2 x0.5"), ("duplicate", "1"), ("reorder", "1-2"), ("replace", "1<-2")]
+    if kind is Masked:
+        texts = [
+            ("scale", "3 x2.0"),
+            ("duplicate", "3"),
+            ("reorder", "2-4 1-3"),
+            ("replace", "1<-3"),
+            ("parallel", "1 2"),
+            ("repeat", "1-4 x2"),
+            ("noise", "3 s0.1 seed3"),
+        ]
+        texts = texts[:4]
+    direct, shared, whole = outputs(net, [parse_lesion(*one) for one in texts], model.example)
+    for one, other, module in zip(direct, shared, whole, strict=True):
+        assert torch.allclose(one, other, atol=1e-6) and torch.allclose(one, module, atol=1e-6)
+        assert not torch.allclose(one, called(model, model.example), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lesion", "message"),
+    [
+        (LongSkip, ("reorder", "6-7"), "holds others within its branch (1, 2, 3, 4, 5, 6)"),
+        (LongSkip, ("duplicate", "7"), "holds others within its branch"),
+        (Reversible, ("reorder", "2-4"), "holds others within its branch"),
+        (CrossStage, ("repeat", "1-3 x2"), "something that is no block stands before block 3"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(
+    kind: type[Network], lesion: tuple[str, str], message: str
+) -> None:
+    net = ensembles.decompose(made(kind), kind.example)
+    with pytest.raises(LesionError) as error:
+        net.lesioned(parse_lesion(*lesion))
+    assert message in str(error.value)
+
+
+def test_a_chain_alone_is_taken_where_it_is_asked_for() -> None:
+    model = made(LongSkip)
+    net = ensembles.decompose(model, model.example, nested=False)
+    assert net.names == ("body",) and not net.is_nested
+    assert ensembles.decompose(model, model.example, nested=True).names[:1] == ("body.branch.0",)
+
+
+def test_a_plain_chain_is_as_it_was() -> None:
+    model = ensembles.create_model("resnet20")
+    images = torch.zeros(2, 3, 32, 32)
+    net = ensembles.decompose(model, images, nested=True)
+    assert not net.is_nested and len(net) == 9 and net.inside == 0
+
+
+def test_inspect_says_where_blocks_were_looked_for() -> None:
+    model = made(LongSkip)
+    lines = {
+        nested: "\n".join(
+            _lines(describe(ensembles.decompose(model, model.example, nested=nested)))
+        )
+        for nested in (None, False)
+    }
+    assert "7 blocks" in lines[None] and "1, 2, 3, 4, 5, 6" in lines[None]
+    assert "every path leads through 1 of those with a shortcut (--chain leaves" in lines[None]
+    assert "1 blocks" in lines[False] and "looked for beside" not in lines[False]
