@@ -36,9 +36,10 @@ class Layout(NamedTuple):
         x = x.movedim(self.dim, 0)
         if self.entries == 1:
             return x
+        rest = x.shape[1:]
         if self.together:
-            return x.unflatten(0, (-1, self.entries))
-        return x.unflatten(0, (self.entries, -1)).transpose(0, 1)
+            return x.reshape(-1, self.entries, *rest)
+        return x.reshape(self.entries, -1, *rest).transpose(0, 1)
 
     def as_it_was(self, x: Tensor) -> Tensor:
         """The inverse of :meth:`by_image`."""

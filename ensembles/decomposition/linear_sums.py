@@ -231,7 +231,13 @@ def _dotted(sums: SumWriter, node: fx.Node) -> fx.Node | None:
         return None
     first, second = given.get("a"), given.get("b")
     found = sums.stack(second)
-    if found is not None and found[1] == 0 and sums.fixed(first) and sums.rank(first) == 1:
+    if (
+        found is not None
+        and found[1] == 0
+        and sums.fixed(first)
+        and isinstance(first, fx.Node)
+        and sums.rank(first) == 1
+    ):
         parts = found[0]
         return sums.total([sums.scaled(p, _entry(sums, first, 0, i)) for i, p in enumerate(parts)])
     return _product(sums, first, second)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -50,9 +50,8 @@ class SumWriter:
 
     def _broadcast(self, nodes: Sequence[fx.Node]) -> Sizes:
         each = [self.sizes[node.name] for node in nodes]
-        two = torch.broadcast_shapes(*(size.two or () for size in each))
-        three = torch.broadcast_shapes(*(size.three or () for size in each))
-        return Sizes(tuple(two), tuple(three))
+        two, three = ([one.two or () for one in each], [one.three or () for one in each])
+        return Sizes(_together(two), _together(three))
 
     def scaled(self, node: Any, factor: Any) -> Any:
         """A node times a factor."""
@@ -129,3 +128,8 @@ class SumWriter:
             if part is None or whole != (*part[:dim], len(parts), *part[dim:]):
                 return None
         return self._stacked(parts, dim, self.rank(node))
+
+
+def _together(sizes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """The size of what tensors of some sizes are broadcast to."""
+    return tuple(torch.broadcast_shapes(*sizes))  # type: ignore[no-untyped-call]

@@ -216,11 +216,11 @@ class Linearizer:
         join = block.join(x, made, carried)
         y, post = self._optional(block.post, join.total, name)
         if join.branch is None and join.shortcut is None:
-            branch, shortcut = (
-                _spread(road, value, join.total)
-                for road, value in ((branch, made), (shortcut, carried))
-            )
-        roads = _entering(shortcut, join.shortcut), _entering(branch, join.branch)
+            added = _spread(branch, made, join.total)
+            shortcut = _spread(shortcut, carried, join.total)
+        else:
+            added = branch
+        roads = _entering(shortcut, join.shortcut), _entering(added, join.branch)
         return y, LinearBlock(block.index, before, pre, *roads, post)
 
     def _optional(
