@@ -36,10 +36,11 @@ class Layout(NamedTuple):
         x = x.movedim(self.dim, 0)
         if self.entries == 1:
             return x
-        rest = x.shape[1:]
         if self.together:
-            return x.reshape(-1, self.entries, *rest)
-        return x.reshape(self.entries, -1, *rest).transpose(0, 1)
+            together: Tensor = torch.unflatten(x, 0, (-1, self.entries))
+            return together
+        apart: Tensor = torch.unflatten(x, 0, (self.entries, -1))
+        return apart.transpose(0, 1)
 
     def as_it_was(self, x: Tensor) -> Tensor:
         """The inverse of :meth:`by_image`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -50,8 +50,10 @@ class SumWriter:
 
     def _broadcast(self, nodes: Sequence[fx.Node]) -> Sizes:
         each = [self.sizes[node.name] for node in nodes]
-        two, three = ([one.two or () for one in each], [one.three or () for one in each])
-        return Sizes(_together(two), _together(three))
+        return Sizes(
+            _broadcast([size.two or () for size in each]),
+            _broadcast([size.three or () for size in each]),
+        )
 
     def scaled(self, node: Any, factor: Any) -> Any:
         """A node times a factor."""
@@ -130,6 +132,10 @@ class SumWriter:
         return self._stacked(parts, dim, self.rank(node))
 
 
-def _together(sizes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    """The size of what tensors of some sizes are broadcast to."""
-    return tuple(torch.broadcast_shapes(*sizes))  # type: ignore[no-untyped-call]
+def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of what is computed of tensors, elementwise."""
+    rank = max(map(len, shapes), default=0)
+    full = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(
+        next((size for size in sizes if size != 1), 1) for sizes in zip(*full, strict=True)
+    )

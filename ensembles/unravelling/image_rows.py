@@ -64,5 +64,5 @@ def _has_layout(part: nn.Module) -> bool:
 
 
 def _by_image(part: nn.Module) -> nn.Module:
-    layouts: Any = getattr(part, "meta", {}).get("layouts")
-    return _ByImage(part, *layouts) if layouts is not None else part
+    meta: Any = getattr(part, "meta", {})
+    return _ByImage(part, *meta["layouts"]) if "layouts" in meta else part
