@@ -102,7 +102,7 @@ def _add_rows(
     stream.add(placed(take(inputs, part), device, dtype))
 
 
-# DamageError
+# Damage
 
 
 @dataclass(frozen=True)

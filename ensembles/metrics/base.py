@@ -142,13 +142,15 @@ class Metric(ABC):
             (states,).
         """
         low, high = self.span
-        fits = states % 1 == 0 if self.counted else np.full(states.shape, fill_value=True)
+        fits: NDArray[np.bool_] = np.full(states.shape, fill_value=True)
+        if self.counted:
+            fits = np.asarray(states % 1 == 0)
         room = finite[:, None] * (1 + _ROUNDING) + _ROUNDING
         if low > -math.inf:
-            fits &= states >= low * finite[:, None] - _ROUNDING * (1 + finite[:, None])
+            fits &= np.asarray(states >= low * finite[:, None] - _ROUNDING * (1 + finite[:, None]))
         if high < math.inf:
-            fits &= states <= high * room
-        found: NDArray[np.bool_] = fits.all(axis=1)
+            fits &= np.asarray(states <= high * room)
+        found: NDArray[np.bool_] = np.asarray(fits.all(axis=1))
         return found
 
     def chance(self, classes: int) -> Mapping[str, float]:

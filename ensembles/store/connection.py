@@ -104,15 +104,14 @@ class Connection:
     @contextmanager
     def moment(self) -> Iterator[None]:
         """Let all queries of the body see the store as of one moment."""
-        if self._raw.in_transaction:
-            yield
-            return
+        within = self._raw.in_transaction
         with translated(self.path):
-            self._raw.execute("BEGIN")
+            if not within:
+                self._raw.execute("BEGIN")
             try:
                 yield
             finally:
-                if self._raw.in_transaction:
+                if not within and self._raw.in_transaction:
                     self._raw.execute("ROLLBACK")
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""DamageError against proxies: how much each block matters, by deletion and without it."""
+"""Damage against proxies: how much each block matters, by deletion and without it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["MEMBER", "Influence"]
 class Influence(Analysis[InfluenceOptions]):
     """For each block what its deletion does, beside proxies that need no deletion.
 
-    DamageError is measured by the engine of lesions. The proxies come from one walk over the intact
+    Damage is measured by the engine of lesions. The proxies come from one walk over the intact
     network (:mod:`ensembles.analyses.stream`), as means over rows with standard errors; NaN where
     one has no meaning, with the reason.
     """
