@@ -21,7 +21,7 @@ OPTIONS_OF_COMMANDS = frozenset({
     "checkpoints", "classes", "colours", "count", "crop", "crop_mode", "dataset", "device",
     "engine", "force", "help", "image_size", "initial", "interpolation", "kind", "limit", "list",
     "match", "metrics", "model", "models", "nested", "normalize", "out", "plan", "plot",
-    "precision", "predictions", "recalibrated", "reference", "resize", "seed", "skip_transitions",
+    "precision", "predictions", "raw_cells", "recalibrated", "reference", "resize", "seed", "skip_transitions",
     "split", "store", "task", "test_size", "trials", "weights",
 })  # fmt: skip
 """What the commands of lesions name themselves: settings of these names get no option."""

@@ -259,8 +259,7 @@ def test_exported_models_with_several_inputs(monkeypatch: pytest.MonkeyPatch) ->
     class Hidden(Two):
         def forward(self, image: Tensor, table: Tensor) -> Tensor:
             shifted = image.clone()
-            shifted[:, 0] += 1  # a view of what it overwrites
-            shifted[:, 1:2].mul_(2)
+            shifted.transpose(2, 3).mul_(2)  # a view of what it overwrites
             return super().forward(shifted, table)
 
     exports: list[nn.Module] = []
@@ -369,11 +368,15 @@ def test_inputs_that_do_not_fit(example: Any, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_an_input_that_is_read_everywhere_leaves_one_block() -> None:
-    net = decompose(seeded(lambda: Two(True)), (random(2, 3, 6, 6), random(2, 5)))
-    assert [block.kind for block in net] == ["plain"]  # the head alone comes after both
+def test_an_input_that_is_read_everywhere_is_read_beside_the_blocks() -> None:
+    model, example = seeded(lambda: Two(True)), (random(2, 3, 6, 6), random(2, 5))
+    net = decompose(model, example)
+    assert [block.kind for block in net] == ["residual"] * 3 and net.is_nested
+    check(net, model, take(example, torch.tensor([1, 0, 1])))
+    chain = decompose(model, example, nested=False)
+    assert [block.kind for block in chain] == ["plain"]  # the head alone comes after both
     with pytest.raises(LesionError, match="has no shortcut"):
-        net.block(1).scaled(0.5)
+        chain.block(1).scaled(0.5)
 
 
 @pytest.mark.parametrize(
