@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ensembles.lesions.base import Setting
 
 __all__ = [
-    "OPTIONS_OF_COMMANDS", "executor_options", "kind_options", "setting_options", "settings_of",
+    "OPTIONS_OF_COMMANDS", "executor_options", "executor_settings", "kind_options",
+    "setting_options", "settings_of",
 ]  # fmt: skip
 
 OPTIONS_OF_COMMANDS = frozenset({
@@ -21,8 +22,8 @@ OPTIONS_OF_COMMANDS = frozenset({
     "checkpoints", "classes", "colours", "count", "crop", "crop_mode", "dataset", "device",
     "engine", "force", "help", "image_size", "initial", "interpolation", "kind", "limit", "list",
     "match", "metrics", "model", "models", "nested", "normalize", "out", "plan", "plot",
-    "precision", "predictions", "raw_cells", "recalibrated", "reference", "resize", "seed", "skip_transitions",
-    "split", "store", "task", "test_size", "trials", "weights",
+    "precision", "predictions", "raw_cells", "recalibrated", "reference", "resize", "seed",
+    "skip_transitions", "split", "store", "task", "test_size", "trials", "weights",
 })  # fmt: skip
 """What the commands of lesions name themselves: settings of these names get no option."""
 
@@ -65,6 +66,22 @@ def kind_options() -> Callable[[Command], Command]:
 def executor_options() -> Callable[[Command], Command]:
     """An option for each setting of any executor; executors may share one, as kinds do."""
     return _shared_options(_of_executors)
+
+
+def executor_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of executors that were given, as the types of the one that is chosen.
+
+    Args:
+        name: Of the executor.
+        given: Values of options by name.
+    """
+    from ensembles.studies import EXECUTORS  # noqa: PLC0415
+
+    own = {one.name: one for one in EXECUTORS.get(name).options.settings()}
+    said = {key: value for key, value in given.items() if value is not None}
+    return {
+        key: _converted(own[key], value) if key in own else value for key, value in said.items()
+    }
 
 
 def _of_executors() -> dict[str, dict[str, Setting]]:

@@ -12,7 +12,7 @@ import click
 from ensembles.cli.options import raw_cells, raw_cells_option
 from ensembles.cli.output import say
 from ensembles.cli.results import refuse_twins
-from ensembles.cli.settings import executor_options
+from ensembles.cli.settings import executor_options, executor_settings
 from ensembles.printable import printable
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run(
     chosen, place = _opened(file, store)
     found = measure(
         chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell,
-        **{name: one for name, one in settings.items() if one is not None},
+        **executor_settings(on or chosen.run.on, settings),
     )  # fmt: skip
     _print(found)
     failed = found[found["state"] == "failed"]

@@ -95,7 +95,20 @@ def desk(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = ensembles.create_model("resnet20")
-        torch.save({"state_dict": model.state_dict()}, folder / "weights.th")
+        weights = model.state_dict()
+        torch.save({"state_dict": weights}, folder / "weights.th")
+        averaged = {name: one * 0.99 for name, one in weights.items()}
+        torch.save({"state_dict": weights, "state_dict_ema": averaged}, folder / "last.pth.tar")
+        modules = list(dict.fromkeys(name.rpartition(".")[0] for name in weights))
+        named = {
+            f"part{modules.index(name.rpartition('.')[0]):03}.{name.rpartition('.')[2]}": one
+            for name, one in weights.items()
+        }
+        torch.save(named, folder / "other_names.pth")
+        wide = ensembles.create_model("cifar_resnet18").state_dict()
+        torch.save(
+            {"net": {f"module.{name}": one for name, one in wide.items()}}, folder / "ckpt.pth"
+        )
         noise = torch.randint(0, 256, (20, 32, 32, 3), dtype=torch.uint8)
     for i, picture in enumerate(noise):
         place = folder / "images" / f"class{i % 10}"
