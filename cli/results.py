@@ -57,7 +57,7 @@ def refuse_twins(written: Mapping[str, str | None], read: Iterable[str | None] =
 
     seen: dict[Path, str] = {}
     for text in read:
-        if text is not None and _resolved(text).is_file():
+        if text is not None and _is_file(_resolved(text)):
             seen[_resolved(text)] = f"what is read from {text}"
     for option, text in written.items():
         if text is None:
@@ -69,6 +69,13 @@ def refuse_twins(written: Mapping[str, str | None], read: Iterable[str | None] =
                 f"{option} {text}: is the file of {other}, and would take its place; name another "
                 "file"
             )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that must not be looked into
+        return False
 
 
 def _resolved(text: str) -> Path:

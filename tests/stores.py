@@ -130,6 +130,7 @@ def in_a_process(work: Callable[[], object], errors: Path | None = None) -> int:
         if errors is not None:
             os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
             sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        torch.set_num_threads(1)  # the threads of the process that forks are not there
         try:
             work()
         except SystemExit as stop:
@@ -152,7 +153,7 @@ def command_line(path: Path, **options: object) -> None:
     net, data = decomposed(), images(**options)
     subject = SimpleNamespace(
         name="small", card=SimpleNamespace(name="small"), net=net, data=data, about={}, images="",
-        lesions=lambda _: lesions(), materials={},
+        labels="", lesions=lambda _: lesions(), materials={},
     )  # fmt: skip
     command.open_subjects = lambda *_, **__: [subject]
     filler.Pace = Small
