@@ -48,12 +48,9 @@ def look_anew() -> None:
     importlib.invalidate_caches()
     for one in SETS:
         one.refresh()
-    for command in (
-        "lesion",
-        "analyze",
-        "export",
-    ):  # their options were made when they were imported
-        sys.modules.pop(f"ensembles.cli.{command}", None)
+    for command in ("lesion", "analyze", "export", "study"):  # whose options were made on import
+        if sys.modules.pop(f"ensembles.cli.{command}", None) is not None:
+            delattr(ensembles.cli, command)
 
 
 def installed(folder: Path, package: str, points: Points) -> Iterator[None]:
