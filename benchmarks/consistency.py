@@ -281,11 +281,24 @@ def write(library: str, rows: list[Row]) -> None:
     DOCS.write_text(f"{before}{begin}{body}{end}{after}")
 
 
+def update(rows: list[Row]) -> None:
+    """Replace single rows of the tables in the documentation."""
+    lines = DOCS.read_text().split("\n")
+    for row in rows:
+        name = row.model.partition(":")[2] or row.model
+        for place, old in enumerate(lines):
+            cells = [cell.strip() for cell in old.strip("|").split("|")]
+            if name in cells[:2] and len(cells) in (6, 7):
+                row.family = cells[0] if len(cells) == 7 else "torchvision"
+                lines[place] = line(row)
+    DOCS.write_text("\n".join(lines))
+
+
 def main() -> None:
     """Run, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--library", choices=["torchvision", "timm"], help="default: both")
-    parser.add_argument("--models", nargs="*", help="only these")
+    parser.add_argument("--models", nargs="*", help="only these, whose rows are replaced")
     parser.add_argument("--prefixes", action="store_true", help="more of timm; never written")
     parser.add_argument(
         "--limit", type=float, default=600.0, help="seconds of computing for a network"
@@ -307,7 +320,9 @@ def main() -> None:
             found.append(worker.examine(*job))
             print(f"{line(found[-1])} {found[-1].seconds:.1f} s", flush=True)
         print(summary(library, found), flush=True)
-        if arguments.write and not (arguments.models or arguments.prefixes):
+        if arguments.write and arguments.models:
+            update(found)
+        elif arguments.write and not arguments.prefixes:
             write(library, found)
     worker.close()
 

@@ -46,6 +46,19 @@ class Logits(nn.Module):
         return out
 
 
+class OfImages(nn.Module):
+    """A model of transformers, from images to its logits alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits (rows, classes)."""
+        out: Tensor = self.model(pixel_values=images).logits
+        return out
+
+
 class Pixels(nn.Module):
     """A segmentation network, with the classes of each pixel last."""
 
@@ -67,7 +80,7 @@ def _images(size: int, *, frames: int = 0) -> Tensor:
 def _tokens() -> dict[str, Tensor]:
     ids = torch.arange(2, 20).view(2, 9)
     mask = torch.ones_like(ids)
-    mask[1, 7:] = 0
+    mask[0, 8:] = mask[1, 7:] = 0
     return {"input_ids": ids, "attention_mask": mask}
 
 
@@ -90,13 +103,13 @@ def of_transformers() -> Iterator[Network]:
     sizes |= {"num_hidden_layers": 2, "image_size": 32, "patch_size": 8}
     for name in ("ViT", "DeiT", "Beit", "Dinov2"):
         build = _classifier(transformers, name, sizes, "ImageClassification")
-        yield Network(name, build, {"pixel_values": _images(32)}, 4)
+        yield Network(name, build, _images(32), 4)
     for name, options, count in (
         ("ResNet", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [2, 2]}, 4),
         ("ConvNext", {"hidden_sizes": [8, 16], "depths": [2, 2], "num_stages": 2}, 4),
     ):
         build = _classifier(transformers, name, options, "ImageClassification")
-        yield Network(name, build, {"pixel_values": _images(32)}, count)
+        yield Network(name, build, _images(32), count)
 
 
 def _classifier(
@@ -106,7 +119,8 @@ def _classifier(
         config = getattr(library, f"{name}Config")(**options)
         config.num_labels = 3
         config._attn_implementation = "eager"
-        return Logits(getattr(library, f"{name}For{task}")(config).eval())
+        made = getattr(library, f"{name}For{task}")(config).eval()
+        return OfImages(made) if task == "ImageClassification" else Logits(made)
 
     return build
 
@@ -116,14 +130,14 @@ def of_pytorchcv() -> Iterator[Network]:
     from pytorchcv.model_provider import get_model
 
     counts = {
-        "resnet10": 4, "preresnet10": 4, "seresnet10": 4, "diaresnet10": 4, "cspdarknet53": 23,
+        "resnet10": 4, "preresnet10": 4, "seresnet10": 4, "diaresnet10": 4,
         "darknet53": 23, "resnext14_16x4d": 4, "mobilenetv2_wd4": 10, "shufflenetv2_wd2": None,
         "dpn68": 22, "hrnet_w18_small_v1": None, "bagnet9": 16, "dla34": 12,
         "ror3_56_cifar10": None, "wrn10_32": None, "pyramidnet101_a360": 33,
         "igcv3_wd4": None, "mnasnet_a1": None,
     }  # fmt: skip
     for name, count in counts.items():
-        size = 32 if "cifar" in name else 64
+        size = 32 if "cifar" in name else 224
         yield Network(name, lambda name=name: get_model(name).eval(), _images(size), count)
 
 

@@ -161,7 +161,8 @@ def _load_timm(name: str, bare: str, weights: str) -> tuple[nn.Module, Card]:
             f"{config.hf_hub_id or config.url}: {type(error).__name__}: {reason}"
         ) from error
     check_values(model.state_dict(), f"timm's {tagged}")
-    config = {**model.pretrained_cfg, "num_classes": model.num_classes}
+    about: Any = model.pretrained_cfg
+    config = {**about, "num_classes": model.num_classes}
     return model.eval(), _timm_card(name, tagged, config)
 
 

@@ -119,8 +119,9 @@ def _normed(size: Tensor, direction: Tensor) -> Tensor:
     kept = [place for place, side in enumerate(size.shape) if side != 1]
     if size.ndim and len(kept) <= 1:
         found: Tensor = torch._weight_norm(direction, size, kept[0] if kept else 0)
-        return found
-    return direction * (size / direction.norm())
+    else:
+        found = direction * (size / torch.linalg.vector_norm(direction))
+    return found
 
 
 def _spectral(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:

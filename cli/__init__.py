@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +19,7 @@ from ensembles.cli.output import (
     plain_warnings,
     refuse_output,
     say,
+    told_times,
     whole_streams,
 )
 from ensembles.cli.signals import interruptible
@@ -37,6 +37,7 @@ _COMMANDS = {
     "paths": "ensembles.cli.paths:paths",
     "report": "ensembles.cli.report:report",
     "reproduce": "ensembles.cli.reproduce:reproduce",
+    "store": "ensembles.cli.store:store",
     "study": "ensembles.cli.study:study",
     "train": "ensembles.cli.train:train",
 }
@@ -55,7 +56,11 @@ class _Lazy(click.Group):
             return None
         home, _, attribute = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(home), attribute)
-        if not command.help:  # python -OO keeps no docstrings
+        if sys.flags.optimize > 1:  # which leaves out the texts that are the help
+            from ensembles.cli.help_texts import restore  # noqa: PLC0415
+
+            restore(command)
+        if not command.help:  # nor is the source there
             command.help = _SUMMARIES[cmd_name]
         return command
 
@@ -90,6 +95,7 @@ _SUMMARIES = {
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",
     "reproduce": "Run the paper's findings again, beside what was published.",
+    "store": "Examine stores of results.",
     "study": "Run, continue and export all measurements that a small file names.",
     "train": "Train a network.",
 }
@@ -118,15 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
-        _tell_times()
-    sys.exit(_run(given, debug))
+    if sys.flags.optimize > 1:
+        from ensembles.cli.help_texts import restore  # noqa: PLC0415
 
-
-def _tell_times() -> None:
-    """Show on stderr what the library measures of itself."""
-    log = logging.getLogger("ensembles")
-    log.setLevel(logging.DEBUG)
-    log.addHandler(logging.StreamHandler())
+        restore(command_line)
+    with told_times() if debug else nullcontext():
+        code = _run(given, debug)
+    sys.exit(code)
 
 
 def _run(arguments: list[str], debug: bool) -> int:

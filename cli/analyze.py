@@ -142,7 +142,7 @@ def _run(
     from ensembles.analyses.analyze import analyze as measure  # noqa: PLC0415
 
     analysis.options.made(own, analysis.name)
-    check_outputs(out, plot, store)
+    check_outputs(out, plot, store, (*checkpoints, *models))
     about = {name: given.pop(name) for name in _SUBJECT if name in given}
     subjects = open_subjects(models, checkpoints, device=given["device"], **about)
     frames = [

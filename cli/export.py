@@ -15,6 +15,7 @@ from ensembles.cli.options import (
     open_subject,
 )
 from ensembles.cli.output import say
+from ensembles.cli.results import refuse_twins
 from ensembles.cli.settings import kind_options, settings_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def export(
     """
     from ensembles.checkpoints import check_export, write_network  # noqa: PLC0415
 
+    refuse_twins({"--out": out}, (checkpoint, model, given.get("initial")))
     check_export(out)
     settings = settings_of(kind, given)
     seed = given.pop("seed")

@@ -138,9 +138,10 @@ def lesion(
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")
+    plan = given["plan"]
     choice = _choice(given)
     measured = read(metrics.replace(",", " ").split())
-    check_outputs(out, plot, store)
+    check_outputs(out, plot, store, (*checkpoints, *models, plan, given.get("initial")))
     how = {name: given.pop(name) for name in ("batch_size", "precision", "engine", "task")}
     if average:
         subjects = [open_average(pairs(models, checkpoints), **given)]

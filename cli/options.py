@@ -34,6 +34,7 @@ __all__ = [
 
 DEFAULT_MODEL = "resnet110"
 _FORCE = "ensembles.force"
+_RAW = "ensembles.raw_cells"
 _NESTED = "ensembles.nested"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -253,7 +254,26 @@ def output_options(plot: str) -> Callable[[Command], Command]:
             help=f"Draw the figure, as .png, .pdf or .svg. [without FILE: {plot}]",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+        raw_cells_option(),
     )  # fmt: skip
+
+
+def raw_cells_option() -> Callable[[Command], Command]:
+    """How texts stand in a CSV file that a spreadsheet would take for formulas."""
+    return click.option(
+        "--raw-cells", is_flag=True, expose_value=False, callback=_keep_raw,
+        help="Write CSV texts that begin with =, +, - or @ as they are, without an apostrophe.",
+    )  # fmt: skip
+
+
+def _keep_raw(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.meta[_RAW] = value
+
+
+def raw_cells() -> bool:
+    """Whether the command was given ``--raw-cells``."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_RAW, False))
 
 
 def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:

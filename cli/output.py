@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -13,7 +14,15 @@ import click
 
 from ensembles.printable import printable
 
-__all__ = ["ReaderLeftError", "end_output", "one_line", "plain_warnings", "say", "whole_streams"]
+__all__ = [
+    "ReaderLeftError",
+    "end_output",
+    "one_line",
+    "plain_warnings",
+    "say",
+    "told_times",
+    "whole_streams",
+]
 
 
 class ReaderLeftError(Exception):
@@ -103,6 +112,28 @@ def plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+class _Said(logging.Handler):
+    """Says what is logged on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        say(self.format(record), err=True)
+
+
+@contextmanager
+def told_times() -> Iterator[None]:
+    """Show on standard error what the library measures of itself."""
+    log, handler = logging.getLogger("ensembles"), _Said()
+    before = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def whole_streams() -> None:

@@ -18,6 +18,7 @@ from ensembles.cli.options import (
     model_options,
     open_subject,
     output_options,
+    raw_cells,
     store_option,
 )
 from ensembles.cli.output import say
@@ -74,7 +75,7 @@ def paths(
         raise click.UsageError("--between gives a table without a figure; expected no --plot")
     if wanted and store is not None:
         raise click.UsageError("--between is not kept in a store; leave out one of the two")
-    check_outputs(out, plot, store)
+    check_outputs(out, plot, store, (checkpoint, model))
     subject = open_subject(model, checkpoint, device=device, **given)
     if wanted:
         frame = path_ranges(
@@ -124,7 +125,7 @@ def _deliver(
     from ensembles.tables import frame_to_json, write_frame  # noqa: PLC0415
 
     if out is not None:
-        write_frame(frame, out)
+        write_frame(frame, out, raw=raw_cells())
         say(f"wrote {out}", err=True)
     if as_json:
         say(frame_to_json(frame))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ensembles.cli.output import say
+from ensembles.cli.results import refuse_twins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,7 @@ def report(*, results: Sequence[str], out: str, title: str) -> None:
     from ensembles.report.pages import ENDINGS  # noqa: PLC0415
     from ensembles.tables import check_writable  # noqa: PLC0415
 
+    refuse_twins({"--out": out}, results)
     check_writable(out, ENDINGS)
     frames = [found for text in results for found in _frames(Path(text))]
     names = _distinct([name for name, _ in frames])

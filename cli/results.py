@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensembles.cli.options import raw_cells
 from ensembles.cli.output import say
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["check_outputs", "deliver", "plain_table"]
+__all__ = ["check_outputs", "deliver", "plain_table", "refuse_twins"]
 
 
-def check_outputs(out: str | None, plot: str | None, store: str | None = None) -> None:
-    """Refuse files that cannot be written before anything is measured.
+def check_outputs(
+    out: str | None, plot: str | None, store: str | None = None, read: Iterable[str | None] = ()
+) -> None:
+    """Refuse files that cannot be written, or must not be, before anything is measured.
+
+    Args:
+        out: File for the table.
+        plot: File for the figure.
+        store: Store of the results.
+        read: Files, or names, that the command reads.
 
     Raises:
         EnsemblesError: Saying which, and why.
     """
+    refuse_twins({"--out": out, "--plot": plot, "--store": store}, read)
     from ensembles.plots import FIGURES  # noqa: PLC0415
     from ensembles.store import Store  # noqa: PLC0415
     from ensembles.tables import check_writable  # noqa: PLC0415
@@ -30,6 +41,41 @@ def check_outputs(out: str | None, plot: str | None, store: str | None = None) -
         check_writable(plot, FIGURES)
     if store is not None:
         Store(store).close()
+
+
+def refuse_twins(written: Mapping[str, str | None], read: Iterable[str | None] = ()) -> None:
+    """Refuse to write two things into one file, or into one that is read.
+
+    Args:
+        written: Files by the options that name them.
+        read: Files, or names that may be some.
+
+    Raises:
+        UsageError: Naming both.
+    """
+    from ensembles.errors import UsageError  # noqa: PLC0415
+
+    seen: dict[Path, str] = {}
+    for text in read:
+        if text is not None and _resolved(text).is_file():
+            seen[_resolved(text)] = f"what is read from {text}"
+    for option, text in written.items():
+        if text is None:
+            continue
+        place = _resolved(text)
+        other = seen.setdefault(place, option)
+        if other != option:
+            raise UsageError(
+                f"{option} {text}: is the file of {other}, and would take its place; name another "
+                "file"
+            )
+
+
+def _resolved(text: str) -> Path:
+    try:
+        return Path(text).resolve()
+    except (OSError, ValueError, RuntimeError):  # a name that there cannot be
+        return Path(text)
 
 
 def deliver(
@@ -58,7 +104,7 @@ def deliver(
 
     table = stack_frames(frames)
     if out is not None:
-        write_frame(table, out)
+        write_frame(table, out, raw=raw_cells())
         say(f"wrote {out}", err=True)
     if plot is not None:
         save_figure(draw(frames), plot)

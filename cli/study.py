@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.options import raw_cells, raw_cells_option
 from ensembles.cli.output import say
+from ensembles.cli.results import refuse_twins
 from ensembles.cli.settings import executor_options
 from ensembles.printable import printable
 
@@ -119,6 +121,7 @@ def status(file: str, store: str | None, as_json: bool) -> None:
     "--out", required=True, type=click.Path(dir_okay=False), metavar="FILE",
     help="As .csv, .parquet or .json; a file for each table, such as NAME-lesions, NAME-gradient.",
 )  # fmt: skip
+@raw_cells_option()
 @click.option(
     "--table", metavar="TABLE",
     help="Only this one, to FILE itself: lesions, gradient, logits, or the name of an analysis.",
@@ -130,7 +133,8 @@ def export(file: str, store: str | None, out: str, table: str | None) -> None:
 
     chosen, place = _opened(file, store)
     take_in(chosen, place, _tell)
-    for path in write(chosen, place, out, table):
+    refuse_twins({"--out": out}, (file, place))
+    for path in write(chosen, place, out, table, raw=raw_cells()):
         say(f"wrote {path}", err=True)
 
 

@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 
+_LONGEST = 4000
+
+
 class EnsemblesError(Exception):
     """Base of every error that the library raises on purpose.
 
@@ -38,7 +41,8 @@ class EnsemblesError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printable(super().__str__(), lines=False)
+        said = printable(super().__str__(), lines=False)
+        return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
 
 
 class UsageError(EnsemblesError):

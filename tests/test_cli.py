@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -430,3 +431,34 @@ def test_an_interruption_ends_with_130(small):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, "", "ensembles: interrupted")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--store", "is the file of --out"), ("--checkpoint", "is the file of what is read from")],
+)
+def test_what_is_written_is_no_file_that_is_used(call, option, message, tmp_path, weights):
+    path = tmp_path / "x.csv"
+    path.write_bytes(Path(weights).read_bytes() if option == "--checkpoint" else b"")
+    before = path.read_bytes()
+    given = [option, path, "--out", tmp_path / "." / "x.csv"]
+    code, out, err = call("lesion", "--model", "resnet20", *given)
+    assert (code, out, err.count("\n")) == (2, "", 1) and message in err
+    assert path.read_bytes() == before
+
+
+def shell(command):
+    """Run a command line in a shell; the exit status and both outputs."""
+    program = f"{sys.executable} $FLAGS -c 'from ensembles.cli import main; main()'"
+    whole = f'ensembles() {{ {program} "$@"; }}; {command}'
+    done = subprocess.run(
+        ["bash", "-c", whole], capture_output=True, text=True, check=False, errors="replace"
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_help_is_there_where_python_leaves_out_its_texts():
+    for command in ("", "store check"):
+        code, out, _ = shell(f"FLAGS=-OO; ensembles {command} --help")
+        plain = shell(f"ensembles {command} --help")[1]
+        assert code == 0 and out == plain and len(out) > 300

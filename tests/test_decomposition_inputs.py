@@ -181,7 +181,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int, int], Any], list[
     "ids and weights": (Language, lambda n, s: {"input_ids": ids(n, 6, seed=s),
                                                 "weight": random(n, 6, seed=s)}, [RESIDUAL] * 4),
     "late": (lambda: Two(True), lambda n, s: (random(n, 3, 6, 6, seed=s), random(n, 5, seed=s)),
-             ["plain"]),
+             [RESIDUAL] * 3),
     "answers": (Answers, lambda n, s: random(n, 4, 5, seed=s), [RESIDUAL]),
     "sizes": (Measured, lambda n, s: (random(n, 2), random(n, 12, seed=s)), [RESIDUAL] * 2),
 }  # fmt: skip

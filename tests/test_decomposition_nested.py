@@ -16,7 +16,7 @@ from ensembles.decomposition.inputs import called
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.shared import SharedPrefixes
-from ensembles.errors import LesionError
+from ensembles.errors import DecompositionError, LesionError
 from ensembles.lesions import Delete, Lesion, parse_lesion
 from tests.nested_networks import NESTED, CrossStage, LongSkip, Masked, Network, Reversible, made
 
@@ -131,3 +131,12 @@ def test_inspect_says_where_blocks_were_looked_for() -> None:
     assert "7 blocks" in lines[None] and "1, 2, 3, 4, 5, 6" in lines[None]
     assert "every path leads through 1 of those with a shortcut (--chain leaves" in lines[None]
     assert "1 blocks" in lines[False] and "looked for beside" not in lines[False]
+
+
+def test_nested_blocks_are_taken_by_their_names() -> None:
+    model = made(CrossStage)
+    net = ensembles.decompose(model, model.example, blocks=["first.0", "second.1"])
+    assert net.names == ("first.0", "second.1") and net.is_nested
+    with pytest.raises(DecompositionError) as error:
+        ensembles.decompose(model, model.example, blocks=["first", "head"])
+    assert "first" in str(error.value)

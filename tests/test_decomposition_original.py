@@ -334,6 +334,18 @@ def test_a_decision_on_the_data_is_checked_on_each_batch(make, bad):
         net(other)
 
 
+def test_a_guard_is_kept_by_files_and_left_out_by_exports(tmp_path):
+    model = seeded(Asserting)
+    net = decompose(model, ROWS)
+    torch.save(net, tmp_path / "net.pt")
+    again = torch.load(tmp_path / "net.pt", weights_only=False)
+    torch.testing.assert_close(again(ROWS), model(ROWS))
+    with pytest.raises(EvaluationError, match="decides on the data"):
+        again(ROWS * float("nan"))
+    bare = torch.export.export(net, (ROWS,), strict=False).module()
+    torch.testing.assert_close(bare(ROWS), model(ROWS))
+
+
 class Deciding(Model):
     def forward(self, x):
         return super().forward(x if x[0, 0] > 0 else x * 2)

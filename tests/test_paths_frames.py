@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import ensembles
 from ensembles.analyses.effective_paths import effective_paths
 from ensembles.analyses.members.paths import path_ranges, paths
 from ensembles.analyses.path_columns import Samples, mean_over_images
@@ -84,6 +86,26 @@ def test_methods_leave_out_what_is_not_asked_for(subject: tuple[Decomposition, B
     drawn = paths(*subject, method="sampled", samples=5)
     assert drawn["gradient_coherent"].isna().all() and drawn["gradient_mean"].notna().all()
     assert drawn.attrs["sum_error"] is None  # nothing was summed, so nothing was compared
+
+
+def test_cancellation_is_what_the_norms_add_up_to(
+    subject: tuple[Decomposition, Batches],
+) -> None:
+    net, [(images, labels), *_] = subject
+    one = [(images[:1], labels[:1])]
+    found = paths(net, one, signs=0, precision="fp64")
+    x = images[:1].double().requires_grad_()
+    logits = copy.deepcopy(net).double()(x)
+    (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels[:1]), x)
+    expected = found["gradient_coherent"].sum() / float(gradient.norm())
+    assert found.attrs["cancellation"] == {"input": pytest.approx(expected, rel=1e-6)}
+    assert expected >= 1
+    lines = ensembles.analyses.ANALYSES.get("paths").notes(found)
+    said = f"input: the norms of the lengths add up to {expected:.3g} times"
+    assert lines[-1].startswith(said)
+    parts = paths(net, one, direction="logits", precision="fp64")
+    assert parts.attrs["cancellation"]["logits"] >= 1
+    assert paths(net, one, method="sampled", samples=5).attrs["cancellation"] == {}
 
 
 def test_results_do_not_depend_on_memory(subject: tuple[Decomposition, Batches]) -> None:

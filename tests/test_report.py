@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,37 @@ class Reader(HTMLParser):
     def handle_endtag(self, tag):
         if tag not in VOID:
             assert self.open.pop() == tag
+
+
+RUN = "document.title='ran-by-itself';document.documentElement.dataset.ran='yes'"
+ATTACKS = (
+    f"<script>{RUN}</script>", f"</title><script>{RUN}</script>", f"</script><script>{RUN}//",
+    f"<img src=x onerror=\"{RUN}\">", f"\" onmouseover=\"{RUN}", f"' onfocus='{RUN}' autofocus='",
+    f"<svg onload=\"{RUN}\"/>", f"javascript:{RUN}", f"]]><script>{RUN}</script>",
+    f"--><script>{RUN}</script>", "<iframe src=//example.org></iframe>",
+    "<meta http-equiv=refresh content='0;url=//example.org'>", "<base href=//example.org>",
+    f"</svg><script>{RUN}</script>", f"</style><script>{RUN}</script>", "{{ 7*7 }}",
+)  # fmt: skip
+"""Texts that would run, load or lead away if a page took them for markup."""
+
+
+def attacked(attacks):
+    """A report in which every text is an attack."""
+    sections = []
+    for place, text in enumerate((attacks[1], attacks[3], attacks[13])):
+        frame = pd.DataFrame(
+            {
+                "lesion": ["none", "delete", "delete"], "count": [0, 1, 1],
+                "blocks": ["", "1", "2"], "block_names": ["", text, text],
+                "kendall_tau": 1.0, "correct": [9, 8, 7], "total": 10, "error": [0.1, 0.2, 0.3],
+                text: [1.0, 2.0, 3.0],
+            }
+        )  # fmt: skip
+        frame.attrs = {"model": text, "dataset": text, "provenance": {"command": text, text: text}}
+        sections.append(section_of(frame, f"{place}{text}"))
+    cells = pd.DataFrame({text: list(attacks) for text in attacks})
+    sections.append(section_of(cells, "1.csv"))
+    return Page(attacks[0], tuple(attacks), tuple(sections))
 
 
 @pytest.fixture
@@ -384,3 +418,72 @@ def test_an_empty_store_is_a_line(tmp_path, capsys):
         pass
     assert run("report", tmp_path / "study.db", "--out", tmp_path / "x.html") == 2
     assert "holds no results yet" in capsys.readouterr().err
+
+
+class Active(HTMLParser):
+    """Collects what a page runs, loads or leads to."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.found, self.scripts, self.inside, self.policy = [], [], False, ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "script":
+            self.inside = True
+        if given.get("http-equiv") == "Content-Security-Policy":
+            self.policy = given["content"]
+        elif "http-equiv" in given:
+            self.found.append((tag, "http-equiv"))
+        if tag in (
+            "iframe",
+            "object",
+            "embed",
+            "base",
+            "form",
+            "frame",
+            "foreignobject",
+            "animate",
+        ):
+            self.found.append((tag, ""))
+        for name, value in attrs:
+            address = (value or "").strip().lower()
+            leads = name in ("href", "src", "xlink:href", "action", "formaction", "srcdoc", "data")
+            inner = address.startswith(("#", "data:,"))
+            if name.startswith("on") or (leads and not inner):
+                self.found.append((tag, name))
+
+    handle_startendtag = handle_starttag
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "script"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.scripts.append(data)
+
+
+@pytest.mark.filterwarnings("ignore:constrained_layout")
+def test_a_page_holds_nothing_active_of_what_it_shows():
+    text = page(attacked(ATTACKS))
+    seen = Active(text)
+    assert seen.found == []
+    [script] = ["".join(seen.scripts)]
+    own = (Path(str(resources.files("ensembles.report"))) / "page.js").read_text(encoding="utf-8")
+    assert script == own and "ran-by-itself" not in script
+    named = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{named}'" in seen.policy and "default-src 'none'" in seen.policy
+    assert "49" not in re.findall(r"<p>([^<]*)</p>", text) and "{{ 7*7 }}" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["1.csv", "2026-11-26.csv", "0", "\\1.csv", "9\\g<0>.csv", 'a"b.csv', "\u00e9 1.csv"]
+)
+def test_a_report_of_any_file_name_is_the_same_figure(lesions, name):
+    plain, made = section_of(lesions, "plain.csv"), section_of(lesions, name)
+    assert made.title == name
+    for one, other in zip(plain.drawings, made.drawings, strict=True):
+        assert other.svg.count("<path") == one.svg.count("<path") > 0
+        uses = re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", other.svg)
+        assert uses and set(uses) <= set(re.findall(r'\bid="([^"]+)', other.svg))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
 import pandas as pd
 import pytest
+from test_report import ATTACKS, attacked
 
 from ensembles.report import Page, Section, page, section_of, table
 
@@ -60,7 +62,8 @@ def report():
 def look(browser, text, folder, width):
     """Open a page in a frame of a width; what the probe found, and the console."""
     inner, outer = folder / "inner.html", folder / "outer.html"
-    inner.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    open_to_all = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", text)
+    inner.write_text(open_to_all.replace("</body>", PROBE + "</body>"), encoding="utf-8")
     outer.write_text(
         f'<iframe id="f" src="inner.html" style="width:{width}px;height:30000px;border:0"></iframe>'
         "<script>f.onload = () => { document.body.textContent = f.contentDocument.title };</script>"
@@ -83,3 +86,23 @@ def test_the_page_fits_its_window_and_sorts(browser, report, tmp_path, width):
     assert console == []
     assert f"wide={width} room={width}" in found
     assert "up=9 10 100 down=100 10 9" in found
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["kept", "taken out"])
+def test_nothing_of_a_result_is_run(browser, tmp_path, policy):
+    """What runs would change the title; also where a reader of the page knows no policy."""
+    text = page(attacked(ATTACKS))
+    if policy == "taken out":
+        text = re.sub(r"<meta http-equiv=[^>]*>", "", text)
+    path = tmp_path / "page.html"
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000", "--dump-dom",
+         path.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "ran-by-itself" not in re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1]
+    assert 'data-ran="yes"' not in done.stdout

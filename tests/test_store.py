@@ -19,7 +19,9 @@ import ensembles
 from ensembles.errors import DataError, StoreError, UsageError
 from ensembles.lesions import Lesion, intact, random_deletions, single_deletions
 from ensembles.store import Store
+from ensembles.store.blobs import decode_state, encode_state
 from ensembles.store.description import describe
+from ensembles.store.seals import sealed
 
 
 @pytest.fixture
@@ -302,7 +304,14 @@ def test_merging_tells_of_other_counts_and_keeps_the_first(tmp_path):
     for path in (left, right):
         sweep(path)
     with sqlite3.connect(right) as raw:
-        raw.execute("UPDATE states SET state = x'01ff' WHERE lesion = 2 AND metric = 'top1'")
+        raw.execute("DELETE FROM states WHERE lesion = 2 AND metric = 'classes'")
+        [(total, content)] = raw.execute(
+            "SELECT total, state FROM states WHERE lesion = 2 AND metric = 'top1'"
+        )
+        other = encode_state([0 if decode_state(content)[0] else 1])
+        [run] = raw.execute("SELECT run FROM states WHERE lesion = 2").fetchone()
+        row = sealed(2, "top1", run, total, 0, other)
+        raw.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     raw.close()
     before = table(left)
     with Store(left) as store:

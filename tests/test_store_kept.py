@@ -229,7 +229,11 @@ def test_a_lesion_is_kept_under_each_draw_and_measured_once(store):
 
 
 def test_a_frame_has_the_metrics_that_all_its_lesions_have(store):
-    added(store, measured(intact(), kl=[0.0], classes=[1] * 8), measured(Delete((1,)), kl=[2.0]))
+    added(
+        store,
+        measured(intact(), kl=[0.0], classes=[2, 1, 1, 1, 5, 5, 5, 5]),
+        measured(Delete((1,)), kl=[2.0]),
+    )
     frame = store.frame(CONTEXT)
     assert {"correct", "error", "loss", "kl"} <= set(frame.columns)
     assert "class_correct" not in frame.columns and frame["kl"].tolist() == [0.0, 0.1]
@@ -237,7 +241,7 @@ def test_a_frame_has_the_metrics_that_all_its_lesions_have(store):
     assert "kl" not in store.frame(CONTEXT).columns
     assert store.frame(CONTEXT, metrics=["kl", "top1"])["blocks"].tolist() == ["", "1"]
     by_class = store.frame(CONTEXT, metrics="classes")
-    assert by_class["class_correct"].tolist() == [[1] * 4]
+    assert by_class["class_correct"].tolist() == [[2, 1, 1, 1]]
     assert store.frame(CONTEXT, [Delete((5,))]).empty
 
 
@@ -467,8 +471,8 @@ def test_a_store_of_another_version_is_named(store):
     path = store.path
     store.close()
     with contextlib.closing(sqlite3.connect(path)) as raw:
-        raw.execute("PRAGMA user_version = 3")
-    with pytest.raises(StoreError, match="has version 3 of the tables, this program reads ver"):
+        raw.execute("PRAGMA user_version = 4")
+    with pytest.raises(StoreError, match="has version 4 of the tables, this program reads ver"):
         Store(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ from ensembles.studies import (
     tables,
     written_unit,
 )
+from ensembles.studies.members.slurm import SlurmOptions, _job_name
 
 IN_A_PROCESS = """
 import json, sys
@@ -247,3 +249,12 @@ def test_the_rest_goes_on_where_a_unit_shares_lesions_with_one_that_fails(
     assert found["state"].tolist() == ["failed", "done"]
     assert found["reason"][0] == "RuntimeError: out of luck"
     assert (run(short, tmp_path / "x.db")["state"] == "done").all()
+
+
+@pytest.mark.parametrize("text", ["a\nrm -rf x", "a b", "$(x)", "`x`", "a;b", "", "a'b", "\x1b"])
+def test_no_text_of_a_study_becomes_a_line_of_a_script_of_slurm(text: str) -> None:
+    assert re.fullmatch(r"ensembles-[A-Za-z0-9._-]*", _job_name(text))
+    for options in (SlurmOptions(partition=text), SlurmOptions(account=text)):
+        with pytest.raises(UsageError, match="expected names of letters, digits and"):
+            options.check()
+    SlurmOptions(partition="gpu,gpu-long", account="lab_1").check()

@@ -22,6 +22,7 @@ from ensembles.lesions import Choice, Delete
 from ensembles.statistics import correct_by_image, paired_tests
 from ensembles.store import Store
 from ensembles.store.blobs import encode_state
+from ensembles.store.states import keep_state, states_of
 from ensembles.studies import (
     Data,
     Measurement,
@@ -313,11 +314,11 @@ def test_conflicting_counts_are_refused(make: Callable[..., Study], tmp_path: Pa
         [context] = store.contexts()
         found = store.outcomes(context)[Delete((2,))].correct
         with store.connection.transaction() as raw:
-            raw.execute(
-                "UPDATE states SET state = ? WHERE metric = 'top1' AND lesion IN "
-                "(SELECT id FROM lesions WHERE kind = 'delete' AND text = '2')",
-                (encode_state(np.array([found + 1.0])),),
-            )
+            [(row,)] = raw.execute("SELECT id FROM lesions WHERE kind = 'delete' AND text = '2'")
+            kept = states_of(raw, row)["top1"]
+            other = kept._replace(content=encode_state(np.array([found + 1.0])))
+            keep_state(raw, row, "top1", other)
+            raw.execute("DELETE FROM states WHERE lesion = ? AND metric = 'classes'", (row,))
     paths = [tmp_path / "one.db", tmp_path / "two.db"]
     with pytest.raises(StoreError) as error:
         merge(tmp_path / "all.db", paths)
@@ -360,6 +361,7 @@ def test_nothing_is_made_for_a_source_that_is_not_there(tmp_path: Path, keep_fir
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "memory ran out; take fewer images"),
         (NotImplementedError("no such\noperation"), "NotImplementedError: no such operation"),
+        (ValueError("embedded null byte"), "ValueError: embedded null byte"),
     ],
 )
 def test_what_torch_refuses_fails_one_unit_and_the_others_go_on(

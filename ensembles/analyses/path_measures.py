@@ -97,7 +97,8 @@ def _measured(
     attrs: dict[str, object] = {"model": named["model"], "direction": chosen.direction}
     with bar(f"paths of {named['model']}", " images", shown=progress) as report:
         if chosen.direction == "gradient":
-            rows, error, drawn = _gradients(net, ready, parts, chosen, report)
+            rows, error, drawn, cancelling = _gradients(net, ready, parts, chosen, report)
+            attrs |= {"cancellation": cancelling}
         else:
             drawn = {}
             logits, error = measure_logits(
@@ -145,8 +146,8 @@ def _gradients(
     parts: list[Batch],
     chosen: PathOptions,
     report: Progress,
-) -> tuple[list[Row], float | None, dict[str, Any]]:
-    """Rows of gradients, how far their sum is from autograd's, and how many signs were drawn."""
+) -> tuple[list[Row], float | None, dict[str, Any], dict[str, float]]:
+    """Rows of gradients, the error of their sum, how many signs were drawn, and cancellation."""
     places, method = parse_places(chosen.at, net), chosen.method
     require_expanded(net, chosen)
     found, error = measure_gradients(
@@ -159,11 +160,16 @@ def _gradients(
         seed=chosen.seed, report=report,
     )  # fmt: skip
     rows = [row for p in places for row in gradient_rows(net, p, found[p], chosen.seed)]
+    cancelling = {
+        place.text: float(measures.cancellation.nanmedian())
+        for place, measures in found.items()
+        if measures.cancellation is not None
+    }
     signed = found[places[0]].signed
     if signed is None:
-        return rows, error, {}
+        return rows, error, {}, cancelling
     fewest, most = signed.draws.aminmax()
-    return rows, error, {"signs_fewest": int(fewest), "signs_most": int(most)}
+    return rows, error, {"signs_fewest": int(fewest), "signs_most": int(most)}, cancelling
 
 
 def measure_ranges(
@@ -288,7 +294,10 @@ def _classes(data: Any) -> tuple[str, ...] | None:
 
 def _about_logits(found: LogitMeasures) -> dict[str, object]:
     correct = found.logits.argmax(1) == found.labels
+    whole = torch.linalg.vector_norm(found.parts.sum(0), dim=1)
+    ratios = torch.exp2(found.log2_norms).sum(0) / whole
     return {
+        "cancellation": {"logits": float(ratios.nanmedian())},
         "accuracy": float(correct.double().mean()),
         "constant_norm": float(found.constant.norm(dim=1).mean()),
     }

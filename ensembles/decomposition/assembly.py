@@ -157,8 +157,8 @@ def _assemble(
     place = graph.input
     for index, site in enumerate(sites, 1):
         before = between(graph, place, site.entry, "Between") if index > 1 else None
-        shapes = (graph.sizes[node.name].shape for node in (site.entry, site.exit))
-        blocks.append(block_at(graph, site, Slot(index, site.name, *shapes, before)))
+        taken, given = (graph.sizes[node.name].shape for node in (site.entry, site.exit))
+        blocks.append(block_at(graph, site, Slot(index, site.name, taken, given, before)))
         place = site.exit
     _number_steps(blocks)
     assert isinstance(graph.output, fx.Node)
@@ -180,10 +180,10 @@ def _assemble_nested(
     wiring = Wiring(graph, [Ends(site.entry, site.exit) for site in sites])
     blocks = []
     for index, (site, reads) in enumerate(zip(sites, wiring.reads, strict=True), 1):
-        shapes = (graph.sizes[node.name].shape for node in (site.entry, site.exit))
+        taken, given = (graph.sizes[node.name].shape for node in (site.entry, site.exit))
         before = wiring.passage(index - 1) if index > 1 else None
         names = wiring.names(reads)
-        slot = Slot(index, site.name, *shapes, before, names, wiring.holds(index))
+        slot = Slot(index, site.name, taken, given, before, names, wiring.holds(index))
         blocks.append(block_at(graph, site, slot, reads))
     _number_steps(blocks)
     net = Decomposition(

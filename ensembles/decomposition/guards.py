@@ -31,14 +31,17 @@ class Decision(NamedTuple):
     place: str
 
 
-def guarded(x: Tensor, condition: Any, outcome: Any, place: str) -> Tensor:
+def guarded(x: Any, condition: Any, outcome: Any, place: str) -> Any:
     """An activation, where a decision on the data is the one that was recorded.
 
     Raises:
         EvaluationError: If it is another one, with the line that takes it.
     """
-    if x.is_cuda and torch.cuda.is_current_stream_capturing():
-        return x  # the run before the capture has checked it
+    if isinstance(x, fx.Proxy):  # a part that is read from a file
+        given = (x, condition, outcome, place)
+        return x.tracer.create_proxy("call_function", guarded, given, {})
+    if torch.compiler.is_compiling() or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return x  # a run before has checked it
     found = condition.item() if isinstance(condition, Tensor) else condition
     if type(outcome)(found) != outcome:
         raise EvaluationError(

@@ -37,8 +37,10 @@ class Layout(NamedTuple):
         if self.entries == 1:
             return x
         if self.together:
-            return x.unflatten(0, (-1, self.entries))
-        return x.unflatten(0, (self.entries, -1)).transpose(0, 1)
+            together: Tensor = torch.unflatten(x, 0, (-1, self.entries))
+            return together
+        apart: Tensor = torch.unflatten(x, 0, (self.entries, -1))
+        return apart.transpose(0, 1)
 
     def as_it_was(self, x: Tensor) -> Tensor:
         """The inverse of :meth:`by_image`."""

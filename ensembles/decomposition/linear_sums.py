@@ -231,7 +231,8 @@ def _dotted(sums: SumWriter, node: fx.Node) -> fx.Node | None:
         return None
     first, second = given.get("a"), given.get("b")
     found = sums.stack(second)
-    if found is not None and found[1] == 0 and sums.fixed(first) and sums.rank(first) == 1:
+    vector = isinstance(first, fx.Node) and sums.fixed(first) and sums.rank(first) == 1
+    if vector and found is not None and found[1] == 0:
         parts = found[0]
         return sums.total([sums.scaled(p, _entry(sums, first, 0, i)) for i, p in enumerate(parts)])
     return _product(sums, first, second)
@@ -244,10 +245,11 @@ def _matched(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 
 def _product(sums: SumWriter, stacked: Any, vector: Any) -> fx.Node | None:
     found = sums.stack(stacked)
-    if found is None or not isinstance(vector, fx.Node) or not sums.fixed(vector):
+    if found is None or not isinstance(stacked, fx.Node):
+        return None
+    if not isinstance(vector, fx.Node) or not sums.fixed(vector):
         return None
     parts, dim = found
-    assert isinstance(stacked, fx.Node)
     if sums.rank(vector) != 1 or dim != sums.rank(stacked) - 1:
         return None
     return sums.total([sums.scaled(p, _entry(sums, vector, 0, i)) for i, p in enumerate(parts)])

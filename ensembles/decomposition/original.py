@@ -143,7 +143,8 @@ class Original:
 
     def logits(self, inputs: Inputs) -> Tensor:
         """What the model gives, its hooks and those on all modules included."""
-        return self._run(lambda model: check_logits(model, inputs))
+        found: Tensor = self._run(lambda model: check_logits(model, inputs))
+        return found
 
     def gradient(self, inputs: Tensor, cotangent: Tensor) -> Tensor | None:
         """The gradient of its logits at the inputs by autograd; None where it has none to give."""

@@ -212,7 +212,9 @@ class Recorder(TorchFunctionMode):
         source, index = self._views.get(id(view), (None, None))
         whole = self._known.get(id(source))
         if whole is not None:
-            call = "call_function", assigned, (whole.node, index, self.node_of(view)), {}
+            call: Written = (
+                "call_function", assigned, (whole.node, index, self.node_of(view)), {}
+            )  # fmt: skip
             self.write(call, source, whole.source)
             self._write_back(source)
 
@@ -249,7 +251,7 @@ class Recorder(TorchFunctionMode):
             for one in (condition, *ancestors(condition))
             if one in self.active and (one.op == "placeholder" or len(self.shapes[one] or ()) > 1)
         )
-        call = "call_function", guarded, (carrier, condition, outcome, place), {}
+        call: Written = ("call_function", guarded, (carrier, condition, outcome, place), {})
         held = [k for k in self._known.values() if k.node is carrier]
         current = [k for k in held if k.version == version(k.tensor)]
         guard = self.write(call, current[0].tensor if current else None)

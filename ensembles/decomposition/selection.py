@@ -91,14 +91,32 @@ def named(
 ) -> Selection:
     """Take the modules that the user names; see `by_name`."""
     wanted = wanted if isinstance(wanted, str) else list(wanted)
-    try:
-        spans = by_name(graph, segments, wanted, modules)
-        return Selection(graph, sites_of(segments, spans), Counter(span.kind for span in spans))
-    except DecompositionError:
-        flowing = graph.without_context()
-        cuts = segments if flowing is graph else cut(flowing)
-        if flowing is graph:
-            raise
-        spans = by_name(flowing, cuts, wanted, modules)
-        found = Counter[str](span.kind for span in spans)
-        return Selection(flowing, sites_of(cuts, spans), found, False)
+    failed: DecompositionError | None = None
+    flowing = graph.without_context()
+    for one in (graph, flowing):
+        cuts = segments if one is graph else cut(flowing)
+        try:
+            spans = by_name(one, cuts, wanted, modules)
+        except DecompositionError as error:
+            failed = failed or error
+        else:
+            found = Counter[str](span.kind for span in spans)
+            return Selection(one, sites_of(cuts, spans), found, one is graph)
+    assert failed is not None
+    return _named_inside(flowing, segments if flowing is graph else cuts, wanted, failed)
+
+
+def _named_inside(
+    graph: Graph,
+    segments: Sequence[Segment],
+    wanted: Sequence[str] | str,
+    failed: DecompositionError,
+) -> Selection:
+    """Blocks beside or inside others by the names of their modules; else the error."""
+    every, _ = nested(graph, sites_of(segments, with_shortcuts(graph, segments)), True)
+    if isinstance(wanted, str):
+        raise failed
+    sites = [site for site in every if site.name in wanted]
+    if {site.name for site in sites} != set(wanted):
+        raise failed
+    return Selection(graph, sites, Counter[str](site.kind for site in sites), False)

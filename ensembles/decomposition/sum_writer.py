@@ -50,9 +50,10 @@ class SumWriter:
 
     def _broadcast(self, nodes: Sequence[fx.Node]) -> Sizes:
         each = [self.sizes[node.name] for node in nodes]
-        two = torch.broadcast_shapes(*(size.two or () for size in each))
-        three = torch.broadcast_shapes(*(size.three or () for size in each))
-        return Sizes(tuple(two), tuple(three))
+        return Sizes(
+            _broadcast([size.two or () for size in each]),
+            _broadcast([size.three or () for size in each]),
+        )
 
     def scaled(self, node: Any, factor: Any) -> Any:
         """A node times a factor."""
@@ -129,3 +130,12 @@ class SumWriter:
             if part is None or whole != (*part[:dim], len(parts), *part[dim:]):
                 return None
         return self._stacked(parts, dim, self.rank(node))
+
+
+def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of what is computed of tensors, elementwise."""
+    rank = max(map(len, shapes), default=0)
+    full = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(
+        next((size for size in sizes if size != 1), 1) for sizes in zip(*full, strict=True)
+    )

@@ -136,7 +136,7 @@ def check_independence(model: nn.Module, inputs: Inputs, logits: Tensor) -> Tens
         DecompositionError: The message names the module where the outputs part.
     """
     name, one, several = type(model).__name__, take(inputs, slice(1)), rows_of(inputs) > 1
-    alone = _run(model, one)
+    alone: Tensor = _run(model, one)
     if several and equal(alone, logits[:1]):
         return alone
     noun = "image" if _noun(inputs) == "images" else "input"

@@ -89,7 +89,8 @@ class Written(nn.Module):
 
     def forward(self, x: Tensor, *beside: Any) -> Tensor:
         """Run it."""
-        return self.write(RUN, "", x, beside)
+        out: Tensor = self.write(RUN, "", x, beside)
+        return out
 
 
 class Bound(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import MISSING, dataclass, field, fields
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -166,8 +165,8 @@ class Lesion(metaclass=_Kinds):
 
     def _with_draw(self, draw: Draw | None) -> Self:
         """A copy that is not checked again: nothing that is checked changes."""
-        twin = copy(self)
-        object.__setattr__(twin, "draw", draw)
+        twin: Self = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, draw=draw)
         return twin
 
     def described(self, names: Sequence[str]) -> str:

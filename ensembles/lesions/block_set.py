@@ -62,6 +62,8 @@ class BlockSet(Lesion):
     def parse(cls, text: str) -> Self:
         """Read :attr:`text` back."""
         blocks, words = leading_numbers(text)
+        if not words:  # nearly every text of a large table
+            return cls(blocks)
         return cls(blocks, **read_marks(cls.kind, words, cls.forms, cls.example))
 
     def check(self, structure: Structure) -> None:
@@ -84,8 +86,11 @@ class BlockSet(Lesion):
         """See the base class; read off its own blocks, as a table asks it of every lesion."""
         if self.blocks[-1] > n:
             return super().order(n)
-        alike = all(self.change(Run(block)) == (Run(block),) for block in self.blocks)
-        return tuple(range(1, n + 1)) if alike else None
+        for block in self.blocks:
+            step = Run(block)
+            if self.change(step) != (step,):
+                return None
+        return tuple(range(1, n + 1))
 
     @abstractmethod
     def change(self, step: Alone) -> tuple[Step, ...]:

@@ -144,6 +144,10 @@ class BlockSpan(Spanning):
         return (*program[: first - 1], *(inside[place] for place in order), *program[last:])
 
 
+_MOST_BLOCKS = 1_000_000
+"""Largest number of a block: a text of a few signs must not name more blocks than memory holds."""
+
+
 def span_numbers(kind: str, span: Any) -> tuple[int, int]:
     """Both ends of a span.
 
@@ -152,7 +156,7 @@ def span_numbers(kind: str, span: Any) -> tuple[int, int]:
     """
     if isinstance(span, str) or not isinstance(span, Sequence) or len(span) != 2:
         raise LesionError(f"{kind} of {span!r}: expected both ends of a span, such as (10, 20)")
-    first, last = (whole(f"{kind}: block", end) for end in span)
+    first, last = (whole(f"{kind}: block", end, most=_MOST_BLOCKS) for end in span)
     if first < 1:
         raise LesionError(f"block {first}: blocks are numbered from 1")
     if last < first:

@@ -55,15 +55,15 @@ def block_numbers(kind: str, blocks: Any) -> tuple[int, ...]:
     if isinstance(blocks, str) or not isinstance(blocks, int | Iterable):
         raise LesionError(f"{kind} of {blocks!r}: expected numbers of blocks, such as (3, 17)")
     each = [blocks] if isinstance(blocks, int) else list(blocks)
-    plain = all(type(one) is int for one in each)  # of a table's lesions nearly always
+    plain = set(map(type, each)) <= {int}  # of a table's lesions nearly always
     numbers = sorted(each) if plain else sorted(whole(f"{kind}: block", one) for one in each)
     if not numbers:
         raise LesionError(f"lesion '{kind}' needs one block or more")
     if numbers[0] < 1:
         raise LesionError(f"block {numbers[0]}: blocks are numbered from 1")
-    for one, following in pairwise(numbers):
-        if one == following:
-            raise LesionError(f"{kind}: block {one} is named twice; name each block once")
+    if len(set(numbers)) < len(numbers):
+        twice = next(one for one, following in pairwise(numbers) if one == following)
+        raise LesionError(f"{kind}: block {twice} is named twice; name each block once")
     return tuple(numbers)
 
 

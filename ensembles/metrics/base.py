@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ __all__ = ["Column", "Mean", "Metric", "State"]
 
 State: TypeAlias = NDArray[np.float64]
 """What a metric keeps: float64, in which whole numbers up to 2^53 are exact."""
+
+
+_ROUNDING = 1e-6
+"""How far sums of rounded numbers may lie outside of what exact ones can be, a share."""
 
 
 class Column(NamedTuple):
@@ -53,6 +58,9 @@ class Metric(ABC):
         columns: What it adds to a table.
         needs_intact: Whether it compares with the answers of the intact network.
         tasks: Names of the tasks that it has a meaning for; empty for all.
+        span: The least and the most that an observation adds to any of the numbers that are kept;
+            by default anything.
+        counted: Whether the numbers that are kept are counts.
     """
 
     name: ClassVar[str]
@@ -60,6 +68,8 @@ class Metric(ABC):
     columns: ClassVar[tuple[Column, ...]]
     needs_intact: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ()
+    span: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    counted: ClassVar[bool] = False
 
     @abstractmethod
     def size(self, classes: int) -> int:
@@ -116,6 +126,32 @@ class Metric(ABC):
     def merge(self, state: State, other: State) -> State:
         """What is kept of two parts of the data."""
         return state + other
+
+    def possible(
+        self, states: State, finite: NDArray[np.int64], per_class: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Which of several states can have been kept: what a store holds is held against it.
+
+        Args:
+            states: (states, size).
+            finite: Of how many observations each was kept, but for those whose output was not
+                finite, (states,).
+            per_class: Observations of each class, all told, (classes,).
+
+        Returns:
+            (states,).
+        """
+        low, high = self.span
+        fits: NDArray[np.bool_] = np.full(states.shape, fill_value=True)
+        if self.counted:
+            fits = np.asarray(states % 1 == 0)
+        room = finite[:, None] * (1 + _ROUNDING) + _ROUNDING
+        if low > -math.inf:
+            fits &= np.asarray(states >= low * finite[:, None] - _ROUNDING * (1 + finite[:, None]))
+        if high < math.inf:
+            fits &= np.asarray(states <= high * room)
+        found: NDArray[np.bool_] = np.asarray(fits.all(axis=1))
+        return found
 
     def chance(self, classes: int) -> Mapping[str, float]:
         """Columns of a network for which all classes are equally likely, where known.

@@ -53,8 +53,9 @@ class Outcome:
     predictions: NDArray[np.int32] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        kept = {name: np.asarray(state, np.float64) for name, state in self.states.items()}
-        object.__setattr__(self, "states", kept)
+        if not all(type(s) is np.ndarray and s.dtype == np.float64 for s in self.states.values()):
+            kept = {name: np.asarray(state, np.float64) for name, state in self.states.items()}
+            object.__setattr__(self, "states", kept)
 
     def __eq__(self, other: object) -> bool:
         """Whether lesion, counts and sums are the same; predictions are not compared."""
@@ -132,8 +133,16 @@ class Outcome:
         Raises:
             UsageError: If a metric was not measured.
         """
+        return self.row_of(read(list(self.states) if metrics is None else metrics))
+
+    def row_of(self, metrics: Iterable[Metric]) -> dict[str, Any]:
+        """As :meth:`row`, of metrics that were read before, as for every row of a table.
+
+        Args:
+            metrics: Metrics of different names, as ``ensembles.metrics.read`` gives them.
+        """
         found: dict[str, Any] = {}
-        for metric in read(list(self.states) if metrics is None else metrics):
+        for metric in metrics:
             state = self._state(metric.name)
             row = metric.row(state, max(self.total - self.nonfinite, 1))
             for column in metric.columns:

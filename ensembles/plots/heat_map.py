@@ -112,10 +112,9 @@ def heat_map(
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6, integer=True))
         bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8)
-        for name, label, put in zip(
-            (x, y, value), labels, (ax.set_xlabel, ax.set_ylabel, bar.set_label), strict=True
-        ):
-            put(label or name)
+        ax.set_xlabel(labels[0] or x)
+        ax.set_ylabel(labels[1] or y)
+        bar.set_label(labels[2] or value)
     return ax
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib import resources
 from pathlib import Path
 
@@ -30,7 +32,15 @@ def page(report: Page) -> str:
     )
     environment.filters["flat"] = flat
     template = environment.from_string(_read("page.html.jinja"))
-    return template.render(report=report, style=_read("page.css"), script=_read("page.js"))
+    script = _read("page.js")
+    return template.render(
+        report=report, style=_read("page.css"), script=script, script_hash=_hash(script)
+    )
+
+
+def _hash(script: str) -> str:
+    """By what a page names the one script that a browser may run in it."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
 def write_page(report: Page, path: str | Path) -> Path:

@@ -21,6 +21,11 @@ from ensembles.tables.schema import Attributes, is_lesion_table
 
 __all__ = ["section_of"]
 
+_UNSHOWN = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
+)  # fmt: skip
+"""What is raised for a table whose values are not what its columns promise."""
+
 _LACKING = (UsageError, KeyError)
 """What is raised for a table that lacks something: lesions, a column, an attribute."""
 
@@ -34,7 +39,21 @@ def section_of(frame: pd.DataFrame, name: str) -> Section:
 
     Returns:
         The figures that suit it, its numbers, the command that made it, its provenance.
+
+    Raises:
+        UsageError: If it cannot be shown, as a table from another hand whose columns hold something
+            else than their names say.
     """
+    try:
+        return _section_of(frame, name)
+    except _UNSHOWN as error:
+        why = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UsageError(
+            f"results {name}: cannot be shown ({why}); expected a table as ensembles wrote it"
+        ) from error
+
+
+def _section_of(frame: pd.DataFrame, name: str) -> Section:
     key, networks = card_name(name), split_frames(frame)
     analysis, missing = _analysis_of(networks[0])
     found = [Attributes.of(one).provenance for one in networks]

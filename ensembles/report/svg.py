@@ -43,5 +43,5 @@ def drawing(figure: Figure, key: str, caption: str) -> Drawing:
         f'viewBox="{view[1] if view else ""}" role="img" aria-label="{escape(caption)}">'
     )
     text = _OPENING.sub(lambda _: opening, text, count=1)
-    text = _NAMES.sub(rf"\1{key}-\2", text)
+    text = _NAMES.sub(lambda name: f"{name[1]}{escape(key)}-{name[2]}", text)
     return Drawing(_FONT_NAMES.sub(_FONTS, text).strip(), caption)

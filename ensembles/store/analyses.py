@@ -7,10 +7,18 @@ import sqlite3
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ensembles.store.seals import DamageError, Rows, next_number, sealed
+
 if TYPE_CHECKING:
     from ensembles.store.connection import Connection
 
-__all__ = ["TABLES", "Analysis", "analyses_of", "enter_analysis", "keep_analysis"]
+__all__ = [
+    "CELLS", "ROWS", "TABLES", "Analysis", "analyses_of", "enter_analysis", "keep_analysis",
+    "parse",
+]  # fmt: skip
+
+HELD = {"text", "truth", "integer", "nullable", "exact", "number", "counts"}
+"""What a column may hold, as `ensembles.tables.columns` says it."""
 
 TABLES = (
     """
@@ -22,6 +30,7 @@ CREATE TABLE analyses (
     run INTEGER NOT NULL REFERENCES runs,
     attrs TEXT NOT NULL,           -- JSON
     columns TEXT NOT NULL,         -- JSON: for each column what it holds
+    checksum INTEGER NOT NULL,
     UNIQUE (context, name, options)
 )""",
     """
@@ -29,9 +38,14 @@ CREATE TABLE analysis_rows (
     analysis INTEGER NOT NULL REFERENCES analyses,
     position INTEGER NOT NULL,
     cells TEXT NOT NULL,           -- JSON: a value for each column
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (analysis, position)
 ) WITHOUT ROWID""",
 )
+
+
+ROWS = Rows("analyses", (int, int, str, str, int, str, str))
+CELLS = Rows("analysis_rows", (int, int, str))
 
 
 class Analysis(NamedTuple):
@@ -70,16 +84,15 @@ def keep_analysis(connection: Connection, context: int, analysis: Analysis) -> N
 def enter_analysis(raw: sqlite3.Connection, context: int, analysis: Analysis) -> bool:
     """Enter an analysis, unless it is there; whether it was not."""
     attrs, columns = json.dumps(dict(analysis.attrs)), json.dumps(dict(analysis.columns))
-    new = raw.execute(
-        "INSERT OR IGNORE INTO analyses (context, name, options, run, attrs, columns) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (context, analysis.name, _written(analysis.options), analysis.run, attrs, columns),
-    )
-    if not new.rowcount:
+    named = (context, analysis.name, _written(analysis.options))
+    sql = "SELECT 1 FROM analyses WHERE context = ? AND name = ? AND options = ?"
+    if raw.execute(sql, named).fetchone():
         return False
-    cells = enumerate(map(json.dumps, analysis.rows))
-    sql = "INSERT INTO analysis_rows VALUES (?, ?, ?)"
-    raw.executemany(sql, ((new.lastrowid, *row) for row in cells))
+    number = next_number(raw, ROWS.table)
+    row = sealed(number, *named, analysis.run, attrs, columns)
+    raw.execute("INSERT INTO analyses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    cells = (sealed(number, *row) for row in enumerate(map(json.dumps, analysis.rows)))
+    raw.executemany("INSERT INTO analysis_rows VALUES (?, ?, ?, ?)", cells)
     return True
 
 
@@ -105,27 +118,34 @@ def analyses_of(
     if options is not None:
         conditions.append("options = ?")
         arguments.append(_written(options))
-    found = connection.rows(
-        "SELECT id, run, name, options, attrs, columns FROM analyses "
-        f"WHERE {' AND '.join(conditions)} ORDER BY id",
-        arguments,
-    )
-    return [
-        Analysis(
-            run,
-            called,
-            json.loads(given),
-            json.loads(attrs),
-            json.loads(columns),
-            _rows(connection, number),
-        )
-        for number, run, called, given, attrs, columns in found
-    ]
+    sql = f"SELECT * FROM analyses WHERE {' AND '.join(conditions)} ORDER BY id"
+    cells = "SELECT * FROM analysis_rows WHERE analysis = ? ORDER BY position"
+    found = connection.read(ROWS, sql, arguments)
+    return [connection.guarded(parse, row, connection.read(CELLS, cells, row[:1])) for row in found]
 
 
-def _rows(connection: Connection, analysis: int) -> list[list[Any]]:
-    sql = "SELECT cells FROM analysis_rows WHERE analysis = ? ORDER BY position"
-    return [json.loads(cells) for (cells,) in connection.rows(sql, (analysis,))]
+def parse(
+    row: tuple[int, int, str, str, int, str, str], rows: list[tuple[int, int, str]]
+) -> Analysis:
+    """An analysis from its row, and from the rows of its table.
+
+    Raises:
+        DamageError: If one is not as the program writes it.
+    """
+    _, _, name, options, run, attrs, columns = row
+    try:
+        given, told, held = (json.loads(text) for text in (options, attrs, columns))
+        listed = [json.loads(cells) for _, _, cells in rows]
+    except (ValueError, RecursionError) as error:
+        raise DamageError(f"{ROWS.told(row)} holds no JSON") from error
+    if not all(isinstance(one, dict) for one in (given, told, held)):
+        raise DamageError(f"{ROWS.told(row)} holds something else than JSON objects")
+    if not set(map(str, held.values())) <= HELD:
+        raise DamageError(f"{ROWS.told(row)} has columns of a type that there is not")
+    whole = [position for _, position, _ in rows] == list(range(len(rows)))
+    if not whole or not all(isinstance(one, list) and len(one) == len(held) for one in listed):
+        raise DamageError(f"{ROWS.told(row)} has rows of another form than its columns")
+    return Analysis(run, name, given, told, held, listed)
 
 
 def _written(options: Mapping[str, Any]) -> str:

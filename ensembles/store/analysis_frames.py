@@ -10,6 +10,7 @@ import pandas as pd
 
 from ensembles.store.analyses import Analysis
 from ensembles.store.runs import plain as written
+from ensembles.store.seals import DamageError
 from ensembles.tables.columns import describe, plain, restore
 
 __all__ = ["analysis_from", "frame_of"]
@@ -32,13 +33,20 @@ def analysis_from(name: str, options: Mapping[str, Any], frame: pd.DataFrame, ru
 
 
 def frame_of(analysis: Analysis) -> pd.DataFrame:
-    """The table, with the types of its columns and its `attrs`."""
+    """The table, with the types of its columns and its `attrs`.
+
+    Raises:
+        DamageError: If a value is not of the type of its column.
+    """
     values = zip(*analysis.rows, strict=True) if analysis.rows else ([] for _ in analysis.columns)
-    frame = pd.DataFrame(
-        {
-            name: restore(list(column), kind)
-            for (name, kind), column in zip(analysis.columns.items(), values, strict=True)
-        }
-    )
+    try:
+        frame = pd.DataFrame(
+            {
+                name: restore(list(column), kind)
+                for (name, kind), column in zip(analysis.columns.items(), values, strict=True)
+            }
+        )
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DamageError(f"the table of {analysis.name} holds a wrong value: {error}") from error
     frame.attrs.update({"analysis": analysis.name} | dict(analysis.attrs))
     return frame

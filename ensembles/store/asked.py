@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Claimed"]
 
 
+_BRIEF = 2.0
+"""Seconds that the end of a process waits for others; its claims count no more without it."""
+
+
 @dataclass(frozen=True)
 class Claimed:
     """What became of a wish to measure lesions.
@@ -72,6 +76,7 @@ class Asked:
         self.different: set[Lesion] = set()
         self._connection, self._rows, self._owner = connection, rows, owner
         self._claimed: set[int] = set()
+        self._watch = claims.Watch()
 
     @property
     def lesions(self) -> tuple[Lesion, ...]:
@@ -111,17 +116,22 @@ class Asked:
             for one, row in numbers:
                 if raw.execute(done, (row, *arguments)).fetchone():
                     continue
-                if claims.try_claim(raw, row, self._owner):
+                if claims.try_claim(raw, row, self._owner, self._watch):
                     mine.append(one)
                     self._claimed.add(row)
                 else:
                     taken.append(one)
         return Claimed(tuple(mine), tuple(taken))
 
+    @property
+    def deserted(self) -> int:
+        """How many lesions of the network are claimed by processes that live no more."""
+        return claims.deserted(self._connection, number_of(self._connection, self.context))
+
     def release(self) -> None:
-        """Let go of what was claimed and not added."""
+        """Let go of what was claimed and not added; others are not waited for long."""
         if self._claimed:
-            with self._connection.transaction() as raw:
+            with self._connection.transaction(patience=_BRIEF) as raw:
                 claims.release(raw, self._claimed, self._owner)
             self._claimed.clear()
 

@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ensembles.store.seals import DamageError
 
 if TYPE_CHECKING:
     from ensembles.store.connection import Connection
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 __all__ = [
     "LEASE",
     "TABLES",
+    "Watch",
+    "check_claims",
     "claims_by_context",
+    "deserted",
     "drop_claim",
     "new_owner",
     "release",
@@ -50,11 +55,61 @@ def claims_by_context(connection: Connection) -> Counter[int]:
     return Counter(number for number, owner, expires in rows if _is_alive(owner, expires))
 
 
-def try_claim(raw: sqlite3.Connection, lesion: int, owner: str) -> bool:
-    """Claim a lesion, unless another process is measuring it."""
+def deserted(connection: Connection, context: int) -> int:
+    """How many lesions of a context are claimed by processes that live no more."""
+    rows = connection.rows(
+        "SELECT owner, expires FROM claims JOIN lesions ON id = lesion WHERE context = ?",
+        (context,),
+    )
+    return sum(not _is_alive(owner, expires) for owner, expires in rows)
+
+
+def check_claims(rows: Iterable[tuple[Any, ...]]) -> None:
+    """Hold rows of the table against their types.
+
+    Raises:
+        DamageError: If one has others.
+    """
+    for row in rows:
+        if [*map(type, row)] != [int, str, float]:
+            raise DamageError(
+                f"a claim on lesion {str(row[0])[:20]} is not as the program writes it"
+            )
+
+
+class Watch:
+    """Tells which claims are renewed, by a clock of this process.
+
+    When a claim runs out is written by the clock of whoever made it, which may lie far ahead of
+    this one. One that stays as it is for as long as a claim lasts counts no more, whatever it says.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, float, float]] = {}
+
+    def counts(self, lesion: int, owner: str, expires: float) -> bool:
+        """Whether a claim counts."""
+        if not _is_alive(owner, expires):
+            return False
+        known = self._seen.get(lesion)
+        if known is None or known[:2] != (owner, expires):
+            self._seen[lesion] = owner, expires, time.monotonic()
+            return True
+        return time.monotonic() - known[2] < LEASE
+
+
+def try_claim(raw: sqlite3.Connection, lesion: int, owner: str, watch: Watch) -> bool:
+    """Claim a lesion, unless another process is measuring it.
+
+    Args:
+        raw: In a transaction.
+        lesion: Number of the lesion.
+        owner: Who claims it.
+        watch: Tells whether a claim of another one counts.
+    """
     sql = "SELECT owner, expires FROM claims WHERE lesion = ?"
     found = raw.execute(sql, (lesion,)).fetchone()
-    if found and found[0] != owner and _is_alive(*found):
+    if found and found[0] != owner and watch.counts(lesion, *found):
         return False
     values = (lesion, owner, time.time() + LEASE)
     raw.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", values)
@@ -85,9 +140,12 @@ def new_owner() -> str:
 
 def _is_alive(owner: str, expires: float) -> bool:
     """Whether a claim still counts: its process lives, as far as can be told, and renewed it."""
-    if expires < time.time():
+    if not expires >= time.time():
         return False
-    space, pid, began, _ = owner.split(" ")
+    parts = owner.split(" ")
+    if len(parts) != 4 or not parts[1].isdecimal():
+        return True
+    space, pid, began, _ = parts
     return space != _processes() or began == "?" or began == _began(int(pid))
 
 

@@ -7,11 +7,12 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from ensembles.store.key import Context, Key
+from ensembles.store.seals import DamageError, Rows, next_number, sealed
 
 if TYPE_CHECKING:
     from ensembles.store.connection import Connection
 
-__all__ = ["TABLE", "all_contexts", "enter_context", "keep_context", "number_of"]
+__all__ = ["ROWS", "TABLE", "all_contexts", "enter_context", "keep_context", "number_of", "parse"]
 
 TABLE = """
 CREATE TABLE contexts (
@@ -19,17 +20,35 @@ CREATE TABLE contexts (
     digest TEXT NOT NULL UNIQUE,   -- sha256 of the key
     key TEXT NOT NULL,             -- JSON: what determines a result, but for the lesion
     about TEXT NOT NULL,           -- JSON: names for tables and figures
-    labels BLOB NOT NULL           -- of the observations, compressed
+    labels BLOB NOT NULL,          -- of the observations, compressed
+    checksum INTEGER NOT NULL
 )"""
+
+ROWS = Rows("contexts", (int, str, str, str, bytes))
 
 
 def all_contexts(connection: Connection) -> dict[int, Context]:
     """All contexts by their numbers, in the order in which they came."""
-    rows = connection.rows("SELECT id, key, about, labels FROM contexts ORDER BY id")
-    return {
-        number: Context(Key.parse(key), json.loads(about), labels)
-        for number, key, about, labels in rows
-    }
+    return dict(connection.read(ROWS, "SELECT * FROM contexts ORDER BY id", (), parse))
+
+
+def parse(row: tuple[int, str, str, str, bytes]) -> tuple[int, Context]:
+    """The number and the context of a row.
+
+    Raises:
+        DamageError: If the digest is not that of the key, or a text is not as it is written.
+    """
+    number, digest, key, about, labels = row
+    try:
+        found = Context(Key.parse(key), json.loads(about), labels)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamageError(f"{ROWS.told(row)} has a key that cannot be read") from error
+    if (found.key.text, found.key.digest) != (key, digest):
+        raise DamageError(f"{ROWS.told(row)} has the digest of another key")
+    fault = found.key.fault or found.fault
+    if fault:
+        raise DamageError(f"{ROWS.told(row)}: {fault}")
+    return number, found
 
 
 def number_of(connection: Connection, context: Context) -> int:
@@ -50,8 +69,9 @@ def keep_context(connection: Connection, context: Context) -> int:
 def enter_context(raw: sqlite3.Connection, context: Context) -> int:
     """Enter a context, unless it is there; its number."""
     row = (context.key.digest, context.key.text, json.dumps(context.about), context.labels)
-    raw.execute(
-        "INSERT OR IGNORE INTO contexts (digest, key, about, labels) VALUES (?, ?, ?, ?)", row
-    )
-    [number] = raw.execute("SELECT id FROM contexts WHERE digest = ?", row[:1]).fetchone()
-    return int(number)
+    found = raw.execute("SELECT id FROM contexts WHERE digest = ?", row[:1]).fetchone()
+    if found:
+        return int(found[0])
+    number = next_number(raw, ROWS.table)
+    raw.execute("INSERT INTO contexts VALUES (?, ?, ?, ?, ?, ?)", sealed(number, *row))
+    return number

@@ -53,11 +53,14 @@ class Pace:
         seconds: How long a unit should take.
         most: The largest unit.
         times: Size and duration of the latest units.
+        rough: Whether processes have died here: then the first unit holds one lesion, and each the
+            double of the one before it at most, so that a short life stores something.
     """
 
     seconds: float = 60.0
     most: int = 256
     times: list[tuple[int, float]] = field(default_factory=list)
+    rough: bool = False
 
     @contextmanager
     def timed(self, lesions: int) -> Iterator[None]:
@@ -69,7 +72,10 @@ class Pace:
     def size(self) -> int:
         """How many lesions the next unit should hold: a few, until it is known what they cost."""
         if not self.times:
-            return min(8, self.most)
+            return min(1 if self.rough else 8, self.most)
+        return min(self._wanted(), 2 * self.times[-1][0]) if self.rough else self._wanted()
+
+    def _wanted(self) -> int:
         (first, before), (last, after) = self.times[0], self.times[-1]
         each = (after - before) / (last - first) if first != last else after / last
         if each <= 0:
@@ -107,6 +113,7 @@ def fill(
     if not waiting:
         return filled
     run, pace, rows = asked.begin(provenance), pace or Pace(), asked.context.key.images
+    pace.rough = pace.rough or asked.deserted > 0
     total, taken = len(waiting) * rows, list[Lesion]()
     with asked.holding():
         try:

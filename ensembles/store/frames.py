@@ -13,13 +13,14 @@ import pandas as pd
 from ensembles.errors import UsageError
 from ensembles.lesions import Draw, Intact, Lesion
 from ensembles.metrics import Metric, read
-from ensembles.store.blobs import decode_labels
 from ensembles.store.contexts import number_of
 from ensembles.store.kept_metrics import USUAL, known_here, names_of
 from ensembles.store.key import Context
-from ensembles.store.lesions import Name, Names, drawn_of, lesions_of, matched
+from ensembles.store.lesions import Name, Names, drawn_of, lesions_of, numbers_of
+from ensembles.store.numbers import Observed
 from ensembles.store.outcomes import outcome_of
 from ensembles.store.runs import runs_of
+from ensembles.store.seals import DamageError
 from ensembles.store.states import State, states_by_lesion
 from ensembles.tables.frames import lesion_frame
 from ensembles.tasks import TASKS
@@ -61,8 +62,15 @@ def lesion_table(
     there = {row for row, kept in states.items() if names is None or len(kept) == len(names)}
     rows = _shown(connection, number, lesions, materials, there)
     chosen = _common(rows, states) if names is None else names
-    rows = [row for row in rows if states[row.number].keys() >= set(chosen)]
-    outcomes = [outcome_of(row.lesion, states[row.number], chosen) for row in rows]
+    wanted = set(chosen)
+    rows = [row for row in rows if states[row.number].keys() >= wanted]
+    connection.guarded(_check_blocks, rows, len(context.key.blocks))
+    numbers = connection.guarded(
+        Observed(context).numbers, {row.number: states[row.number] for row in rows}
+    )
+    outcomes = [
+        outcome_of(row.lesion, states[row.number], numbers[row.number], chosen) for row in rows
+    ]
     about, runs = context.about, runs_of(connection, number)
     table = lesion_frame(
         outcomes,
@@ -76,7 +84,10 @@ def lesion_table(
         dataset=about["dataset"],
         provenance=runs[0] if runs else None,
     )
-    if len({(row.lesion, row.lesion.draw) for row in rows}) < len({tuple(row) for row in rows}):
+    several = any(row.material for row in rows)
+    if several and len({(row.lesion, row.lesion.draw) for row in rows}) < len(
+        {tuple(row) for row in rows}
+    ):
         column = pd.Series([row.material[:_SHORT] for row in rows], dtype="str")
         table.insert(list(table.columns).index("adapted"), "material", column)
     table.attrs |= {"analysis": "lesion", "runs": runs}
@@ -90,10 +101,16 @@ def class_table(
     number, classes = number_of(connection, context), context.classes
     states = states_by_lesion(connection, number, ["classes"])
     rows = _shown(connection, number, lesions, materials, set(states))
-    outcomes = [outcome_of(row.lesion, states[row.number], ["classes"]) for row in rows]
-    names = context.about["classes"] or [str(number) for number in range(classes)]
-    totals = np.bincount(decode_labels(context.labels), minlength=classes)
+    observed = Observed(context)
+    numbers = connection.guarded(observed.numbers, {row.number: states[row.number] for row in rows})
+    outcomes = [
+        outcome_of(row.lesion, states[row.number], numbers[row.number], ["classes"]) for row in rows
+    ]
+    named = context.about["classes"] or []
+    names = [*named[:classes], *map(str, range(len(named), classes))]
+    totals = connection.guarded(lambda: observed.per_class)
     blocks = [name for name, _ in context.key.blocks]
+    connection.guarded(_check_blocks, rows, len(blocks))
     each = lesion_frame(outcomes, names=blocks, metrics="classes")
     table = each[_OF_A_CLASS].loc[each.index.repeat(classes)].reset_index(drop=True)
     table["class"] = pd.Series(list(names) * len(each), dtype="str")
@@ -115,10 +132,24 @@ def _shown(
     if lesions is None:
         return sorted(_drawn(connection, context, names), key=_place)
     given = list(lesions)
-    found = matched(names, given, materials)
     of = {row: name.material for name, row in names.items()}
-    rows = [_Row(one, found[one], of[found[one]]) for one in given if one in found]
+    rows = [
+        _Row(one, number, of[number])
+        for one, number in zip(given, numbers_of(names, given, materials), strict=True)
+        if number is not None
+    ]
     return sorted(rows, key=lambda row: not isinstance(row.lesion, Intact))
+
+
+def _check_blocks(rows: Iterable[_Row], blocks: int) -> None:
+    """Refuse lesions of blocks that the network does not have; such were never measured."""
+    for row in rows:
+        named = row.lesion.blocks
+        if named and not 1 <= named[0] <= named[-1] <= blocks:
+            raise DamageError(
+                f"lesion {str(row.lesion)[:60]!r} is of other blocks than the {blocks} that the "
+                "network has"
+            )
 
 
 def _drawn(connection: Connection, context: int, names: Mapping[Name, int]) -> Iterable[_Row]:

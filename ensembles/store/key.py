@@ -70,11 +70,47 @@ class Key:
         """sha256 of the key."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, such as with one from a file; "" where nothing is."""
+        wrong = [name for name in _TEXTS if type(getattr(self, name)) is not str]
+        wrong += [name for name in ("images", "engine_version") if not _is_count(self, name)]
+        shape: Any = self.image_shape
+        named: Any = self.blocks
+        if not isinstance(shape, tuple):
+            wrong.append("image_shape")
+        blocks = named if isinstance(named, tuple) else (None,)
+        if not all(isinstance(one, tuple) and [*map(type, one)] == [str, str] for one in blocks):
+            wrong.append("blocks")
+        return f"'{wrong[0]}' in its key is {str(getattr(self, wrong[0]))[:40]}" if wrong else ""
+
     @classmethod
     def parse(cls, text: str) -> Key:
         """Read a key from its text."""
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("a key is a JSON object")
         return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+_TEXTS = (
+    "weights", "architecture", "data", "split", "normalization", "precision", "engine", "task",
+)  # fmt: skip
+
+
+def _is_count(key: Key, name: str) -> bool:
+    value = getattr(key, name)
+    return type(value) is int and value >= 0
+
+
+_TOLD: Mapping[str, tuple[type, ...]] = {
+    "model": (str,),
+    "dataset": (str, type(None)),
+    "num_classes": (int,),
+    "classes": (list, type(None)),
+    "transitions": (list,),
+    "adapted": (dict,),
+}
 
 
 def _tuples(value: Any) -> Any:
@@ -97,6 +133,27 @@ class Context:
     key: Key
     about: Mapping[str, Any] = field(compare=False)
     labels: bytes = field(default=b"", compare=False, repr=False)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with what is told of it; "" where nothing is."""
+        told = self.about
+        if not isinstance(told, Mapping) or not told.keys() >= _TOLD.keys():
+            return f"what is told of it lacks {', '.join(_TOLD)}"
+        blocks = range(1, len(self.key.blocks) + 1)
+        sound = {name: isinstance(told[name], kinds) for name, kinds in _TOLD.items()}
+        sound["num_classes"] = sound["num_classes"] and told["num_classes"] >= 0
+        if sound["classes"]:
+            sound["classes"] = all(isinstance(one, str) for one in told["classes"] or ())
+        if sound["transitions"]:
+            sound["transitions"] = all(one in blocks for one in told["transitions"])
+        if sound["adapted"]:
+            known = set(map(str, blocks))
+            sound["adapted"] = all(
+                one in known and isinstance(text, str) for one, text in told["adapted"].items()
+            )
+        wrong = next((name for name, is_sound in sound.items() if not is_sound), None)
+        return f"'{wrong}' of it is {str(told[wrong])[:40]}" if wrong else ""
 
     @property
     def model(self) -> str:

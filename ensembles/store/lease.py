@@ -13,6 +13,9 @@ from ensembles.store.connection import Connection
 
 __all__ = ["renewed"]
 
+_ENDING = 2.0
+"""Seconds to wait for the background, which may be waiting for another process."""
+
 
 @contextmanager
 def renewed(path: Path, owner: str) -> Iterator[None]:
@@ -27,9 +30,9 @@ def renewed(path: Path, owner: str) -> Iterator[None]:
     def renew() -> None:
         while not ended.wait(claims.LEASE / 4):
             with suppress(StoreError):
-                connection = Connection(path, write=True)
+                connection = Connection(path, write=True, make=False)
                 try:
-                    with connection.transaction() as raw:
+                    with connection.transaction(patience=claims.LEASE / 4) as raw:
                         claims.renew(raw, owner)
                 finally:
                     connection.close()
@@ -40,4 +43,4 @@ def renewed(path: Path, owner: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(_ENDING)

@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ensembles.errors import UsageError
 from ensembles.open_set import PluginWarning
+from ensembles.store.seals import DamageError, Rows, next_number, sealed
 
 if TYPE_CHECKING:
     from ensembles.lesions import Draw, Lesion
     from ensembles.store.connection import Connection
 
 __all__ = [
+    "DRAWS",
+    "ROWS",
     "TABLES",
     "Drawn",
     "Name",
     "Names",
     "ask_for",
+    "check_blocks",
+    "check_draw",
     "drawn_of",
     "draws_of",
     "enter_draws",
     "enter_lesions",
     "lesions_of",
     "matched",
+    "numbers_of",
 ]
 
 TABLES = (
@@ -36,6 +42,7 @@ CREATE TABLE lesions (
     kind TEXT NOT NULL,
     text TEXT NOT NULL,            -- as in result tables: "3 17", "3-17 20-25", "4 x0.5"
     material TEXT NOT NULL,        -- sha256 of what it needs beside the network; "" for nothing
+    checksum INTEGER NOT NULL,
     UNIQUE (context, kind, text, material)
 )""",
     """
@@ -43,12 +50,16 @@ CREATE TABLE draws (               -- under which names a lesion was asked for
     lesion INTEGER NOT NULL REFERENCES lesions,
     trial INTEGER NOT NULL,        -- -1: by itself, not drawn at random
     seed INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (lesion, trial, seed)
 ) WITHOUT ROWID""",
 )
 
+ROWS = Rows("lesions", (int, int, str, str, str))
+DRAWS = Rows("draws", (int, int, int))
+
 _BY_ITSELF = (-1, 0)
-_LESIONS = "SELECT kind, text, material, id FROM lesions WHERE context = ? ORDER BY id"
+_LESIONS = "SELECT * FROM lesions WHERE context = ? ORDER BY id"
 
 
 class Name(NamedTuple):
@@ -96,13 +107,47 @@ class Names:
             return None
 
 
+def check_draw(row: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A row of draws.
+
+    Raises:
+        DamageError: If it is of a trial or a seed that there is not.
+    """
+    if row[1] < -1 or row[2] < 0:
+        raise DamageError(f"{DRAWS.told(row)} is of trial {row[1]} and seed {row[2]}")
+    return row
+
+
+def check_blocks(name: Name, blocks: int) -> None:
+    """Hold a lesion against the number of blocks of its network, where its kind is known here.
+
+    Raises:
+        DamageError: If it names others, or cannot be read.
+    """
+    from ensembles.lesions import KINDS, parse_lesion  # noqa: PLC0415 (the kinds, where asked for)
+
+    try:
+        KINDS.get(name.kind)
+    except UsageError:
+        return
+    try:
+        named = parse_lesion(name.kind, name.text).blocks
+    except (UsageError, ValueError) as error:
+        raise DamageError(f"lesion {name.kind} {name.text[:40]!r} is none: {error}") from error
+    if named and not 1 <= min(named) <= max(named) <= blocks:
+        raise DamageError(
+            f"lesion {name.kind} {name.text[:40]!r} is of other blocks than the {blocks} that the "
+            "network has"
+        )
+
+
 def lesions_of(connection: Connection, context: int) -> dict[Name, int]:
     """All lesions of a context that were asked for, by name, in the order in which they came."""
-    return _numbers(connection.rows(_LESIONS, (context,)))
+    return _numbers(connection.read(ROWS, _LESIONS, (context,)))
 
 
-def _numbers(rows: Iterable[tuple[str, str, str, int]]) -> dict[Name, int]:
-    return {Name(kind, text, material): number for kind, text, material, number in rows}
+def _numbers(rows: Iterable[tuple[int, int, str, str, str]]) -> dict[Name, int]:
+    return {Name(kind, text, material): number for number, _, kind, text, material in rows}
 
 
 def drawn_of(connection: Connection, context: int) -> list[Drawn]:
@@ -115,9 +160,9 @@ def drawn_of(connection: Connection, context: int) -> list[Drawn]:
 
 def draws_of(connection: Connection, context: int) -> list[tuple[int, int, int]]:
     """Lesion, trial and seed of every draw of a context, as the table holds them."""
-    return connection.rows(
-        "SELECT lesion, trial, seed FROM lesions JOIN draws ON lesion = lesions.id "
-        "WHERE context = ?",
+    return connection.read(
+        DRAWS,
+        "SELECT draws.* FROM lesions JOIN draws ON lesion = lesions.id WHERE context = ?",
         (context,),
     )
 
@@ -135,16 +180,27 @@ def matched(
         materials: Digest of what each needs beside the network; one that is not in it is taken
             with whatever material came last.
     """
+    each = list(lesions)
+    numbers = numbers_of(names, each, materials)
+    pairs = zip(each, numbers, strict=True)
+    return {one: number for one, number in pairs if number is not None}
+
+
+def numbers_of(
+    names: Mapping[Name, int],
+    lesions: Iterable[Lesion],
+    materials: Mapping[Lesion, str] | None = None,
+) -> list[int | None]:
+    """The number of each lesion, None where it is not there; as `matched` finds them."""
     latest = {(kind, text): number for (kind, text, _), number in names.items()}
-    given = materials or {}
-    found: dict[Lesion, int] = {}
-    for one in lesions:
-        number = latest.get((one.kind, one.text))
-        if one in given:
-            number = names.get(Name(one.kind, one.text, given[one]))
-        if number is not None:
-            found[one] = number
-    return found
+    if not materials:
+        return [latest.get((one.kind, one.text)) for one in lesions]
+    return [
+        names.get(Name(one.kind, one.text, materials[one]))
+        if one in materials
+        else latest.get((one.kind, one.text))
+        for one in lesions
+    ]
 
 
 def ask_for(
@@ -164,6 +220,11 @@ def ask_for(
     names: dict[Lesion, Name] = {}
     wanted: set[tuple[Name, int, int]] = set()
     for one in lesions:
+        if one.draw is not None and not all(-1 <= number < 1 << 63 for number in one.draw):
+            raise UsageError(
+                f"{one.kind} {one.text[:40]}: trial {one.draw.trial} and seed {one.draw.seed}; a "
+                "store keeps numbers from 0 to 2^63 - 1: choose another seed"
+            )
         name = Name(one.kind, one.text, materials.get(one, ""))
         names.setdefault(one, name)
         wanted.add((name, *(_BY_ITSELF if one.draw is None else one.draw)))
@@ -181,13 +242,15 @@ def ask_for(
 
 def enter_lesions(raw: sqlite3.Connection, context: int, names: Iterable[Name]) -> dict[Name, int]:
     """Enter lesions, unless they are there; the numbers of all of the context, by name."""
-    raw.executemany(
-        "INSERT OR IGNORE INTO lesions (context, kind, text, material) VALUES (?, ?, ?, ?)",
-        ((context, *name) for name in names),
-    )
-    return _numbers(raw.execute(_LESIONS, (context,)))
+    there = _numbers(ROWS.read(raw.execute(_LESIONS, (context,))))
+    first = next_number(raw, ROWS.table)
+    new = {name: first + i for i, name in enumerate(n for n in names if n not in there)}
+    rows = (sealed(number, context, *name) for name, number in new.items())
+    raw.executemany("INSERT INTO lesions VALUES (?, ?, ?, ?, ?, ?)", rows)
+    return there | new
 
 
 def enter_draws(raw: sqlite3.Connection, draws: Iterable[tuple[int, int, int]]) -> None:
     """Enter lesion, trial and seed of draws, unless they are there."""
-    raw.executemany("INSERT OR IGNORE INTO draws VALUES (?, ?, ?)", draws)
+    rows = (sealed(*draw) for draw in draws)
+    raw.executemany("INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?)", rows)

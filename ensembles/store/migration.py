@@ -1,8 +1,8 @@
-"""A store of version 1 is brought up to date, in place or as a temporary copy.
+"""An older store is brought up to date, in place or as a temporary copy.
 
-In place, a copy lies beside the file, as NAME.version-1, until the new tables have been committed:
-a process that is killed at any moment leaves the old store or the new one, and the next one that
-opens it to write goes on. A store that is only read is left as it is.
+In place, a copy lies beside the file, as NAME.version-1 or -2, until the new tables have been
+committed: a process that is killed at any moment leaves the old store or the new one, and the next
+one that opens it to write goes on. A store that is only read is left as it is.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from pathlib import Path
 from ensembles.errors import StoreError
 from ensembles.files import atomic
 from ensembles.store.disk_room import check_room
-from ensembles.store.schema import VERSION, stored_version
+from ensembles.store.schema import VERSION, bring_up_to_date, check_objects, stored_version
 from ensembles.store.sqlite import connect, copy_all
-from ensembles.store.version_1 import rewrite
 
 __all__ = ["copy_beside", "drop_copy", "migrate", "migrated_copy"]
 
 _MARK = "copy_made_by_migration"
 
 
-def copy_beside(path: Path) -> Path:
-    """Where the old store is kept until the new one has been committed."""
+def copy_beside(path: Path, version: int = 1) -> Path:
+    """Where a store of an older version is kept until the new one has been committed."""
     whole = path.resolve()
-    return whole.with_name(f"{whole.name}.version-1")
+    return whole.with_name(f"{whole.name}.version-{version}")
 
 
 def migrate(raw: sqlite3.Connection, path: Path) -> None:
@@ -45,12 +44,14 @@ def migrate(raw: sqlite3.Connection, path: Path) -> None:
     raw.execute("PRAGMA foreign_keys = OFF")
     raw.execute("BEGIN IMMEDIATE")
     try:
-        if stored_version(raw, path) == VERSION:
+        version = stored_version(raw, path)
+        if version is None or version == VERSION:
             return
+        check_objects(raw, path, version)
         check_room(path, 3 * path.stat().st_size // 2)
         try:
-            _keep_copy(path)
-            rewrite(raw)
+            _keep_copy(path, version)
+            bring_up_to_date(raw, version)
             _check_references(raw, path)
             raw.execute("COMMIT")
         finally:
@@ -60,9 +61,9 @@ def migrate(raw: sqlite3.Connection, path: Path) -> None:
             raw.execute("ROLLBACK")
 
 
-def _keep_copy(path: Path) -> None:
+def _keep_copy(path: Path, version: int) -> None:
     """Put a copy of the store, as of now, on the disk; the caller keeps all others from writing."""
-    copy = copy_beside(path)
+    copy = copy_beside(path, version)
     if copy.exists() and not _is_copy(copy):
         raise StoreError(
             f"store {path}: {copy.name} is in the way of the copy that is kept while the tables "
@@ -83,9 +84,10 @@ def _keep_copy(path: Path) -> None:
 
 def drop_copy(path: Path) -> None:
     """Remove the copy of a store that is whole, if one was left behind."""
-    copy = copy_beside(path)
-    if copy.exists() and _is_copy(copy):
-        copy.unlink(missing_ok=True)
+    for version in range(1, VERSION):
+        copy = copy_beside(path, version)
+        if copy.exists() and _is_copy(copy):
+            copy.unlink(missing_ok=True)
 
 
 def _is_copy(path: Path) -> bool:
@@ -96,18 +98,20 @@ def _is_copy(path: Path) -> bool:
     return False
 
 
-def migrated_copy(raw: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+def migrated_copy(raw: sqlite3.Connection, path: Path, version: int) -> sqlite3.Connection:
     """A temporary copy of a store, brought up to date; it is gone when it is closed.
 
     Args:
         raw: A connection that reads.
         path: Of the store.
+        version: Of its tables.
     """
     copy = sqlite3.connect("", isolation_level=None)
     try:
         copy_all(raw, copy)
+        check_objects(copy, path, version)
         copy.execute("BEGIN")
-        rewrite(copy)
+        bring_up_to_date(copy, version)
         _check_references(copy, path)
         copy.execute("COMMIT")
         copy.execute("PRAGMA query_only = ON")

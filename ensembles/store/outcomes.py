@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ensembles.errors import StoreError
 from ensembles.metrics import Outcome
-from ensembles.store.blobs import decode_labels, decode_state, encode_predictions, encode_state
+from ensembles.store.blobs import decode_labels, encode_predictions, encode_state
 from ensembles.store.claims import drop_claim
 from ensembles.store.failures import drop_failure
 from ensembles.store.key import Context
@@ -17,6 +17,9 @@ from ensembles.store.predictions import has_predictions, keep_predictions
 from ensembles.store.states import State, keep_state, states_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ensembles.lesions import Lesion
 
 __all__ = ["Measured", "Verdict", "keep_measured", "measured", "outcome_of"]
@@ -104,19 +107,21 @@ def keep_measured(raw: sqlite3.Connection, lesion: int, found: Measured) -> Verd
     return Verdict.KNOWN if len(common) == len(found.states) else Verdict.NEW
 
 
-def outcome_of(lesion: Lesion, states: Mapping[str, State], names: Iterable[str]) -> Outcome:
+def outcome_of(
+    lesion: Lesion,
+    states: Mapping[str, State],
+    numbers: Mapping[str, NDArray[np.float64]],
+    names: Iterable[str],
+) -> Outcome:
     """Rows as the outcome of a lesion; of several runs the greatest number that was not finite.
 
     Args:
         lesion: The lesion.
         states: What metrics kept, by their names.
+        numbers: The same, decoded.
         names: Which of them, as far as they are there, in which order.
     """
-    chosen = {name: states[name] for name in names if name in states}
-    first = next(iter(chosen.values()))
-    return Outcome(
-        lesion,
-        first.total,
-        max(state.nonfinite for state in chosen.values()),
-        {name: decode_state(state.content) for name, state in chosen.items()},
-    )
+    chosen = [name for name in names if name in states]
+    bad = [states[name].nonfinite for name in chosen]
+    kept = {name: numbers[name] for name in chosen}
+    return Outcome(lesion, states[chosen[0]].total, max(bad), kept)

@@ -58,6 +58,7 @@ class Reader:
         Returns:
             The outcome of each lesion that was measured, by the lesion without its draw.
         """
+        from ensembles.store.numbers import Observed  # noqa: PLC0415 (numpy)
         from ensembles.store.outcomes import outcome_of  # noqa: PLC0415 (numpy)
 
         names = None if metrics is None else names_of(metrics)
@@ -69,7 +70,12 @@ class Reader:
         order = (
             in_order(name for kept in states.values() for name in kept) if names is None else names
         )
-        return {one.bare(): outcome_of(one.bare(), states[row], order) for one, row in rows.items()}
+        chosen = {row: states[row] for row in rows.values()}
+        numbers = self.connection.guarded(Observed(context).numbers, chosen)
+        return {
+            one.bare(): outcome_of(one.bare(), states[row], numbers[row], order)
+            for one, row in rows.items()
+        }
 
     def complete(
         self,
@@ -142,9 +148,9 @@ class Reader:
 
     def labels(self, context: Context) -> NDArray[np.int32]:
         """Class number of each observation, in order."""
-        from ensembles.store.blobs import decode_labels  # noqa: PLC0415 (numpy)
+        from ensembles.store.numbers import Observed  # noqa: PLC0415 (numpy)
 
-        return decode_labels(context.labels)
+        return self.connection.guarded(lambda: Observed(context).labels)
 
     def predictions(
         self,
@@ -171,7 +177,7 @@ class Reader:
         kept = {lesion: classes for lesion, _, classes in rows}
         labels, classes = self.labels(context), context.classes
         return {
-            one.bare(): decode_predictions(kept[row], labels, classes)
+            one.bare(): self.connection.guarded(decode_predictions, kept[row], labels, classes)
             for one, row in self._rows(number, lesions, materials, set(kept)).items()
         }
 
@@ -276,7 +282,7 @@ class Reader:
 
         number = contexts.number_of(self.connection, context)
         found = analyses.analyses_of(self.connection, number, name, options)
-        return [frame_of(one) for one in found]
+        return [self.connection.guarded(frame_of, one) for one in found]
 
     def _rows(
         self,

@@ -8,20 +8,25 @@ import sqlite3
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ensembles.store.seals import DamageError, Rows, next_number, sealed
+
 if TYPE_CHECKING:
     from ensembles.store.connection import Connection
 
-__all__ = ["TABLE", "all_runs", "begin_run", "enter_run", "plain", "runs_of"]
+__all__ = ["ROWS", "TABLE", "all_runs", "begin_run", "enter_run", "parse", "plain", "runs_of"]
 
 TABLE = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     token TEXT NOT NULL UNIQUE,
-    provenance TEXT NOT NULL       -- JSON
+    provenance TEXT NOT NULL,      -- JSON
+    checksum INTEGER NOT NULL
 )"""
 
+ROWS = Rows("runs", (int, str, str))
+
 _OF_A_CONTEXT = """
-SELECT provenance FROM runs WHERE id IN (
+SELECT * FROM runs WHERE id IN (
     SELECT run FROM states JOIN lesions ON lesions.id = lesion WHERE context = :context
     UNION SELECT run FROM predictions JOIN lesions ON lesions.id = lesion WHERE context = :context
     UNION SELECT run FROM analyses WHERE context = :context
@@ -37,22 +42,38 @@ def begin_run(connection: Connection, provenance: Mapping[str, Any]) -> int:
 
 def enter_run(raw: sqlite3.Connection, token: str, provenance: str) -> int:
     """Enter a run by a token that no other has, unless it is there; its number."""
-    sql = "INSERT OR IGNORE INTO runs (token, provenance) VALUES (?, ?)"
-    raw.execute(sql, (token, provenance))
-    [number] = raw.execute("SELECT id FROM runs WHERE token = ?", (token,)).fetchone()
-    return int(number)
+    found = raw.execute("SELECT id FROM runs WHERE token = ?", (token,)).fetchone()
+    if found:
+        return int(found[0])
+    number = next_number(raw, "runs")
+    raw.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", sealed(number, token, provenance))
+    return number
 
 
 def all_runs(connection: Connection) -> dict[int, tuple[str, str]]:
     """Token and provenance (JSON) of all runs by their numbers, in the order in which they came."""
-    rows = connection.rows("SELECT id, token, provenance FROM runs ORDER BY id")
+    rows = connection.read(ROWS, "SELECT * FROM runs ORDER BY id")
     return {number: (token, provenance) for number, token, provenance in rows}
 
 
 def runs_of(connection: Connection, context: int) -> list[dict[str, Any]]:
     """The provenance of each run that added rows of a context."""
-    rows = connection.rows(_OF_A_CONTEXT, {"context": context})
-    return [json.loads(text) for (text,) in rows]
+    return connection.read(ROWS, _OF_A_CONTEXT, {"context": context}, parse)
+
+
+def parse(row: tuple[int, str, str]) -> dict[str, Any]:
+    """The provenance of a row.
+
+    Raises:
+        DamageError: If it is no JSON object.
+    """
+    try:
+        found = json.loads(row[2])
+    except (ValueError, RecursionError) as error:
+        raise DamageError(f"{ROWS.told(row)} holds no JSON") from error
+    if not isinstance(found, dict):
+        raise DamageError(f"{ROWS.told(row)} holds no JSON object")
+    return found
 
 
 def plain(value: object) -> Any:

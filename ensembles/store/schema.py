@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
 from ensembles.errors import StoreError
@@ -16,9 +19,14 @@ from ensembles.store import (
     predictions,
     runs,
     states,
+    version_1,
+    version_2,
 )
 
-__all__ = ["APPLICATION", "TABLES", "VERSION", "make_tables", "stored_version"]
+__all__ = [
+    "APPLICATION", "TABLES", "VERSION", "bring_up_to_date", "check_objects", "make_tables",
+    "stored_version",
+]  # fmt: skip
 
 APPLICATION = 0x456E736D
 """Written into the header of the file, so that no other SQLite file is taken for a store."""
@@ -26,7 +34,7 @@ APPLICATION = 0x456E736D
 OLDEST = 1
 """The oldest version that this program brings up to date (`ensembles.store.migration`)."""
 
-VERSION = 2
+VERSION = 3
 """Of the tables below."""
 
 TABLES = (
@@ -49,6 +57,65 @@ def make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Put what an older version holds into the tables of this one.
+
+    Args:
+        connection: In a transaction that may write, without foreign keys.
+        version: The older version.
+    """
+    if version == 1:
+        version_1.rewrite(connection)
+    version_2.rewrite(connection, TABLES)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def check_objects(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Refuse a file that holds other tables, views, triggers or indices than the program makes.
+
+    Nothing but SQLite's own list of them is read before.
+
+    Raises:
+        StoreError: Naming the first that is another one, or missing.
+    """
+    made = {1: version_1.TABLES, 2: version_2.TABLES, VERSION: TABLES}[version]
+    expected, found = _objects_of(made), _objects(connection)
+    for named in (*found.keys() - expected.keys(), *expected.keys() - found.keys()):
+        what = "holds" if named in found else "lacks"
+        raise StoreError(
+            f"store {path}: {what} the {' '.join(named)[:80]!r}, and the program makes "
+            f"{'none' if named in found else 'one'}; it is damaged or was written by another hand: "
+            "go on from a copy, or name another file"
+        )
+    for named, sql in expected.items():
+        if found[named] != sql:
+            raise StoreError(
+                f"store {path}: its {' '.join(named)} is not as the program makes it; it is "
+                "damaged or was written by another hand: go on from a copy, or name another file"
+            )
+
+
+_SPACE = re.compile(r"\s*(--[^\n]*)?\s+")
+_MOST_OBJECTS = 100
+
+
+def _objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """What is in a file, by kind and name, as the statement that made it, without comments."""
+    sql = f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {_MOST_OBJECTS}"
+    return {
+        (str(kind), str(name)): f"{table}: {_SPACE.sub(' ', str(text))}"
+        for kind, name, table, text in connection.execute(sql)
+    }
+
+
+@lru_cache
+def _objects_of(statements: tuple[str, ...]) -> dict[tuple[str, str], str]:
+    with closing(sqlite3.connect(":memory:")) as made:
+        for statement in statements:
+            made.execute(statement)
+        return _objects(made)
 
 
 def stored_version(connection: sqlite3.Connection, path: Path) -> int | None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from ensembles.errors import StoreError
+from ensembles.store.seals import DamageError
 
 __all__ = ["LOCKLESS", "PATIENCE", "connect", "copy_all", "patiently", "translated"]
 
@@ -31,13 +32,17 @@ _T = TypeVar("_T")
 
 def connect(path: Path, options: str) -> sqlite3.Connection:
     """Open a file through its address, with SQLite's options; never wait long inside SQLite."""
-    address = f"file:{quote(str(path.resolve()))}?{options}"
-    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY)
+    address = f"file:{quote(os.fsencode(path.resolve()))}?{options}"
+    raw = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY)
+    # Nothing that lies in the file itself, such as a view, calls a function that can do anything.
+    raw.execute("PRAGMA trusted_schema = OFF")
+    raw.execute("PRAGMA cell_size_check = ON")
+    return raw
 
 
-def patiently(work: Callable[[], _T]) -> _T:
+def patiently(work: Callable[[], _T], patience: float | None = None) -> _T:
     """Do something that another process may be in the way of, again until it is not."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     pause = _PAUSE
     while True:
         try:
@@ -75,6 +80,11 @@ def translated(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except DamageError as error:
+        raise StoreError(
+            f"store {path}: is damaged, or was written by another hand ({error}); go on from a "
+            "copy, or name another file"
+        ) from error
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"store {path}: {_reason(error)}") from error
 
@@ -85,6 +95,8 @@ def _reason(error: Exception) -> str:
     known = {
         "not a database": "is no store of results (no SQLite file); name another file",
         "malformed": f"is damaged ({text}); go on from a copy, or name another file",
+        "Could not decode": "is damaged (a text that is no UTF-8); go on from a copy, or name "
+        "another file",
         "is full": f"cannot be written (the disk is full); free space, {kept}",
         "No space left": f"cannot be written (the disk is full); free space, {kept}",
         "readonly": f"cannot be written (file or folder is read-only); name another file, {kept}",

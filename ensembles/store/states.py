@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from ensembles.store.seals import DamageError, Rows, sealed
 
 if TYPE_CHECKING:
     from ensembles.store.connection import Connection
 
 __all__ = [
+    "ROWS",
     "TABLE",
     "State",
     "complete",
     "complete_in",
     "keep_state",
     "metrics_of",
+    "parse",
     "states_by_lesion",
     "states_of",
 ]
@@ -28,8 +32,13 @@ CREATE TABLE states (
     total INTEGER NOT NULL,        -- observations
     nonfinite INTEGER NOT NULL,    -- of them those whose output was not finite
     state BLOB NOT NULL,           -- numbers that the metric kept, exactly
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (lesion, metric)
 ) WITHOUT ROWID"""
+
+_Row: TypeAlias = tuple[int, str, int, int, int, bytes]
+
+ROWS = Rows("states", (int, str, int, int, int, bytes))
 
 
 class State(NamedTuple):
@@ -70,21 +79,48 @@ def states_by_lesion(
         metrics: Their names; by default all.
     """
     chosen = "" if metrics is None else f" AND metric IN ({_marks(metrics)})"
-    rows = connection.rows(
-        "SELECT lesion, metric, run, total, nonfinite, state FROM lesions "
-        f"JOIN states ON lesion = lesions.id WHERE context = ?{chosen}",
+    rows = connection.read(
+        ROWS,
+        "SELECT states.* FROM lesions JOIN states ON lesion = lesions.id "
+        f"WHERE context = ?{chosen}",
         (context, *(metrics or ())),
     )
+    return connection.guarded(_by_lesion, rows)
+
+
+def _by_lesion(rows: Iterable[_Row]) -> dict[int, dict[str, State]]:
     found: dict[int, dict[str, State]] = {}
-    for lesion, metric, *values in rows:
-        found.setdefault(lesion, {})[metric] = State(*values)
+    for row in rows:
+        lesion, metric, state = parse(row)
+        kept = found.get(lesion)
+        if kept is None:
+            kept = found[lesion] = {}
+        kept[metric] = state
     return found
+
+
+def parse(row: _Row) -> tuple[int, str, State]:
+    """Lesion, metric and state of a row.
+
+    Raises:
+        DamageError: If it counts more observations that were not finite than there are, or fewer
+            than none, or holds no numbers.
+    """
+    lesion, metric, run, total, bad, content = row
+    if not 0 <= bad <= total:
+        raise DamageError(
+            f"{ROWS.told(row)} has {bad} observations that were not finite, of {total}; expected 0 "
+            f"to {total}"
+        )
+    if len(content) < 2:
+        raise DamageError(f"{ROWS.told(row)} holds no numbers")
+    return lesion, metric, State(run, total, bad, content)
 
 
 def states_of(raw: sqlite3.Connection, lesion: int) -> dict[str, State]:
     """What each metric kept of a lesion."""
-    sql = "SELECT metric, run, total, nonfinite, state FROM states WHERE lesion = ?"
-    return {metric: State(*values) for metric, *values in raw.execute(sql, (lesion,))}
+    rows = ROWS.read(raw.execute("SELECT * FROM states WHERE lesion = ?", (lesion,)))
+    return {metric: state for _, metric, state in map(parse, rows)}
 
 
 def metrics_of(connection: Connection, context: int) -> set[str]:
@@ -98,8 +134,8 @@ def metrics_of(connection: Connection, context: int) -> set[str]:
 
 def keep_state(raw: sqlite3.Connection, lesion: int, metric: str, state: State) -> None:
     """Keep what a metric kept of a lesion, in place of an older row."""
-    values = (lesion, metric, *state)
-    raw.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, ?)", values)
+    values = sealed(lesion, metric, *state)
+    raw.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def complete_in(

@@ -14,6 +14,7 @@ from ensembles.store.asked import Asked
 from ensembles.store.claims import new_owner
 from ensembles.store.connection import Connection
 from ensembles.store.contexts import keep_context
+from ensembles.store.examination import examine, glance
 from ensembles.store.kept_metrics import USUAL, names_of
 from ensembles.store.key import Context
 from ensembles.store.lesions import ask_for
@@ -61,6 +62,11 @@ class Store(Reader):
             raise UsageError(f"mode '{mode}' of a store; expected a or r")
         self.path = Path(path)
         self.connection = Connection(self.path, write=mode == "a")
+        try:
+            glance(self.connection)
+        except BaseException:
+            self.connection.close()
+            raise
         self._owner = new_owner()
 
     def __enter__(self) -> Store:
@@ -161,6 +167,17 @@ class Store(Reader):
         """Keep a JSON value under a name, in place of an older one."""
         notes.keep_note(self.connection, name, value)
 
+    def check(self) -> dict[str, int]:
+        """Examine all that there is: SQLite's structure, every row, whether the numbers can be.
+
+        Returns:
+            How many rows each table has.
+
+        Raises:
+            StoreError: Saying what is not as the program made it, or cannot be.
+        """
+        return dict(examine(self.connection))
+
     def merge(self, other: str | Path) -> Merged:
         """Take over what another store holds and this one does not.
 
@@ -168,7 +185,8 @@ class Store(Reader):
             other: Path of the other store, which is only read.
 
         Raises:
-            StoreError: If either cannot be read or written.
+            StoreError: If either cannot be read or written, or the other one holds what this
+                program did not make.
         """
         from ensembles.store.merger import merge  # noqa: PLC0415 (numpy)
         from ensembles.store.outcomes import Verdict  # noqa: PLC0415 (numpy)
@@ -176,5 +194,6 @@ class Store(Reader):
         if self.path.exists() and Path(other).exists() and self.path.samefile(other):
             raise StoreError(f"store {other}: cannot be merged into itself; name another one")
         with Store(other, mode="r") as source:
+            source.check()
             counted = merge(self.connection, source.connection)
         return Merged(*(counted[one] for one in (Verdict.NEW, Verdict.KNOWN, Verdict.DIFFERENT)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from ensembles.store.claims import claims_by_context
+from ensembles.store.contexts import all_contexts
 
 if TYPE_CHECKING:
     from ensembles.store.connection import Connection
+    from ensembles.store.key import Context
 
 __all__ = ["summarise"]
 
@@ -36,16 +37,15 @@ def summarise(connection: Connection) -> list[dict[str, Any]]:
     metrics: dict[int, list[str]] = {}
     for context, metric in sorted(connection.rows(_METRICS)):
         metrics.setdefault(context, []).append(metric)
-    rows = connection.rows("SELECT id, digest, key, about FROM contexts ORDER BY id")
     return [
-        _described(digest, json.loads(key), json.loads(about))
+        _described(context)
         | {"metrics": metrics.get(number, [])}
         | {name: numbers[name].get(number, 0) for name in _SHOWN}
-        for number, digest, key, about in rows
+        for number, context in all_contexts(connection).items()
     ]
 
 
-def _described(digest: str, key: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
-    named = {name: about.get(name) for name in ("model", "checkpoint", "dataset")}
-    told = {name: key[name] for name in _OF_THE_KEY}
-    return {"digest": digest, **named, **told, "task": key.get("task", "classification")}
+def _described(context: Context) -> dict[str, Any]:
+    named = {name: context.about.get(name) for name in ("model", "checkpoint", "dataset")}
+    told = {name: getattr(context.key, name) for name in (*_OF_THE_KEY, "task")}
+    return {"digest": context.key.digest, **named, **told}

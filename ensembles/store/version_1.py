@@ -1,4 +1,4 @@
-"""The tables of version 1, and what they held in those of this version."""
+"""The tables of version 1, and what they held in those of version 2."""
 
 from __future__ import annotations
 
@@ -8,15 +8,99 @@ import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ensembles.store.schema import make_tables
+from ensembles.store import version_2
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["rewrite"]
+__all__ = ["TABLES", "rewrite"]
 
-_TABLES = (
+TABLES = (
+    """
+CREATE TABLE contexts (
+    id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL,
+    about TEXT NOT NULL,
+    labels BLOB NOT NULL
+)""",
+    """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    token TEXT NOT NULL UNIQUE,
+    provenance TEXT NOT NULL
+)""",
+    """
+CREATE TABLE lesions (
+    id INTEGER PRIMARY KEY,
+    context INTEGER NOT NULL REFERENCES contexts,
+    kind TEXT NOT NULL,
+    blocks TEXT NOT NULL,
+    UNIQUE (context, kind, blocks)
+)""",
+    """
+CREATE TABLE draws (
+    lesion INTEGER NOT NULL REFERENCES lesions,
+    trial INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    PRIMARY KEY (lesion, trial, seed)
+) WITHOUT ROWID""",
+    """
+CREATE TABLE outcomes (
+    lesion INTEGER PRIMARY KEY REFERENCES lesions,
+    run INTEGER NOT NULL REFERENCES runs,
+    correct INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    loss_sum REAL,
+    nonfinite INTEGER NOT NULL
+)""",
+    """
+CREATE TABLE details (
+    lesion INTEGER PRIMARY KEY REFERENCES outcomes,
+    class_correct BLOB NOT NULL,
+    predictions BLOB
+)""",
+    """
+CREATE TABLE failures (
+    lesion INTEGER PRIMARY KEY REFERENCES lesions,
+    run INTEGER NOT NULL REFERENCES runs,
+    reason TEXT NOT NULL
+)""",
+    """
+CREATE TABLE claims (
+    lesion INTEGER PRIMARY KEY REFERENCES lesions,
+    owner TEXT NOT NULL,
+    expires REAL NOT NULL
+)""",
+    "CREATE INDEX claims_of_owner ON claims (owner)",
+    """
+CREATE TABLE analyses (
+    id INTEGER PRIMARY KEY,
+    context INTEGER NOT NULL REFERENCES contexts,
+    options TEXT NOT NULL,
+    run INTEGER NOT NULL REFERENCES runs,
+    attrs TEXT NOT NULL,
+    UNIQUE (context, options)
+)""",
+    """
+CREATE TABLE path_rows (
+    analysis INTEGER NOT NULL REFERENCES analyses,
+    position INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    place TEXT NOT NULL,
+    numbers TEXT NOT NULL,
+    PRIMARY KEY (analysis, position)
+) WITHOUT ROWID""",
+    """
+CREATE TABLE notes (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID""",
+)
+"""Statements that made them."""
+
+_NAMES = (
     "contexts", "runs", "lesions", "draws", "outcomes", "details", "failures", "claims", "analyses",
     "path_rows", "notes",
 )  # fmt: skip
@@ -37,22 +121,23 @@ _StateRow: TypeAlias = tuple[int, str, int, int, int, bytes]
 
 
 def rewrite(raw: sqlite3.Connection) -> None:
-    """Put everything into the tables of this version, in a transaction.
+    """Put everything into the tables of version 2, in a transaction.
 
     Args:
         raw: To a store of version 1, without foreign keys; the caller commits.
     """
     raw.execute("DROP INDEX claims_of_owner")
-    for table in _TABLES:
+    for table in _NAMES:
         raw.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-    make_tables(raw)
+    for statement in version_2.TABLES:
+        raw.execute(statement)
     for table in _UNCHANGED:
         raw.execute(f"INSERT INTO {table} SELECT * FROM old_{table}")
     raw.execute(_LESIONS)
     raw.execute(_PREDICTIONS)
     raw.executemany("INSERT INTO states VALUES (?, ?, ?, ?, ?, ?)", _states(raw))
     _copy_analyses(raw)
-    for table in reversed(_TABLES):
+    for table in reversed(_NAMES):
         raw.execute(f"DROP TABLE old_{table}")
 
 

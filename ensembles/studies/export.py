@@ -89,7 +89,12 @@ def table_names(study: Study) -> tuple[str, ...]:
 
 
 def export(
-    study: Study, store: Store | str | Path, path: str | Path, table: str | None = None
+    study: Study,
+    store: Store | str | Path,
+    path: str | Path,
+    table: str | None = None,
+    *,
+    raw: bool = False,
 ) -> list[Path]:
     """Write what a store holds of a study.
 
@@ -99,6 +104,7 @@ def export(
         path: A file ending in ``.csv``, ``.parquet`` or ``.json``. Each table is written beside it,
             such as ``NAME-lesions`` and ``NAME-gradient``, as far as there are rows.
         table: One of them, which is then written to the file itself.
+        raw: Whether texts stand in CSV files as they are, as ``write_frame`` has it.
 
     Returns:
         The files.
@@ -121,7 +127,7 @@ def export(
         raise OutputError(f"study {study.name}: the store holds {what} of it yet; run it first")
     path = Path(path)
     return [
-        write_frame(frame, path if table else path.with_stem(f"{path.stem}-{name}"))
+        write_frame(frame, path if table else path.with_stem(f"{path.stem}-{name}"), raw=raw)
         for name, frame in wanted.items()
     ]
 

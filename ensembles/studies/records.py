@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ensembles.errors import StoreError
 from ensembles.store import Store
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ __all__ = [
 
 _UNIT = "unit "
 _ALWAYS = 3
+_UNREADABLE = (
+    "a store's note of a unit of the study is not as the program writes it; go on from a copy, or "
+    "name another store"
+)
 
 
 class Wanted(NamedTuple):
@@ -99,7 +104,8 @@ def write_record(store: Store, study: Study, unit: Unit, record: Record) -> None
 def mend_records(store: Store, other: Store) -> None:
     """Where a unit failed here and not in another store, remember what the other one does."""
     for name, value in other.notes():
-        if name.startswith(_UNIT) and not value["failed"]:
+        found = _parsed(value) if name.startswith(_UNIT) else None
+        if found is not None and not found.failed:
             known = _parsed(store.note(name))
             if known is None or known.failed:
                 store.keep_note(name, value)
@@ -133,6 +139,17 @@ def _plain(record: Record) -> dict[str, Any]:
 def _parsed(value: Any) -> Record | None:
     if value is None:
         return None
-    return Record(
-        value["context"], tuple(Wanted(*row) for row in value["lesions"]), value["failed"]
-    )
+    try:
+        record = Record(
+            value["context"], tuple(Wanted(*row) for row in value["lesions"]), value["failed"]
+        )
+    except (TypeError, KeyError) as error:
+        raise StoreError(_UNREADABLE) from error
+    numbers = (one for wanted in record.lesions for one in (wanted.trial, wanted.seed))
+    texts = (one for wanted in record.lesions for one in (*wanted[:2], wanted.material))
+    told = isinstance(record.context, str) and isinstance(record.failed, str)
+    if not told or not all(isinstance(one, str) for one in texts):
+        raise StoreError(_UNREADABLE)
+    if not all(one is None or type(one) is int for one in numbers):
+        raise StoreError(_UNREADABLE)
+    return record

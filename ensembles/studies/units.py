@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Networks", "UnitMissing", "UnitResult", "kept", "prepare_unit", "run_unit"]
 
-_OF_A_UNIT = (EnsemblesError, RuntimeError, MemoryError)
-"""What fails one unit and says nothing against the next."""
+_OF_A_UNIT = (
+    EnsemblesError, RuntimeError, MemoryError, ValueError, TypeError, LookupError, ArithmeticError,
+    AttributeError, AssertionError, ImportError, OSError,
+)  # fmt: skip
+"""What fails one unit and says nothing against the next: whatever a network, data or a package of
+another hand may raise, but for an interruption and a store that cannot be written."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ def _describe(column: pd.Series[Any]) -> str:
         return "integer" if isinstance(column.dtype, np.dtype) else "nullable"
     if types.is_float_dtype(column):
         return "number"
+    if isinstance(column.dtype, pd.StringDtype):  # no need to look at the values
+        return "text"
     if len(column) and all(_whole(value) for value in column):
         return "exact"
     given = [value for value in column if not _missing(value)]
@@ -56,11 +58,23 @@ def plain(column: pd.Series[Any], dtype: str) -> list[Value]:
     """Values of a column as Python's own, None where one is missing."""
     if dtype == "counts":
         return [None if _missing(value) else _counts(value) for value in column]
-    pairs = zip(cast("list[str]", column.tolist()), column.isna(), strict=True)
     if dtype == "text":
+        if isinstance(column.dtype, pd.StringDtype):
+            return cast("list[Value]", column.fillna("").to_numpy(object).tolist())
+        pairs = zip(cast("list[str]", column.tolist()), column.isna(), strict=True)
         return ["" if missing else str(value) for value, missing in pairs]
+    values, missing = cast("list[str]", column.tolist()), column.isna()
+    if not missing.any() and _holds(column, dtype):
+        return cast("list[Value]", values)
     convert = _CONVERT[dtype]
-    return [None if missing else convert(value) for value, missing in pairs]
+    return [None if no else convert(value) for value, no in zip(values, missing, strict=True)]
+
+
+def _holds(column: pd.Series[Any], dtype: str) -> bool:
+    """Whether a column's list already holds Python's own values of a type."""
+    letters = {"integer": "i", "nullable": "i", "number": "f", "truth": "b"}
+    found = column.dtype.kind if isinstance(column.dtype, np.dtype) else "?"
+    return found == letters.get(dtype)
 
 
 def restore(values: Sequence[Value], dtype: str) -> pd.Series[Any]:

@@ -11,10 +11,11 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pandas as pd
 
@@ -34,6 +35,11 @@ __all__ = [
 
 TABLES = (".csv", ".parquet", ".json")
 _KEY = b"ensembles"
+_ACTIVE = "=+-@\t\r\n'"
+_NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MOST_BYTES = 1 << 30
+"""Bytes of a table on the disk, and of its values once they are unpacked."""
+_AT_ONCE = 1024
 _UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError, csv.Error,
 )  # fmt: skip
@@ -68,6 +74,10 @@ def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path
     with refusals(f"output {path}"):
         if path.is_dir():
             raise OutputError(f"output {path}: is a folder; name a file in it")
+        if held := _held(path):
+            raise OutputError(
+                f"output {path}: holds {held}, which a result must not replace; name another file"
+            )
         if path.exists() and not path.is_file():
             raise OutputError(f"output {path}: is no plain file; name one")
         if not path.parent.is_dir():
@@ -79,12 +89,36 @@ def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path
     return path
 
 
-def write_frame(frame: pd.DataFrame, path: str | Path) -> Path:
+_HELD = {
+    b"SQLite format 3\0": "a store of results",
+    b"PK\x03\x04": "weights, or another archive",
+    b"\x80\x02": "weights",
+    b"\x89HDF": "weights or data",
+}
+"""What begins files that results must not replace."""
+
+
+def _held(path: Path) -> str:
+    """What else than a result a file holds; "" for nothing that is known here."""
+    if not path.is_file():
+        return ""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return ""
+    if head[8:9] == b"{" and head[4:8] == bytes(4):  # a safetensors header of less than 4 GB
+        return "weights"
+    return next((what for start, what in _HELD.items() if head.startswith(start)), "")
+
+
+def write_frame(frame: pd.DataFrame, path: str | Path, *, raw: bool = False) -> Path:
     """Write a table and its attributes.
 
     Args:
         frame: The table; its ``attrs`` hold the provenance.
         path: File with the ending ``.csv``, ``.parquet`` or ``.json``.
+        raw: Whether texts stand in a CSV file as they are, as in :func:`frame_to_csv`.
 
     Returns:
         The path.
@@ -97,8 +131,10 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> Path:
     with refusals(f"output {path}"):
         if path.suffix.lower() == ".csv":
             note = {"attrs": _tree(frame.attrs), "dtypes": describe(frame)}
+            if not raw:
+                note["guarded"] = True
             _write_text(_sidecar(path), json.dumps(note, indent=1) + "\n")
-            _write_text(path, frame_to_csv(frame))
+            _write_text(path, frame_to_csv(frame, raw=raw))
         elif path.suffix.lower() == ".json":
             _write_text(path, frame_to_json(frame))
         else:
@@ -126,6 +162,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
         raise UsageError(f"results {path}: Parquet needs ensembles[parquet]")
     try:
+        if path.exists():
+            _check_size(path)
         columns, note = reader(path)
         dtypes = note["dtypes"]
         frame = pd.DataFrame({name: _restored(name, columns, dtypes) for name in columns})
@@ -147,11 +185,30 @@ def _restored(name: str, columns: _Columns, dtypes: Mapping[str, str]) -> pd.Ser
         raise ValueError(f"column {name}: {error}") from error
 
 
-def frame_to_csv(frame: pd.DataFrame) -> str:
-    """The rows as CSV text: numbers in full precision, lists as JSON, empty where missing."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+def frame_to_csv(frame: pd.DataFrame, *, raw: bool = False) -> str:
+    """The rows as CSV text: numbers in full precision, lists as JSON, empty where missing.
+
+    Args:
+        frame: The table.
+        raw: Whether texts that a spreadsheet would take for a formula stand as they are. By default
+            an apostrophe is put before those that begin with ``=``, ``+``, ``-``, ``@``, a tab or a
+            line end and are no numbers, and before those that begin with an apostrophe;
+            :func:`read_frame` takes it away again.
+    """
     columns = _plain_columns(frame)
+    if not raw:
+        columns = {
+            _guarded(name): [_guarded(v) if isinstance(v, str) else v for v in values]
+            for name, values in columns.items()
+        }
+    text = _csv_text(columns, csv.QUOTE_MINIMAL)
+    # Python quotes no carriage return that stands alone, and so does not read it back.
+    return _csv_text(columns, csv.QUOTE_ALL) if "\r" in text else text
+
+
+def _csv_text(columns: _Columns, quoting: Literal[0, 1]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n", quoting=quoting)
     writer.writerow(columns)
     rows = zip(*columns.values(), strict=True)
     writer.writerows(
@@ -174,6 +231,17 @@ def frame_to_json(frame: pd.DataFrame) -> str:
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
     attrs = json.dumps(_tree(frame.attrs), allow_nan=False)
     return f'{{"attrs": {attrs},\n"dtypes": {json.dumps(dtypes)},\n"rows": [\n{lines}\n]}}\n'
+
+
+def _guarded(text: str) -> str:
+    """A text that no spreadsheet takes for a formula; numbers stay what they are."""
+    if text[:1] not in _ACTIVE or not text or _NUMBER.fullmatch(text):
+        return text
+    return f"'{text}"
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if text[:1] == "'" and text[1:2] and text[1:2] in _ACTIVE else text
 
 
 def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Value]]:
@@ -236,7 +304,10 @@ def _read_csv(path: Path) -> tuple[_Columns, dict[str, Any]]:
     columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
     note: dict[str, Any] = {"attrs": {}, "dtypes": {}}
     if _sidecar(path).is_file():
+        _check_size(_sidecar(path))
         note = json.loads(_sidecar(path).read_text(encoding="utf-8"))
+    if note.get("guarded"):
+        columns = {_unguarded(n): list(map(_unguarded, cells)) for n, cells in columns.items()}
     return columns, {**note, "dtypes": {**infer(columns), **note["dtypes"]}}
 
 
@@ -249,10 +320,30 @@ def _read_json(path: Path) -> tuple[_Columns, dict[str, Any]]:
 def _read_parquet(path: Path) -> tuple[_Columns, dict[str, Any]]:
     import pyarrow.parquet as pq  # noqa: PLC0415  (an extra)
 
-    table = pq.read_table(path)
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    note = json.loads((table.schema.metadata or {})[_KEY])
+    with pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        columns: dict[str, list[Any]] = {name: [] for name in names}
+        size = 0
+        for batch in file.iter_batches(batch_size=_AT_ONCE):  # a small file may unpack to anything
+            size += batch.nbytes + batch.num_rows * len(names)
+            if size > _MOST_BYTES:
+                raise ValueError(f"it unpacks to more than {_MOST_BYTES:,} bytes")
+            for name, values in zip(names, batch.columns, strict=True):
+                columns[name] += values.to_pylist()
+        note = json.loads((file.schema_arrow.metadata or {})[_KEY])
     return columns, cast("dict[str, Any]", note)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse what is no plain file, which may never end, and what is larger than a table.
+
+    Raises:
+        ValueError: Saying which.
+    """
+    if not path.is_file():
+        raise ValueError("it is no plain file" if path.exists() else "there is no such file")
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
 
 
 _READERS: dict[str, Callable[[Path], tuple[_Columns, dict[str, Any]]]] = {

@@ -65,7 +65,7 @@ def lesion_frame(
     """
     chosen, adapted = read(metrics), stand_ins or {}
     types = _types(chosen)
-    ordered = sorted(outcomes, key=lambda one: (one.lesion.kind, one.lesion.text) != WHOLE)
+    ordered = sorted(outcomes, key=lambda one: not _is_whole(one.lesion))
     deleted = [_adapted(outcome.lesion, len(names), adapted) for outcome in ordered]
     rows = [
         _row(outcome, names, chosen) | {"adapted": " ".join(names[block - 1] for block in blocks)}
@@ -170,6 +170,11 @@ def _types(metrics: Sequence[Metric]) -> dict[str, str]:
     }
 
 
+def _is_whole(lesion: Lesion) -> bool:
+    of, text = WHOLE  # most texts are not asked for
+    return of == lesion.kind and text == lesion.text
+
+
 def _row(outcome: Outcome, names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, Any]:
     lesion = outcome.lesion
     return {
@@ -182,7 +187,7 @@ def _row(outcome: Outcome, names: Sequence[str], metrics: Sequence[Metric]) -> d
         "seed": None if lesion.draw is None else lesion.draw.seed,
         "total": outcome.total,
         "nonfinite": outcome.nonfinite,
-        **outcome.row(metrics),
+        **outcome.row_of(metrics),
     }
 
 

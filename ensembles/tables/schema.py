@@ -188,6 +188,14 @@ class Attributes:
         default=None,
         metadata=_key(number, "Of a path analysis: relative error of the sum over all lengths."),
     )
+    cancellation: dict[str, float] = field(
+        default_factory=dict,
+        metadata=_key(
+            mapping_of(number),
+            "Of exact paths: by place, the sum over lengths of the norms over the norm of their "
+            "sum, the median over images.",
+        ),
+    )
     accuracy: float | None = field(
         default=None,
         metadata=_key(number, "Of a path analysis of logits: accuracy of all paths."),

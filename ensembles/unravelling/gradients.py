@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import Signs, backward, head_cotangent
 from ensembles.unravelling.sum_checks import check_gradient, reference_gradients
 
-__all__ = ["GradientSource", "coherent", "sampled", "signed"]
+__all__ = ["Coherent", "GradientSource", "coherent", "sampled", "signed"]
 
 
 @dataclass(frozen=True)
@@ -43,29 +44,41 @@ class GradientSource:
         return cls(net, linear, cotangent, exponent)
 
 
-def coherent(
-    source: GradientSource, places: Collection[Place]
-) -> tuple[dict[Place, Tensor], float]:
+class Coherent(NamedTuple):
+    """Sums of the gradients of all paths of each length, at some places.
+
+    Attributes:
+        norms: Base-2 logarithms of their norms, (lengths, N), for each place.
+        cancellation: The sum over lengths of the norms over the norm of their sum, (N,), for each
+            place at which an image has a gradient of its own.
+        error: The greatest relative error of the sum over lengths.
+    """
+
+    norms: dict[Place, Tensor]
+    cancellation: dict[Place, Tensor]
+    error: float
+
+
+def coherent(source: GradientSource, places: Collection[Place]) -> Coherent:
     """The norm of the sum of the gradients of all paths of each length.
 
     The sum over lengths is compared with autograd's gradient at every place.
-
-    Returns:
-        Base-2 logarithms of the norms, (lengths, N), for each place; and the greatest relative
-        error of the sum.
 
     Raises:
         PathError: If the lengths do not add up to autograd's gradient.
     """
     images = source.linear.images
     expected = reference_gradients(source.net, images, source.cotangent, places)
-    found, worst = {}, 0.0
+    found, cancelling, worst = {}, {}, 0.0
     with torch.no_grad():
         for place, data, exponent in _arrivals(source, places, None):
             norms = log2_norm(data, exponent)
             worst = max(worst, check_gradient(data, exponent, norms, expected[place], place))
             found[place] = norms + source.exponent
-    return found, worst
+            if not place.is_learned:
+                whole = torch.linalg.vector_norm(expected[place].flatten(1).double(), dim=1)
+                cancelling[place] = torch.exp2(norms).sum(0) / whole
+    return Coherent(found, cancelling, worst)
 
 
 def signed(source: GradientSource, places: Collection[Place], signs: Signs) -> dict[Place, Tensor]:

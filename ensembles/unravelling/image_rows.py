@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -63,4 +64,5 @@ def _has_layout(part: nn.Module) -> bool:
 
 
 def _by_image(part: nn.Module) -> nn.Module:
-    return _ByImage(part, *part.meta["layouts"]) if _has_layout(part) else part  # type: ignore[arg-type, misc]
+    meta: Any = getattr(part, "meta", {})
+    return _ByImage(part, *meta["layouts"]) if "layouts" in meta else part

@@ -88,17 +88,16 @@ class _Broadcast:
         return None if own is None else own.expand(-1, *self.shape)
 
 
-def _spread(road: LinearMap | None, value: Tensor, total: Tensor) -> LinearMap | None:
-    """A road as it is added, broadcast where it has to be."""
-    alike = value.shape == total.shape or value.ndim != total.ndim
-    return road if alike else _Broadcast(road, value, total)
-
-
-def _entering(road: LinearMap | None, entry: Entry) -> LinearMap | None:
+def _entering(
+    road: LinearMap | None, entry: Entry, value: Tensor, total: Tensor
+) -> LinearMap | None:
     """A road as it enters the tensor where roads meet."""
     if isinstance(entry, Among):
         return _AmongOthers(road, entry)
-    return _Weighed(road, entry) if isinstance(entry, Weighted) else road
+    if isinstance(entry, Weighted):
+        return _Weighed(road, entry)
+    alike = value.shape == total.shape or value.ndim != total.ndim
+    return road if alike else _Broadcast(road, value, total)
 
 
 def require_paths(net: Decomposition) -> None:
@@ -215,12 +214,10 @@ class Linearizer:
         carried, shortcut = self._optional(block.shortcut, x, f"the shortcut of {name}")
         join = block.join(x, made, carried)
         y, post = self._optional(block.post, join.total, name)
-        if join.branch is None and join.shortcut is None:
-            branch, shortcut = (
-                _spread(road, value, join.total)
-                for road, value in ((branch, made), (shortcut, carried))
-            )
-        roads = _entering(shortcut, join.shortcut), _entering(branch, join.branch)
+        roads = (
+            _entering(shortcut, join.shortcut, carried, join.total),
+            _entering(branch, join.branch, made, join.total),
+        )
         return y, LinearBlock(block.index, before, pre, *roads, post)
 
     def _optional(

@@ -14,7 +14,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.errors import PathError
 from ensembles.numerics import tf32
 from ensembles.unravelling.cores import in_parallel, workers
-from ensembles.unravelling.gradients import GradientSource, coherent
+from ensembles.unravelling.gradients import Coherent, GradientSource, coherent
 from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.random_signs import Signed, draws_of_images, sign_norms
@@ -38,11 +38,13 @@ class GradientMeasures:
 
     Attributes:
         coherent: Of the sum over all paths of each length, (lengths, images).
+        cancellation: The sum over lengths of the norms over the norm of their sum, (images,).
         signed: Of sums with random signs.
         drawn: Of single paths.
     """
 
     coherent: Tensor | None = None
+    cancellation: Tensor | None = None
     signed: Signed | None = None
     drawn: Drawn | None = None
 
@@ -186,9 +188,10 @@ def measure_gradients(
     stages = _stages(report, [1, signs, *[each] * len(places)])
     error = None
     if exact or signs:
-        sums, error = _sum_up(linearizer, batches, places, next(stages))
+        sums, cancelling, error = _sum_up(linearizer, batches, places, next(stages))
         for place, measures in found.items():
             measures.coherent = sums[place] if exact else None
+            measures.cancellation = cancelling.get(place) if exact else None
     if signs:
         drawn = sign_norms(
             linearizer, batches, places, draws_of_images(sums.values(), signs),
@@ -210,15 +213,19 @@ def _sum_up(
     batches: Sequence[Batch],
     places: Collection[Place],
     report: _Report | None,
-) -> tuple[dict[Place, Tensor], float]:
-    """The sums of all paths of each length at each place, and their greatest error."""
+) -> Coherent:
+    """The sums of all paths of each length at each place, of all images."""
 
-    def work(_start: int, images: Tensor, labels: Tensor) -> tuple[dict[Place, Tensor], float]:
+    def work(_start: int, images: Tensor, labels: Tensor) -> Coherent:
         return coherent(GradientSource.of(linearizer.net, linearizer.at(images), labels), places)
 
-    sums, errors = zip(*in_parallel(work, batches, report), strict=True)
-    joined = {place: torch.cat([part[place].cpu() for part in sums], -1) for place in places}
-    return joined, max(errors)
+    parts = in_parallel(work, batches, report)
+    norms = {place: torch.cat([one.norms[place].cpu() for one in parts], -1) for place in places}
+    cancelling = {
+        place: torch.cat([one.cancellation[place].cpu() for one in parts])
+        for place in parts[0].cancellation
+    }
+    return Coherent(norms, cancelling, max(one.error for one in parts))
 
 
 def _stages(report: _Report | None, costs: Sequence[float]) -> Iterator[_Report | None]:

@@ -40,7 +40,7 @@ class _Layout:
     @classmethod
     def of(cls, state: State, where: str) -> _Layout:
         moving = {"": state.x}
-        held = {}
+        held: dict[str, Any] = {}
         for name, value in state.carried.items():
             real = isinstance(value, Tensor) and value.is_floating_point()
             (moving if real else held)[name] = value
@@ -62,7 +62,7 @@ class _Layout:
         """Vectors as a state, of all images or of the first."""
         count = len(packed)
         sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
-        parts = packed.split(sizes, 1)
+        parts = torch.split(packed, sizes, 1)
         values = {
             name: part.reshape(count, *shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)

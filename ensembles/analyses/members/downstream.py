@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ensembles.analyses.base import Analysis, HeatMap, Options, Run, option
@@ -165,37 +166,38 @@ class _Sweep:
         ):
             for batch in self.run.task.batches(data, self.size):
                 self.run.task.check(self.net, batch)
-                halver.each(rows_of(batch.inputs), lambda part, batch=batch: self._add(batch, part))
+                halver.each(rows_of(batch.inputs), partial(self._add, batch))
                 report(self.seen, whole)
 
     def _add(self, batch: Batch, part: slice) -> None:
         """Measure some rows of a batch: all are added or, if memory ends, none."""
-        from ensembles.decomposition import walk  # noqa: PLC0415
         from ensembles.decomposition.inputs import placed, take  # noqa: PLC0415
+        from ensembles.decomposition.state import own, run_block  # noqa: PLC0415
+        from ensembles.decomposition.walk import states  # noqa: PLC0415
 
         inputs = placed(take(batch.inputs, part), self.device, self.dtype)
         targets = batch.targets[part].to(self.device)
-        outputs: dict[int, Tensor] = {}
+        outputs: dict[int, Any] = {}
         added: dict[int, Tensor] = {}
-        for block, x, y in walk(self.net, inputs):
+        for block, x, y in states(self.net, inputs):
             outputs[block.index], last = y, y
             if block.has_shortcut:
-                added[block.index] = y - block.deleted(x)
+                added[block.index] = own(y) - own(_without(block, x))
         intact = self.run.task.answers(self.net.head(last), targets)
         changes: dict[tuple[int, int], Tensor] = {}
         kl: dict[int, Tensor] = {}
         for deleted in self.blocks:
 
-            def ran(block: Block, x: Tensor, deleted: Block = deleted) -> Tensor:
+            def ran(block: Block, x: Any, deleted: Block = deleted) -> Any:
                 if block.index < deleted.index:
                     return outputs[block.index]
-                return block.deleted(x) if block is deleted else block(x)
+                return _without(block, x) if block is deleted else run_block(block, x)
 
-            for block, x, y in walk(self.net, inputs, ran):
+            for block, x, y in states(self.net, inputs, ran):
                 last = y
                 if block.index >= deleted.index and block.has_shortcut:
                     changes[deleted.index, block.index] = self._change(
-                        y - block.deleted(x), added[block.index]
+                        own(y) - own(_without(block, x)), added[block.index]
                     )
             answers = self.run.task.answers(self.net.head(last), targets, intact)
             kl[deleted.index] = _divergences(answers)
@@ -211,8 +213,10 @@ class _Sweep:
 
         wide = value.to(torch.float32 if value.device.type == "mps" else torch.float64)
         if self.options.vectors == "row" or wide.ndim == 2:
-            return wide.flatten(1).norm(dim=1, keepdim=True)
-        return wide.norm(dim=2 if wide.ndim == 3 else 1).flatten(1)
+            norms: Tensor = torch.linalg.vector_norm(wide.flatten(1), dim=1, keepdim=True)
+        else:
+            norms = torch.linalg.vector_norm(wide, dim=2 if wide.ndim == 3 else 1).flatten(1)
+        return norms
 
     def _keep(
         self, changes: dict[tuple[int, int], Tensor], kl: dict[int, Tensor], rows: int
@@ -255,6 +259,15 @@ class _Sweep:
                 }
             )
         return found
+
+
+def _without(block: Block, x: Any) -> Any:
+    """What a block gives without its branch, on a tensor or on a state."""
+    from ensembles.decomposition.state import State  # noqa: PLC0415
+
+    if isinstance(x, State):
+        return x.with_x(block.deleted(x.x, *x.beside(block.reads)))
+    return block.deleted(x)
 
 
 def _divergences(answers: Any) -> Tensor:

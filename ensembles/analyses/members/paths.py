@@ -190,6 +190,9 @@ def _chosen(options: PathOptions | None, fields: dict[str, Any]) -> PathOptions:
     return chosen
 
 
+_CANCELLING = 10  # times, above which lengths cancel more than they add
+
+
 class Paths(Analysis[PathOptions]):
     """All 2^n paths of a network, by their length."""
 
@@ -273,6 +276,16 @@ class Paths(Analysis[PathOptions]):
             lines.append(
                 f"the sum over all lengths differs by {frame.attrs['sum_error']:.1e} (relative) "
                 "from the network's own"
+            )
+        for place, ratio in (frame.attrs.get("cancellation") or {}).items():
+            cancel = (
+                ""
+                if ratio < _CANCELLING
+                else ": lengths cancel each other, so that no length by itself says what it carries"
+            )
+            lines.append(
+                f"{place}: the norms of the lengths add up to {ratio:.3g} times the norm of their "
+                f"sum{cancel}"
             )
         return lines
 

@@ -85,8 +85,8 @@ def _packed(place: Path, split: str) -> ImageTree | None:
         else:
             files = files_of(place, suffixes)
         if files:
-            top = place if place.is_dir() else place.parent
-            return read(parts_of(files, top), place, split)
+            parts = parts_of(files, place) if place.is_dir() else {"all": files}
+            return read(parts, place, split)
     return None
 
 

@@ -18,6 +18,7 @@ from ensembles.data.layouts.image_tree import MOST_IMAGES, ImageTree, key_of
 from ensembles.data.layouts.parts import choose_part
 from ensembles.data.layouts.tar_members import Member, content, members
 from ensembles.data.pictures import MOST_BYTES
+from ensembles.data.splits import SPLIT_NAMES
 from ensembles.errors import DataError
 
 __all__ = ["SUFFIXES", "Shards", "read_shards"]
@@ -150,6 +151,7 @@ def _by_folders(
                 "that ends in .cls or .json, or CLASS/IMAGE in the archive"
             )
         above = folders[-2] if len(folders) > 1 else part
+        above = above if above.lower() in SPLIT_NAMES else part
         tree.setdefault(above, []).append((image, folders[-1]))
     chosen = part if part in tree else choose_part(split, tree, place)
     return chosen, [image for image, _ in tree[chosen]], [name for _, name in tree[chosen]]

@@ -217,15 +217,18 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, *beside: Any) -> Tensor:
         """The intact block."""
-        return self.write(RUN, x, beside)
+        out: Tensor = self.write(RUN, x, beside)
+        return out
 
     def deleted(self, x: Tensor, *beside: Any) -> Tensor:
         """The block without its branch; see :meth:`write_bypass`."""
-        return self.write_bypass(RUN, x, beside)
+        out: Tensor = self.write_bypass(RUN, x, beside)
+        return out
 
     def dropped(self, x: Tensor, roads: Collection[int], *beside: Any) -> Tensor:
         """The block without some of its roads; see :meth:`write_without`."""
-        return self.write_without(RUN, x, roads, beside)
+        out: Tensor = self.write_without(RUN, x, roads, beside)
+        return out
 
     def held(self, x: Tensor) -> Tensor:
         """The intact block, with a gate that has its value and no derivative."""

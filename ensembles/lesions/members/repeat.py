@@ -23,6 +23,9 @@ __all__ = ["Repeat"]
 _MOST_TIMES = 10_000
 
 
+_MOST_TIMES = 10_000
+
+
 @dataclass(frozen=True)
 class Repeat(Spanning):
     """Run a block several times in a row, or a span as a whole (RYS; mergekit's passthrough).
@@ -31,7 +34,7 @@ class Repeat(Spanning):
 
     Attributes:
         span: One block, or the first position and the last one.
-        times: How often it runs, 2 or more.
+        times: How often it runs, 2 to 10,000.
 
     Raises:
         LesionError: If it names neither a block nor a span, or runs once.

@@ -26,6 +26,8 @@ class Agreement(Mean):
     name = "agreement"
     summary = "share of answers that are the intact network's"
     columns = (Column("agreement", "number", "more", "Agreement with the intact network"),)
+    span = (0, 1)
+    counted = True
     needs_intact = True
 
     def values(self, answers: Answers) -> Tensor:

@@ -26,6 +26,7 @@ class Brier(Mean):
     name = "brier"
     summary = "squared distance of the probabilities from the truth"
     columns = (Column("brier", "number", "less", "Brier score"),)
+    span = (0, 2)
 
     def values(self, answers: Answers) -> Tensor:
         """Score of each observation, (N,)."""

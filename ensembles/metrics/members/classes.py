@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ensembles.metrics.base import Column, Metric, State
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ensembles.metrics.answers import Answers
@@ -36,6 +39,21 @@ class Classes(Metric):
 
         right = answers.counts(answers.target, answers.classes, answers.right)
         return torch.cat([right, answers.counts(answers.target, answers.classes)])
+
+    def possible(
+        self, states: State, finite: NDArray[np.int64], per_class: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """No class has more right answers than observations, nor more of these than there are."""
+        right, seen = np.hsplit(states, 2)
+        sums: NDArray[np.bool_] = (
+            (right >= 0).all(axis=1)
+            & (states % 1 == 0).all(axis=1)
+            & (right <= seen).all(axis=1)
+            & (right.sum(axis=1) <= finite)
+            & (seen <= per_class).all(axis=1)
+            & (seen.sum(axis=1) >= finite)
+        )
+        return sums
 
     def row(self, state: State, total: int) -> dict[str, Any]:
         """Right answers of each class."""

@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ensembles.errors import UsageError
 from ensembles.metrics.base import Column, Metric, State
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ensembles.metrics.answers import Answers
@@ -49,6 +52,17 @@ class Confusion(Metric):
         """Observations of each pair of right class and answer, (classes^2,)."""
         places = answers.target * answers.classes + answers.predicted
         return answers.counts(places, answers.classes**2)
+
+    def possible(
+        self, states: State, finite: NDArray[np.int64], per_class: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Every observation has one answer."""
+        whole = (states >= 0).all(axis=1) & (states % 1 == 0).all(axis=1)
+        answered = states.reshape(len(states), len(per_class), len(per_class)).sum(axis=2)
+        sums: NDArray[np.bool_] = (
+            whole & (answered <= per_class).all(axis=1) & (states.sum(axis=1) == finite)
+        )
+        return sums
 
     def row(self, state: State, total: int) -> dict[str, Any]:
         """The matrix, as a list of rows."""

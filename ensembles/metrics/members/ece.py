@@ -35,6 +35,7 @@ class CalibrationError(Metric):
     name = "ece"
     summary = "expected calibration error, 15 bins of confidence"
     columns = (Column("ece", "number", "less", "Expected calibration error"),)
+    span = (0, 1)
 
     def size(self, classes: int) -> int:
         """Three numbers a bin."""

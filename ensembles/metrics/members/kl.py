@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ class Divergence(Mean):
     name = "kl"
     summary = "divergence of the answers from the intact network's, in nats"
     columns = (Column("kl", "number", "less", "KL(intact || lesioned) (nats)"),)
+    span = (0, math.inf)
     needs_intact = True
 
     def values(self, answers: Answers) -> Tensor:

@@ -26,6 +26,7 @@ class Loss(Mean):
     name = "loss"
     summary = "mean cross-entropy, in nats"
     columns = (Column("loss", "number", "less", "Cross-entropy (nats)"),)
+    span = (0, math.inf)
 
     def values(self, answers: Answers) -> Tensor:
         """Cross-entropy of each observation, (N,)."""

@@ -27,6 +27,7 @@ class Perplexity(Mean):
     name = "perplexity"
     summary = "exp of the mean loss of a token"
     columns = (Column("perplexity", "number", "less", "Perplexity"),)
+    span = (0, math.inf)
     tasks = ("language",)
 
     def values(self, answers: Answers) -> Tensor:

@@ -30,6 +30,8 @@ class Top1(Metric):
         Column("correct", "integer", "more", "Right answers"),
         Column("error", "number", "less", "Top-1 error"),
     )
+    span = (0, 1)
+    counted = True
 
     def size(self, classes: int) -> int:
         """One number."""

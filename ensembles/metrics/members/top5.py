@@ -28,6 +28,8 @@ class Top5(Mean):
     name = "top5"
     summary = "share of answers with the right class among the first five"
     columns = (Column("top5", "number", "more", "Top-5 accuracy"),)
+    span = (0, 1)
+    counted = True
 
     def values(self, answers: Answers) -> Tensor:
         """Whether the right class is among the first five, (N,)."""

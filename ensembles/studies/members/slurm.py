@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ensembles.analyses.base import option
 from ensembles.errors import EvaluationError, UsageError
+from ensembles.printable import printable
 from ensembles.studies.executors import Setting, Tell
 from ensembles.studies.workers.driver import Crew, Driver, WorkerOptions
 from ensembles.studies.workers.slurm_queue import cancel, job_states, largest_array
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MEMBER", "Slurm", "SlurmOptions", "SlurmWorker"]
 
+_NAMES = re.compile(r"[A-Za-z0-9._,-]+", re.ASCII)
 _WARNING = 90  # seconds before the end of a job in which a worker publishes what it has
 _PATIENCE = 5  # times that squeue may fail before the jobs count as gone
 
@@ -49,7 +52,7 @@ class SlurmOptions(WorkerOptions):
     dry_run: bool = option("Print the script and submit nothing.", False)
 
     def check(self) -> None:
-        """Refuse numbers that have no meaning.
+        """Refuse numbers and names that have no meaning.
 
         Raises:
             UsageError: Naming the option.
@@ -61,6 +64,10 @@ class SlurmOptions(WorkerOptions):
                 raise UsageError(f"{name} {value}; expected {least} or more")
         if self.memory is not None and not 0 < self.memory <= 10**5:
             raise UsageError(f"memory {self.memory}; expected GB, more than 0")
+        for what, name in (("partition", self.partition), ("account", self.account)):
+            # In the script, a line of its own would be run by the shell.
+            if name is not None and _NAMES.fullmatch(name) is None:
+                raise UsageError(f"{what} {name!r}; expected names of letters, digits and -_.,")
 
 
 @dataclass
@@ -117,7 +124,7 @@ class Slurm(Driver):
         options = setting.options
         assert isinstance(options, SlurmOptions)
         if options.dry_run:
-            print(self.script(options, setting.study.name))
+            print(printable(self.script(options, setting.study.name)))
             return
         super().run(units, store, setting, progress, tell)
 
@@ -165,7 +172,7 @@ def _executor(logs: Path, options: SlurmOptions, study: str, count: int) -> Any:
         ) from error
     executor = SlurmExecutor(folder=logs, max_num_timeout=1000)
     given = {
-        "job_name": f"ensembles-{study}"[:60],
+        "job_name": _job_name(study),
         "time": options.time,
         "partition": options.partition,
         "account": options.account,
@@ -177,6 +184,11 @@ def _executor(logs: Path, options: SlurmOptions, study: str, count: int) -> Any:
     }
     executor.update_parameters(**{name: one for name, one in given.items() if one is not None})
     return executor
+
+
+def _job_name(study: str) -> str:
+    """A name of the study that no shell takes for anything else."""
+    return "ensembles-" + re.sub(r"[^A-Za-z0-9._-]+", "-", study)[:50]
 
 
 @dataclass
