@@ -214,9 +214,8 @@ def test_kinds_and_analyses_are_listed(call):
     code, out, _ = call("lesion", "--list")
     assert code == 0 and out.startswith("none ") and "\ntransplant " in out
     code, out, _ = call("analyze", "--list")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
-        "lesion", "paths", "influence",
-    ]  # fmt: skip
+    names = [line.split()[0] for line in out.splitlines()]
+    assert code == 0 and names[:2] == ["lesion", "paths"] and "influence" in names
     code, out, _ = call("analyze")
     assert code == 0 and "influence " in out
 

@@ -210,7 +210,7 @@ def test_an_interruption_leaves_no_alarm() -> None:
         (OSError(28, "No space left"), "No space left; free space"),
         (SystemExit("gone\x07"), r"code that was run for this command ended it (gone\u0007)"),
         (KeyError("k"), "this is a fault of the program, please report it (KeyError: 'k')"),
-        (EnsemblesError("a\nb"), "ensembles: a b"),
+        (EnsemblesError("a\nb"), r"ensembles: a\u000ab"),
     ],
 )
 def test_every_error_is_one_line(error: BaseException, said: str, capsys, monkeypatch) -> None:

@@ -258,7 +258,7 @@ def test_a_block_that_is_not_differentiable_is_named(
 ) -> None:
     _, card = checkpoints.load("resnet110")
     net = nn.Sequential(Rounded(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
-    monkeypatch.setattr("ensembles.checkpoints.subject.load", lambda *_: (net.eval(), card))
+    monkeypatch.setattr("ensembles.checkpoints.subject.load", lambda *_, **__: (net.eval(), card))
     code, out, err = call("--images", 1, "--force")
     assert (code, out) == (1, "") and err.count("\n") == 1
     assert "block 1" in err and "is not differentiable" in err

@@ -14,6 +14,7 @@ from scipy.stats import kendalltau
 
 from ensembles.errors import LesionError
 from ensembles.lesions import (
+    KINDS,
     Bypass,
     Choice,
     Form,
@@ -124,9 +125,8 @@ def test_text_reads_back_and_programs_visit_every_block(lesion: Lesion) -> None:
         ),
         (
             lambda: parse_lesion("delet", "4"),
-            "lesion 'delet' is unknown; expected none, delete, reorder, duplicate, drop, scale, "
-            "noise, mean, reset, randomize, replace, repeat, reverse, shuffle, parallel, "
-            "transplant, then, recalibrated; did you mean delete or reset?",
+            f"lesion 'delet' is unknown; expected {', '.join(KINDS.names())}; "
+            "did you mean delete or reset?",
         ),
         (lambda: Lesion("delete", (55,)).program(N), "block 55: the network has blocks 1 to 54"),
         (
@@ -275,9 +275,7 @@ def test_plan(tmp_path: Path) -> None:
         ),
         (
             "lesion,blocks\nshove,5\n",
-            "plan p.csv, line 2: lesion 'shove' is unknown; expected none, delete, reorder, "
-            "duplicate, drop, scale, noise, mean, reset, randomize, replace, repeat, reverse, "
-            "shuffle, parallel, transplant, then, recalibrated",
+            "plan p.csv, line 2: lesion 'shove' is unknown; expected " + ", ".join(KINDS.names()),
         ),
         (
             "lesion,blocks\ndelete\n",
@@ -306,7 +304,7 @@ def test_plan_errors(
 def test_plan_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "plan.csv"
     path.write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(LesionError, match="is no CSV text"):
+    with pytest.raises(LesionError, match="it is no text file"):
         read_plan(path)
     with pytest.raises(LesionError, match=r"absent.csv: cannot be read \(No such file"):
         read_plan(tmp_path / "absent.csv")

@@ -244,7 +244,7 @@ def _counts(counts: Any) -> int | range:
     if isinstance(counts, range):
         if not counts or counts.step != 1 or counts.start < 1:
             raise LesionError(f"count {counts}: expected a range of numbers from 1 on")
-        return counts.start if len(counts) == 1 else counts
+        return counts.start if counts.stop - counts.start == 1 else counts
     return whole("count", counts, 1)
 
 

@@ -12,7 +12,6 @@ from ensembles.analyses.base import Options
 from ensembles.open_set import OpenSet
 from ensembles.progress import Progress
 from ensembles.studies.records import keep_study, opened
-from ensembles.studies.status import status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +132,8 @@ def run(
         UsageError: If there is no such executor or option, or no such device.
         StoreError: If the store cannot be read or written.
     """
+    from ensembles.studies.status import status  # noqa: PLC0415 (pandas)
+
     name = on or study.run.on
     executor = EXECUTORS.get(name)
     own = study.run.options if name == study.run.on else {}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ensembles.errors import OutputError, UsageError, nearest
 from ensembles.store import Context, Store
@@ -15,7 +13,9 @@ from ensembles.studies.kept import Found, Kept
 from ensembles.studies.records import Record, opened, read_record
 from ensembles.studies.study import Study, Unit
 from ensembles.studies.units import kept
-from ensembles.tables import check_writable, stack_frames, write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["export", "table_names", "tables", "unit_table"]
 
@@ -42,6 +42,8 @@ def tables(study: Study, store: Store | str | Path) -> dict[str, pd.DataFrame]:
     Raises:
         StoreError: If the store cannot be read.
     """
+    from ensembles.tables import stack_frames  # noqa: PLC0415 (pandas)
+
     found_in: dict[str, list[pd.DataFrame]] = {name: [] for name in table_names(study)}
     with opened(store, "r") as db:
         found = Found.of(db)
@@ -114,6 +116,8 @@ def export(
         OutputError: If nothing was measured yet, or a file cannot be written.
         StoreError: If the store cannot be read.
     """
+    from ensembles.tables import check_writable, write_frame  # noqa: PLC0415 (pandas)
+
     names = table_names(study)
     if table not in (None, *names):
         raise UsageError(

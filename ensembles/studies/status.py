@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ensembles.store import Store
 from ensembles.studies.kept import Counts, Found
 from ensembles.studies.records import Record, opened, read_record
 from ensembles.studies.study import Study, Unit
 from ensembles.studies.units import kept
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["status"]
 
@@ -31,6 +33,8 @@ def status(study: Study, store: Store | str | Path) -> pd.DataFrame:
     Raises:
         StoreError: If the store cannot be read.
     """
+    import pandas as pd  # noqa: PLC0415 (the command line names executors without it)
+
     frame = pd.DataFrame(_rows(study, store))
     types = {"seed": "Int64", "total": "Int64", "missing": "Int64"}
     return frame.astype({**types, **dict.fromkeys(("model", "data", "analysis", "state"), "str")})

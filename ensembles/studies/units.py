@@ -40,11 +40,13 @@ class UnitMissing:
             share some of their lesions, and their keys.
         by_lesion: Whether these are lesions.
         failed: Why the unit could not be opened; "" where it could.
+        said: What there is to say of its images and labels, in lines.
     """
 
     missing: tuple[Hashable, ...] = ()
     by_lesion: bool = False
     failed: str = ""
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,16 @@ def prepare_unit(
     with opened(store, "a") as db:
         form = kept(unit)
         try:
-            prepared = form.prepare(networks.open(unit, study, device), db, how)
+            subject = networks.open(unit, study, device)
+            prepared = form.prepare(subject, db, how)
         except _OF_A_UNIT as error:
             return UnitMissing(by_lesion=form.by_lesion, failed=_noted(error, unit, study, db))
         write_record(db, study, unit, prepared.record)
-        return UnitMissing(prepared.missing, form.by_lesion)
+        said = [subject.labels]
+        if unit.data.name is not None and Path(study.place(unit.data.name) or "").exists():
+            said.append(subject.images)
+        lines = tuple(f"{unit.model.title} on {unit.data.title}: {one}" for one in said if one)
+        return UnitMissing(prepared.missing, form.by_lesion, said=lines)
 
 
 def run_unit(
@@ -218,7 +225,7 @@ def _opened(unit: Unit, study: Study, device: str) -> Subject:
         interpolation=data.interpolation, crop_mode=data.crop_mode, colours=data.colours,
         test_size=data.test_size, classes=place(data.classes), device=device,
         block_names=model.block_names, block_kinds=model.block_kinds,
-        nested=model.nested,
+        nested=model.nested, weights=model.weights, match=model.match,
         reference=place(data.reference), initial=place(model.initial), check=False,
     )  # fmt: skip
     return replace(subject, data=subject.data.taken(data.rows)) if data.rows else subject

@@ -31,6 +31,8 @@ class Network:
         data: Labels of the data that it is measured on; by default all.
         initial: File of its weights before it was trained, for lesions that need them; by default
             the one that lies beside the checkpoint, if there is one.
+        weights: Which weights of a file that holds several, "raw", "ema" or a name in it.
+        match: How a file's weights find their places: by "names", or by "order".
     """
 
     name: str
@@ -41,6 +43,8 @@ class Network:
     data: tuple[str, ...] = ()
     initial: str | None = None
     nested: bool | None = None
+    weights: str | None = None
+    match: str = "names"
 
     @property
     def title(self) -> str:

@@ -66,11 +66,13 @@ def _missing(
     """The units of which something is missing, and how much of it no unit before them lacks."""
     wanted: dict[Unit, int] = {}
     counted: set[Hashable] = set()
+    said = dict[str, None]()
     lesions = complete = 0
     for unit in units:
         found = prepare_unit(
             unit, store, study=setting.study, device=setting.device, networks=networks
         )
+        said |= dict.fromkeys(found.said)
         if found.failed:
             tell(f"{unit.title}: failed: {found.failed}")
         elif not found.missing:
@@ -84,6 +86,8 @@ def _missing(
         f"study {setting.study.name}: {len(units)} units, {complete} of them complete; {lesions} "
         f"lesions and {sum(wanted.values()) - lesions} other analyses to measure"
     )
+    for line in said:
+        tell(line)
     return wanted
 
 

@@ -64,10 +64,10 @@ class SlurmOptions(WorkerOptions):
                 raise UsageError(f"{name} {value}; expected {least} or more")
         if self.memory is not None and not 0 < self.memory <= 10**5:
             raise UsageError(f"memory {self.memory}; expected GB, more than 0")
-        for what, name in (("partition", self.partition), ("account", self.account)):
+        for what, given in (("partition", self.partition), ("account", self.account)):
             # In the script, a line of its own would be run by the shell.
-            if name is not None and _NAMES.fullmatch(name) is None:
-                raise UsageError(f"{what} {name!r}; expected names of letters, digits and -_.,")
+            if given is not None and _NAMES.fullmatch(given) is None:
+                raise UsageError(f"{what} {given!r}; expected names of letters, digits and -_.,")
 
 
 @dataclass
