@@ -15,7 +15,7 @@ from ensembles.cards import Card
 from ensembles.checkpoints import load
 from ensembles.decomposition import Decomposition, decompose
 
-_loaded: dict[object, tuple[nn.Module, Card]] = {}
+_loaded: dict[str, tuple[nn.Module, Card]] = {}
 _apart: dict[object, tuple[nn.Module, Decomposition]] = {}
 
 
@@ -24,12 +24,13 @@ def load_once(
 ) -> tuple[nn.Module, Card]:
     """`load`, with each packaged network and each unchanged file read once."""
     given = None if checkpoint is None else Path(checkpoint)
-    if options or (given is not None and not given.is_file()):
+    if given is not None and not given.is_file():
         return load(model, checkpoint, **options)
-    known = model, given and [_state(given), _state(given.with_suffix(".toml"))]
-    if str(known) not in _loaded:
-        _loaded[str(known)] = load(model, checkpoint)
-    return _loaded[str(known)]
+    files = given and [_state(given), _state(given.with_suffix(".toml"))]
+    known = str((model, files, options))
+    if known not in _loaded:
+        _loaded[known] = load(model, checkpoint, **options)
+    return _loaded[known]
 
 
 def decompose_once(model: nn.Module, example: Tensor, **options: Any) -> Decomposition:
