@@ -153,8 +153,11 @@ def shortened(command):
             arguments[arguments.index(option) + 1] = value
         else:
             arguments += [option, value]
-    if "--trials" in arguments:
-        arguments[arguments.index("--trials") + 1] = "1"
+    few = {"--trials": "1", "--recalibrated": "1"}
+    if "--recalibrated" in arguments:
+        few["--blocks"] = "1-2"
+    for option in few.keys() & set(arguments):
+        arguments[arguments.index(option) + 1] = few[option]
     return arguments
 
 
