@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MEMBER", "PartActor", "Ray", "RayOptions"]
 
-_RETRIES = 3  # times that Ray measures a part again whose node was lost
+_RETRIES = 3  # times that Ray has a part measured again whose node was lost
+_ATTEMPTS = 3  # actors that may be lost over a part before it counts as failed
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class _Actors:
     queue: deque[_Job] = field(default_factory=deque)
     running: dict[Any, _InHand] = field(default_factory=dict)
     settled: set[_Job] = field(default_factory=set)
+    lost: Counter[_Job] = field(default_factory=Counter)
     groups: dict[int, str] = field(default_factory=dict)
     told: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -228,18 +230,31 @@ class _Actors:
         job, number, _ = self.running.pop(reference)
         if job in self.settled:
             return
-        self.settled.add(job)
         try:
             found = ray.get(reference)
         except ray.exceptions.RayActorError:
-            reason = f"{_RETRIES + 1} workers were lost while they measured it"
-            self._fail(job, f"{reason}; memory may have run out on their nodes")
+            self._lost(job)
         except ray.exceptions.RayTaskError as error:
             cause = getattr(error, "cause", error)
             self._fail(job, f"{type(cause).__name__}: {' '.join(str(cause).split())}")
         else:
+            self.settled.add(job)
             self._keep(job, number, found)
         self._say(number, "waits", "")
+
+    def _lost(self, job: _Job) -> None:
+        """Have another actor do what an actor could not that Ray has not brought back."""
+        self.lost[job] += 1
+        if any(one.job == job for one in self.running.values()):
+            return
+        if self.lost[job] < _ATTEMPTS:
+            self.queue.append(job)
+            return
+        self._fail(
+            job,
+            f"{_ATTEMPTS} actors were lost while they measured it; memory may have run out on "
+            "their nodes",
+        )
 
     def _keep(self, job: _Job, number: int, found: Any) -> None:
         if job.part is None:
@@ -263,6 +278,7 @@ class _Actors:
         told["measured"] = told.get("measured", 0) + result.measured
 
     def _fail(self, job: _Job, reason: str) -> None:
+        self.settled.add(job)
         part = job.part or PartName(job.task.key, 1, 1)
         if job.part is None:
             self.folder.put_split(part.key, (1,))
