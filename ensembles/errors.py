@@ -42,7 +42,9 @@ class EnsemblesError(Exception):
 
     def __str__(self) -> str:
         said = printable(super().__str__(), lines=False)
-        return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
+        if len(said) <= _LONGEST:
+            return said
+        return f"{said[: 3 * _LONGEST // 4]} ... {said[-_LONGEST // 4 :]}"  # its end says why
 
 
 class UsageError(EnsemblesError):
