@@ -16,12 +16,17 @@ from pathlib import Path
 from ensembles.errors import StoreError
 from ensembles.files import atomic
 from ensembles.store.disk_room import check_room
-from ensembles.store.schema import VERSION, bring_up_to_date, check_objects, stored_version
+from ensembles.store.schema import (
+    COPY_MARK,
+    MARKED,
+    VERSION,
+    bring_up_to_date,
+    check_objects,
+    stored_version,
+)
 from ensembles.store.sqlite import connect, copy_all
 
 __all__ = ["copy_beside", "drop_copy", "migrate", "migrated_copy"]
-
-_MARK = "copy_made_by_migration"
 
 
 def copy_beside(path: Path, version: int = 1) -> Path:
@@ -78,7 +83,7 @@ def _keep_copy(path: Path, version: int) -> None:
     ):
         copy_all(source, made)
         made.execute("PRAGMA journal_mode = DELETE")
-        made.execute(f"CREATE TABLE {_MARK} (mark)")
+        made.execute(MARKED)
         shutil.copymode(path, scratch)
 
 
@@ -94,7 +99,7 @@ def _is_copy(path: Path) -> bool:
     """Whether a file is a copy that a migration made; others are never touched."""
     with suppress(sqlite3.Error), closing(connect(path, "mode=ro&immutable=1")) as raw:
         sql = "SELECT 1 FROM sqlite_master WHERE name = ?"
-        return raw.execute(sql, (_MARK,)).fetchone() is not None
+        return raw.execute(sql, (COPY_MARK,)).fetchone() is not None
     return False
 
 

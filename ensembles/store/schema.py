@@ -66,6 +66,7 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
         connection: In a transaction that may write, without foreign keys.
         version: The older version.
     """
+    connection.execute(f"DROP TABLE IF EXISTS {COPY_MARK}")
     if version == 1:
         version_1.rewrite(connection)
     version_2.rewrite(connection, TABLES)
@@ -82,6 +83,8 @@ def check_objects(connection: sqlite3.Connection, path: Path, version: int) -> N
     """
     made = {1: version_1.TABLES, 2: version_2.TABLES, VERSION: TABLES}[version]
     expected, found = _objects_of(made), _objects(connection)
+    if version != VERSION and found.get(("table", COPY_MARK)) == f"{COPY_MARK}: {MARKED}":
+        del found["table", COPY_MARK]
     for named in (*found.keys() - expected.keys(), *expected.keys() - found.keys()):
         what = "holds" if named in found else "lacks"
         raise StoreError(
@@ -96,6 +99,12 @@ def check_objects(connection: sqlite3.Connection, path: Path, version: int) -> N
                 "damaged or was written by another hand: go on from a copy, or name another file"
             )
 
+
+COPY_MARK = "copy_made_by_migration"
+"""The table by which a copy that is kept beside a store is known."""
+
+MARKED = f"CREATE TABLE {COPY_MARK} (mark)"
+"""The statement that makes it."""
 
 _SPACE = re.compile(r"\s*(--[^\n]*)?\s+")
 _MOST_OBJECTS = 100
