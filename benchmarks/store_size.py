@@ -74,7 +74,7 @@ def make(path: Path, rows: int) -> None:
 def states(i: int) -> dict[str, list[float]]:
     """What metrics would have kept of the i-th lesion."""
     right = [(i + c) % 11 for c in range(10)]
-    return {"top1": [i % 101], "loss": [i / 7], "classes": [*right, *[10] * 10]}
+    return {"top1": [sum(right)], "loss": [i / 7], "classes": [*right, *[10] * 10]}
 
 
 def status(store: Store, rows: int) -> None:

@@ -127,7 +127,7 @@ def test_classifiers_on_one_body_are_no_average_of_networks() -> None:
             answers = [head(y.mean((2, 3))) for head, y in zip(self.heads, (one, two), strict=True)]
             return torch.mean(torch.stack(answers, dim=0), dim=0)
 
-    net = decompose(Heads().eval(), IMAGES)
+    net = decompose(Heads().eval(), IMAGES, nested=False)
     assert [(block.kind, block.deletable) for block in net] == [("fractal", False)]
     assert net.road_counts == (2,)
     with pytest.raises(LesionError, match=r"no map without parameters does; leave it out"):

@@ -74,10 +74,10 @@ class Sums:
         if self.predictions:
             answered = [one for one in other._answered if one is not None]
             parts = [torch.stack(answered).cpu()]
-        self._parts.extend(parts)  # from here on nothing needs memory
-        for state, further in zip(self.states, other.states, strict=True):
-            state.add_(further)
-        self.nonfinite += other.nonfinite
+        states = [state + more for state, more in zip(self.states, other.states, strict=True)]
+        nonfinite = self.nonfinite + other.nonfinite
+        self._parts.extend(parts)  # from here on nothing can fail
+        self.states, self.nonfinite = states, nonfinite
         self.observations += other.observations
 
     def outcomes(self, sweep: Sequence[Lesion]) -> list[Outcome]:
