@@ -9,6 +9,7 @@ import torch
 from networks import decomposable, images_for
 from sweeps import every_kind
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import Materials, evaluate, evaluate_each
@@ -18,7 +19,7 @@ from ensembles.engine.shared import SharedPrefixes
 from ensembles.engine.sums import Sums
 from ensembles.errors import EvaluationError, OutOfMemoryError
 from ensembles.lesions import Delete, Intact, Lesion, Noise
-from ensembles.metrics import Answers, Metric, Outcome
+from ensembles.metrics import Answers, Metric, Outcome, read
 from ensembles.metrics.members.top1 import Top1
 
 METRICS = ("top1", "loss", "kl", "classes")
@@ -236,3 +237,53 @@ def test_a_metric_may_be_given_itself(subject: tuple[Decomposition, Tensor, Tens
     )
     for outcome in outcomes:
         assert outcome.states["wrong"][0] == outcome.total - outcome.correct
+
+
+class FailsAt(TorchDispatchMode):
+    """Lets one tensor operation, by its number, fail for memory."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number, self.calls = number, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        if self.calls == self.number:
+            raise torch.OutOfMemoryError("injected")
+        return func(*args, **(kwargs or {}))
+
+
+def test_sums_are_added_whole_or_not_at_all() -> None:
+    metrics = read(METRICS)
+
+    def counted(seed: int) -> Sums:
+        generator = torch.Generator().manual_seed(seed)
+        output, intact = (torch.randn(6, 3, generator=generator) for _ in range(2))
+        sums = Sums(1, metrics, 3, torch.device("cpu"), predictions=True)
+        sums.count(0, Answers.of(output, torch.arange(6) % 3, intact))
+        return sums
+
+    def kept(sums: Sums) -> tuple[Any, ...]:
+        (one,) = sums.outcomes([Intact()])
+        states = {name: state.tolist() for name, state in one.states.items()}
+        return one.total, one.nonfinite, states, one.predictions.tolist()
+
+    def begun() -> Sums:
+        sums = counted(1).blank()
+        sums.add(counted(1))
+        return sums
+
+    whole = begun()
+    with FailsAt(0) as mode:
+        whole.add(counted(2))
+    added, number = kept(whole), 0
+    for number in range(1, mode.calls + 1):
+        sums, more = begun(), counted(2)
+        try:
+            with FailsAt(number):
+                sums.add(more)
+        except torch.OutOfMemoryError:
+            assert kept(sums) == kept(begun()), number
+            sums.add(more)
+        assert kept(sums) == added, number
+    assert number >= 4
