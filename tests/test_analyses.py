@@ -124,8 +124,9 @@ def expected(block: Block, seen: dict[str, Tensor], channels: int, flat: bool) -
 def test_the_stream_agrees_with_loops_over_hooked_values(
     model: nn.Module, cosine: str, data: st.DataObject
 ) -> None:
-    images, _ = images_for(model, 5)
-    net = decompose(model, images)
+    # In float64: a position whose shortcut is nearly zero makes a ratio of rounding errors.
+    images = images_for(model, 5)[0].double()
+    net = decompose(model.double(), images)
     size = data.draw(st.integers(1, 5), label="batch size")
     stream = Stream(net, cosine)
     with torch.no_grad():

@@ -22,6 +22,7 @@ PATIENCE = 120.0
 LOCKLESS = "its file system has no file locks; put the store on a local disk"
 
 _BUSY = 1.0
+_HELD = (5, 6)  # SQLITE_BUSY and SQLITE_LOCKED, which Python names since 3.11 only
 _PROTECTED = (
     "cannot be opened (the folder or the file is protected); name another file, or change the "
     "permissions"
@@ -55,11 +56,11 @@ def patiently(work: Callable[[], _T], patience: float | None = None) -> _T:
 
 
 def copy_all(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Copy a database as of one moment, and wait no longer than the patience lasts."""
+    """Copy a database as of one moment, and wait for others no longer than the patience lasts."""
     deadline = time.monotonic() + PATIENCE
 
-    def hurry(_status: int, _left: int, _all: int) -> None:
-        if time.monotonic() > deadline:
+    def hurry(status: int, _left: int, _all: int) -> None:
+        if status in _HELD and time.monotonic() > deadline:
             raise sqlite3.OperationalError("database is locked")
 
     source.backup(target, progress=hurry)
