@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from ensembles.data.splits import choose_split
 from ensembles.data.texts.embedded_texts import EMBEDDED, documents
-from ensembles.data.texts.text_files import TABLES, TEXT_SUFFIXES, read_documents
+from ensembles.data.texts.text_files import TEXT_SUFFIXES, read_documents
 from ensembles.data.texts.token_codes import BYTES, Encoded, Tokenizer
 from ensembles.data.texts.token_files import kept
 from ensembles.data.texts.windows import TextDataset, Windows
@@ -82,7 +82,7 @@ def open_text(
             )
         part, found = read_documents(path, split, column)
         encoded = _tokens(_BETWEEN.join(found), tokenizer)
-    data = TextDataset.of_text(str(name), part, encoded, cut, tokenizer, opener)
+    data = TextDataset.of_text(str(name), part, encoded, cut, tokenizer=tokenizer, opener=opener)
     return data if limit is None else data.limited(limit)
 
 

@@ -32,11 +32,19 @@ class Tokenizer(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What results call it."""
+        ...
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """How many tokens it has."""
+        ...
+
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """sha256 of what determines its ids."""
+        ...
 
     def encode(self, text: str) -> Encoded:
         """The tokens of a text, none added to it."""

@@ -93,6 +93,7 @@ class TextDataset(Dataset[Tensor]):
         split: str,
         encoded: Encoded,
         cut: Windows,
+        *,
         tokenizer: Tokenizer,
         opener: Callable[[str], TextDataset] | None = None,
     ) -> TextDataset:
