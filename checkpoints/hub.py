@@ -26,8 +26,15 @@ from .files import file_sha256
 from .pixel_records import with_record
 
 __all__ = [
-    "CAUSAL", "PREFIX", "HubPlace", "is_hub_name", "kind_of", "load_hub", "longest_window",
-    "place_of", "tokenizer_of",
+    "CAUSAL",
+    "PREFIX",
+    "HubPlace",
+    "is_hub_name",
+    "load_hub",
+    "longest_window",
+    "place_of",
+    "purpose_of",
+    "tokenizer_of",
 ]  # fmt: skip
 
 PREFIX = "hf:"
@@ -160,24 +167,24 @@ def load_hub(name: str) -> tuple[nn.Module, Card]:
     with _plainly(name):
         transformers = import_module("transformers")
         config = transformers.AutoConfig.from_pretrained(place.folder, **place.options)
-        kind = _kind(config, name)
-        made = getattr(transformers, _AUTO[kind])
+        purpose = _purpose(config, name)
+        made = getattr(transformers, _AUTO[purpose])
         model = made.from_pretrained(place.folder, dtype=torch.float32, **place.options)
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False  # what was said before is of no use to one pass
     card = place.card or _card(place, model)
-    if kind == "image" and Path(place.folder).is_dir():
+    if purpose == "image" and Path(place.folder).is_dir():
         card = with_record(card, Path(place.folder) / "config.json")
     return model.eval(), card
 
 
-def _kind(config: Any, name: str) -> str:
+def _purpose(config: Any, name: str) -> str:
     """What a model is for, by the class that its configuration names."""
     names = [str(one) for one in getattr(config, "architectures", None) or ()]
     for one in names:
-        for ending, kind in _ENDINGS.items():
+        for ending, purpose in _ENDINGS.items():
             if one.endswith(ending):
-                return kind
+                return purpose
     if not names:
         return CAUSAL
     raise ModelError(
@@ -186,10 +193,10 @@ def _kind(config: Any, name: str) -> str:
     )
 
 
-def kind_of(model: nn.Module) -> str:
+def purpose_of(model: nn.Module) -> str:
     """What a loaded model of transformers is for: causal, masked, sequence or image."""
     name = type(model).__name__
-    return next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), CAUSAL)
+    return next((purpose for ending, purpose in _ENDINGS.items() if name.endswith(ending)), CAUSAL)
 
 
 def longest_window(model: nn.Module) -> int | None:
@@ -239,7 +246,7 @@ def _plainly(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # transformers raises whatever it meets
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        code = "trust_remote_code" in reason
+        code = "trust_remote_code" in reason or "custom code" in reason
         advice = "code that comes with a model is never run" if code else "nothing was loaded"
         raise CheckpointError(f"model {name!r} cannot be loaded: {reason}; {advice}") from error
     finally:
@@ -250,8 +257,9 @@ def _plainly(name: str) -> Iterator[None]:
 
 def _card(place: HubPlace, model: nn.Module) -> Card:
     config: Any = model.config
-    if kind_of(model) in (CAUSAL, MASKED):
-        count, names = int(config.get_text_config().vocab_size), ()
+    names: tuple[str, ...] = ()
+    if purpose_of(model) in (CAUSAL, MASKED):
+        count = int(config.get_text_config().vocab_size)
     else:
         names = tuple(str(config.id2label[number]) for number in sorted(config.id2label))
         count = len(names)

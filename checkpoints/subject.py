@@ -192,8 +192,7 @@ def open_subject(
         text=text,
     )
     if check:
-        if isinstance(subject.data, ImageDataset):
-            check_classes(card, subject.data)
+        check_classes(card, subject.data)
         check_error(network, card, subject.data, device=choose_device(device))
     return subject
 
@@ -218,7 +217,7 @@ def take_apart(
 ) -> Subject:
     """Open the data that suit a trained network, and take it apart; see :func:`open_subject`."""
     place, choice = choose_device(device), images or ImageChoice()
-    how = {
+    how: dict[str, Any] = {
         "blocks": block_names,
         "kinds": block_kinds.split(",") if block_kinds else None,
         "nested": nested,

@@ -12,7 +12,7 @@ from ensembles.data.texts import BYTES, TEXTS, TextDataset, Tokenizer, is_text, 
 from ensembles.errors import CheckpointError, DataError, ModelError, UsageError
 from ensembles.models import architecture
 
-from .hub import CAUSAL, is_hub_name, kind_of, longest_window, tokenizer_of
+from .hub import CAUSAL, is_hub_name, longest_window, purpose_of, tokenizer_of
 
 __all__ = ["TextChoice", "is_language", "open_for", "tokens_for"]
 
@@ -62,10 +62,10 @@ def is_language(model: nn.Module, card: Card) -> bool:
     """
     if not is_hub_name(card.architecture):
         return architecture(card.architecture).task == "language"
-    kind = kind_of(model)
-    if kind == CAUSAL:
+    purpose = purpose_of(model)
+    if purpose == CAUSAL:
         return True
-    if kind != "image":
+    if purpose != "image":
         raise ModelError(
             f"{card.architecture} is a {type(model).__name__}, an encoder: it sees the tokens that "
             "it would have to predict. Expected a decoder (a causal language model) here; in a "

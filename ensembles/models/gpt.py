@@ -127,7 +127,9 @@ class GPT(nn.Module):
                 nn.init.zeros_(module.bias)
         for module in self.modules():
             if isinstance(module, ResidualBlock):
-                nn.init.normal_(module.branch_end.weight, std=0.02 * (2 * layers) ** -0.5)
+                last = module.branch_end
+                assert isinstance(last, nn.Linear)
+                nn.init.normal_(last.weight, std=0.02 * (2 * layers) ** -0.5)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids (N, T) to logits (N, T, num_classes), T at most ``positions``."""

@@ -52,9 +52,9 @@ def _describe(column: pd.Series[Any]) -> str:
     if len(column) and all(_whole(value) for value in column):
         return "exact"
     given = [value for value in column if not _missing(value)]
-    if given and all(_is_counts(value) for value in given):
-        return "counts"
-    return "numbers" if given and all(_are_numbers(value) for value in given) else "text"
+    lists = {"counts": _is_counts, "numbers": _are_numbers}
+    fitting = (name for name, fits in lists.items() if given and all(map(fits, given)))
+    return next(fitting, "text")
 
 
 def plain(column: pd.Series[Any], dtype: str) -> list[Value]:
@@ -121,10 +121,10 @@ def _infer(values: Sequence[str]) -> str:
         if max(abs(int(value)) for value in given) >= 2**63:
             return "exact"
         return "integer" if len(given) == len(values) else "nullable"
-    if given and all(_COUNTS.fullmatch(value) and _readable(value) for value in given):
-        return "counts"
-    if given and all(_NUMBER_LIST.fullmatch(value) for value in given):
-        return "numbers"
+    lists = {"counts": (_COUNTS, _counts), "numbers": (_NUMBER_LIST, _numbers)}
+    for name, (pattern, read) in lists.items():
+        if given and all(pattern.fullmatch(one) and _readable(one, read) for one in given):
+            return name
     try:
         for value in given:
             float(value)
@@ -133,9 +133,9 @@ def _infer(values: Sequence[str]) -> str:
     return "number"
 
 
-def _readable(value: str) -> bool:
+def _readable(value: str, read: Callable[[object], Any]) -> bool:
     try:
-        _counts(value)
+        read(value)
     except (ValueError, RecursionError):
         return False
     return True

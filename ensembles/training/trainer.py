@@ -288,7 +288,7 @@ def _trainer(
     from ensembles.training.module import AtomicCheckpointIO  # noqa: PLC0415
     from ensembles.training.text_module import TextModule  # noqa: PLC0415
 
-    kind = TextModule if isinstance(plan.train, TextDataset) else ImageModule
+    kind: Any = TextModule if isinstance(plan.train, TextDataset) else ImageModule
     most = _VALIDATION_IMAGES if kind is ImageModule else _VALIDATION_WINDOWS
     module = kind(
         model.to(memory_format=torch.channels_last),

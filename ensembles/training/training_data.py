@@ -120,6 +120,7 @@ def open_data(
         limit: At most so many training images.
         normalize: A normalisation, or ``None`` for the data set's own; where that is ``none``, as
             for folders, the training images are measured.
+        window: Must be None: images have none.
 
     Raises:
         DataError: When the data cannot be read.

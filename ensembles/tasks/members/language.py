@@ -83,6 +83,7 @@ class Language(Task):
         Raises:
             DataError: Saying what was found and what would fit.
         """
+        assert not isinstance(batch.inputs, tuple | dict)
         length, found = net.input_shape[0], batch.inputs.shape[1]
         if found != length:
             raise DataError(
