@@ -195,7 +195,7 @@ def test_images_grow_as_the_recipe_says(tmp_path: Path) -> None:
         assert small.shape == (2, 3, *size)
         torch.testing.assert_close(small, torch.full_like(small, 0.7))
     sizes = []
-    from ensembles.training import module
+    from ensembles.training import image_module as module
 
     def watched(images: Tensor, factor: float) -> Tensor:
         sizes.append(factor)
