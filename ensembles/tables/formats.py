@@ -210,10 +210,13 @@ def _csv_text(columns: _Columns, quoting: Literal[0, 1]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n", quoting=quoting)
     writer.writerow(columns)
-    rows = zip(*columns.values(), strict=True)
-    writer.writerows(
-        [json.dumps(value) if isinstance(value, list) else value for value in row] for row in rows
+    cells = (
+        [json.dumps(value) if isinstance(value, list) else value for value in values]
+        if any(isinstance(value, list) for value in values)
+        else values
+        for values in columns.values()
     )
+    writer.writerows(zip(*cells, strict=True))
     return buffer.getvalue()
 
 
