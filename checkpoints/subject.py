@@ -173,6 +173,7 @@ def open_subject(
         nested=nested,
         reference=reference,
         initial=open_initial(card, before) if isinstance(before, (str, Path)) else before,
+        force=not check,
     )
     if check:
         check_classes(card, subject.data)
@@ -196,6 +197,7 @@ def take_apart(
     nested: bool | None = None,
     reference: str | None = None,
     initial: nn.Module | None = None,
+    force: bool = False,
 ) -> Subject:
     """Open the data that suit a trained network, and take it apart; see :func:`open_subject`."""
     place, choice = choose_device(device), images or ImageChoice()
@@ -206,7 +208,7 @@ def take_apart(
         )
 
     data = opened(dataset or card.dataset or _DATASET, split, limit)
-    data, labels = labelled_for(card, data, classes)
+    data, labels = labelled_for(card, data, classes, force=force)
     check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))
