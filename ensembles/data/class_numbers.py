@@ -102,12 +102,13 @@ def class_numbers(
             return Numbering(numbers, _names_by_number(names, numbers), told)
     listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     hint = "" if len(names) > 1 else " (or these images have no labels)"
-    numbered = ", --classes numbers that the names are the numbers"
+    close = bool(numbers) and max(numbers) < count
+    numbered = ", --classes numbers that the names are the numbers" if close else ""
     raise DataError(
         f"the network has {count:,} classes, {where} has {len(names):,} ({listed}), so class "
         f"numbers would not agree{hint}; say which class each is with --classes FILE"
-        f"{numbered if numbers and max(numbers) < count else ''} (--classes text: their places), or load "
-        "a network that was trained on these classes"
+        f"{numbered} (--classes text: their places), or load a network that was trained on these "
+        "classes"
     )
 
 
