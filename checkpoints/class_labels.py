@@ -7,6 +7,7 @@ from pathlib import Path
 from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data.class_numbers import class_numbers
+from ensembles.data.texts import TextDataset
 from ensembles.errors import DataError
 from ensembles.printable import printable
 
@@ -51,8 +52,8 @@ def labelled_for(
     return data.renumbered(number_of, found.names), _line(told)
 
 
-def check_classes(card: Card, data: ImageDataset) -> None:
-    """Refuse data of fewer classes than the network has: their numbers mean something else.
+def check_classes(card: Card, data: ImageDataset | TextDataset) -> None:
+    """Refuse images of fewer classes than the network has: their numbers mean something else.
 
     Args:
         card: What is known about the network's weights.
@@ -61,6 +62,8 @@ def check_classes(card: Card, data: ImageDataset) -> None:
     Raises:
         DataError: When the network has more classes.
     """
+    if isinstance(data, TextDataset):
+        return
     if card.num_classes > len(data.classes) and not data.numbered:
         names = ", ".join(data.classes[:3]) + (", ..." if len(data.classes) > 3 else "")
         raise DataError(

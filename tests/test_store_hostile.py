@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 import stores
 import version_1
-from stores import in_a_process, status_of
+from stores import all_of, in_a_process, status_of
 
 import ensembles
 from ensembles.errors import EnsemblesError, StoreError
@@ -46,20 +45,6 @@ def filled(tmp_path_factory):
 @pytest.fixture
 def path(filled, tmp_path):
     return Path(shutil.copy(filled, tmp_path / "study.db"))
-
-
-def all_of(path):
-    """Everything that a store tells, as text."""
-    with Store(path, mode="r") as store:
-        told = [store.summary(), dict(store.notes())]
-        for context in store.contexts():
-            told += [context.key.text, context.about, store.labels(context).tolist()]
-            told += [store.provenance(context), store.frame(context).to_csv()]
-            told += [store.class_frame(context).to_csv()]
-            told += [(str(k), why) for k, why in store.failures(context).items()]
-            told += [(one.attrs, one.to_csv()) for one in store.analyses(context)]
-            told += [(str(k), v.tolist()) for k, v in store.predictions(context).items()]
-    return json.dumps(told, default=str)
 
 
 def test_the_checksum_stays_what_it_is_in_every_version_of_python():

@@ -86,7 +86,7 @@ def translated(path: Path) -> Iterator[None]:
             f"store {path}: is damaged, or was written by another hand ({error}); go on from a "
             "copy, or name another file"
         ) from error
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # SQLite's own words too
         raise StoreError(f"store {path}: {_reason(error)}") from error
 
 
@@ -96,6 +96,8 @@ def _reason(error: Exception) -> str:
     known = {
         "not a database": "is no store of results (no SQLite file); name another file",
         "malformed": f"is damaged ({text}); go on from a copy, or name another file",
+        "t decode byte": "is damaged (a text that is no UTF-8); go on from a copy, or name another "
+        "file",
         "Could not decode": "is damaged (a text that is no UTF-8); go on from a copy, or name "
         "another file",
         "is full": f"cannot be written (the disk is full); free space, {kept}",
