@@ -21,7 +21,9 @@ from ensembles.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = re.compile(r"imagenet\b(?!/)|--device cuda|\bfetch\b|cifar100?\b|path/to")
+ELSEWHERE = re.compile(
+    r"imagenet\b(?!/)|smollm2|hf:|docstrings|--device cuda|\bfetch\b|cifar100?\b|path/to"
+)
 SHORT = {
     "analyze": ["--limit", "8"],
     "lesion": ["--limit", "8"],

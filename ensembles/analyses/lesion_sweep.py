@@ -114,6 +114,8 @@ class LesionSweep:
         asked, place = task_of(net, task), choose_device(device)
         measured = _with_usual(read(metrics), asked)
         require(measured, asked, net.num_classes)
+        for metric in measured:
+            metric.suited(net, data)
         choose_engine(engine)
         compute_dtype(precision, place)
         named = range(1, len(net) + 1)

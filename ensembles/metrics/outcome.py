@@ -30,6 +30,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "integer": int,
     "number": float,
     "counts": _integers,
+    "numbers": lambda values: [float(value) for value in values],
 }
 
 

@@ -39,6 +39,7 @@ def _members(family: str) -> tuple[Architecture, ...]:
 _OWN: dict[str, Architecture] = {
     entry.name: entry for family in _FAMILIES for entry in _members(family)
 }
+_LANGUAGE: dict[str, Architecture] = {entry.name: entry for entry in _members("gpt")}
 
 # Arguments of torchvision and timm that read or download weights.
 _TRAINED = {
@@ -48,11 +49,12 @@ _TRAINED = {
 _TIMM_MISSING = "timm is not installed: pip install 'ensembles[timm]'"
 
 
-def list_models(library: str | None = None) -> list[str]:
+def list_models(library: str | None = None, *, task: str = "classification") -> list[str]:
     """Name every architecture that can be built here.
 
     Args:
         library: Only those of ``"ensembles"``, ``"torchvision"`` or ``"timm"``.
+        task: What they are for: ``"classification"`` (of images) or ``"language"``.
 
     Returns:
         Our own names, then torchvision's classification models, then timm's where it is installed;
@@ -61,6 +63,8 @@ def list_models(library: str | None = None) -> list[str]:
     Raises:
         ModelError: When there is no such library.
     """
+    if task != "classification":
+        return [name for name, one in _LANGUAGE.items() if one.task == task]
     if library is None:
         return [name for source in LIBRARIES for name in list_models(source)]
     if library == "ensembles":
@@ -176,7 +180,7 @@ def _with_channels(entry: Architecture, classes: int, arguments: dict[str, Any])
 
 
 def _own(name: str) -> Architecture | None:
-    return _OWN.get(name)
+    return _OWN.get(name) or _LANGUAGE.get(name)
 
 
 def _torchvision(name: str) -> Architecture | None:
@@ -285,7 +289,8 @@ def _unknown_library(library: str) -> str:
 
 
 def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:
-    names = {"ensembles": _OWN, "torchvision": _torchvision_names(), "timm": _timm_names()}
+    own = {**_OWN, **_LANGUAGE}
+    names = {"ensembles": own, "torchvision": _torchvision_names(), "timm": _timm_names()}
     known = list(dict.fromkeys(one for source in libraries for one in names[source]))
     hint = _other_sizes(bare, known) + nearest(bare, known)
     message = f"unknown model {name!r}{hint or '; `ensembles models` lists those of the field'}"

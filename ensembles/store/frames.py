@@ -184,7 +184,7 @@ def _common(rows: Iterable[_Row], states: Mapping[int, Mapping[str, State]]) -> 
 
 
 def _gives_numbers(metric: Metric) -> bool:
-    return all(column.type != "counts" for column in metric.columns)
+    return all(column.type not in ("counts", "numbers") for column in metric.columns)
 
 
 def _task(context: Context) -> Task | None:

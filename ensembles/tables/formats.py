@@ -280,7 +280,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
     dtypes, stored = describe(frame), frame.copy()
     for name, dtype in dtypes.items():
-        if dtype in ("exact", "counts"):
+        if dtype in ("exact", "counts", "numbers"):
             values = plain(frame[name], dtype)
             try:
                 pa.array(values)
