@@ -15,7 +15,11 @@ __all__ = ["check_classes", "labelled_for"]
 
 
 def labelled_for(
-    card: Card, data: ImageDataset, classes: str | Path | None = None
+    card: Card,
+    data: ImageDataset,
+    classes: str | Path | None = None,
+    *,
+    force: bool = False,
 ) -> tuple[ImageDataset, str]:
     """The data with the class numbers of a network, and how they came, where there is a doubt.
 
@@ -23,6 +27,7 @@ def labelled_for(
         card: What is known about the network's weights.
         data: The data. Labels that are numbers stay, unless `classes` says otherwise.
         classes: As :func:`ensembles.data.class_numbers.class_numbers` takes it.
+        force: Likewise.
 
     Raises:
         DataError: When the classes have names alone, and their numbers cannot be known.
@@ -38,6 +43,7 @@ def labelled_for(
         known=card.classes,
         classes=classes,
         where=where,
+        force=force,
     )
     told = "; ".join(filter(None, (data.about_labels, found.told)))
     if found.numbers == tuple(range(len(data.classes))) and found.names == data.classes:

@@ -20,6 +20,7 @@ from .files import CheckpointWarning, WeightFile, open_weights
 from .hub import is_hub_name, load_hub
 from .pixel_records import with_record
 from .public import PUBLIC
+from .shards import of_folder, part_hint
 from .state_dicts import fit
 
 __all__ = ["build", "load", "load_file"]
@@ -116,7 +117,8 @@ def load_file(
     :class:`CheckpointWarning`.
 
     Args:
-        path: Path of the file.
+        path: Path of the file; or of a folder or an index of several files, as Hugging Face writes
+            them (``model.safetensors.index.json``).
         name: Name of its architecture.
         num_classes: What the weights must have; by default what they have.
         weights: Which of several sets, as for :func:`load`.
@@ -130,7 +132,7 @@ def load_file(
         ModelError: When there is no such architecture.
         CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit.
     """
-    path = home_expanded(path)
+    path = of_folder(home_expanded(path))
     entry = architecture(name)
     card = _card_of(path, entry)
     if card is not None and card.architecture != entry.name:
@@ -146,6 +148,7 @@ def load_file(
         weights=weights,
         match=match,
         origin=str(path),
+        hint=part_hint(path),
     )
     _tell(file, found.notes)
     known = Card(

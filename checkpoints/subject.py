@@ -189,6 +189,7 @@ def open_subject(
         nested=nested,
         reference=reference,
         initial=open_initial(card, before) if isinstance(before, (str, Path)) else before,
+        force=not check,
         text=text,
     )
     if check:
@@ -213,6 +214,7 @@ def take_apart(
     nested: bool | None = None,
     reference: str | None = None,
     initial: nn.Module | None = None,
+    force: bool = False,
     text: TextChoice | None = None,
 ) -> Subject:
     """Open the data that suit a trained network, and take it apart; see :func:`open_subject`."""
@@ -247,7 +249,7 @@ def take_apart(
         )
 
     data = opened(dataset or card.dataset or _DATASET, split, limit)
-    data, labels = labelled_for(card, data, classes)
+    data, labels = labelled_for(card, data, classes, force=force)
     check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))

@@ -97,10 +97,13 @@ def run(
 @_common
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def status(file: str, store: str | None, as_json: bool) -> None:
-    """Show how much of a study is there."""
+    """Show how much of a study is there, and what its workers do."""
+    import pandas as pd  # noqa: PLC0415
+
     from ensembles.studies import status as look  # noqa: PLC0415
     from ensembles.studies.workers.intake import take_in  # noqa: PLC0415
-    from ensembles.studies.workers.roll import workers_said  # noqa: PLC0415
+    from ensembles.studies.workers.roll import running, workers_said  # noqa: PLC0415
+    from ensembles.studies.workers.work_folder import Task  # noqa: PLC0415
     from ensembles.tables import frame_to_json  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
@@ -109,6 +112,10 @@ def status(file: str, store: str | None, as_json: bool) -> None:
     if as_json:
         say(frame_to_json(found))
         return
+    if folder is not None:
+        held = running(folder)
+        now = [Task.key_of(unit.digest) in held for unit in chosen.units()]
+        found["state"] = found["state"].mask(pd.Series(now) & (found["state"] != "done"), "running")
     _print(found)
     if folder is not None:
         for line in workers_said(folder):

@@ -241,7 +241,7 @@ def test_one_worker_measures_what_one_process_does(
     assert list(folder.results(whole=False)) == [] and folder.failures() == {}
     assert {hold.worker for hold in Holds(folder, "x", Pulse(folder, 1)).all().values()} == {"w"}
     (whole, line, last) = workers_said(folder)
-    assert whole == "3 units given to workers: 3 done; 8 of 8 lesions"
+    assert whole == "3 of 3 units done; 8 of 8 lesions"
     assert line.startswith("worker w on ") and line.endswith(": ended, 8 lesions measured")
     assert last == f"logs in {folder / 'logs'}"
     assert not any(store.parent.glob("*.part"))

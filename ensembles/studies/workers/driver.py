@@ -19,7 +19,7 @@ from ensembles.studies.records import read_record
 from ensembles.studies.units import kept
 from ensembles.studies.workers.holds import Pulse
 from ensembles.studies.workers.intake import Intake
-from ensembles.studies.workers.tally import tally
+from ensembles.studies.workers.tally import Tally, tally
 from ensembles.studies.workers.work_folder import Task, WorkFolder, parts_of, work_folder
 from ensembles.studies.written import written_study, written_unit
 
@@ -132,7 +132,7 @@ class Driver(Executor):
             run, tasks, intake, options, lambda left: self.crew(folder, run, left, setting, tell)
         )
         try:
-            with bar(f"study {setting.study.name}", " lesions", shown=progress) as report:
+            with bar(watch.title, " lesions", shown=progress) as report:
                 watch.until_done(report)
         except KeyboardInterrupt:
             if self.outlives:
@@ -175,7 +175,8 @@ class _Watch:
     hire: Callable[[int], Crew]
     crew: Crew | None = None
     told: set[str] = field(default_factory=set)
-    heard: set[str] = field(default_factory=set)
+    heard: dict[str, str] = field(default_factory=dict)
+    tally: Tally | None = None
 
     def until_done(self, report: Progress) -> None:
         """Take in what workers publish until nothing is left."""
@@ -193,6 +194,14 @@ class _Watch:
                     return
             time.sleep(_LOOK)
 
+    def title(self) -> str:
+        """What the bar says before it."""
+        name = f"study {self.intake.study.name}"
+        if self.tally is None:
+            return name
+        failed = f", {self.tally.failed} failed" if self.tally.failed else ""
+        return f"{name} {self.tally.done}/{self.tally.units} units{failed}"
+
     def stop(self) -> None:
         """End the workers."""
         if self.crew is not None:
@@ -205,8 +214,8 @@ class _Watch:
         folder, tasks = self.intake.folder, self.tasks
         failed, splits = folder.failures(), folder.splits()
         settled = self.intake.settled | set(failed)
-        found = tally(folder, tasks, settled)
-        report(found.lesions, found.of)
+        self.tally = tally(folder, tasks, settled)
+        report(self.tally.lesions, self.tally.of)
         for key, task in tasks.items():
             if key in self.told or key not in splits:
                 continue
@@ -219,10 +228,10 @@ class _Watch:
     def _listen(self) -> None:
         """Tell why workers have ended."""
         for name, told in self.intake.folder.workers().items():
-            reason = told.get("reason")
-            if reason and name.startswith(self.run) and name not in self.heard:
-                self.heard.add(name)
-                self.intake.tell(f"worker {name} on {told.get('host', '?')}: {reason}")
+            line = f"worker {name} on {told.get('host', '?')}: {told.get('reason')}"
+            if told.get("reason") and name.startswith(self.run) and self.heard.get(name) != line:
+                self.heard[name] = line
+                self.intake.tell(line)
 
     def _others_work(self, pulse: Pulse) -> bool:
         """Whether workers of another driver are alive, who may do what is left."""
@@ -239,6 +248,8 @@ class _Watch:
             f"study {self.intake.study.name}: all workers have ended, and {len(left)} of "
             f"{len(self.tasks)} units are left, the first of them {left[0]}"
         )
+        if self.heard:
+            raise EvaluationError(f"{said}; {list(self.heard.values())[-1]}")
         try:
             self.intake.folder.prepare()
         except OutputError as error:

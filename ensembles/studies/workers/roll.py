@@ -8,7 +8,7 @@ from ensembles.studies.workers.slurm_queue import job_states
 from ensembles.studies.workers.tally import Heard, Tally, heard, tally
 from ensembles.studies.workers.work_folder import WorkFolder
 
-__all__ = ["workers_said"]
+__all__ = ["running", "workers_said"]
 
 _RECENT = 3600.0  # seconds for which a worker that has ended is still told
 
@@ -27,15 +27,14 @@ def workers_said(folder: WorkFolder) -> list[str]:
     return [*lines, f"logs in {folder / 'logs'}"] if lines else []
 
 
+def running(folder: WorkFolder) -> set[str]:
+    """The keys of the tasks that are in a worker's hand."""
+    return {str(one.told.get("key")) for one in heard(folder).values() if one.busy}
+
+
 def _said(found: Tally) -> str:
     """The whole study in a line."""
-    waiting = found.units - found.done - found.running - found.failed
-    counts = (
-        (found.done, "done"), (found.running, "running"), (found.failed, "failed"),
-        (waiting, "waiting"),
-    )  # fmt: skip
-    units = ", ".join(f"{number} {what}" for number, what in counts if number or what == "done")
-    line = f"{found.units} units given to workers: {units}; {found.lesions} of {found.of} lesions"
+    line = found.said + (f"; {found.lesions} of {found.of} lesions" if found.of else "")
     if found.rate and found.left:
         line += f", {_paced(found.rate)}, about {_lasting(found.left)} left"
     return line

@@ -56,7 +56,8 @@ class Tally(NamedTuple):
         running: are in some worker's hand,
         failed: cannot be measured.
         lesions: How many lesions (or tables) are measured.
-        of: How many there are; what was not opened yet counts as the others do.
+        of: How many there are; what was not opened yet counts as the others do. 0 where nothing
+            was opened.
         rate: Lesions a second of all workers that are alive.
     """
 
@@ -69,11 +70,19 @@ class Tally(NamedTuple):
     rate: float
 
     @property
+    def said(self) -> str:
+        """The units in words."""
+        waiting = self.units - self.done - self.running - self.failed
+        counts = ((self.running, "running"), (self.failed, "failed"), (waiting, "waiting"))
+        others = [f"{number} {what}" for number, what in counts if number > 0]
+        return ", ".join([f"{self.done} of {self.units} units done", *others])
+
+    @property
     def left(self) -> float | None:
         """Seconds until all is measured; None where that is not known."""
-        if self.lesions >= self.of or self.done + self.failed == self.units:
+        if self.done + self.failed == self.units:
             return 0.0
-        return (self.of - self.lesions) / self.rate if self.rate else None
+        return (self.of - self.lesions) / self.rate if self.rate and self.of else None
 
 
 def heard(folder: WorkFolder) -> dict[str, Heard]:
@@ -106,7 +115,7 @@ def tally(
     wanted, parts = set(tasks), set(settled)
     opened = [key for key in tasks if key in splits]
     sizes = [sum(splits[key]) for key in opened]
-    usual = sum(sizes) / len(sizes) if sizes else 1.0
+    usual = sum(sizes) / max(1, len(sizes))
     whole = {key for key in opened if parts.issuperset(parts_of(key, splits))}
     lesions = sum(
         splits[part.key][part.number - 1]
@@ -117,7 +126,7 @@ def tally(
     lesions += sum(
         int(one.told.get("done") or 0) for one in busy if one.told.get("state") == "measures"
     )
-    of = round(sum(sizes) + usual * (len(wanted) - len(sizes)))
+    of = round(sum(sizes) + usual * (len(wanted) - len(sizes))) if sizes else 0
     return Tally(
         units=len(wanted),
         done=len(whole - failed),

@@ -261,7 +261,7 @@ class Worker:
             except OutputError as error:
                 if time.monotonic() + wait > end:
                     raise
-                self.told |= {"state": "waits", "reason": str(error)}
+                self.told |= {"state": "waits", "reason": f"{self.told['task']}: {error}"}
                 time.sleep(wait)
                 wait = min(2 * wait, _BEAT)
             else:
@@ -287,7 +287,8 @@ class Worker:
             self.folder.beat(self.name, dict(self.told))
 
     def _keep_beating(self, ended: threading.Event) -> None:
-        while not ended.wait(_BEAT):
+        pause = min(_BEAT, float(self.wishes["lease"]) / 5)
+        while not ended.wait(pause):
             with suppress(OSError, OutputError):
                 self._beat()
             if self.parent is not None and os.getppid() != self.parent:
