@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import ensembles
-from ensembles.checkpoints import hub, open_subject, write_network
+from ensembles.checkpoints import edited_model, hub, open_subject, write_network
 from ensembles.decomposition.outputs import answer_of
 from ensembles.errors import (
     CheckpointError,
@@ -238,3 +238,19 @@ def test_deleted_blocks_are_written_for_other_tools(
         write_network(subject, Delete((1,)), out)
     with pytest.raises(LesionError, match="can be written with blocks deleted; expected a delet"):
         write_network(subject, Scale((1,), 0.5), tmp_path / "scaled")
+
+
+def test_lm_eval_takes_an_edited_model(folder: Path) -> None:
+    models = pytest.importorskip("lm_eval.models.huggingface")
+    transformers = pytest.importorskip("transformers")
+    subject = open_subject(f"hf:{folder}", window=16, limit=2)
+    model, _ = ensembles.load(f"hf:{folder}")
+    ids = subject.data.windows  # type: ignore[union-attr]
+    tokens = transformers.AutoTokenizer.from_pretrained(folder, pad_token="!")
+    edited = edited_model(model, subject.net, Delete((1,)), ids)
+    judge = models.HFLM(pretrained=edited, tokenizer=tokens, backend="causal", batch_size=2)
+    asked = [(("", ""), window[:1].tolist(), window[1:].tolist()) for window in ids]
+    found = judge._loglikelihood_tokens(asked, disable_tqdm=True)
+    frame = ensembles.lesion(subject.net, subject.data, [Delete((1,))])
+    mean = -sum(float(one[0]) for one in found) / (2 * 15)
+    assert mean == pytest.approx(frame["loss"][1], abs=1e-5)
