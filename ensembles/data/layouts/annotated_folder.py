@@ -14,9 +14,9 @@ from ensembles.data.class_files import check_numbers, is_number
 from ensembles.data.class_numbers import class_order, is_synset
 from ensembles.data.layouts.image_tree import CONTAINERS, ImageTree, images_of, key_of, subfolders
 from ensembles.data.pictures import Files
-from ensembles.errors import DataError
+from ensembles.errors import DataError, nearest
 
-__all__ = ["Annotations", "annotations_of", "flat_images", "read_annotated"]
+__all__ = ["Annotations", "annotations_by", "annotations_of", "flat_images", "read_annotated"]
 
 _MOST_BYTES = 2**27
 _MOST_FILES = 64
@@ -95,6 +95,30 @@ def annotations_of(folder: Path) -> Annotations | None:
     return found[0] if found else None
 
 
+def annotations_by(folder: Path, file: str) -> Annotations:
+    """The labels of a flat folder of images by a file that is named, or by one of its columns.
+
+    Args:
+        folder: Holds the images.
+        file: The file; ``FILE:COLUMN`` for one of several columns.
+
+    Raises:
+        DataError: When there is no such file or column, or it leaves images out.
+    """
+    path, column = Path(file).expanduser(), ""
+    if not path.exists() and ":" in file:
+        path, column = Path(file.rpartition(":")[0]).expanduser(), file.rpartition(":")[2]
+    home = flat_images(folder) or folder
+    names, others = images_of(home)
+    labels, more = _read_labels(path, names, column)
+    if labels is None:
+        raise DataError(
+            f"{path} gives the images of {home} no labels: expected a line for each, with its name "
+            f"({names[0]}) and its label, and FILE:COLUMN where there are several columns"
+        )
+    return Annotations(home, tuple(names), labels, path, more, len(others))
+
+
 def read_annotated(found: Annotations, split: str, train: Sequence[str] = ()) -> ImageTree:
     """Images with the labels of a file.
 
@@ -157,8 +181,15 @@ def _candidates(folder: Path, home: Path) -> list[Path]:
     return known[:_MOST_FILES]
 
 
-def _read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...] | None, int]:
+def _read_labels(
+    path: Path, names: Sequence[str], head: str = ""
+) -> tuple[tuple[str, ...] | None, int]:
     """The label of each image, and how many others a file names; None if it is no such file.
+
+    Args:
+        path: The file.
+        names: Names of the images.
+        head: The head of the column of labels; by default it is found.
 
     Raises:
         DataError: If it names some of the images alone, or one twice.
@@ -170,7 +201,15 @@ def _read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...] | No
     column, known = _column(rows, whole if len(stems) < len(names) else {**stems, **whole})
     if column is None:
         return _by_line(path, rows, names), 0
-    label = _label_column(rows, column, known)
+    if head:
+        if head not in rows[0]:
+            raise DataError(
+                f"{path} has no column {head!r}; it has {', '.join(rows[0][:8])}"
+                f"{nearest(head, rows[0])}"
+            )
+        label: int | None = rows[0].index(head)
+    else:
+        label = _label_column(rows, column, known)
     if label is None:
         return None, 0
     found: dict[str, str] = {}
