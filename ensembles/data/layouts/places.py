@@ -10,6 +10,7 @@ from ensembles.data.layouts.annotated_folder import (
     annotations_by,
     annotations_of,
     flat_images,
+    label_candidates,
     read_annotated,
 )
 from ensembles.data.layouts.class_tree import class_folders, misplaced, read_classes_of
@@ -92,8 +93,8 @@ def _of_files(place: Path, split: str, labels: str | None) -> ImageTree:
 
 
 def _packed_files(folder: Path) -> list[Path]:
-    """Files of one kind in a folder that hold many images each, if there are such."""
-    return next((found for kind in (SHARDS, TABLES) if (found := files_of(folder, kind))), [])
+    """Files in a folder that hold many images each, if there are such; all of one ending."""
+    return next((found for ending in (SHARDS, TABLES) if (found := files_of(folder, ending))), [])
 
 
 def _packed(
@@ -169,6 +170,13 @@ def _part(folder: Path, name: str, labelled: dict[str, tuple[str, ...] | Annotat
 def _bare(folder: Path, expected: str) -> DataError:
     """The error for images without labels, or in the wrong places, or for none."""
     home = flat_images(folder)
+    files = [] if home is None else label_candidates(folder)
+    if files:
+        return DataError(
+            f"the images of {home} have no labels that are understood: they lie in no class "
+            f"folders, and {files[0]} does not give a name and a label in each line; name the "
+            "file, or one of its columns, with --labels FILE:COLUMN"
+        )
     if home is None or home == folder:
         return misplaced(folder, expected)
     return DataError(
