@@ -61,7 +61,7 @@ def merge(two: Recorder, three: Recorder) -> tuple[fx.GraphModule, dict[str, Siz
         _register(two.model, key, constant)
     _without_gradient(two.graph, sizes)
     traced = fx.GraphModule(two.model, two.graph, name)
-    _fix_constants(traced)
+    _fix_constants(traced, sizes)
     return traced, sizes
 
 
@@ -138,7 +138,7 @@ def _size(graph: fx.Graph, sample: fx.Node, node: fx.Node, two: int, three: int)
     return size
 
 
-def _fix_constants(traced: fx.GraphModule) -> None:
+def _fix_constants(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
     """Compute once what depends neither on the images nor on a weight."""
     weights = {name for name, _ in traced.named_parameters()}
     runner = fx.Interpreter(traced)
@@ -159,7 +159,8 @@ def _fix_constants(traced: fx.GraphModule) -> None:
             traced.register_buffer(name, value, persistent=False)
             with traced.graph.inserting_before(node):
                 buffer = traced.graph.get_attr(name)
-            buffer.meta["scope"] = node.meta.get("scope", "")
+            buffer.meta = {**node.meta}
+            sizes[buffer.name] = Sizes(tuple(value.shape), tuple(value.shape))
             node.replace_all_uses_with(buffer)
     traced.graph.eliminate_dead_code()
     traced.recompile()

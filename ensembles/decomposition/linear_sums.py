@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
 from ensembles.decomposition.pure_forms import assigned
@@ -24,6 +25,13 @@ _PRODUCTS: dict[str, Callable[..., Any]] = {
     "addmm": torch.mm, "addmv": torch.mv, "baddbmm": torch.bmm,
 }  # fmt: skip
 _CALLS = ("call_function", "call_method")
+_ALIKE = (
+    "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty",
+    "new_full",
+)  # fmt: skip
+_CONCATENATES = {"vstack": 0, "row_stack": 0, "hstack": 1, "column_stack": 1, "dstack": 2}
+_SHAPED = ("view_as", "reshape_as", "expand_as", "type_as")
+_STYLES = ("dtype", "device", "layout", "memory_format", "pin_memory", "requires_grad")
 
 
 def write_sums(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
@@ -118,6 +126,45 @@ def _with_matrix_product(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     made = sums.call(_PRODUCTS[name], *factors, like=sums.sizes[node.name])
     carried = sums.scaled(given["input"], given.get("beta", 1))
     return sums.total([carried, sums.scaled(made, given.get("alpha", 1))])
+
+
+def _with_bias(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """A linear layer whose bias is an activation."""
+    given = _given(node, ("input", "weight", "bias"))
+    if given is None or not sums.both(given.get("input"), given.get("bias")):
+        return None
+    made = sums.call(F.linear, given["input"], given["weight"], like=sums.sizes[node.name])
+    return sums.total([given["bias"], made])
+
+
+def _with_activation(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """A sum and the non-linearity after it in one."""
+    given = dict(node.kwargs)
+    gelu = given.pop("use_gelu", False)
+    bare = torch.add if operation(node) == "add_relu" else torch.addmm
+    with sums.graph.inserting_before(node):
+        added = sums.graph.call_function(bare, node.args, given)
+    added.meta = dict(node.meta)
+    sums.sizes[added.name] = sums.sizes[node.name]
+    total = _RULES[operation(added)](sums, added) or added
+    return sums.call(F.gelu if gelu else torch.relu, total)
+
+
+def _of_lists(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """One entry of what an operation makes of lists, entry by entry."""
+    source, index = node.args
+    bare = getattr(torch, operation(source).removeprefix("foreach_"), None)
+    if bare is None:
+        return None
+    given = [arg[index] if isinstance(arg, (list, tuple)) else arg for arg in source.args]
+    named = {k: v[index] if isinstance(v, (list, tuple)) else v for k, v in source.kwargs.items()}
+    with sums.graph.inserting_before(node):
+        made = sums.graph.call_function(bare, tuple(given), named)
+    made.meta = dict(node.meta)
+    sums.sizes[made.name] = sums.sizes[node.name]
+    sums.enter(made)
+    rule = _RULES.get(operation(made))
+    return (rule(sums, made) if rule is not None else None) or made
 
 
 def _summed(sums: SumWriter, node: fx.Node) -> fx.Node | None:
@@ -260,9 +307,8 @@ def _taken(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     source, index = node.args if len(node.args) == 2 else (None, None)
     if not isinstance(source, fx.Node) or type(index) is not int or index < 0:
         return None
-    if operation(source) == "foreach_add" and len(source.args) == 2 and not source.kwargs:
-        pair = [side[index] if isinstance(side, (list, tuple)) else None for side in source.args]
-        return sums.total(pair) if sums.both(*pair) else None
+    if operation(source).startswith("foreach_"):
+        return _of_lists(sums, node)
     parts = _entries(sums, source)
     return parts[index] if index < len(parts) else None
 
@@ -289,6 +335,44 @@ def _entries(sums: SumWriter, source: fx.Node) -> list[fx.Node]:
     return parts if alike and same and given.get("chunks") == len(parts) else []
 
 
+def _joined_along(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """A concatenation by another name."""
+    given = _given(node, ("tensors",))
+    place, rank = _CONCATENATES[operation(node)], len(sums.sizes[node.name].two or ())
+    parts = (given or {}).get("tensors")
+    alike = isinstance(parts, (list, tuple)) and all(isinstance(part, fx.Node) for part in parts)
+    if not alike or {sums.rank(part) for part in parts or ()} != {rank} or rank <= place:
+        return None
+    return sums.call(torch.cat, list(parts or ()), place, like=sums.sizes[node.name])
+
+
+def _made_alike(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """A tensor of a size that an activation tells, and of nothing else of it."""
+    name = operation(node).removesuffix("_like").removeprefix("new_")
+    given = _given(node, ("input", "size", "fill_value", *_STYLES)) if "full" in name else {}
+    if given is None or sums.sizes[node.name].two is None or "dtype" not in node.meta:
+        return None
+    fill = given.get("fill_value", given.get("size"))
+    if "full" in name and not isinstance(fill, (int, float)):
+        return None
+    filled = (fill,) if "full" in name else ()
+    return sums.factories.made(node, "zeros" if name == "empty" else name, *filled)
+
+
+def _shaped_alike(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """An activation in the size or the type of another one, of which nothing else is read."""
+    if len(node.args) != 2 or node.kwargs or not sums.both(*node.args):
+        return None
+    name, source = operation(node), node.args[0]
+    args = (node.meta["dtype"],) if name == "type_as" else (sums.factories.lengths(node),)
+    bare = {"type_as": "to", "expand_as": "expand"}.get(name, "reshape")
+    made = sums.graph.call_method(bare, (source, *args))
+    made.meta = dict(node.meta)
+    sums.sizes[made.name] = sums.sizes[node.name]
+    sums.enter(made)
+    return made
+
+
 def _overwritten(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """What is written over the whole of a tensor."""
     if node.target is not assigned:
@@ -307,5 +391,8 @@ _RULES: Mapping[str, Callable[[SumWriter, fx.Node], fx.Node | None]] = {
     "addcdiv": _with_quotient, "addmm": _with_matrix_product, "addmv": _with_matrix_product,
     "baddbmm": _with_matrix_product, "sum": _summed, "mean": _averaged, "einsum": _contracted,
     "matmul": _matched, "linalg_vecdot": _matched, "vecdot": _matched,
+    "linear": _with_bias, "add_relu": _with_activation, "addmm_activation": _with_activation,
+    **dict.fromkeys(_CONCATENATES, _joined_along),
+    **dict.fromkeys(_ALIKE, _made_alike), **dict.fromkeys(_SHAPED, _shaped_alike),
     "tensordot": _dotted, "getitem": _taken, "assigned": _overwritten,
 }  # fmt: skip

@@ -196,6 +196,8 @@ class Recorder(TorchFunctionMode):
             first = args[0] if args else None
             if any(storage(tensor) is not storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
+            if self._is_bare(first):
+                raise UnfollowableError("a tensor is changed through its .data")
             if name != "__setitem__" or not self._holds(written[0], first):
                 self.write(pure(func, name, *written), first)
                 self._write_back(first)
@@ -206,6 +208,11 @@ class Recorder(TorchFunctionMode):
                 written = (written[0][0], out.dtype), {}
             self.write(described(func, name, *written), out, args[0] if args else None)
         return out
+
+    def _is_bare(self, tensor: Any) -> bool:
+        """Whether a tensor is the `.data` of another, which does not count its changes."""
+        known = self._known.get(id(tensor))
+        return known is not None and known.node.target is getattr and known.node.args[1] == "data"
 
     def _write_back(self, view: Any) -> None:
         """Write down that a tensor holds what an entry of it, a view, was changed to."""
@@ -281,9 +288,12 @@ class Recorder(TorchFunctionMode):
         return node
 
     def _remember(self, out: Any, node: fx.Node, source: Any = None) -> None:
+        if isinstance(out, Tensor) and out.is_nested:
+            raise UnfollowableError("a nested tensor has no size for a recording")
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
             node.meta["real"] = out.is_floating_point() or out.is_complex()
+            node.meta["dtype"] = out.dtype
             base = source if isinstance(source, Tensor) and out._is_view() else None
             self._known[id(out)] = _Known(out, node, version(out), base)
             if base is not None and node.target is operator.getitem:
