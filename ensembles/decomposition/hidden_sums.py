@@ -25,6 +25,7 @@ from ensembles.decomposition.simplification import average, is_add, is_concat, i
 
 __all__ = ["write_hidden_sums"]
 
+
 def write_hidden_sums(graph: Graph) -> Graph:
     """Rewrite the sums of a graph that are spelled otherwise; what it computes stays the same.
 

@@ -111,11 +111,13 @@ def is_linear(graph: Graph, node: fx.Node) -> bool:
         return alone and numbers in ([], [0])  # Python's sum begins with 0
     if is_concat(node):
         return all(part in graph.active for part in concat_parts(node)[0])
-    if is_stack(node) or is_placing(node):
+    if is_stack(node):
         return len(inputs) > 1 and len(inputs) == len(node.all_input_nodes)
     if node.op == "call_module":
         return isinstance(graph.traced.get_submodule(str(node.target)), _REARRANGING_MODULES)
     chosen = any(source in graph.context for source in node.all_input_nodes)
+    if is_placing(node):
+        return len(inputs) > 1 and not chosen
     return len(inputs) == 1 and operation(node) in _REARRANGING and not chosen
 
 

@@ -18,6 +18,7 @@ from ensembles.decomposition.pure_forms import assigned
 from ensembles.decomposition.simplification import concat_parts, is_concat, operation
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.sum_writer import SumWriter
+from ensembles.decomposition.synonyms import SYNONYMS, given_of
 
 __all__ = ["write_sums"]
 
@@ -25,13 +26,6 @@ _PRODUCTS: dict[str, Callable[..., Any]] = {
     "addmm": torch.mm, "addmv": torch.mv, "baddbmm": torch.bmm,
 }  # fmt: skip
 _CALLS = ("call_function", "call_method")
-_ALIKE = (
-    "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty",
-    "new_full",
-)  # fmt: skip
-_CONCATENATES = {"vstack": 0, "row_stack": 0, "hstack": 1, "column_stack": 1, "dstack": 2}
-_SHAPED = ("view_as", "reshape_as", "expand_as", "type_as")
-_STYLES = ("dtype", "device", "layout", "memory_format", "pin_memory", "requires_grad")
 
 
 def write_sums(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
@@ -55,15 +49,8 @@ def write_sums(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
     traced.graph.eliminate_dead_code()
 
 
-def _given(node: fx.Node, names: Sequence[str]) -> dict[str, Any] | None:
-    """Arguments by name; None where there are others."""
-    if len(node.args) > len(names) or node.kwargs.keys() - set(names):
-        return None
-    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-
-
 def _added(sums: SumWriter, node: fx.Node, sign: int = 1, turned: bool = False) -> fx.Node | None:
-    given = _given(node, ("input", "other", "alpha"))
+    given = given_of(node, ("input", "other", "alpha"))
     if given is None or not sums.both(given.get("input"), given.get("other")):
         return None
     factor = sign * given.get("alpha", 1)
@@ -87,7 +74,7 @@ def _subtracted_from(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 
 
 def _interpolated(sums: SumWriter, node: fx.Node) -> fx.Node | None:
-    given = _given(node, ("input", "end", "weight"))
+    given = given_of(node, ("input", "end", "weight"))
     if given is None or not sums.both(given.get("input"), given.get("end")):
         return None
     weight = given["weight"]
@@ -99,7 +86,7 @@ def _interpolated(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 def _with_product(
     sums: SumWriter, node: fx.Node, function: Callable[..., Any] = operator.mul
 ) -> fx.Node | None:
-    given = _given(node, ("input", "tensor1", "tensor2", "value"))
+    given = given_of(node, ("input", "tensor1", "tensor2", "value"))
     if given is None or not sums.both(given.get("input")):
         return None
     pair = given["tensor1"], given["tensor2"]
@@ -117,7 +104,7 @@ def _with_matrix_product(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     names = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("batch1", "batch2")}
     name = operation(node)
     pair = names[name]
-    given = _given(node, ("input", *pair, "beta", "alpha"))
+    given = given_of(node, ("input", *pair, "beta", "alpha"))
     if given is None or not sums.both(given.get("input")):
         return None
     factors = [given[key] for key in pair]
@@ -130,7 +117,7 @@ def _with_matrix_product(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 
 def _with_bias(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """A linear layer whose bias is an activation."""
-    given = _given(node, ("input", "weight", "bias"))
+    given = given_of(node, ("input", "weight", "bias"))
     if given is None or not sums.both(given.get("input"), given.get("bias")):
         return None
     made = sums.call(F.linear, given["input"], given["weight"], like=sums.sizes[node.name])
@@ -153,11 +140,12 @@ def _with_activation(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 def _of_lists(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """One entry of what an operation makes of lists, entry by entry."""
     source, index = node.args
+    assert isinstance(source, fx.Node) and isinstance(index, int)
     bare = getattr(torch, operation(source).removeprefix("foreach_"), None)
     if bare is None:
         return None
-    given = [arg[index] if isinstance(arg, (list, tuple)) else arg for arg in source.args]
-    named = {k: v[index] if isinstance(v, (list, tuple)) else v for k, v in source.kwargs.items()}
+    given = [_entry_of(arg, index) for arg in source.args]
+    named = {key: _entry_of(value, index) for key, value in source.kwargs.items()}
     with sums.graph.inserting_before(node):
         made = sums.graph.call_function(bare, tuple(given), named)
     made.meta = dict(node.meta)
@@ -165,6 +153,10 @@ def _of_lists(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     sums.enter(made)
     rule = _RULES.get(operation(made))
     return (rule(sums, made) if rule is not None else None) or made
+
+
+def _entry_of(value: Any, index: int) -> Any:
+    return value[index] if isinstance(value, (list, tuple)) else value
 
 
 def _summed(sums: SumWriter, node: fx.Node) -> fx.Node | None:
@@ -177,7 +169,7 @@ def _averaged(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 
 def _reduced(sums: SumWriter, node: fx.Node, *, mean: bool) -> fx.Node | None:
     """A sum or mean over what was stacked, and perhaps weighted."""
-    given = _given(node, ("input", "dim", "axis", "keepdim"))
+    given = given_of(node, ("input", "dim", "axis", "keepdim"))
     if given is None or not isinstance(given.get("input"), fx.Node):
         return None
     dim = given.get("dim", given.get("axis"))
@@ -273,7 +265,7 @@ def _entry(sums: SumWriter, factor: Any, dim: int, index: int) -> Any:
 
 def _dotted(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """A tensor product of a stack with a fixed vector, over one dimension."""
-    given = _given(node, ("a", "b", "dims"))
+    given = given_of(node, ("a", "b", "dims"))
     if given is None or given.get("dims") not in (1, ([-1], [0]), [[-1], [0]]):
         return None
     first, second = given.get("a"), given.get("b")
@@ -318,59 +310,27 @@ def _entries(sums: SumWriter, source: fx.Node) -> list[fx.Node]:
     found = sums.stack(source)
     if found is not None and found[1] == 0:
         return found[0]
-    given = _given(source, ("input", "chunks", "dim")) or {}
+    named = ("input", "chunks", "dim")  # of `split`: the size of each
+    given = given_of(source, named) or {}
     joined = given.get("input")
     if operation(source) == "unbind":
-        given = _given(source, ("input", "dim")) or {}
+        given = given_of(source, ("input", "dim")) or {}
         found = sums.stack(given.get("input"))
         same = found is not None and found[1] == given.get("dim", 0) % sums.rank(given["input"])
         return found[0] if found is not None and same else []
-    if operation(source) not in ("chunk", "tensor_split") or not isinstance(joined, fx.Node):
+    if operation(source) not in ("chunk", "tensor_split", "split"):
         return []
-    if not is_concat(joined) or type(given.get("dim", 0)) is not int:
+    if not isinstance(joined, fx.Node) or not is_concat(joined):
+        return []
+    if type(given.get("dim", 0)) is not int:
         return []
     parts, place = concat_parts(joined)
     alike = len({sums.sizes[part.name] for part in parts}) == 1
-    same = (place - given.get("dim", 0)) % sums.rank(joined) == 0
-    return parts if alike and same and given.get("chunks") == len(parts) else []
-
-
-def _joined_along(sums: SumWriter, node: fx.Node) -> fx.Node | None:
-    """A concatenation by another name."""
-    given = _given(node, ("tensors",))
-    place, rank = _CONCATENATES[operation(node)], len(sums.sizes[node.name].two or ())
-    parts = (given or {}).get("tensors")
-    alike = isinstance(parts, (list, tuple)) and all(isinstance(part, fx.Node) for part in parts)
-    if not alike or {sums.rank(part) for part in parts or ()} != {rank} or rank <= place:
-        return None
-    return sums.call(torch.cat, list(parts or ()), place, like=sums.sizes[node.name])
-
-
-def _made_alike(sums: SumWriter, node: fx.Node) -> fx.Node | None:
-    """A tensor of a size that an activation tells, and of nothing else of it."""
-    name = operation(node).removesuffix("_like").removeprefix("new_")
-    given = _given(node, ("input", "size", "fill_value", *_STYLES)) if "full" in name else {}
-    if given is None or sums.sizes[node.name].two is None or "dtype" not in node.meta:
-        return None
-    fill = given.get("fill_value", given.get("size"))
-    if "full" in name and not isinstance(fill, (int, float)):
-        return None
-    filled = (fill,) if "full" in name else ()
-    return sums.factories.made(node, "zeros" if name == "empty" else name, *filled)
-
-
-def _shaped_alike(sums: SumWriter, node: fx.Node) -> fx.Node | None:
-    """An activation in the size or the type of another one, of which nothing else is read."""
-    if len(node.args) != 2 or node.kwargs or not sums.both(*node.args):
-        return None
-    name, source = operation(node), node.args[0]
-    args = (node.meta["dtype"],) if name == "type_as" else (sums.factories.lengths(node),)
-    bare = {"type_as": "to", "expand_as": "expand"}.get(name, "reshape")
-    made = sums.graph.call_method(bare, (source, *args))
-    made.meta = dict(node.meta)
-    sums.sizes[made.name] = sums.sizes[node.name]
-    sums.enter(made)
-    return made
+    same = alike and (place - given.get("dim", 0)) % sums.rank(joined) == 0
+    count = len(parts)
+    if same and operation(source) == "split":
+        count = (sums.sizes[parts[0].name].two or ())[place]
+    return parts if same and given.get("chunks") == count else []
 
 
 def _overwritten(sums: SumWriter, node: fx.Node) -> fx.Node | None:
@@ -392,7 +352,6 @@ _RULES: Mapping[str, Callable[[SumWriter, fx.Node], fx.Node | None]] = {
     "baddbmm": _with_matrix_product, "sum": _summed, "mean": _averaged, "einsum": _contracted,
     "matmul": _matched, "linalg_vecdot": _matched, "vecdot": _matched,
     "linear": _with_bias, "add_relu": _with_activation, "addmm_activation": _with_activation,
-    **dict.fromkeys(_CONCATENATES, _joined_along),
-    **dict.fromkeys(_ALIKE, _made_alike), **dict.fromkeys(_SHAPED, _shaped_alike),
+    **SYNONYMS,
     "tensordot": _dotted, "getitem": _taken, "assigned": _overwritten,
 }  # fmt: skip

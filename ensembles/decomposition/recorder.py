@@ -29,6 +29,7 @@ from ensembles.decomposition.pure_forms import (
     described,
     name_of,
     pure,
+    settled,
 )
 from ensembles.decomposition.tensor_state import custom_function, storage, version
 from ensembles.errors import DecompositionError
@@ -43,6 +44,7 @@ _PLAIN_TYPES = (
     bool, int, float, complex, str, type(None), type(Ellipsis),
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
+_DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _COMPARES = {"equal", "allclose", "__contains__"}
 
 
@@ -176,6 +178,8 @@ class Recorder(TorchFunctionMode):
             DecompositionError: If it takes a number out of the data.
         """
         name, target = name_of(func), kwargs.get("out")
+        if func in _DERIVES:
+            raise UnfollowableError("it takes gradients within its forward")
         read = {key: value for key, value in kwargs.items() if key != "out"}
         tensors = list(_tensors((args, read)))
         try:
@@ -204,15 +208,16 @@ class Recorder(TorchFunctionMode):
         elif any(True for _ in _tensors(out)):
             if isinstance(out, Tensor) and name != "contiguous" and _is_among(out, tensors):
                 return out
-            if name == "to":
-                written = (written[0][0], out.dtype), {}
+            func, name, written = settled(func, name, written, out)
             self.write(described(func, name, *written), out, args[0] if args else None)
         return out
 
     def _is_bare(self, tensor: Any) -> bool:
         """Whether a tensor is the `.data` of another, which does not count its changes."""
         known = self._known.get(id(tensor))
-        return known is not None and known.node.target is getattr and known.node.args[1] == "data"
+        if known is None or known.node.target is not getattr:
+            return False
+        return str(known.node.args[1]) == "data"
 
     def _write_back(self, view: Any) -> None:
         """Write down that a tensor holds what an entry of it, a view, was changed to."""
@@ -361,11 +366,14 @@ class Recorder(TorchFunctionMode):
 
 def _is_leaf(module: nn.Module) -> bool:
     """Whether a module is taken whole: torch's own layers, but for those made of others."""
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    if "forward" in vars(module) or any(tensor.is_complex() for tensor in own):
+        return False
     if isinstance(module, (nn.MultiheadAttention, Sealed)):
         return True
-    own = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
-    own = own and not isinstance(module, nn.Sequential)
-    return own and not any(True for _ in module.children())
+    torch_s = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
+    torch_s = torch_s and not isinstance(module, nn.Sequential)
+    return torch_s and not any(True for _ in module.children())
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -73,9 +73,7 @@ def _opaque(graph: Graph, node: fx.Node) -> str:
     target = node.target
     if not isinstance(target, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
         return ""
-    name = str(target._qualified_op_name if hasattr(target, "_qualified_op_name") else target)
-    if isinstance(target, torch._ops.OpOverload):
-        name = target.name().partition(".")[0]
+    name = str(target).replace(".", "::", 1).partition(".")[0]
     return "" if name.partition("::")[0] in _OPEN or len(graph.inputs(node)) < 2 else name
 
 
@@ -117,8 +115,8 @@ def require_shortcuts(net: Decomposition) -> None:
     more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
     raise DecompositionError(
         f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that "
-        "have no single entry and exit, so that no block with a shortcut was found; ask for plain "
-        "blocks (kinds=['plain']) to take such parts whole, or name the blocks"
+        "have no single entry and exit, or no weights, so that no block with a shortcut was found; "
+        "ask for plain blocks (kinds=['plain']) to take such parts whole, or name the blocks"
     )
 
 
