@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import random
 import resource
@@ -19,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -27,7 +29,15 @@ from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from readers import CORPUS, READERS, mutations
+try:
+    import atheris
+
+    told = contextlib.redirect_stderr(io.StringIO())
+    with told, atheris.instrument_imports(include=["ensembles"]):
+        from readers import CORPUS, READERS, mutations
+except ImportError:
+    atheris = None
+    from readers import CORPUS, READERS, mutations
 
 SLOW, LARGE = 10, 4 << 30
 ROUND = 60.0
@@ -92,40 +102,41 @@ def attack(name: str, seed: int, seconds: float, folder: str) -> None:
         try:
             reader.on(content, place)
         except Exception as error:
-            found += keep(name, content, f"{type(error).__name__}: {error}")
+            places = traceback.extract_tb(error.__traceback__)
+            ours = [place for place in places if "ensembles" in place.filename] or places
+            where = f"{Path(ours[-1].filename).name}:{ours[-1].name}"
+            found += keep(name, content, f"{type(error).__name__}: {error}", where)
         finally:
             signal.alarm(0)
+        if not tried % 100 or time.monotonic() > end - 1:  # what follows coverage never returns
+            Path(folder, "done").write_text(f"{tried} {found}")
 
+    if atheris is not None:
+        follow_coverage(reader.seeds(), one, seconds, folder)
     drawn = mutations(reader.seeds(), draw.randrange)
-    coverage = _coverage(reader.seeds(), one, seconds, folder)
-    if not coverage:
-        while time.monotonic() < end:
-            one(next(drawn))
+    while time.monotonic() < end:
+        one(next(drawn))
     Path(folder, "done").write_text(f"{tried} {found}")
 
 
-def _coverage(
+def follow_coverage(
     seeds: list[bytes], one: Callable[[bytes], None], seconds: float, folder: str
-) -> bool:
-    """Let atheris find the changes, where it is installed."""
-    with contextlib.suppress(ImportError):
-        import atheris
-
-        known = Path(folder, "seeds")
-        known.mkdir()
-        for number, content in enumerate(seeds):
-            (known / str(number)).write_bytes(content)
-        atheris.instrument_all()
-        atheris.Setup(["fuzz", str(known), f"-max_total_time={int(seconds)}", "-verbosity=0"], one)
-        with contextlib.suppress(SystemExit):
-            atheris.Fuzz()
-        return True
-    return False
+) -> None:
+    """Let atheris find the changes, and end the process when the time is up."""
+    known = Path(folder, "seeds")
+    known.mkdir()
+    for number, content in enumerate(seeds):
+        (known / str(number)).write_bytes(content)
+    quiet = ["-verbosity=0", "-print_final_stats=0", "-timeout=0", "-rss_limit_mb=0"]
+    handled = [f"-handle_{name}=0" for name in ("int", "term", "usr1", "usr2")]
+    limits = [f"-max_total_time={int(seconds)}", "-max_len=200000", "-len_control=0"]
+    atheris.Setup(["fuzz", *quiet, *handled, *limits, str(known)], one)
+    atheris.Fuzz()
 
 
-def keep(name: str, content: bytes, said: str) -> bool:
-    """Write a finding down, once for each kind; whether it is new."""
-    kind = hashlib.sha256(said.encode(errors="replace")).hexdigest()[:12]
+def keep(name: str, content: bytes, said: str, where: str = "") -> bool:
+    """Write a finding down, once for each kind of error and place; whether it is new."""
+    kind = hashlib.sha256(f"{said.partition(':')[0]} {where}".encode()).hexdigest()[:12]
     path = CORPUS / name / kind
     if path.exists():
         return False

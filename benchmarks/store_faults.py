@@ -2,13 +2,15 @@
 
     python benchmarks/store_faults.py                            # 500 kills, 200 starts
     python benchmarks/store_faults.py --kills 20 --starts 3
+    python benchmarks/store_faults.py --kills 0 --starts 0 --storm 60   # a minute of worse
 
 A small network, some 30 lesions, units of at most four. *Kills*: a process that sweeps into a store
 is killed (SIGKILL) at a random moment, also while it makes the store, and started again until it
 gets to the end; every lesion that it had said to be stored must be there afterwards, and the
 finished table must equal that of a sweep that nobody disturbed. *Starts*: two processes, then
 eight, are started at once on a store that is not there yet; together they must measure every lesion
-once.
+once. *Storm*: of eight processes that fill one store with 15,000 lesions one is killed and replaced
+eight times a second; the store must fill, and hold in the end what a sweep alone gives.
 """
 
 from __future__ import annotations
@@ -205,18 +207,62 @@ def at_once(subject: Subject, path: Path, processes: int, at: float) -> Iterator
         yield forked(work)
 
 
+def storm(folder: Path, seconds: float, number: int, rate: float = 8.0, writers: int = 8) -> str:
+    """Kill one of several writers again and again."""
+    net, data, _ = subject(blocks=20)
+    lesions = [intact(), *random_deletions(20, range(2, 12), number // 10, seed=0)]
+    subject_ = net, data, lesions
+    path, draw, done, grown = folder / "storm.db", random.Random(0), 0, []
+    nobody = os.open(os.devnull, os.O_WRONLY)
+
+    def writer() -> int:
+        child, pipe = forked(lambda _: sweep(subject_, path, nobody))
+        os.close(pipe)
+        return child
+
+    running = [writer() for _ in range(writers)]
+    began = time.monotonic()
+    while (past := time.monotonic() - began) < seconds:
+        time.sleep(max(0.0, done / rate - past))
+        place = draw.randrange(writers)
+        os.kill(running[place], signal.SIGKILL)
+        os.waitpid(running[place], 0)
+        running[place] = writer()
+        done += 1
+        if past > (len(grown) + 1) * seconds / 6:
+            grown.append(len(held(path)))
+    for child in running:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    reached = len(held(path))
+    assert reached, f"{writers} writers stored nothing in {seconds:.0f} s"
+    sweep(subject_, path, nobody)
+    sweep(subject_, folder / "calm.db", nobody)
+    pd.testing.assert_frame_equal(table(path), table(folder / "calm.db"))
+    return (
+        f"{done} kills of {writers} writers in {seconds:.0f} s: {reached} of {len(set(lesions))} "
+        f"lesions stored by then (on the way {grown}), the finished table equal to an undisturbed "
+        "sweep's"
+    )
+
+
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--kills", type=int, default=500)
     options.add_argument("--starts", type=int, default=200)
     options.add_argument("--processes", type=int, nargs="*", default=[2, 8])
+    options.add_argument("--storm", type=float, default=0, help="seconds of it")
+    options.add_argument("--lesions", type=int, default=15_000, help="of the storm")
     options.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     options.add_argument("--folder", type=Path, help="where to make stores; by default /tmp")
     chosen = options.parse_args()
     torch.set_num_threads(1)
+    print(describe())
+    if chosen.storm:
+        with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+            print(storm(Path(name), chosen.storm, chosen.lesions), flush=True)
     filler.Pace = Small
     made = subject()
-    print(describe())
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         if chosen.kills:
             print(kills(made, Path(name), chosen.kills, chosen.seed), flush=True)

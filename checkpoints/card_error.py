@@ -9,6 +9,7 @@ from torch import nn
 
 from ensembles.cards import Card, Measured
 from ensembles.data import ImageDataset, Normalization
+from ensembles.data.texts import TextDataset
 from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, DataError, UsageError
 from ensembles.models.normalized import Normalized
@@ -56,7 +57,11 @@ def check_normalized_once(model: nn.Module, normalize: str | None) -> None:
 
 
 def check_error(
-    model: nn.Module, card: Card, data: ImageDataset, *, device: str | torch.device = "auto"
+    model: nn.Module,
+    card: Card,
+    data: ImageDataset | TextDataset,
+    *,
+    device: str | torch.device = "auto",
 ) -> None:
     """Measure a network's error, where its card states the error on the same data.
 
@@ -78,17 +83,23 @@ def check_error(
     correct, total = count_correct(model, data, device=device)
     found = 100 * (total - correct) / total
     if abs(found - stated.error) > _LARGEST_DIFFERENCE:
-        raise CheckpointError(
+        differ = (
             f"the intact error of {card.name} on {data.name} {data.split} is {found:.2f} %, its "
-            f"card says {stated.error:.2f} %: wrong normalisation is the commonest mistake (used: "
+            f"card says {stated.error:.2f} %"
+        )
+        if isinstance(data, TextDataset):
+            raise CheckpointError(f"{differ}: other weights, or go on with --force")
+        raise CheckpointError(
+            f"{differ}: wrong normalisation is the commonest mistake (used: "
             f"{data.normalization}, the card's: {card.normalization or 'unknown'}); correct it, or "
             "go on with --force"
         )
 
 
-def _is_same(stated: Measured, data: ImageDataset) -> bool:
-    """Whether a measurement was made on these images, all of them."""
-    if stated.total != len(data):
+def _is_same(stated: Measured, data: ImageDataset | TextDataset) -> bool:
+    """Whether a measurement was made on these images or this text, all of it."""
+    count = data.windows[:, 1:].numel() if isinstance(data, TextDataset) else len(data)
+    if stated.total != count:
         return False
     if stated.content_hash:
         return stated.content_hash == data.content_hash

@@ -7,6 +7,7 @@ from pathlib import Path
 from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data.class_numbers import class_numbers
+from ensembles.data.texts import TextDataset
 from ensembles.errors import DataError
 from ensembles.printable import printable
 
@@ -14,7 +15,11 @@ __all__ = ["check_classes", "labelled_for"]
 
 
 def labelled_for(
-    card: Card, data: ImageDataset, classes: str | Path | None = None
+    card: Card,
+    data: ImageDataset,
+    classes: str | Path | None = None,
+    *,
+    force: bool = False,
 ) -> tuple[ImageDataset, str]:
     """The data with the class numbers of a network, and how they came, where there is a doubt.
 
@@ -22,6 +27,7 @@ def labelled_for(
         card: What is known about the network's weights.
         data: The data. Labels that are numbers stay, unless `classes` says otherwise.
         classes: As :func:`ensembles.data.class_numbers.class_numbers` takes it.
+        force: Likewise.
 
     Raises:
         DataError: When the classes have names alone, and their numbers cannot be known.
@@ -37,6 +43,7 @@ def labelled_for(
         known=card.classes,
         classes=classes,
         where=where,
+        force=force,
     )
     told = "; ".join(filter(None, (data.about_labels, found.told)))
     if found.numbers == tuple(range(len(data.classes))) and found.names == data.classes:
@@ -45,8 +52,8 @@ def labelled_for(
     return data.renumbered(number_of, found.names), _line(told)
 
 
-def check_classes(card: Card, data: ImageDataset) -> None:
-    """Refuse data of fewer classes than the network has: their numbers mean something else.
+def check_classes(card: Card, data: ImageDataset | TextDataset) -> None:
+    """Refuse images of fewer classes than the network has: their numbers mean something else.
 
     Args:
         card: What is known about the network's weights.
@@ -55,6 +62,8 @@ def check_classes(card: Card, data: ImageDataset) -> None:
     Raises:
         DataError: When the network has more classes.
     """
+    if isinstance(data, TextDataset):
+        return
     if card.num_classes > len(data.classes) and not data.numbered:
         names = ", ".join(data.classes[:3]) + (", ..." if len(data.classes) > 3 else "")
         raise DataError(

@@ -60,7 +60,8 @@ def write_network(subject: Subject, lesion: Lesion, path: str | Path) -> Path:
     if path.suffix == ".safetensors":
         write_weights(weights_of(network), path, told)
         return path
-    example, _ = next(subject.data.batches(_EXAMPLES))
+    example = next(task_of(net).batches(subject.data, _EXAMPLES)).inputs
+    assert isinstance(example, Tensor)
     program = _exported(network, example.cpu())
     content = BytesIO()
     torch.export.save(program, content, extra_files={"lesion.txt": _listed(told)})

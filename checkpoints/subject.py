@@ -13,8 +13,10 @@ from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
 from ensembles.data.pixels import SizeText
+from ensembles.data.texts import TextDataset
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import choose_device
+from ensembles.errors import UsageError
 from ensembles.lesions import Choice, Lesion, Structure
 
 from .card_error import check_channels, check_error, check_normalized_once
@@ -22,11 +24,13 @@ from .class_labels import check_classes, labelled_for
 from .images import ImageChoice
 from .initial_weights import find_initial, open_initial
 from .loader import load
+from .text_subject import TextChoice, is_language, open_for
 
 __all__ = ["Subject", "open_subject"]
 
 _DATASET = "digits"
 _EXAMPLES = 16
+_WINDOWS = 2
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class Subject:
     name: str
     card: Card
     net: Decomposition
-    data: ImageDataset
-    reference: ImageDataset | None = None
+    data: ImageDataset | TextDataset
+    reference: ImageDataset | TextDataset | None = None
     initial: nn.Module | None = None
     images: str = ""
     labels: str = ""
@@ -110,6 +114,10 @@ def open_subject(
     initial: str | Path | nn.Module | None = None,
     weights: str | None = None,
     match: str = "names",
+    window: int | None = None,
+    stride: int | None = None,
+    front: str | None = None,
+    column: str | None = None,
     check: bool = True,
 ) -> Subject:
     """Load a network and its data, and take the network apart.
@@ -118,8 +126,10 @@ def open_subject(
         model: Name of an architecture, as for :func:`load`.
         checkpoint: As for :func:`load`.
         dataset: A name or a folder; by default what the checkpoint was measured on, else digits.
+            For a language model a text, as :func:`ensembles.data.texts.open_text` takes it; by
+            default ``prose``.
         split: The part of the data.
-        limit: At most so many images, spread evenly.
+        limit: At most so many images or windows, spread evenly.
         normalize: A normalisation; by default the checkpoint's, else the data set's own.
         image_size: Side of the square that images are brought to; or two, as :class:`ImageChoice`
             takes them. By default images are made as the checkpoint's record says.
@@ -141,6 +151,11 @@ def open_subject(
             lies beside the checkpoint's, if there is one.
         weights: Which of several sets of weights in a file, as for :func:`load`.
         match: How weights are assigned, as for :func:`load`.
+        window: Tokens of a window of a text; by default as many as the model was trained on, or
+            at most 256.
+        stride: Tokens from a window to the next; by default they lie one after the other.
+        front: A token to put in front of each window, as text or id; none by default.
+        column: The column of a table that holds the text.
         check: Whether the network's classes are held against those of the images, and its intact
             error against its card's, first.
 
@@ -153,6 +168,7 @@ def open_subject(
             ``check_classes`` and ``check_error`` raise it.
     """
     network, card = load(model, checkpoint, weights=weights, match=match)
+    text = TextChoice(window, stride, front, column)
     if check:
         check_normalized_once(network, normalize or card.normalization)
     before = find_initial(checkpoint) if initial is None else initial
@@ -173,6 +189,8 @@ def open_subject(
         nested=nested,
         reference=reference,
         initial=open_initial(card, before) if isinstance(before, (str, Path)) else before,
+        force=not check,
+        text=text,
     )
     if check:
         check_classes(card, subject.data)
@@ -196,9 +214,34 @@ def take_apart(
     nested: bool | None = None,
     reference: str | None = None,
     initial: nn.Module | None = None,
+    force: bool = False,
+    text: TextChoice | None = None,
 ) -> Subject:
     """Open the data that suit a trained network, and take it apart; see :func:`open_subject`."""
     place, choice = choose_device(device), images or ImageChoice()
+    how: dict[str, Any] = {
+        "blocks": block_names,
+        "kinds": block_kinds.split(",") if block_kinds else None,
+        "nested": nested,
+    }
+    words = text or TextChoice()
+    if is_language(network, card):
+        if choice != ImageChoice() or classes is not None:
+            raise UsageError(
+                f"{name} is a language model: leave out --normalize, --classes and what is asked "
+                "of images"
+            )
+        opened_text = open_for(
+            network, card, words, name=name, dataset=dataset, split=split, limit=limit
+        )
+        about = None
+        if reference is not None:
+            about = open_for(
+                network, card, words, name=name, dataset=reference, split="train", limit=None
+            )
+        net = decompose(network.to(place), opened_text.windows[:_WINDOWS].to(place), **how)
+        return Subject(name, card, net, opened_text, about, initial, opened_text.told)
+    words.refuse(name, dataset)
 
     def opened(name: str, split: str, limit: int | None) -> ImageDataset:
         return choice.opened(
@@ -206,15 +249,9 @@ def take_apart(
         )
 
     data = opened(dataset or card.dataset or _DATASET, split, limit)
-    data, labels = labelled_for(card, data, classes)
+    data, labels = labelled_for(card, data, classes, force=force)
     check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))
-    net = decompose(
-        network.to(place),
-        example.to(place),
-        blocks=block_names,
-        kinds=block_kinds.split(",") if block_kinds else None,
-        nested=nested,
-    )
+    net = decompose(network.to(place), example.to(place), **how)
     return Subject(name, card, net, data, beside, initial, choice.told(card, data), labels)

@@ -29,6 +29,7 @@ __all__ = [
     "run_options",
     "store_option",
     "task_option",
+    "text_options",
     "weights_options",
 ]
 
@@ -69,7 +70,9 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
         click.option(
             "--model", "models" if several else "model", metavar="NAME", multiple=several,
             default=(DEFAULT_MODEL,) if several else DEFAULT_MODEL, show_default=DEFAULT_MODEL,
-            help=f"An architecture of `ensembles models`.{again}",
+            help="An architecture of `ensembles models`; hf:FOLDER, hf:FILE.gguf or hf:OWNER/NAME "
+            "for a model of Hugging Face; smollm2-135m; or FILE.py:FUNCTION for a network of your "
+            f"own: the file is run, and the function called without arguments.{again}",
         ),
         click.option(
             "--checkpoint", "checkpoints" if several else "checkpoint", metavar="NAME|FILE",
@@ -116,16 +119,20 @@ def data_options() -> Callable[[Command], Command]:
     return _together(
         click.option(
             "--dataset", metavar="NAME|FOLDER",
-            help="A name of `ensembles datasets`, or a folder of images. "
-            "[default: what the checkpoint was measured on, else digits]",
+            help="A name of `ensembles datasets`, or a folder of images; for a language model "
+            "prose, docstrings, or a file or folder of text. [default: what the checkpoint was "
+            "measured on, else digits; for a language model prose]",
         ),
         click.option("--split", default="test", show_default=True, help="The part of the data."),
-        click.option("--limit", type=int, metavar="N", help="At most N images, spread evenly."),
+        click.option(
+            "--limit", type=int, metavar="N", help="At most N images or windows, spread evenly."
+        ),
         click.option(
             "--normalize", metavar="NAME|MEAN/STD",
             help="imagenet, cifar10, ..., none, or m,m,m/s,s,s. [default: the checkpoint's]",
         ),
         pixel_options(),
+        text_options(),
         click.option(
             "--classes", metavar="FILE|text|numbers",
             help="Which number each class folder or name has: a file with a name in each line, or "
@@ -137,6 +144,30 @@ def data_options() -> Callable[[Command], Command]:
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
             "error with the checkpoint's card.",
+        ),
+    )  # fmt: skip
+
+
+def text_options() -> Callable[[Command], Command]:
+    """How a text is cut into windows of tokens."""
+    return _together(
+        click.option(
+            "--window", type=int, metavar="T",
+            help="Tokens of a window of a text. [default: as many as the model was trained on, or "
+            "at most 256]",
+        ),
+        click.option(
+            "--stride", type=int, metavar="N",
+            help="Tokens from a window to the next. [default: one after the other]",
+        ),
+        click.option(
+            "--front", metavar="TOKEN",
+            help="A token to put in front of each window, as text or as its id. [default: none]",
+        ),
+        click.option(
+            "--column", metavar="NAME",
+            help="The column of a .jsonl, .parquet or .arrow file that holds the text. "
+            "[default: text]",
         ),
     )  # fmt: skip
 

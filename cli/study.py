@@ -59,6 +59,10 @@ def _common(command: Command) -> Command:
     "--force", is_flag=True,
     help="Go on without comparing the intact errors with the checkpoints' cards.",
 )  # fmt: skip
+@click.option(
+    "--run-model-files", is_flag=True,
+    help="Let the study name networks as FILE.py:FUNCTION, and run that code.",
+)  # fmt: skip
 @executor_options()
 def run(
     file: str,
@@ -68,6 +72,7 @@ def run(
     device: str,
     batch_size: int | None,
     force: bool,
+    run_model_files: bool,
     **settings: Any,
 ) -> None:
     """Measure what the store lacks of a study.
@@ -78,6 +83,10 @@ def run(
     from ensembles.errors import EvaluationError  # noqa: PLC0415
     from ensembles.studies import run as measure  # noqa: PLC0415
 
+    if run_model_files:
+        from ensembles.checkpoints.own_network import allow_in_studies  # noqa: PLC0415
+
+        allow_in_studies()
     chosen, place = _opened(file, store)
     found = measure(
         chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell,
@@ -97,10 +106,13 @@ def run(
 @_common
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def status(file: str, store: str | None, as_json: bool) -> None:
-    """Show how much of a study is there."""
+    """Show how much of a study is there, and what its workers do."""
+    import pandas as pd  # noqa: PLC0415
+
     from ensembles.studies import status as look  # noqa: PLC0415
     from ensembles.studies.workers.intake import take_in  # noqa: PLC0415
-    from ensembles.studies.workers.roll import workers_said  # noqa: PLC0415
+    from ensembles.studies.workers.roll import running, workers_said  # noqa: PLC0415
+    from ensembles.studies.workers.work_folder import Task  # noqa: PLC0415
     from ensembles.tables import frame_to_json  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
@@ -109,6 +121,10 @@ def status(file: str, store: str | None, as_json: bool) -> None:
     if as_json:
         say(frame_to_json(found))
         return
+    if folder is not None:
+        held = running(folder)
+        now = [Task.key_of(unit.digest) in held for unit in chosen.units()]
+        found["state"] = found["state"].mask(pd.Series(now) & (found["state"] != "done"), "running")
     _print(found)
     if folder is not None:
         for line in workers_said(folder):

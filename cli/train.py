@@ -10,24 +10,30 @@ __all__ = ["train"]
 
 
 @click.command("train")
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="classification, or language: the next token of a text. [default: what the model is for]",
+)
 @click.option("--model", "model_name", required=True, metavar="NAME", help="The network.")
 @click.option(
     "--dataset",
     default="digits",
-    show_default=True,
     metavar="NAME|FOLDER",
-    help="A named data set, or a folder with train/CLASS/IMAGE and test/CLASS/IMAGE.",
+    help="A named data set, or a folder with train/CLASS/IMAGE and test/CLASS/IMAGE; for a "
+    "language model a text, or a folder with the parts train and test. [default: digits, prose]",
 )
 @click.option(
     "--out", required=True, metavar="FOLDER", help="For the state, the weights and their card."
 )
 @click.option(
     "--recipe",
-    default="short",
-    show_default=True,
     metavar="NAME|FILE",
-    help="paper, short, progressive, large-batch, digits, or a TOML file with every "
-    "hyper-parameter.",
+    help="paper, short, progressive, large-batch, digits, language, or a TOML file with every "
+    "hyper-parameter. [default: short, for language models language]",
+)
+@click.option(
+    "--window", type=int, metavar="T", help="Tokens of a window of a text. [default: the model's]"
 )
 @click.option("--epochs", type=int, metavar="N", help="[default: the recipe's]")
 @click.option(
@@ -82,7 +88,9 @@ def train(
     model_name: str,
     dataset: str,
     out: str,
-    recipe: str,
+    recipe: str | None,
+    task: str | None,
+    window: int | None,
     epochs: int | None,
     stochastic_depth: float,
     paths_only: int | None,
@@ -124,6 +132,8 @@ def train(
             device=device,
             devices=devices,
             precision=precision,
+            task=task,
+            window=window,
             report=report,
         )
     except KeyboardInterrupt:
@@ -134,8 +144,8 @@ def train(
     if result.measured is not None:
         measured = result.measured
         say(
-            f"error {measured.error:.2f} % ({measured.correct:,} of {measured.total:,} test images "
-            "right, fp32)"
+            f"error {measured.error:.2f} % ({measured.correct:,} of {measured.total:,} test "
+            f"{result.observation}s right, fp32)"
         )
     for path in (result.weights, result.card, result.initial):
         if path is not None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ensembles.analyses.members.lesion import lesion
     from ensembles.analyses.members.paths import PathOptions, count_paths, path_ranges, paths
     from ensembles.checkpoints import load
-    from ensembles.data import dataset
+    from ensembles.data.any_data import dataset
     from ensembles.decomposition import Block, Decomposition, decompose, walk
     from ensembles.errors import EnsemblesError
     from ensembles.lesions import Choice, Lesion
@@ -72,7 +72,7 @@ _HOMES = {
     "analyze": "ensembles.analyses.analyze",
     "count_paths": "ensembles.analyses.members.paths",
     "create_model": "ensembles.models",
-    "dataset": "ensembles.data",
+    "dataset": "ensembles.data.any_data",
     "decompose": "ensembles.decomposition",
     "effective_paths": "ensembles.analyses.effective_paths",
     "lesion": "ensembles.analyses.members.lesion",

@@ -6,12 +6,15 @@ acts on no terminal. Both take little memory and time. Nothing else is allowed.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +22,19 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors.torch import save as save_safetensors
+from stores import all_of
+from version_1 import STORE
 
 from ensembles.bounded import json_value, toml_table
 from ensembles.cards import read_card
 from ensembles.checkpoints.files import read_state_dict
 from ensembles.data import dataset
 from ensembles.errors import DataError, EnsemblesError
-from ensembles.lesions import parse_lesion, read_plan
+from ensembles.lesions import intact, parse_lesion, random_deletions, read_plan
+from ensembles.metrics import Outcome
 from ensembles.printable import printable
+from ensembles.store import Context, Key, Store, seals
+from ensembles.store.blobs import encode_labels
 from ensembles.studies import read_study
 from ensembles.tables import read_frame, write_frame
 from ensembles.tables.git_head import git_head
@@ -151,6 +159,56 @@ def _index() -> list[bytes]:
     return [b"DIRC\0\0\0\2\0\0\0\1" + entry + bytes(3) + bytes(20)]
 
 
+@cache
+def _store() -> tuple[bytes, str]:
+    """A store of made-up counts, and all that it tells."""
+    names = tuple((f"block{i}", "residual") for i in range(1, 4))
+    key = Key("w", "a", names, "d", "test", 6, (1, 4, 4), "[[0], [1]]", "fp32", "shared", 1)
+    about = {"model": "m", "dataset": "d", "num_classes": 2, "classes": ["a", "b"]}
+    labels = encode_labels([0, 1, 0, 1, 1, 0])
+    context = Context(key, {**about, "transitions": [], "adapted": {}}, labels)
+    lesions = [intact(), *random_deletions(3, [1, 2], 2)]
+    states = {"top1": np.array([4.0]), "loss": np.array([2.5]), "classes": np.array([1.0, 3, 3, 3])}
+    table = pd.DataFrame({"length": [0, 1], "accuracy": [0.5, 0.25]})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.db")
+        with Store(path) as store:
+            asked = store.ask(context, lesions, metrics=("top1", "loss", "classes"))
+            run = store.begin({"command": "made up"})
+            predicted = np.array([0, 1, 1, 1, 1, 1], np.int32)
+            for number, one in enumerate(asked.lesions):
+                given = predicted if number == 1 else None
+                asked.add([Outcome(one, 6, 0, dict(states), given)], run)
+            asked.fail({asked.lesions[-1]: "it was too large"}, run)
+            store.keep_analysis(context, "paths", {"signs": 2}, table, run)
+            store.keep_note("study", {"a": [1]})
+        return path.read_bytes(), all_of(path)
+
+
+def _sound_store(path: Path) -> None:
+    """Whatever is not refused is what was stored."""
+    told = all_of(path)
+    assert told == _store()[1], "other results, in silence"
+
+
+def _edited_store(path: Path) -> None:
+    """Statements of somebody who knows how rows are sealed."""
+    edits, path = path.read_bytes().decode("latin-1"), path.with_suffix(".db")
+    path.write_bytes(_store()[0])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        raw.create_function("sealed", -1, seals.checksum)
+        left = iter(range(1000))
+        raw.set_progress_handler(lambda: next(left, None) is None, 1000)
+        with contextlib.suppress(sqlite3.Error, sqlite3.Warning, ValueError, OverflowError):
+            raw.executescript(edits)
+        left = iter(range(1000))
+        for table in ("contexts", "runs", "lesions", "draws", "states", "predictions", "notes"):
+            with contextlib.suppress(sqlite3.Error, ValueError, OverflowError):
+                names = [row[1] for row in raw.execute(f"PRAGMA table_info({table})")][:-1]
+                raw.execute(f"UPDATE {table} SET checksum = sealed({', '.join(names)})")
+    all_of(path)
+
+
 STUDY = """name = "s"
 seeds = [0, 1]
 [[models]]
@@ -218,6 +276,19 @@ READERS: dict[str, Reader] = {
     "safetensors": Reader(read_state_dict, ".safetensors", _tensors),
     "picture": Reader(_picture, ".png", _pictures),
     "arrays": Reader(_array, ".npz", _arrays),
+    "store": Reader(_sound_store, ".db", lambda: [_store()[0]]),
+    "old store": Reader(all_of, ".db", lambda: [STORE.read_bytes()]),
+    "edited store": Reader(
+        _edited_store, ".sql",
+        _texts("UPDATE states SET total = 7", "UPDATE contexts SET about = '{\"model\": 3}'",
+               "UPDATE contexts SET labels = x'0102'", "UPDATE states SET state = x'180102'",
+               "UPDATE lesions SET text = '1 2', kind = 'scale' WHERE id = 2",
+               "UPDATE draws SET seed = 5, trial = 2", "UPDATE runs SET provenance = '{\"a\": 1}'",
+               "UPDATE predictions SET classes = x'78da'", "UPDATE notes SET value = '[1]'",
+               "INSERT INTO lesions VALUES (99, 1, 'noise', '3 x0.1 seed2', '', 0)",
+               "CREATE VIEW v AS SELECT * FROM states", "ALTER TABLE notes ADD COLUMN x",
+               "UPDATE contexts SET key = replace(key, '6', '7')"),
+    ),
     "git": Reader(_git, ".bin", _index),
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -159,3 +160,17 @@ def command_line(path: Path, **options: object) -> None:
     filler.Pace = Small
     sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     main(["lesion", "--store", str(path), "--predictions", "--engine", "direct"])
+
+
+def all_of(path: Path) -> str:
+    """Everything that a store tells, as text."""
+    with Store(path, mode="r") as store:
+        told = [store.summary(), dict(store.notes())]
+        for context in store.contexts():
+            told += [context.key.text, context.about, store.labels(context).tolist()]
+            told += [store.provenance(context), store.frame(context).to_csv()]
+            told += [store.class_frame(context).to_csv()]
+            told += [(str(k), why) for k, why in store.failures(context).items()]
+            told += [(one.attrs, one.to_csv()) for one in store.analyses(context)]
+            told += [(str(k), v.tolist()) for k, v in store.predictions(context).items()]
+    return json.dumps(told, default=str)

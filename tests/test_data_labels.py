@@ -90,7 +90,8 @@ class TestNumbers:
             (["cat", "dog"], 2, ("dog", "cat"), (1, 0), "network's own names, 1 = cat, 0 = dog"),
             (["polar_bear"], 9, ("ant", "Polar Bear"), (1,), "own names, 1 = polar_bear"),
             (["2", "5"], 10, tuple("0123456789"), (2, 5), "own names, 2 = 2, 5 = 5"),
-            (["0", "5"], 10, (), (0, 5), "class numbers are the names themselves, 0 = 0, 5 = 5"),
+            (["0", "5"], 10, (), (0, 5), "class numbers are those of the names, 0 = 0, 5 = 5"),
+            (["c00", "c05"], 10, (), (0, 5), "class numbers are those of the names, 0 = c00, 5 ="),
             (["c1", "c10", "c2"], 3, (), (0, 1, 2), "counted they would be 0 = c1, 1 = c2, 2 ="),
             (["1", "2"], 2, (), (0, 1), "the names are not the class numbers (--classes numbers"),
             (["cat", "dog"], 2, ("ship", "car"), (0, 1), "own names are others (ship, car, ...)"),
@@ -105,6 +106,12 @@ class TestNumbers:
         assert found.numbers == numbers
         assert line in found.told
         assert bool(line) == bool(found.told)
+
+    @pytest.mark.parametrize("names", [["0", "1", "2"], ["c000", "c001", "c002"]])
+    def test_the_first_of_many_classes_when_forced(self, names: list[str]) -> None:
+        found = class_numbers(names, 10, force=True)
+        assert found.numbers == (0, 1, 2)
+        assert f"class numbers are those of the names, 0 = {names[0]}" in found.told
 
     @pytest.mark.parametrize(
         ("names", "count", "known", "reason"),
@@ -122,7 +129,7 @@ class TestNumbers:
         self, names: list[str], count: int, known: tuple[str, ...], reason: str
     ) -> None:
         with pytest.raises(DataError) as caught:
-            class_numbers(names, count, known=known, where="it")
+            class_numbers(names, count, known=known, where="it", force="0" not in names)
         assert reason in str(caught.value)
         assert "\n" not in str(caught.value)
 

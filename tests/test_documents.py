@@ -21,7 +21,9 @@ from ensembles.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = re.compile(r"imagenet\b(?!/)|--device cuda|\bfetch\b|cifar100?\b|path/to")
+ELSEWHERE = re.compile(
+    r"imagenet\b(?!/)|smollm2|hf:|docstrings|--device cuda|\bfetch\b|cifar100?\b|path/to"
+)
 SHORT = {
     "analyze": ["--limit", "8"],
     "lesion": ["--limit", "8"],
@@ -114,6 +116,8 @@ def desk(tmp_path_factory):
         place = folder / "images" / f"class{i % 10}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.numpy()).save(place / f"{i}.png")
+    own = next(one for one in examples(ROOT / "docs" / "checkpoints.md") if "# net.py" in one)
+    (folder / "net.py").write_text(own)
     for name in ("published.csv", "lesions.csv"):
         (folder / name).write_text("lesion,blocks\ndelete,3 17\nreorder,5-6\n")
     write_study(folder)

@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "printable", "errors", "progress", "files", "bounded", "text", "numerics", "open_set",
-    "weights", "cards",
+    "printable", "garbage", "guest", "errors", "progress", "files", "bounded", "text", "numerics",
+    "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",
     "tables", "store", "statistics", "catalogue", "checkpoints", "training", "analyses", "plots",
     "report", "studies", "listings", "reproduction", "cli",

@@ -20,10 +20,12 @@ import stores
 import torch
 from stores import command_line, decomposed, files, in_a_process, lesions, status_of, sweep, table
 
+from ensembles.analyses.lesion_sweep import LesionSweep
 from ensembles.engine.direct import Direct
 from ensembles.errors import OutOfMemoryError, StoreError
-from ensembles.lesions import Lesion, intact
+from ensembles.lesions import Lesion, Scale, intact
 from ensembles.store import Store, claims, connection, disk_room, schema, sqlite
+from ensembles.store.lesions import FEW
 
 unix = pytest.mark.skipif(os.name != "posix", reason="needs the signals and limits of Unix")
 
@@ -484,3 +486,25 @@ def test_a_store_that_another_process_does_not_let_go_is_named(path, monkeypatch
         pytest.raises(StoreError, match=r"another process has held it for 0 s"),
     ):
         two.keep_note("a", 1)
+
+
+def test_a_large_sweep_stores_some_before_it_looks_at_all(path, monkeypatch):
+    """A process that lives for less than that moment gets somewhere: each start adds some."""
+    many, asked = [Scale((1,), number / 64) for number in range(1, 300)], LesionSweep._asked
+
+    def short_life(self, *arguments):
+        if len(self.wanted) > FEW:
+            raise KeyboardInterrupt
+        return asked(self, *arguments)
+
+    counts = []
+    with monkeypatch.context() as short:
+        short.setattr(LesionSweep, "_asked", short_life)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                sweep(path, many, data=stores.images(2), metrics="top1")
+            with Store(path, mode="r") as store:
+                counts.append(len(store.outcomes(store.contexts()[0])))
+    assert 0 < counts[0] < counts[1] <= len(many) + 1
+    frame = sweep(path, many, data=stores.images(2), metrics="top1")
+    assert len(frame) == len(many) + 1 and frame.attrs["store"]["known"] == counts[1]

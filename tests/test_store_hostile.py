@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 import stores
 import version_1
-from stores import in_a_process, status_of
+from stores import all_of, in_a_process, status_of
 
 import ensembles
 from ensembles.errors import EnsemblesError, StoreError
@@ -46,20 +45,6 @@ def filled(tmp_path_factory):
 @pytest.fixture
 def path(filled, tmp_path):
     return Path(shutil.copy(filled, tmp_path / "study.db"))
-
-
-def all_of(path):
-    """Everything that a store tells, as text."""
-    with Store(path, mode="r") as store:
-        told = [store.summary(), dict(store.notes())]
-        for context in store.contexts():
-            told += [context.key.text, context.about, store.labels(context).tolist()]
-            told += [store.provenance(context), store.frame(context).to_csv()]
-            told += [store.class_frame(context).to_csv()]
-            told += [(str(k), why) for k, why in store.failures(context).items()]
-            told += [(one.attrs, one.to_csv()) for one in store.analyses(context)]
-            told += [(str(k), v.tolist()) for k, v in store.predictions(context).items()]
-    return json.dumps(told, default=str)
 
 
 def test_the_checksum_stays_what_it_is_in_every_version_of_python():
@@ -386,3 +371,12 @@ def test_where_processes_die_units_begin_with_one_lesion(path):
             raw.execute("UPDATE claims SET owner = ?", (f"{space} 999999999 1 {token}x",))
         assert asked.deserted == 1 and asked.claim(asked.missing).mine
         assert claims.deserted(store.connection, 1) == 0
+
+
+@unix
+@pytest.mark.parametrize("mode", ["a", "r"])
+@pytest.mark.parametrize("name", ["loop", "loop/x.db", "a\0b", "\ud800"])
+def test_a_name_that_leads_to_no_file_is_refused(name, mode, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(StoreError, match=r"links go in a circle|no file has such a name"):
+        Store(tmp_path / name, mode=mode)

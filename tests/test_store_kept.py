@@ -497,7 +497,7 @@ def test_missing_lesions_are_measured_in_units_that_begin_alike(store):
         return answers(unit)
 
     filled = fill(
-        asked, measure, provenance={"by": "hand"}, pace=Pace(most=3),
+        asked, measure, begin=lambda: store.begin({"by": "hand"}), pace=Pace(most=3),
         report=lambda *done: told.append(done),
     )  # fmt: skip
     order = [one for unit in units for one in unit]
@@ -507,7 +507,7 @@ def test_missing_lesions_are_measured_in_units_that_begin_alike(store):
     assert told == [(60, 140), (120, 140), (140, 140)]
     assert (filled.measured, filled.failed, asked.missing) == (7, {}, [])
     assert store.provenance(CONTEXT) == [{"by": "hand"}]
-    again = fill(asked, measure, provenance={}, report=lambda *_: None)
+    again = fill(asked, measure, begin=lambda: store.begin({}), report=lambda *_: None)
     assert again.measured == 0 and len(units) == 3
 
 
@@ -518,7 +518,7 @@ def test_what_fails_is_noted_and_what_is_left_out_is_let_go(store):
     def measure(unit, _progress):
         return [measured(one)], {two: "too large"}
 
-    filled = fill(asked, measure, provenance={}, report=lambda *_: None)
+    filled = fill(asked, measure, begin=lambda: store.begin({}), report=lambda *_: None)
     assert filled.failed == store.failures(CONTEXT) == {two: "too large"}
     assert asked.missing == [two, three] and store.summary()[0]["claimed"] == 0
 
@@ -526,7 +526,7 @@ def test_what_fails_is_noted_and_what_is_left_out_is_let_go(store):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill(asked, broken, provenance={}, report=lambda *_: None)
+        fill(asked, broken, begin=lambda: store.begin({}), report=lambda *_: None)
     assert store.summary()[0]["claimed"] == 0
 
 
@@ -545,7 +545,7 @@ def test_lesions_that_another_process_measures_are_waited_for(tmp_path, monkeypa
             first.release()
             return answers(unit)
 
-        filled = fill(second, measure, provenance={}, report=lambda *_: None)
+        filled = fill(second, measure, begin=lambda: two.begin({}), report=lambda *_: None)
         assert units == [wanted[4:], wanted[3:4]] and filled.measured == 3
         assert second.missing == []
 

@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def study(folder: Path) -> Study:
+def study(folder: Path, opened_once: None) -> Study:
     """A network with a few lesions and two analyses."""
     return Study(
         name="small",

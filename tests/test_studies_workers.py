@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +47,8 @@ from ensembles.studies.workers.shared_files import put_once
 from ensembles.studies.workers.work_folder import PartName, Task, WorkFolder, work_folder
 from ensembles.studies.workers.worker import Worker
 
+LOST = re.compile(r"was lost \(signal 9\); resnet20 on digits: .* is measured again")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -57,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def study(place: Path) -> Study:
+def study(place: Path, opened_once: None) -> Study:
     """A network with a few lesions and an analysis."""
     return Study(
         name="small work",
@@ -235,10 +239,11 @@ def test_one_worker_measures_what_one_process_does(
         assert_same(study, tmp_path / "here.db", store)
     assert (status(study, store)["state"] == "done").all()
     assert list(folder.results(whole=False)) == [] and folder.failures() == {}
-    assert Holds(folder, "x", Pulse(folder, 1)).all() == {}
-    (line, last) = workers_said(folder)
-    assert line.startswith("worker w on ") and line.endswith(": ended")
-    assert last.endswith(f"logs in {folder / 'logs'}") and " 0 failed, 0 units" in last
+    assert {hold.worker for hold in Holds(folder, "x", Pulse(folder, 1)).all().values()} == {"w"}
+    (whole, line, last) = workers_said(folder)
+    assert whole == "3 of 3 units done; 8 of 8 lesions"
+    assert line.startswith("worker w on ") and line.endswith(": ended, 8 lesions measured")
+    assert last == f"logs in {folder / 'logs'}"
     assert not any(store.parent.glob("*.part"))
 
 
@@ -314,7 +319,10 @@ def published(study: Study, folder: WorkFolder, tmp_path: Path) -> Callable[[], 
     lines: list[str] = []
 
     def intake() -> Intake:
-        found = Intake(study, Store(tmp_path / "main.db"), folder, lines.append)
+        now = itertools.count(0, 10)
+        found = Intake(
+            study, Store(tmp_path / "main.db"), folder, lines.append, 60, lambda: next(now)
+        )
         found.lines = lines  # type: ignore[attr-defined]
         return found
 
@@ -336,14 +344,15 @@ def test_a_file_that_is_not_whole_is_waited_for_and_then_set_aside(
     [result] = folder.results()
     whole = result.path.read_bytes()
     result.path.write_bytes(whole[: int(keep * len(whole))])
-    assert [intake.take() for _ in range(3)] == [0, 0, 0]
+    assert [intake.take() for _ in range(3)] == [0, 0, 0] and intake.waits
+    assert intake.settled == frozenset()
     result.path.write_bytes(whole)  # it was late
-    assert intake.take() == 1 and intake.lines == []
+    assert intake.take() == 1 and intake.lines == [] and not intake.waits
+    assert intake.settled == {result.part}
     other = published()
     other.store.keep_note(f"taken {result.path.name}", None)
     result.path.write_bytes(whole[:100])
-    for _ in range(25):
-        other.take()
+    assert [other.take() for _ in range(9)] == [0] * 9 and other.set_aside == 1
     [line] = other.lines
     assert "is damaged and was set aside; its part is measured again" in line
     assert folder.results() == []
@@ -364,27 +373,11 @@ def test_a_difference_is_told(
 # The pool of one machine
 
 
-def test_a_pool_measures_what_one_process_does(study: Study, tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_a_pool_measures_what_one_process_does_though_a_worker_is_killed(
+    study: Study, tmp_path: Path
+) -> None:
+    lines, killed = list[str](), list[int]()
     run(study, tmp_path / "here.db", check=False)
-    found = run(
-        study, tmp_path / "pool.db", "local", device="cpu", check=False, workers=2, threads=1,
-        tell=lines.append,
-    )  # fmt: skip
-    assert (found["state"] == "done").all()
-    assert_same(study, tmp_path / "here.db", tmp_path / "pool.db")
-    assert lines[0] == "study small work: 3 units, 0 of them complete"
-    assert lines[1].startswith("2 workers on this machine, each with 1 thread; their logs are in")
-    assert sorted(line.split()[0] for line in lines[2:]) == ["1/3", "2/3", "3/3"]
-    again: list[str] = []
-    run(study, tmp_path / "pool.db", "local", workers=2, tell=again.append)
-    assert again == ["study small work: 3 units, 3 of them complete"]
-
-
-def test_a_worker_that_is_killed_costs_nothing(study: Study, tmp_path: Path) -> None:
-    run(study, tmp_path / "here.db", check=False)
-    lines: list[str] = []
-    killed: list[int] = []
     folder = work_folder(study, tmp_path / "pool.db")
 
     def kill() -> None:
@@ -399,13 +392,22 @@ def test_a_worker_that_is_killed_costs_nothing(study: Study, tmp_path: Path) -> 
 
     thread = threading.Thread(target=kill)
     thread.start()
-    run(
-        study, tmp_path / "pool.db", "local", device="cpu", check=False, workers=1, threads=1,
+    found = run(
+        study, tmp_path / "pool.db", "local", device="cpu", check=False, workers=2, threads=1,
         tell=lines.append,
     )  # fmt: skip
     thread.join()
-    assert killed and any("was lost (signal 9); its part is measured again" in x for x in lines)
+    assert (found["state"] == "done").all()
     assert_same(study, tmp_path / "here.db", tmp_path / "pool.db")
+    assert lines[0] == "study small work: 3 units, 0 of them complete"
+    assert lines[1].startswith("2 workers on this machine, each with 1 thread; their logs are in")
+    [lost] = [line for line in lines[2:] if line.startswith("worker")]
+    assert killed and LOST.search(lost)
+    measured = [line for line in lines[2:] if line != lost]
+    assert sorted(line.split()[0] for line in measured) == ["1/3", "2/3", "3/3"]
+    again: list[str] = []
+    run(study, tmp_path / "pool.db", "local", workers=2, tell=again.append)
+    assert again == ["study small work: 3 units, 3 of them complete"]
 
 
 def test_what_a_pool_refuses(study: Study, tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ from ensembles.training import (
 )
 from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
 from ensembles.training.loader import EpochBatches
-from ensembles.training.plan import open_data, trainer_options
+from ensembles.training.plan import trainer_options
 from ensembles.training.stochastic_depth import drop_branches, dropping_for
+from ensembles.training.training_data import open_data
 
 QUICK = replace(load_recipe("digits"), name="quick", batch_size=16, epochs=2, crop_padding=1)
 
@@ -74,7 +75,7 @@ def quick(out: Path, **options: object) -> TrainingResult:
 
 
 def test_the_recipes_of_the_issue_are_there() -> None:
-    assert list_recipes() == ["digits", "large-batch", "paper", "progressive", "short"]
+    assert list_recipes() == ["digits", "language", "large-batch", "paper", "progressive", "short"]
     paper = load_recipe("paper")
     assert (paper.epochs, paper.milestones, paper.decay) == (164, (81, 122), 0.1)
     assert (paper.learning_rate, paper.momentum, paper.nesterov) == (0.1, 0.9, True)
@@ -194,7 +195,7 @@ def test_images_grow_as_the_recipe_says(tmp_path: Path) -> None:
         assert small.shape == (2, 3, *size)
         torch.testing.assert_close(small, torch.full_like(small, 0.7))
     sizes = []
-    from ensembles.training import module
+    from ensembles.training import image_module as module
 
     def watched(images: Tensor, factor: float) -> Tensor:
         sizes.append(factor)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,8 @@ from ensembles.metrics import Metric, Outcome, read, require
 from ensembles.progress import Progress, bar
 from ensembles.store import Store
 from ensembles.store.description import describe
-from ensembles.store.filler import fill
+from ensembles.store.filler import Filled, Pace, fill
+from ensembles.store.lesions import FEW
 from ensembles.tables.frames import lesion_frame
 from ensembles.tables.provenance import provenance
 from ensembles.tasks import Task, task_of
@@ -37,10 +40,13 @@ if TYPE_CHECKING:
     from ensembles.decomposition import Decomposition
     from ensembles.lesions.needs import Need
     from ensembles.store import Context
+    from ensembles.store.asked import Asked
 
 __all__ = ["LesionSweep", "Surroundings"]
 
 _ALWAYS = ("top1", "loss")
+_IDLE = 4
+"""So many times nothing was missing of some lesions: nearly all are there."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ class LesionSweep:
         asked, place = task_of(net, task), choose_device(device)
         measured = _with_usual(read(metrics), asked)
         require(measured, asked, net.num_classes)
+        for metric in measured:
+            metric.suited(net, data)
         choose_engine(engine)
         compute_dtype(precision, place)
         named = range(1, len(net) + 1)
@@ -238,21 +246,24 @@ class LesionSweep:
         self, store: Store, made: dict[str, Any], about: dict[str, Any], report: Progress
     ) -> tuple[list[Outcome], dict[Lesion, str], dict[str, object]]:
         """Measure what the store lacks, then take everything from it."""
-        self.check()
         context, data = self.described(about)
-        asked = store.ask(
-            context, self.wanted,
-            metrics=self.metrics, materials=self.digests, predictions=self.predictions,
-        )  # fmt: skip
-        filled = fill(
-            asked,
-            lambda unit, progress: self.measured(
-                unit, progress, data=data, metrics=asked.measures, predictions=self.predictions
-            ),
-            provenance=made,
-            report=report,
-        )
-        known = store.outcomes(context, self.wanted, metrics=asked.metrics, materials=self.digests)
+        begin = cache(lambda: store.begin(made))
+
+        def filled(asked: Asked, report: Progress, **how: Any) -> Filled:
+            return fill(
+                asked,
+                lambda unit, progress: self.measured(
+                    unit, progress, data=data, metrics=asked.measures, predictions=self.predictions
+                ),
+                begin=begin,
+                report=report,
+                **how,
+            )
+
+        measured = self._few_at_first(store, context, filled)
+        rest = filled(self._asked(store, context), report)
+        measured += rest.measured
+        known = store.outcomes(context, self.wanted, metrics=self.metrics, materials=self.digests)
         outcomes = [
             replace(known[one.bare()], lesion=one) for one in self.wanted if one.bare() in known
         ]
@@ -260,12 +271,42 @@ class LesionSweep:
             "store": {
                 "path": str(store.path),
                 "context": context.key.digest,
-                "measured": filled.measured,
-                "known": len(known) - filled.measured,
+                "measured": measured,
+                "known": len(known) - measured,
             },
             "runs": store.provenance(context),
         }
-        return outcomes, filled.failed, extra
+        return outcomes, rest.failed, extra
+
+    def _asked(self, store: Store, context: Context) -> Asked:
+        """The lesions, held against the network, as they are asked of a store."""
+        self.check()
+        return store.ask(
+            context, self.wanted,
+            metrics=self.metrics, materials=self.digests, predictions=self.predictions,
+        )  # fmt: skip
+
+    def _few_at_first(self, store: Store, context: Context, filled: Callable[..., Filled]) -> int:
+        """Measure some lesions of a large sweep, drawn at random; how many.
+
+        To look at all lesions may take longer than a process lives, where processes are killed. So
+        as much time as that will take goes into a few of them first.
+        """
+        n = len(self.wanted)
+        if n <= 4 * FEW:
+            return 0
+        drawn, pace = random.Random().sample(self.wanted, n), Pace(rough=True)
+        measured = idle = 0
+        looked, began = 0.0, time.monotonic()
+        for start in range(0, n, FEW):
+            before = time.monotonic()
+            asked = replace(self, wanted=drawn[start : start + FEW])._asked(store, context)
+            looked += time.monotonic() - before
+            done = filled(asked, lambda *_: None, pace=pace, wait=False).measured
+            measured, idle = measured + done, 0 if done else idle + 1
+            if idle == _IDLE or time.monotonic() - began > looked * n / (start + FEW):
+                break
+        return measured
 
 
 def _with_usual(metrics: tuple[Metric, ...], task: Task) -> tuple[Metric, ...]:

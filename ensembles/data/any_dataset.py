@@ -49,8 +49,8 @@ def dataset(
         split: The part: ``train`` or ``test``; ``val`` stands for ``test`` and the other way round
             where only one of them exists. A folder without split folders is taken whole.
         limit: At most so many images, spread evenly over the set (see ``ImageDataset.limited``).
-        normalize: A normalisation, its name, or ``m,m,m/s,s,s``; otherwise the data set's own,
-            and ``none`` (pixels on the scale 0 to 1) for a folder.
+        normalize: A normalisation, its name, or ``m,m,m/s,s,s``; otherwise the data set's own. A
+            folder has none: its pixels are on the scale 0 to 1 then, which a warning says.
         root: Where named data sets lie; otherwise ``$ENSEMBLES_DATA`` or the user's cache folder.
         download: Whether a named data set that is not there may be fetched.
         image_size: Side of a square: the shorter side is resized to it, and the middle cut out.
@@ -91,6 +91,7 @@ def dataset(
             numbered=tree.numbered,
             named=not tree.numbered,
             about_labels=tree.told,
+            assumed=chosen is None,
             ignored_files=tree.ignored,
             opener=opener,
         )
@@ -128,7 +129,7 @@ def _open_arrays(
     if found.are_images:
         source = prepared_source(MemorySource(found.inputs, found.labels), how)
         normal = how.normalization or NAMED["none"]
-        about["preprocessing"] = how
+        about |= {"preprocessing": how, "assumed": how.normalization is None}
     elif asked is not None and asked != AS_GIVEN:
         raise DataError(
             f"{name} holds rows that are taken as they are; leave out the normalisation, or save "

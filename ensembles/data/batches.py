@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 from ensembles.data.dataset import ImageDataset
 from ensembles.data.items import described, pair, type_name
 from ensembles.data.rows import Form, Inputs, form_of, joined, mapped
+from ensembles.data.texts.windows import TextDataset
 from ensembles.errors import DataError, UsageError
 
 __all__ = ["batches", "items_of", "recut"]
@@ -52,6 +53,11 @@ def batches(
         raise UsageError(f"a batch size of {batch_size}; expected at least 1")
     if isinstance(data, ImageDataset):
         return data.batches(batch_size)
+    if isinstance(data, TextDataset):
+        raise DataError(
+            f"{data.name} is a text, and the network takes images or other rows with a class each; "
+            "give such data, or a language model"
+        )
     items, single = items_of(data)
     read = partial(pair, single=single, double=double)
     pairs = (read(item, number) for number, item in enumerate(items))

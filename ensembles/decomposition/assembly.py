@@ -59,7 +59,8 @@ def decompose(
 
     Args:
         model: Any network from rows of inputs to logits (rows, classes), or to (rows, ...,
-            classes) where a row has several answers, as the tokens of a text have.
+            classes) where a row has several answers, as the tokens of a text have; or to an
+            object, a tuple or a mapping with `logits`, else the first tensor in it that fits.
         example: A batch of what it takes, on its device; real data make the check meaningful. All
             but the number of rows becomes fixed. A tensor, such as images (images, channels,
             height, width), series (rows, channels, length), tables (rows, columns), volumes, or
@@ -96,7 +97,7 @@ def decompose(
         alone = check_independence(twin, rows, logits)
         original.compare(rows, alone)
         laps.done("held against the model and against single rows")
-        traced, sizes, custom = trace(twin, rows)
+        traced, sizes, custom, answer = trace(twin, rows)
         laps.done("recorded")
         norms_as_layers(traced, sizes)
         write_sums(traced, sizes)
@@ -122,6 +123,7 @@ def decompose(
             net.uncut = uncut(graph, segments, chosen.sites)
             if blocks is None and kinds is None:
                 require_shortcuts(net)
+        net.answer = answer
         laps.done("cut into blocks")
         verify(twin, net, rows, logits, alone)
         laps.done("verified")

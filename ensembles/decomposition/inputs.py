@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ensembles.data.rows import Inputs, mapped, named_tensors
+from ensembles.decomposition.outputs import answer_of
 from ensembles.errors import DecompositionError
 
 __all__ = [
-    "Inputs", "Shape", "called", "checked", "cloned", "described", "mapped", "named_tensors",
-    "names_of", "placed", "rows_of", "shapes_of", "take", "types_of",
+    "Inputs", "Shape", "called", "checked", "cloned", "described", "given_by", "mapped",
+    "named_tensors", "names_of", "placed", "rows_of", "shapes_of", "take", "types_of",
 ]  # fmt: skip
 
 Shape: TypeAlias = "tuple[int, ...]"
@@ -72,7 +73,15 @@ def types_of(inputs: Inputs) -> tuple[torch.dtype, ...]:
 
 
 def called(model: Callable[..., Any], inputs: Inputs) -> Any:
-    """What a model gives: a tuple holds its positional arguments, a mapping its keywords."""
+    """The logits that a model gives, or what else it gives where it gives none.
+
+    A tuple holds its positional arguments, a mapping its keywords.
+    """
+    return answer_of(given_by(model, inputs), rows_of(inputs))[1]
+
+
+def given_by(model: Callable[..., Any], inputs: Inputs) -> Any:
+    """What a model gives, as it gives it."""
     if isinstance(inputs, Tensor):
         return model(inputs)
     return model(*inputs) if isinstance(inputs, tuple) else model(**inputs)

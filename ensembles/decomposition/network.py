@@ -65,6 +65,7 @@ class Decomposition(nn.Module):
         other_gradient: Why autograd gives the user's model another gradient than the parts have,
             so that paths are not defined; "" where it gives the same.
         other_weights: The same of the gradients of its weights.
+        answer: What the logits are called in what the model gives; "" for a tensor by itself.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Decomposition(nn.Module):
         self.nested: bool | None = None
         self.other_gradient = self.other_weights = ""
         self.uncut: tuple[str, ...] = ()
+        self.answer = ""
         self.traced = traced
 
     def __len__(self) -> int:

@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from ensembles.decomposition.guards import Decision, ancestors, calling_line, guarded, settle
 from ensembles.decomposition.hidden import tensor_names
-from ensembles.decomposition.inputs import Inputs, called
+from ensembles.decomposition.inputs import Inputs, given_by, rows_of
+from ensembles.decomposition.outputs import answer_of
 from ensembles.decomposition.private_copy import Sealed
 from ensembles.decomposition.pure_forms import (
     UnfollowableError,
@@ -70,6 +71,7 @@ class Recorder(TorchFunctionMode):
         constants: Tensors that the model uses and does not register, by name.
         custom: The custom functions of autograd that ran, each with the module that called it.
         decisions: What the model read out of activations, in order.
+        answer: What the logits are called in what the model gives; "" for a tensor by itself.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -81,6 +83,7 @@ class Recorder(TorchFunctionMode):
         self.constants: dict[str, Tensor] = {}
         self.custom: dict[str, str] = {}
         self.decisions: list[Decision] = []
+        self.answer = ""
         self.scopes = [""]
         self._calls: Counter[str] = Counter()
         self._known: dict[int, _Known] = {}
@@ -102,10 +105,11 @@ class Recorder(TorchFunctionMode):
         handles = list(self._hooks())
         try:
             with torch.enable_grad(), self:  # nothing requires it, but a model may switch it off
-                out = called(self.model, inputs)
+                given = given_by(self.model, inputs)
         finally:
             for handle in handles:
                 handle.remove()
+        self.answer, out = answer_of(given, rows_of(inputs))
         self.finish(out)
 
     def begin(self, inputs: Inputs) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from ensembles.decomposition.any_batch import merge
 from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of, take
 from ensembles.decomposition.laps import LOG
+from ensembles.decomposition.outputs import answer_of
 from ensembles.decomposition.pure_forms import UnfollowableError
 from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
@@ -22,19 +23,28 @@ _ROWS = 16
 __all__ = ["call_of", "probe", "scope_of", "trace"]
 
 
-def trace(
-    model: nn.Module, example: Inputs
-) -> tuple[fx.GraphModule, dict[str, Sizes], dict[str, str]]:
+class Traced(NamedTuple):
+    """A model as a graph.
+
+    Attributes:
+        graph: Pure operations whose nodes carry the module that they come from (`scope_of`).
+        sizes: The shapes of their values, by name.
+        custom: The custom functions of autograd that ran, each with the module that called it.
+        answer: What the logits are called in what the model gives; "" for a tensor by itself.
+    """
+
+    graph: fx.GraphModule
+    sizes: dict[str, Sizes]
+    custom: dict[str, str]
+    answer: str
+
+
+def trace(model: nn.Module, example: Inputs) -> Traced:
     """Turn a model into a graph of its operations, for any number of images.
 
     Args:
         model: A private copy in evaluation mode.
         example: A batch of inputs.
-
-    Returns:
-        A graph of pure operations whose nodes carry the module that they come from (`scope_of`),
-        the shapes of their values, by name; and the custom functions of autograd that ran, each
-        with the module that called it.
 
     Raises:
         DecompositionError: If neither a recording nor `torch.export` can follow the model.
@@ -43,13 +53,14 @@ def trace(
     try:
         first, second = _recorded(model, two), _recorded(model, three)
         if _agree(first, second):
-            return *merge(first, second), first.custom
-        return _of_one_row(model, example) or (*merge(first, second), first.custom)
+            return _merged(first, second)
+        return _of_one_row(model, example) or _merged(first, second)
     except UnfollowableError as error:
         reason = str(error)
     LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
     try:
-        return *merge(*(_replayed(_exported(model, rows), rows) for rows in (two, three))), {}
+        first, second = (_replayed(_exported(model, rows), rows) for rows in (two, three))
+        return Traced(*merge(first, second), {}, first.answer)
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
             f"{type(model).__name__} cannot be traced: {reason}; torch.export says "
@@ -62,9 +73,11 @@ def _agree(one: Recorder, other: Recorder) -> bool:
     return [d[1:] for d in one.decisions] == [d[1:] for d in other.decisions]
 
 
-def _of_one_row(
-    model: nn.Module, example: Inputs
-) -> tuple[fx.GraphModule, dict[str, Sizes], dict[str, str]] | None:
+def _merged(one: Recorder, other: Recorder) -> Traced:
+    return Traced(*merge(one, other), one.custom, one.answer)
+
+
+def _of_one_row(model: nn.Module, example: Inputs) -> Traced | None:
     """A graph of decisions on the rows together (`mask.all()`), as the example has them.
 
     Rows of the example are tried, each repeated; None where no row alone decides as all do.
@@ -75,7 +88,7 @@ def _of_one_row(
         two = _recorded(model, probe(repeated, 2))
         three = _recorded(model, altered(model, probe(repeated, 3)))
         if _agree(two, whole) and _agree(three, whole):
-            return *merge(two, three), two.custom
+            return _merged(two, three)
     return None
 
 
@@ -131,7 +144,8 @@ def _replayed(program: fx.GraphModule, inputs: Inputs) -> Recorder:
     replay = _Replay(program, recorder)
     with torch.enable_grad():
         out = replay.run(*_arguments(program, inputs))
-    recorder.finish(out[0] if isinstance(out, (tuple, list)) else out)
+    recorder.answer, logits = answer_of(out, rows_of(inputs))
+    recorder.finish(logits)
     return recorder
 
 

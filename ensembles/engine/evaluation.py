@@ -88,6 +88,7 @@ def evaluate(
     sweep = list(lesions)
     asked, measured = task_of(net, task), read(metrics)
     require(measured, asked, net.num_classes)
+    measured = tuple(metric.suited(net, data) for metric in measured)
     place = choose_device(device)
     dtype = compute_dtype(precision, place)
     kind = choose_engine(engine)
@@ -222,14 +223,14 @@ class _Counter:
 
     def _run(self, batch: Batch, part: slice) -> Sums:
         """The sums over some rows of a batch."""
-        runner, answers = self.runner, self.task.answers
+        runner, parts = self.runner, self.task.parts
         inputs = placed(take(batch.inputs, part), self.device, runner.dtype)
         targets = batch.targets[part].to(self.device, non_blocking=True)
         sums = self.sums.blank()
         whole = runner.intact(inputs) if runner.compared else None
-        intact = None if whole is None else answers(whole, targets)
+        intact = None if whole is None else list(parts(whole, targets))
         for lesion, output in runner.run(inputs, batch.start + part.start, whole):
-            sums.count(lesion, answers(output, targets, intact))
+            sums.count(lesion, parts(output, targets, intact))
         self._check_intact(sums)
         return sums
 

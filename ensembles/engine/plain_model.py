@@ -1,4 +1,4 @@
-"""The error of a plain network, counted image by image."""
+"""The error of a plain network, counted observation by observation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ensembles.data import batches
+from ensembles.data.texts import TextDataset
 from ensembles.decomposition.inputs import Inputs, called, mapped, named_tensors
 from ensembles.engine.devices import choose_device, compute_dtype
 from ensembles.errors import DataError, EvaluationError
-from ensembles.metrics.answers import Answers
 from ensembles.numerics import exact_mathematics
+from ensembles.tasks.members.classification import MEMBER as CLASSIFICATION
+from ensembles.tasks.members.language import MEMBER as LANGUAGE
 
 __all__ = ["count_correct"]
+
+_LOGITS = 1 << 24
+"""Logits of a batch of windows, at most."""
 
 
 def count_correct(
@@ -30,20 +34,22 @@ def count_correct(
     precision: str = "fp32",
     diverging: bool = False,
 ) -> tuple[int, int]:
-    """Count the images whose largest logit is that of their label.
+    """Count the observations whose largest logit is that of their label.
 
     Args:
-        model: Maps images (N, C, H, W), or other rows of inputs, to (N, classes). It is run in
-            evaluation mode, and left where and in the mode that it was in.
-        data: As for ``ensembles.data.batches``.
-        batch_size: Images at a time.
+        model: Maps images (N, C, H, W), or other rows of inputs, to (N, classes); or, for a text,
+            ids (N, T) to (N, T, tokens). It is run in evaluation mode, and left where and in the
+            mode that it was in.
+        data: As for ``ensembles.data.batches``, or a text, whose observations are the tokens from
+            the second of each window on.
+        batch_size: Images or windows at a time; fewer windows where their logits would be many.
         device: As ``choose_device`` takes it.
         precision: "fp32", "tf32" (CUDA) or "bf16" (automatic mixed precision).
         diverging: Whether an image whose logits are not finite counts as wrong, rather than being
             an error: for a network that is still being trained.
 
     Returns:
-        Images that are right, and images.
+        Observations that are right, and observations.
 
     Raises:
         UsageError: When there is no such device or precision.
@@ -51,6 +57,9 @@ def count_correct(
         EvaluationError: When a logit is not finite.
     """
     place = choose_device(device)
+    task = LANGUAGE if isinstance(data, TextDataset) else CLASSIFICATION
+    if isinstance(data, TextDataset):
+        batch_size = max(1, min(batch_size, _LOGITS // (data.cut.length * data.tokenizer.size)))
     bf16 = compute_dtype(precision, place) == torch.bfloat16
     runner = _placed(model, place)
     modes = {module: module.training for module in runner.modules()}
@@ -62,16 +71,16 @@ def count_correct(
             exact_mathematics(precision),
             torch.autocast(place.type, torch.bfloat16) if bf16 else nullcontext(),
         ):
-            for inputs, labels in batches(data, batch_size):
-                logits = _logits(runner, inputs, place)
-                finite = torch.isfinite(logits).all(1)
-                if not (diverging or bool(finite.all())):
+            for batch in task.batches(data, batch_size):
+                logits = _logits(runner, batch.inputs, place)
+                answers = task.answers(logits, batch.targets)
+                if not (diverging or bool(answers.finite.all())):
                     raise EvaluationError(
-                        "the model gives logits that are NaN or infinite on these images; check "
-                        "the weights and the normalisation"
+                        f"the model gives logits that are NaN or infinite on these "
+                        f"{task.observation}s; check the weights and the normalisation"
                     )
-                correct += int((Answers.of(logits, labels).predicted.eq(labels) & finite).sum())
-                total += len(labels)
+                correct += int(answers.right.sum())
+                total += len(answers)
     finally:
         for module, training in modes.items():
             module.training = training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -53,20 +53,28 @@ class Sums:
         """One like this, with nothing counted."""
         return Sums(*self._about)
 
-    def count(self, lesion: int, answers: Answers) -> None:
+    def count(self, lesion: int, answers: Answers | Iterable[Answers]) -> None:
         """Set what is kept of one lesion to that of some answers.
 
         Args:
             lesion: Its number in the sweep.
-            answers: Its answers to all observations that these sums are of.
+            answers: Its answers to all observations that these sums are of, whole or in parts.
         """
-        for state, metric in zip(self.states, self.metrics, strict=True):
-            state[lesion] = metric.added(answers)
-        self.nonfinite[lesion] = (~answers.finite).sum()
-        self.observations = len(answers)
+        added = [torch.zeros_like(state[lesion]) for state in self.states]
+        nonfinite, observations, answered = torch.zeros_like(self.nonfinite[lesion]), 0, []
+        for part in [answers] if isinstance(answers, Answers) else answers:
+            for state, metric in zip(added, self.metrics, strict=True):
+                state.add_(metric.added(part))
+            nonfinite += (~part.finite).sum()
+            observations += len(part)
+            if self.predictions:
+                answered.append(torch.where(part.finite, part.predicted, -1).to(torch.int32))
+        for whole, state in zip(self.states, added, strict=True):
+            whole[lesion] = state
+        self.nonfinite[lesion] = nonfinite
+        self.observations = observations
         if self.predictions:
-            answered = torch.where(answers.finite, answers.predicted, -1)
-            self._answered[lesion] = answered.to(torch.int32)
+            self._answered[lesion] = torch.cat(answered)
 
     def add(self, other: Sums) -> None:
         """Add the sums of further observations: all of them or, should memory run out, none."""

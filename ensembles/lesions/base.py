@@ -175,7 +175,7 @@ class Lesion(metaclass=_Kinds):
         Args:
             names: Name of each block of the network.
         """
-        return " ".join(names[block - 1] for block in self.blocks)
+        return " ".join([names[block - 1] for block in self.blocks])
 
     # What it needs, and what runs
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from operator import lt
 from typing import TYPE_CHECKING, ClassVar
 
 from ensembles.errors import LesionError
@@ -21,6 +24,17 @@ if TYPE_CHECKING:
     from ensembles.lesions.choice import Choice
 
 __all__ = ["BlockSet", "Variation"]
+
+
+_WRITTEN = re.compile(r"[1-9][0-9]{0,17}(?: [1-9][0-9]{0,17})*", re.ASCII)
+"""Blocks alone, as `BlockSet.text` writes them where they are sorted."""
+
+
+@cache
+def _is_blocks_alone(kind: type[BlockSet]) -> bool:
+    """Whether nothing but its blocks, which `BlockSet` checks, makes a lesion of a kind."""
+    checks, named = vars(BlockSet)["__post_init__"], {one.name for one in fields(kind)}
+    return named == {"draw", "blocks"} and kind.__post_init__ is checks
 
 
 @dataclass(frozen=True)
@@ -53,17 +67,21 @@ class BlockSet(Lesion):
         """The words of the text that stand for settings."""
         return ()
 
-    @property
-    def text(self) -> str:
+    @cached_property
+    def text(self) -> str:  # a table asks for it again and again
         """The blocks and the settings, such as ``"3 17"`` or ``"4 x0.5"``."""
         return " ".join([*map(str, self.blocks), *self.marks])
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read :attr:`text` back."""
+        if _WRITTEN.fullmatch(text) and _is_blocks_alone(cls):  # nearly all of a large table
+            written = tuple(map(int, text.split(" ")))
+            if all(map(lt, written, written[1:])):
+                found: Self = object.__new__(cls)
+                found.__dict__.update(draw=None, blocks=written, text=text)
+                return found
         blocks, words = leading_numbers(text)
-        if not words:  # nearly every text of a large table
-            return cls(blocks)
         return cls(blocks, **read_marks(cls.kind, words, cls.forms, cls.example))
 
     def check(self, structure: Structure) -> None:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["Answers"]
 
+_MANY = 512
+"""Logits of an observation from which on a sum is faster."""
+
 
 @dataclass(eq=False)
 class Answers:
@@ -20,15 +23,24 @@ class Answers:
         target: Class of each observation, int64 (N,).
         finite: Whether the logits of each observation are finite, (N,).
         intact: The answers of the intact network; None where no metric needs them.
+        first: The place of the first observation in its window, from 0, the others lying behind
+            it; None where observations have no places.
     """
 
     output: Tensor
     target: Tensor
     finite: Tensor
     intact: Answers | None = None
+    first: int | None = None
 
     @classmethod
-    def of(cls, output: Tensor, target: Tensor, intact: Tensor | Answers | None = None) -> Answers:
+    def of(
+        cls,
+        output: Tensor,
+        target: Tensor,
+        intact: Tensor | Answers | None = None,
+        first: int | None = None,
+    ) -> Answers:
         """Answers from raw logits; those that are not finite are marked and set to zero.
 
         Args:
@@ -37,13 +49,17 @@ class Answers:
             target: Class of each observation, int64 (N,).
             intact: The intact network's logits, (N, classes); or its answers, so that what they
                 hold is computed once for all lesions.
+            first: Where the observations lie one after the other in a window: the place of the
+                first of them, from 0.
         """
         wide = output if output.dtype == torch.float64 else output.float()
         if wide.shape[-1] == 1:
             wide = torch.cat([torch.zeros_like(wide), wide], -1)
-        finite = torch.isfinite(wide).all(-1)
+        finite = _finite(wide)
         of_intact = cls.of(intact, target) if isinstance(intact, Tensor) else intact
-        return cls(torch.where(finite[:, None], wide, 0.0), target, finite, of_intact)
+        if wide.device.type != "cpu" or not bool(finite.all()):
+            wide = torch.where(finite[:, None], wide, 0.0)
+        return cls(wide, target, finite, of_intact, first)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -127,3 +143,15 @@ class Answers:
         counted = self.finite if which is None else self.finite & which
         zeros = torch.zeros(size, dtype=self.wide, device=self.output.device)
         return zeros.index_add_(0, places, counted.to(self.wide))
+
+
+def _finite(output: Tensor) -> Tensor:
+    """Whether all logits of each observation are finite, (N,).
+
+    A sum is finite only where all that is added is, and many logits are added faster than looked
+    at; one that overflows is looked at after all.
+    """
+    if output.shape[-1] < _MANY or output.device.type != "cpu":
+        return torch.isfinite(output).all(-1)
+    finite = torch.isfinite(output.sum(-1))
+    return finite if bool(finite.all()) else torch.isfinite(output).all(-1)

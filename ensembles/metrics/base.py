@@ -33,13 +33,14 @@ class Column(NamedTuple):
 
     Attributes:
         name: Its heading.
-        type: "integer", "number" or "counts" (a list of integers, or of such lists).
+        type: "integer", "number", "counts" (a list of integers, or of such lists) or "numbers" (a
+            list of numbers).
         better: Whether more or less of it is better; None for neither.
         label: What an axis calls it, with its unit.
     """
 
     name: str
-    type: Literal["integer", "number", "counts"]
+    type: Literal["integer", "number", "counts", "numbers"]
     better: Literal["more", "less"] | None
     label: str
 
@@ -95,6 +96,23 @@ class Metric(ABC):
             state: What was kept.
             total: Of how many observations, those whose output was finite; 1 or more.
         """
+
+    def suited(self, net: Any, data: Any) -> Metric:
+        """The metric for a network and its data, where what it keeps depends on them; else itself.
+
+        Args:
+            net: The decomposition.
+            data: What it is measured on.
+
+        Raises:
+            UsageError: If the metric has no meaning for them.
+        """
+        return self
+
+    @property
+    def bare(self) -> Metric:
+        """The metric as it was before it was suited to a network and its data."""
+        return self
 
     @final
     def zero(self, classes: int) -> State:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensembles.errors import UsageError
-from ensembles.metrics.base import Column, Metric, State
+from ensembles.metrics.base import Metric, State
 from ensembles.metrics.known_metrics import read
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "integer": int,
     "number": float,
     "counts": _integers,
+    "numbers": lambda values: [float(value) for value in values],
 }
 
 
@@ -56,6 +57,16 @@ class Outcome:
         if not all(type(s) is np.ndarray and s.dtype == np.float64 for s in self.states.values()):
             kept = {name: np.asarray(state, np.float64) for name, state in self.states.items()}
             object.__setattr__(self, "states", kept)
+
+    @classmethod
+    def of_kept(
+        cls, lesion: Lesion, total: int, nonfinite: int, states: Mapping[str, State]
+    ) -> Outcome:
+        """The outcome of states that are known to be float64, such as a store decodes."""
+        found: Outcome = object.__new__(cls)
+        kept = {"total": total, "nonfinite": nonfinite, "states": states, "predictions": None}
+        found.__dict__.update(kept, lesion=lesion)
+        return found
 
     def __eq__(self, other: object) -> bool:
         """Whether lesion, counts and sums are the same; predictions are not compared."""
@@ -142,22 +153,19 @@ class Outcome:
             metrics: Metrics of different names, as ``ensembles.metrics.read`` gives them.
         """
         found: dict[str, Any] = {}
+        finite, unknown = max(self.total - self.nonfinite, 1), self.nonfinite or not self.total
         for metric in metrics:
-            state = self._state(metric.name)
-            row = metric.row(state, max(self.total - self.nonfinite, 1))
+            row = metric.row(self._state(metric.name), finite)
             for column in metric.columns:
-                found[column.name] = self._value(metric, column, row)
+                if column.name not in row:
+                    raise UsageError(
+                        f"metric '{metric.name}' announces a column '{column.name}', but its row "
+                        f"has only {', '.join(row) or 'nothing'}"
+                    )
+                number = column.type == "number"
+                value = math.nan if number and unknown else row[column.name]
+                found[column.name] = _READERS[column.type](value)
         return found
-
-    def _value(self, metric: Metric, column: Column, row: Mapping[str, Any]) -> Any:
-        if column.name not in row:
-            raise UsageError(
-                f"metric '{metric.name}' announces a column '{column.name}', but its row has only "
-                f"{', '.join(row) or 'nothing'}"
-            )
-        if column.type == "number" and (self.nonfinite or not self.total):
-            return math.nan
-        return _READERS[column.type](row[column.name])
 
     @property
     def _about(self) -> str:

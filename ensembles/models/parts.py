@@ -45,7 +45,8 @@ class Architecture:
         name: What the user types.
         library: Where it comes from: ``"ensembles"``, ``"torchvision"`` or ``"timm"``.
         build: Makes the untrained network; takes ``num_classes`` and further arguments by keyword.
-        input_size: Channels, height and width of the images that it is meant for.
+        input_size: Channels, height and width of the images that it is meant for; of a language
+            model the longest window, in tokens.
         num_classes: The default number of classes.
         paper: The publication that describes it.
         published_error: Error in % in that publication, or ``None`` when it gives none, or only
@@ -53,18 +54,20 @@ class Architecture:
         published_on: What that error was measured on.
         family: Networks of one family differ in size or in one part.
         public_weights: What torchvision or timm offer for it.
+        task: What it is for, as ``ensembles.list_tasks`` names it.
     """
 
     name: str
     library: str
     build: Callable[..., nn.Module]
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     num_classes: int
     paper: str
     published_error: float | None = None
     published_on: str = "CIFAR-10"
     family: str = ""
     public_weights: tuple[PublicWeights, ...] = ()
+    task: str = "classification"
 
 
 class ZeroPadShortcut(nn.Module):

@@ -17,7 +17,7 @@ from ensembles.errors import ModelError, nearest
 from .field import ALIASES, LIBRARY_ROWS, TIMM_ERRORS
 from .parts import Architecture, PublicWeights
 
-__all__ = ["architecture", "create_model", "field_models", "list_models"]
+__all__ = ["adopt", "architecture", "create_model", "field_models", "list_models"]
 
 LIBRARIES = ("ensembles", "torchvision", "timm")
 
@@ -39,6 +39,10 @@ def _members(family: str) -> tuple[Architecture, ...]:
 _OWN: dict[str, Architecture] = {
     entry.name: entry for family in _FAMILIES for entry in _members(family)
 }
+_LANGUAGE: dict[str, Architecture] = {entry.name: entry for entry in _members("gpt")}
+
+_ADOPTED: dict[str, Architecture] = {}
+"""Networks of the user's own, which have no name before the user says it."""
 
 # Arguments of torchvision and timm that read or download weights.
 _TRAINED = {
@@ -48,11 +52,12 @@ _TRAINED = {
 _TIMM_MISSING = "timm is not installed: pip install 'ensembles[timm]'"
 
 
-def list_models(library: str | None = None) -> list[str]:
+def list_models(library: str | None = None, *, task: str = "classification") -> list[str]:
     """Name every architecture that can be built here.
 
     Args:
         library: Only those of ``"ensembles"``, ``"torchvision"`` or ``"timm"``.
+        task: What they are for: ``"classification"`` (of images) or ``"language"``.
 
     Returns:
         Our own names, then torchvision's classification models, then timm's where it is installed;
@@ -61,6 +66,8 @@ def list_models(library: str | None = None) -> list[str]:
     Raises:
         ModelError: When there is no such library.
     """
+    if task != "classification":
+        return [name for name, one in _LANGUAGE.items() if one.task == task]
     if library is None:
         return [name for source in LIBRARIES for name in list_models(source)]
     if library == "ensembles":
@@ -95,6 +102,8 @@ def architecture(name: str) -> Architecture:
     (3, 32, 32)
     """
     libraries: tuple[str, ...]
+    if name in _ADOPTED:
+        return _ADOPTED[name]
     name = ALIASES.get(name, name)
     library, colon, bare = name.partition(":")
     if not colon:
@@ -110,6 +119,11 @@ def architecture(name: str) -> Architecture:
         if found is not None:
             return found
     raise ModelError(_unknown(name, bare, libraries))
+
+
+def adopt(name: str, entry: Architecture) -> None:
+    """Let a name lead to an architecture for the rest of the process."""
+    _ADOPTED[name] = entry
 
 
 def create_model(name: str, num_classes: int | None = None, **arguments: Any) -> nn.Module:
@@ -176,7 +190,7 @@ def _with_channels(entry: Architecture, classes: int, arguments: dict[str, Any])
 
 
 def _own(name: str) -> Architecture | None:
-    return _OWN.get(name)
+    return _OWN.get(name) or _LANGUAGE.get(name)
 
 
 def _torchvision(name: str) -> Architecture | None:
@@ -285,7 +299,8 @@ def _unknown_library(library: str) -> str:
 
 
 def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:
-    names = {"ensembles": _OWN, "torchvision": _torchvision_names(), "timm": _timm_names()}
+    own = {**_OWN, **_LANGUAGE}
+    names = {"ensembles": own, "torchvision": _torchvision_names(), "timm": _timm_names()}
     known = list(dict.fromkeys(one for source in libraries for one in names[source]))
     hint = _other_sizes(bare, known) + nearest(bare, known)
     message = f"unknown model {name!r}{hint or '; `ensembles models` lists those of the field'}"

@@ -80,7 +80,8 @@ def _every(frame: pd.DataFrame, of: str) -> Table:
     taus = frame["kendall_tau"][frame["lesion"] != "none"] if "kendall_tau" in frame else None
     ordered = ["kendall_tau"] if taus is not None and taus.nunique() > 1 else []
     if not {"error", "correct", "total"} <= set(frame.columns):
-        kept = [n for n in frame.columns if n not in _ASIDE and describe(frame[[n]])[n] != "counts"]
+        lists = ("counts", "numbers")
+        kept = [n for n, held in describe(frame).items() if n not in _ASIDE and held not in lists]
         return table(frame[kept], f"Every lesion{of}", folded=True)
     detail = error_intervals(frame).rename(columns={"error_low": "from", "error_high": "to"})
     names = ["lesion", "blocks", "correct", "total", "error", "from", "to", *others, *ordered]

@@ -17,7 +17,7 @@ __all__ = [
     "parse",
 ]  # fmt: skip
 
-HELD = {"text", "truth", "integer", "nullable", "exact", "number", "counts"}
+HELD = {"text", "truth", "integer", "nullable", "exact", "number", "counts", "numbers"}
 """What a column may hold, as `ensembles.tables.columns` says it."""
 
 TABLES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensembles.errors import UsageError
 from ensembles.store import claims, failures
@@ -14,7 +14,7 @@ from ensembles.store.contexts import number_of
 from ensembles.store.kept_metrics import measured_with
 from ensembles.store.key import Context
 from ensembles.store.lease import renewed
-from ensembles.store.runs import begin_run
+from ensembles.store.lesions import FEW
 from ensembles.store.states import complete, complete_in
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class Asked:
     def missing(self) -> list[Lesion]:
         """Those that are not complete now, by themselves and in their order."""
         number = number_of(self._connection, self.context)
-        done = complete_in(self._connection, number, self.metrics, self.predictions)
+        few = self._rows.values() if len(self._rows) <= FEW else None
+        done = complete_in(self._connection, number, self.metrics, self.predictions, few)
         return [one.bare() for one, row in self._rows.items() if row not in done]
 
     @property
@@ -138,10 +139,6 @@ class Asked:
     def holding(self) -> AbstractContextManager[None]:
         """Keep the claims alive for as long as a body runs."""
         return renewed(self._connection.path, self._owner)
-
-    def begin(self, provenance: Mapping[str, Any]) -> int:
-        """Enter a run, as `Store.begin` does."""
-        return begin_run(self._connection, provenance)
 
     def add(self, outcomes: Iterable[Outcome], run: int) -> int:
         """Add what was measured: all of it or, if the disk is full, nothing.

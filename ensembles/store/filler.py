@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +73,7 @@ class Pace:
         """How many lesions the next unit should hold: a few, until it is known what they cost."""
         if not self.times:
             return min(1 if self.rough else 8, self.most)
-        return min(self._wanted(), 2 * self.times[-1][0]) if self.rough else self._wanted()
+        return min(self._wanted(), 2 * max(self.times)[0]) if self.rough else self._wanted()
 
     def _wanted(self) -> int:
         (first, before), (last, after) = self.times[0], self.times[-1]
@@ -88,9 +88,10 @@ def fill(
     asked: Asked,
     measure: Measure,
     *,
-    provenance: Mapping[str, Any],
+    begin: Callable[[], int],
     report: Progress,
     pace: Pace | None = None,
+    wait: bool = True,
 ) -> Filled:
     """Measure the lesions that a store lacks.
 
@@ -101,9 +102,10 @@ def fill(
     Args:
         asked: What was asked of the store.
         measure: Measures a unit, under the metrics `asked.measures`.
-        provenance: How it is done.
+        begin: Enters the run where there is something to measure; gives its number.
         report: Called with the work done and all of it, in lesions times rows of data.
         pace: How large units are.
+        wait: Whether to wait for lesions that another process is measuring; else they are left.
 
     Returns:
         What was measured and what could not be.
@@ -112,12 +114,12 @@ def fill(
     waiting = sorted(asked.missing, key=lambda one: _place(one, n))
     if not waiting:
         return filled
-    run, pace, rows = asked.begin(provenance), pace or Pace(), asked.context.key.images
+    run, pace, rows = begin(), pace or Pace(), asked.context.key.images
     pace.rough = pace.rough or asked.deserted > 0
     total, taken = len(waiting) * rows, list[Lesion]()
     with asked.holding():
         try:
-            while waiting or taken:
+            while waiting or (taken and wait):
                 if not waiting:
                     waiting, taken = taken, []
                     time.sleep(_PAUSE)

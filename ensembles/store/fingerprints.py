@@ -197,6 +197,11 @@ class Watched(Iterable[Any]):
             self.labels += task.labels([batch])
         self.digest, self.rows, self.shape = content.digest, content.rows, content.shape
 
+    @property
+    def bytes_per_token(self) -> float | None:
+        """As the data say it, where they are a text."""
+        return getattr(self._data, "bytes_per_token", None)
+
     def check(self) -> None:
         """Read the data again, and compare.
 

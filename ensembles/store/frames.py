@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ensembles.errors import UsageError
+from ensembles.garbage import collection_paused
 from ensembles.lesions import Draw, Intact, Lesion
 from ensembles.metrics import Metric, read
 from ensembles.store.contexts import number_of
@@ -47,6 +48,7 @@ class _Row(NamedTuple):
     material: str
 
 
+@collection_paused()
 def lesion_table(
     connection: Connection,
     context: Context,
@@ -107,7 +109,7 @@ def class_table(
         outcome_of(row.lesion, states[row.number], numbers[row.number], ["classes"]) for row in rows
     ]
     named = context.about["classes"] or []
-    names = [*named[:classes], *map(str, range(len(named), classes))]
+    names = [*named[:classes], *map(str, range(len(named), classes))] if rows else []
     totals = connection.guarded(lambda: observed.per_class)
     blocks = [name for name, _ in context.key.blocks]
     connection.guarded(_check_blocks, rows, len(blocks))
@@ -182,7 +184,7 @@ def _common(rows: Iterable[_Row], states: Mapping[int, Mapping[str, State]]) -> 
 
 
 def _gives_numbers(metric: Metric) -> bool:
-    return all(column.type != "counts" for column in metric.columns)
+    return all(column.type not in ("counts", "numbers") for column in metric.columns)
 
 
 def _task(context: Context) -> Task | None:

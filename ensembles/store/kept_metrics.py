@@ -34,7 +34,7 @@ def names_of(metrics: str | Metric | Iterable[str | Metric]) -> tuple[str, ...]:
     found = read(metrics)
     for metric in found:
         usual = METRICS.get(metric.name) if metric.name in METRICS.names() else None
-        if fields(metric) and metric != usual:
+        if fields(metric) and metric.bare != usual:
             raise UsageError(
                 f"metric '{metric.name}' has settings, and a store keeps results by the name of a "
                 "metric; register it under a name of its own"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
-__all__ = ["ENGINE_VERSION", "Context", "Key", "Shapes"]
+__all__ = ["ENGINE_VERSION", "MOST_CLASSES", "Context", "Key", "Shapes"]
 
 ENGINE_VERSION = 1
 """Raised whenever a change of the program could change a count."""
@@ -103,6 +103,9 @@ def _is_count(key: Key, name: str) -> bool:
     return type(value) is int and value >= 0
 
 
+MOST_CLASSES = 10**7
+"""Between how many classes a network may choose; as many numbers are taken into memory."""
+
 _TOLD: Mapping[str, tuple[type, ...]] = {
     "model": (str,),
     "dataset": (str, type(None)),
@@ -142,7 +145,7 @@ class Context:
             return f"what is told of it lacks {', '.join(_TOLD)}"
         blocks = range(1, len(self.key.blocks) + 1)
         sound = {name: isinstance(told[name], kinds) for name, kinds in _TOLD.items()}
-        sound["num_classes"] = sound["num_classes"] and told["num_classes"] >= 0
+        sound["num_classes"] = sound["num_classes"] and 0 <= told["num_classes"] <= MOST_CLASSES
         if sound["classes"]:
             sound["classes"] = all(isinstance(one, str) for one in told["classes"] or ())
         if sound["transitions"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ensembles.errors import UsageError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DRAWS",
+    "FEW",
     "ROWS",
     "TABLES",
     "Drawn",
@@ -57,6 +58,9 @@ CREATE TABLE draws (               -- under which names a lesion was asked for
 
 ROWS = Rows("lesions", (int, int, str, str, str))
 DRAWS = Rows("draws", (int, int, int))
+
+FEW = 64
+"""So many lesions are looked up one by one; of more, all of the context are read."""
 
 _BY_ITSELF = (-1, 0)
 _LESIONS = "SELECT * FROM lesions WHERE context = ? ORDER BY id"
@@ -228,26 +232,47 @@ def ask_for(
         name = Name(one.kind, one.text, materials.get(one, ""))
         names.setdefault(one, name)
         wanted.add((name, *(_BY_ITSELF if one.draw is None else one.draw)))
-    draws = draws_of(connection, context)  # first, so that the lesions of all of them are there
-    there = lesions_of(connection, context)
+    sought = set(names.values())
+    if len(sought) <= FEW:
+        there = _numbers(connection.read(ROWS, *_named(context, sought)))
+        draws = connection.read(DRAWS, *_draws_of(there.values()))
+    else:
+        draws = draws_of(connection, context)  # first, so that the lesions of all are there
+        there = lesions_of(connection, context)
     named = {number: name for name, number in there.items()}
     known = {(named[number], trial, seed) for number, trial, seed in draws}
     new = sorted(wanted - known)
     if new:
         with connection.transaction(sum(2 * len(name.text) + 250 for name, _, _ in new)) as raw:
-            there = enter_lesions(raw, context, dict.fromkeys(name for name, _, _ in new))
+            there |= enter_lesions(raw, context, dict.fromkeys(name for name, _, _ in new))
             enter_draws(raw, ((there[name], trial, seed) for name, trial, seed in new))
     return {one: there[name] for one, name in names.items()}
 
 
-def enter_lesions(raw: sqlite3.Connection, context: int, names: Iterable[Name]) -> dict[Name, int]:
-    """Enter lesions, unless they are there; the numbers of all of the context, by name."""
-    there = _numbers(ROWS.read(raw.execute(_LESIONS, (context,))))
+def enter_lesions(
+    raw: sqlite3.Connection, context: int, names: Collection[Name]
+) -> dict[Name, int]:
+    """Enter lesions, unless they are there; their numbers by name, or those of more lesions."""
+    sought = _named(context, names) if len(names) <= FEW else (_LESIONS, (context,))
+    there = _numbers(ROWS.read(raw.execute(*sought)))
     first = next_number(raw, ROWS.table)
     new = {name: first + i for i, name in enumerate(n for n in names if n not in there)}
     rows = (sealed(number, context, *name) for name, number in new.items())
     raw.executemany("INSERT INTO lesions VALUES (?, ?, ?, ?, ?, ?)", rows)
     return there | new
+
+
+def _named(context: int, names: Collection[Name]) -> tuple[str, tuple[str | int, ...]]:
+    """A query for the rows of some lesions."""
+    marks = ", ".join(["(?, ?, ?)"] * len(names))
+    values = f"VALUES {marks}" if names else "SELECT 1, 1, 1 WHERE 0"
+    sql = f"SELECT * FROM lesions WHERE context = ? AND (kind, text, material) IN ({values})"
+    return f"{sql} ORDER BY id", (context, *(part for name in names for part in name))
+
+
+def _draws_of(lesions: Collection[int]) -> tuple[str, tuple[int, ...]]:
+    """A query for the draws of some lesions."""
+    return f"SELECT * FROM draws WHERE lesion IN ({', '.join('?' * len(lesions))})", (*lesions,)
 
 
 def enter_draws(raw: sqlite3.Connection, draws: Iterable[tuple[int, int, int]]) -> None:

@@ -69,14 +69,18 @@ class Observed:
                 are not that of all.
         """
         found: Numbers = {lesion: {} for lesion in states}
-        for metric in {name: None for kept in states.values() for name in kept}:
-            lesions = [lesion for lesion, kept in states.items() if metric in kept]
-            kept = [states[lesion][metric] for lesion in lesions]
+        by_metric: dict[str, tuple[list[int], list[State]]] = {}
+        for lesion, of_lesion in states.items():
+            for metric, state in of_lesion.items():
+                of_metric = by_metric.setdefault(metric, ([], []))
+                of_metric[0].append(lesion)
+                of_metric[1].append(state)
+        for metric, (lesions, kept) in by_metric.items():
             numbers = decode_states([state.content for state in kept])
             self._check(metric, lesions, kept, numbers)
             for lesion, row in zip(lesions, numbers, strict=True):
                 found[lesion][metric] = row
-        if any("classes" in kept for kept in states.values()):
+        if "classes" in by_metric:
             for lesion, rows in found.items():
                 self._check_sums(lesion, states[lesion], rows)
         return found
@@ -84,8 +88,8 @@ class Observed:
     def _check(
         self, metric: str, lesions: list[int], kept: list[State], numbers: list[Floats]
     ) -> None:
-        counted = np.array([(state.total, state.nonfinite) for state in kept], dtype=np.int64)
-        total, bad = counted.T
+        total = np.fromiter((state.total for state in kept), np.int64, len(kept))
+        bad = np.fromiter((state.nonfinite for state in kept), np.int64, len(kept))
         wrong = total != len(self.labels) if self.labels.size else total < 0
         if wrong.any():
             place = int(wrong.argmax())
@@ -97,7 +101,7 @@ class Observed:
         if known is None:
             return
         size = known.size(self._context.classes)
-        wrong = np.array([row.size != size for row in numbers])
+        wrong = np.fromiter(map(len, numbers), np.int64, len(numbers)) != size
         if not wrong.any():
             rows, finite = np.concatenate(numbers).reshape(len(numbers), size), total - bad
             per_class = self.per_class if self.labels.size else np.full(size, total.max())

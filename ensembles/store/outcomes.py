@@ -121,7 +121,6 @@ def outcome_of(
         numbers: The same, decoded.
         names: Which of them, as far as they are there, in which order.
     """
-    chosen = [name for name in names if name in states]
-    bad = [states[name].nonfinite for name in chosen]
-    kept = {name: numbers[name] for name in chosen}
-    return Outcome(lesion, states[chosen[0]].total, max(bad), kept)
+    kept = {name: numbers[name] for name in names if name in states}
+    of = [states[name] for name in kept]
+    return Outcome.of_kept(lesion, of[0].total, max([one.nonfinite for one in of]), kept)

@@ -22,6 +22,7 @@ from ensembles.store import (
     version_1,
     version_2,
 )
+from ensembles.store.seals import DamageError
 
 __all__ = [
     "APPLICATION", "TABLES", "VERSION", "bring_up_to_date", "check_objects", "make_tables",
@@ -65,11 +66,20 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     Args:
         connection: In a transaction that may write, without foreign keys.
         version: The older version.
+
+    Raises:
+        DamageError: If it holds what that version did not write.
     """
     connection.execute(f"DROP TABLE IF EXISTS {COPY_MARK}")
-    if version == 1:
-        version_1.rewrite(connection)
-    version_2.rewrite(connection, TABLES)
+    try:
+        if version == 1:
+            version_1.rewrite(connection)
+        version_2.rewrite(connection, TABLES)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        why = " ".join(str(error).split())[:100]
+        raise DamageError(f"what version {version} wrote cannot be read: {why}") from error
+    except RecursionError as error:
+        raise DamageError(f"what version {version} wrote cannot be read: too deep") from error
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ensembles.store.seals import DamageError, Rows, sealed
@@ -139,7 +139,11 @@ def keep_state(raw: sqlite3.Connection, lesion: int, metric: str, state: State) 
 
 
 def complete_in(
-    connection: Connection, context: int, metrics: Sequence[str], predictions: bool
+    connection: Connection,
+    context: int,
+    metrics: Sequence[str],
+    predictions: bool,
+    lesions: Collection[int] | None = None,
 ) -> set[int]:
     """Numbers of the lesions of a context of which all of some metrics are there.
 
@@ -148,10 +152,13 @@ def complete_in(
         context: Number of the context.
         metrics: Names of the metrics, each once.
         predictions: Whether predictions are to be there too.
+        lesions: Numbers of those that are looked at; by default all of the context.
     """
     condition, arguments = complete(metrics, predictions)
-    sql = f"SELECT id FROM lesions WHERE context = ? AND {condition}"
-    return {number for (number,) in connection.rows(sql, (context, *arguments))}
+    chosen = "" if lesions is None else f"id IN ({_marks(lesions)}) AND "
+    sql = f"SELECT id FROM lesions WHERE {chosen}context = ? AND {condition}"
+    rows = connection.rows(sql, (*(lesions or ()), context, *arguments))
+    return {number for (number,) in rows}
 
 
 def complete(metrics: Sequence[str], predictions: bool) -> tuple[str, tuple[str | int, ...]]:

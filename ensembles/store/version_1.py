@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ensembles.store import version_2
+from ensembles.store.key import MOST_CLASSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,6 +165,8 @@ class _Labels:
         from ensembles.store.blobs import decode_labels  # noqa: PLC0415 (numpy)
 
         self.classes = int(about["num_classes"])
+        if not 0 <= self.classes <= MOST_CLASSES:
+            raise ValueError(f"{self.classes} classes")
         self.labels = decode_labels(labels)
         self.totals = np.bincount(self.labels, minlength=self.classes)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensembles.errors import OutputError, UsageError, nearest
+from ensembles.garbage import collection_paused
 from ensembles.store import Context, Store
 from ensembles.studies.kept import Found, Kept
 from ensembles.studies.records import Record, opened, read_record
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["export", "table_names", "tables", "unit_table"]
 
 
+@collection_paused()
 def tables(study: Study, store: Store | str | Path) -> dict[str, pd.DataFrame]:
     """Read what a store holds of a study.
 
@@ -90,6 +92,7 @@ def table_names(study: Study) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kept(unit).table for unit in study.units()))
 
 
+@collection_paused()
 def export(
     study: Study,
     store: Store | str | Path,

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ensembles.lesions import Draw, Lesion, parse_lesion, read_plan
+from ensembles.lesions import Lesion, parse_lesion, read_plan
 from ensembles.studies.kept import Counts, Done, Found, How, Kept, Prepared
 from ensembles.studies.records import Record, Wanted
 from ensembles.studies.values import Sweep
@@ -166,5 +166,5 @@ def _failures(record: Record, found: Found) -> dict[tuple[str, str, str], str]:
 
 
 def _lesion(wanted: Wanted) -> Lesion:
-    draw = None if wanted.trial is None else Draw(wanted.trial, wanted.seed or 0)
+    draw = None if wanted.trial is None else (wanted.trial, wanted.seed or 0)
     return parse_lesion(wanted.kind, wanted.text, draw)

@@ -18,12 +18,13 @@ __all__ = ["Counts", "Value", "describe", "infer", "plain", "restore", "series"]
 Counts: TypeAlias = "list[int | Counts]"
 """Whole numbers in a list, or in lists of lists."""
 
-Value: TypeAlias = "str | int | float | bool | Counts | None"
+Value: TypeAlias = "str | int | float | bool | Counts | list[float] | None"
 
 _KNOWN = {n: held for n, (held, _) in LESION_COLUMNS.items() if held in ("text", "nullable")}
 _KNOWN["paths"] = "exact"
 _NUMBERS = {n for n, (held, _) in LESION_COLUMNS.items() if held == "number"}
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_NUMBER_LIST = re.compile(r"\[[-+0-9.eEinfNa,\s]*\]", re.ASCII)
 _COUNTS = re.compile(r"\[[-0-9,\s\[\]]*\]", re.ASCII)
 
 
@@ -32,8 +33,8 @@ def describe(frame: pd.DataFrame) -> dict[str, str]:
 
     Returns:
         For every column ``text``, ``truth``, ``integer``, ``nullable`` (integers, some
-        missing), ``exact`` (integers of any size), ``number`` or ``counts`` (lists of integers,
-        some missing).
+        missing), ``exact`` (integers of any size), ``number``, ``counts`` (lists of integers,
+        some missing) or ``numbers`` (lists of numbers).
     """
     return {str(name): _describe(frame[name]) for name in frame.columns}
 
@@ -51,13 +52,16 @@ def _describe(column: pd.Series[Any]) -> str:
     if len(column) and all(_whole(value) for value in column):
         return "exact"
     given = [value for value in column if not _missing(value)]
-    return "counts" if given and all(_is_counts(value) for value in given) else "text"
+    lists = {"counts": _is_counts, "numbers": _are_numbers}
+    fitting = (name for name, fits in lists.items() if given and all(map(fits, given)))
+    return next(fitting, "text")
 
 
 def plain(column: pd.Series[Any], dtype: str) -> list[Value]:
     """Values of a column as Python's own, None where one is missing."""
-    if dtype == "counts":
-        return [None if _missing(value) else _counts(value) for value in column]
+    if dtype in ("counts", "numbers"):
+        made = _CONVERT[dtype]
+        return [None if _missing(value) else made(value) for value in column]
     if dtype == "text":
         if isinstance(column.dtype, pd.StringDtype):
             return cast("list[Value]", column.fillna("").to_numpy(object).tolist())
@@ -117,8 +121,10 @@ def _infer(values: Sequence[str]) -> str:
         if max(abs(int(value)) for value in given) >= 2**63:
             return "exact"
         return "integer" if len(given) == len(values) else "nullable"
-    if given and all(_COUNTS.fullmatch(value) and _readable(value) for value in given):
-        return "counts"
+    lists = {"counts": (_COUNTS, _counts), "numbers": (_NUMBER_LIST, _numbers)}
+    for name, (pattern, read) in lists.items():
+        if given and all(pattern.fullmatch(one) and _readable(one, read) for one in given):
+            return name
     try:
         for value in given:
             float(value)
@@ -127,9 +133,9 @@ def _infer(values: Sequence[str]) -> str:
     return "number"
 
 
-def _readable(value: str) -> bool:
+def _readable(value: str, read: Callable[[object], Any]) -> bool:
     try:
-        _counts(value)
+        read(value)
     except (ValueError, RecursionError):
         return False
     return True
@@ -155,6 +161,21 @@ def _is_counts(value: object) -> bool:
     return isinstance(value, list | tuple | np.ndarray) and all(
         isinstance(one, np.integer) or _whole(one) for one in _leaves(value)
     )
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list | tuple | np.ndarray) and all(
+        isinstance(one, int | float | np.integer | np.floating) and not isinstance(one, bool)
+        for one in value
+    )
+
+
+def _numbers(value: object) -> list[float]:
+    """A list of Python's own numbers, from a list, a tuple, an array or its text."""
+    found = json.loads(value) if isinstance(value, str) else value
+    if not _are_numbers(found):
+        raise ValueError(f"{value!r} is no list of numbers")
+    return [float(one) for one in cast("list[Any]", found)]
 
 
 def _counts(value: object) -> Counts:
@@ -184,6 +205,7 @@ _CONVERT: dict[str, Callable[..., Any]] = {
     "exact": int,
     "number": float,
     "counts": _counts,
+    "numbers": _numbers,
 }
 _DTYPES: dict[str, str] = {
     "text": "str",
@@ -193,4 +215,5 @@ _DTYPES: dict[str, str] = {
     "exact": "object",
     "number": "float64",
     "counts": "object",
+    "numbers": "object",
 }

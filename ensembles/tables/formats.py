@@ -210,10 +210,13 @@ def _csv_text(columns: _Columns, quoting: Literal[0, 1]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n", quoting=quoting)
     writer.writerow(columns)
-    rows = zip(*columns.values(), strict=True)
-    writer.writerows(
-        [json.dumps(value) if isinstance(value, list) else value for value in row] for row in rows
+    cells = (
+        [json.dumps(value) if isinstance(value, list) else value for value in values]
+        if any(isinstance(value, list) for value in values)
+        else values
+        for values in columns.values()
     )
+    writer.writerows(zip(*cells, strict=True))
     return buffer.getvalue()
 
 
@@ -277,7 +280,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
     dtypes, stored = describe(frame), frame.copy()
     for name, dtype in dtypes.items():
-        if dtype in ("exact", "counts"):
+        if dtype in ("exact", "counts", "numbers"):
             values = plain(frame[name], dtype)
             try:
                 pa.array(values)

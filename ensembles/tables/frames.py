@@ -67,13 +67,9 @@ def lesion_frame(
     types = _types(chosen)
     ordered = sorted(outcomes, key=lambda one: not _is_whole(one.lesion))
     deleted = [_adapted(outcome.lesion, len(names), adapted) for outcome in ordered]
-    rows = [
-        _row(outcome, names, chosen) | {"adapted": " ".join(names[block - 1] for block in blocks)}
-        for outcome, blocks in zip(ordered, deleted, strict=True)
-    ]
-    frame = pd.DataFrame(
-        {name: series([row[name] for row in rows], dtype) for name, dtype in types.items()}
-    )
+    columns = _columns(ordered, names, chosen)
+    columns["adapted"] = [" ".join([names[one - 1] for one in blocks]) for blocks in deleted]
+    frame = pd.DataFrame({name: series(columns[name], dtype) for name, dtype in types.items()})
     touched = {block for blocks in deleted for block in blocks}
     chances = _chances(chosen, classes)
     found = Attributes(
@@ -175,19 +171,28 @@ def _is_whole(lesion: Lesion) -> bool:
     return of == lesion.kind and text == lesion.text
 
 
-def _row(outcome: Outcome, names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, Any]:
-    lesion = outcome.lesion
+def _columns(
+    outcomes: Sequence[Outcome], names: Sequence[str], metrics: Sequence[Metric]
+) -> dict[str, list[Any]]:
+    """The columns of lesions and metrics, a value an outcome."""
+    lesions, n = [outcome.lesion for outcome in outcomes], len(names)
+    draws = [(None, None) if one.draw is None else one.draw for one in lesions]
+    measured = [outcome.row_of(metrics) for outcome in outcomes]
     return {
-        "lesion": lesion.kind,
-        "count": lesion.count,
-        "blocks": lesion.text,
-        "block_names": lesion.described(names),
-        "kendall_tau": lesion.kendall_tau(len(names)),
-        "trial": None if lesion.draw is None else lesion.draw.trial,
-        "seed": None if lesion.draw is None else lesion.draw.seed,
-        "total": outcome.total,
-        "nonfinite": outcome.nonfinite,
-        **outcome.row_of(metrics),
+        "lesion": [one.kind for one in lesions],
+        "count": [one.count for one in lesions],
+        "blocks": [one.text for one in lesions],
+        "block_names": [one.described(names) for one in lesions],
+        "kendall_tau": [one.kendall_tau(n) for one in lesions],
+        "trial": [trial for trial, _ in draws],
+        "seed": [seed for _, seed in draws],
+        "total": [outcome.total for outcome in outcomes],
+        "nonfinite": [outcome.nonfinite for outcome in outcomes],
+        **{
+            column.name: [row[column.name] for row in measured]
+            for metric in metrics
+            for column in metric.columns
+        },
     }
 
 

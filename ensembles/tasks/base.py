@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
@@ -86,6 +86,18 @@ class Task(ABC):
             intact: What the intact network gave; or the answers made of it, so that what they hold
                 is computed once for all lesions of a batch.
         """
+
+    def parts(
+        self, output: Tensor, targets: Tensor, intact: Sequence[Answers] | None = None
+    ) -> Iterator[Answers]:
+        """The answers in parts that are small enough to be measured one after the other.
+
+        Args:
+            output: What the network gave, the rows in dimension 0.
+            targets: As the batch holds them.
+            intact: The parts of the intact network's answers; None where no metric compares.
+        """
+        yield self.answers(output, targets, None if intact is None else intact[0])
 
     @abstractmethod
     def observations(self, batch: Batch) -> int:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from ensembles.cards import Card, Measured, card_name
+from ensembles.data import ImageDataset
+from ensembles.data.texts import TextDataset
 from ensembles.training.plan import Plan
 
 __all__ = ["card_of", "history_text"]
@@ -46,8 +48,7 @@ def card_of(
         split=plan.train.split,
         images=len(plan.train),
         content_hash=plan.train.content_hash,
-        normalization=str(plan.train.normalization),
-        classes=plan.train.classes,
+        **_of_data(plan.train),
         training=_plain(
             {
                 "recipe": plan.recipe.name,
@@ -66,6 +67,13 @@ def card_of(
         recipe=_plain(plan.recipe.hyperparameters()),
         measured=() if measured is None else (measured,),
     )
+
+
+def _of_data(data: ImageDataset | TextDataset) -> dict[str, Any]:
+    """What a card says of how images or texts become what the network takes."""
+    if isinstance(data, TextDataset):
+        return {"preprocessing": {"tokenizer": data.tokenizer.name, "window": data.cut.length}}
+    return {"normalization": str(data.normalization), "classes": data.classes}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

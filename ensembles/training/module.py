@@ -15,17 +15,17 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from ensembles.data import ImageDataset
+from ensembles.data.texts import TextDataset
 from ensembles.engine import count_correct
 from ensembles.errors import EvaluationError
 from ensembles.files import atomic, refusals
 from ensembles.models.parts import residual_blocks
-from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
 from ensembles.training.loader import EpochBatches
 from ensembles.training.randomness import generator, stream_seed
 from ensembles.training.recipes import Recipe
 from ensembles.training.stochastic_depth import BlockDropping, drop_branches, fold_survival
 
-__all__ = ["STATE", "AtomicCheckpointIO", "TrainingModule"]
+__all__ = ["STATE", "AtomicCheckpointIO", "TrainingModule", "optimizer_of"]
 
 STATE = "ensembles"
 """Key of our own part of a checkpoint: the settings and the history of epochs."""
@@ -56,12 +56,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class TrainingModule(LightningModule):
     """A network with its data, its recipe and its rule of dropped blocks.
 
+    Subclasses say what the data are: their batches, what is done to one, and what the observations
+    are called.
+
     Args:
         model: The network to train, in place.
         recipe: The hyper-parameters.
         epochs: Number of epochs.
-        train: The training images, in memory.
-        validation: Images whose error each epoch reports, or ``None``.
+        train: The training data, in memory.
+        validation: Data whose error each epoch reports, or ``None``.
         dropping: The rule of dropped blocks, or ``None``.
         seed: Seed of order, augmentation, dropped blocks and dropout.
         settings: What a resumed training must agree on; kept in every checkpoint.
@@ -74,8 +77,8 @@ class TrainingModule(LightningModule):
         recipe: Recipe,
         epochs: int,
         *,
-        train: ImageDataset,
-        validation: ImageDataset | None,
+        train: ImageDataset | TextDataset,
+        validation: ImageDataset | TextDataset | None,
         dropping: BlockDropping | None,
         seed: int,
         settings: Mapping[str, Any],
@@ -93,33 +96,24 @@ class TrainingModule(LightningModule):
         self.report = report
         self.history: list[dict[str, float]] = []
         self.residual = residual_blocks(model)
-        self.colour = padding_colour(recipe, train.normalization, train.shape[0])
-        normalization = train.normalization
-        self.shift = torch.tensor(normalization.mean).view(1, -1, 1, 1) * 255
-        self.scale = 1 / (torch.tensor(normalization.std).view(1, -1, 1, 1) * 255)
+
+    @property
+    def observation(self) -> str:
+        """What one observation is called."""
+        raise NotImplementedError
 
     def train_dataloader(self) -> EpochBatches:
-        """The images of this process, in a new order every epoch."""
-        images, labels = self.train_data.raw()
-        return EpochBatches(
-            images,
-            labels,
-            self.recipe.batch_size,
-            self.seed,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
-        )
+        """The data of this process, in a new order every epoch."""
+        raise NotImplementedError
+
+    def answered(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (observations, classes) and classes (observations,) of a batch."""
+        raise NotImplementedError
 
     def configure_optimizers(self) -> Any:
-        """SGD, and the recipe's schedule counted in steps."""
+        """The recipe's optimiser, and its schedule counted in steps."""
         recipe = self.recipe
-        optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            recipe.learning_rate,
-            recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
+        optimizer = optimizer_of(self.model, recipe)
         steps = len(self.train_dataloader())
         scheduler: torch.optim.lr_scheduler.LRScheduler
         if recipe.schedule == "steps":
@@ -132,7 +126,7 @@ class TrainingModule(LightningModule):
                 optimizer,
                 recipe.learning_rate,
                 total_steps=self.epochs * steps,
-                pct_start=recipe.warmup,
+                pct_start=_warmup(recipe, self.epochs * steps),
                 cycle_momentum=False,
             )
         return {
@@ -153,33 +147,16 @@ class TrainingModule(LightningModule):
         self.resolution = self.recipe.resolution(epoch, self.epochs)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross-entropy of one batch.
-
-        Args:
-            batch: uint8 (N, C, H, W) and int64 (N,), on the network's device.
-            batch_idx: Number of the step in its epoch.
-        """
-        images, labels = batch
+        """Cross-entropy of one batch, on the network's device."""
         if self.dropping is not None:
             drop_branches(self.residual, self.dropping.draw(self.blocks_drawn))
-        logits = self.model(self._prepared(images)).float()
+        logits, labels = self.answered(batch)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         with torch.no_grad():
             self.loss_sum += loss.detach() * len(labels)
             self.correct += (logits.argmax(1) == labels).sum()
         self.seen += len(labels)
         return loss
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        """Augment, normalise and shrink: uint8 to float32, channels last."""
-        recipe = self.recipe
-        images = shift_and_flip(
-            images, recipe.crop_padding, recipe.flip, self.colour, self.augmentation
-        )
-        if self.shift.device != images.device:
-            self.shift, self.scale = self.shift.to(images.device), self.scale.to(images.device)
-        images = images.to(torch.float32).sub_(self.shift).mul_(self.scale)
-        return shrink(images, self.resolution)
 
     def _counting_device(self) -> torch.device:
         # MPS has no float64; its losses are summed on the CPU.
@@ -202,7 +179,7 @@ class TrainingModule(LightningModule):
             "epoch": self.current_epoch + 1,
             "loss": loss_sum / seen,
             "train_accuracy": 100 * correct / seen,
-            "images_per_second": seen / seconds,
+            f"{self.observation}s_per_second": seen / seconds,
         }
         if self.validation is not None and self.trainer.is_global_zero:
             plain = fold_survival(self.model, self.dropping)
@@ -220,16 +197,14 @@ class TrainingModule(LightningModule):
             self.report(self._line(row))
 
     def _line(self, row: dict[str, float]) -> str:
-        validation = ""
+        validation, noun = "", f"{self.observation}s"
         if self.validation is not None:
-            validation = (
-                f"  error {row['validation_error']:.2f} % of {len(self.validation):,} test images"
-            )
+            validation = f"  error {row['validation_error']:.2f} % of test {noun}"
         left = (self.epochs - row["epoch"]) * row["seconds"]
         return (
             f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.4f}  "
             f"train accuracy {row['train_accuracy']:.2f} %{validation}  "
-            f"{row['seconds']:.0f} s  {row['images_per_second']:.0f} images/s  ETA {_clock(left)}"
+            f"{row['seconds']:.0f} s  {row[f'{noun}_per_second']:.0f} {noun}/s  ETA {_clock(left)}"
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -244,3 +219,36 @@ class TrainingModule(LightningModule):
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _warmup(recipe: Recipe, steps: int) -> float:
+    """The share of all steps in which the rate rises; torch divides by one step less than that."""
+    alone = abs(recipe.warmup * steps - 1) < 1e-6
+    return recipe.warmup * 1.001 if alone else recipe.warmup
+
+
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with momentum; or AdamW, which leaves gains and biases undecayed.
+
+    Args:
+        model: The network.
+        recipe: Its ``momentum`` is the first of AdamW's two, of which the second is 0.95.
+    """
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            recipe.learning_rate,
+            recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+        )
+    weights = [one for one in model.parameters() if one.ndim > 1]
+    others = [one for one in model.parameters() if one.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": weights, "weight_decay": recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        recipe.learning_rate,
+        (recipe.momentum, 0.95),
+    )

@@ -6,28 +6,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
 from ensembles.cards import Card
-from ensembles.data import ImageDataset, Normalization
-from ensembles.data import dataset as open_dataset
+from ensembles.data import ImageDataset
+from ensembles.data.texts import TextDataset
 from ensembles.engine import choose_device
 from ensembles.errors import ModelError, UsageError
-from ensembles.models import architecture, create_model
+from ensembles.models import create_model
 from ensembles.training.augmentation import shrink
 from ensembles.training.randomness import stream_seed
 from ensembles.training.recipes import Recipe
 from ensembles.training.stochastic_depth import BlockDropping, dropping_for
 
-__all__ = ["Data", "Plan", "arguments_for", "open_data", "trainer_options"]
+__all__ = ["Plan", "trainer_options"]
 
 _MOST_PROCESSES = 4 * (os.cpu_count() or 1)
-
-Data: TypeAlias = str | os.PathLike[str] | tuple[ImageDataset, ImageDataset | None]
-"""A named data set, a folder, or the training and test images themselves."""
 
 _PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -39,8 +36,8 @@ class Plan:
     Attributes:
         model_name: Name of the architecture.
         arguments: Its arguments.
-        train: The training images.
-        test: The images that the error is measured on, if there are any.
+        train: The training images, or the text.
+        test: The images or the text that the error is measured on, if there are any.
         recipe: The hyper-parameters.
         epochs: Number of epochs.
         stochastic_depth: Survival probability of the last block; 0 drops nothing.
@@ -52,8 +49,8 @@ class Plan:
 
     model_name: str
     arguments: dict[str, Any]
-    train: ImageDataset
-    test: ImageDataset | None
+    train: ImageDataset | TextDataset
+    test: ImageDataset | TextDataset | None
     recipe: Recipe
     epochs: int
     stochastic_depth: float
@@ -88,8 +85,7 @@ class Plan:
         return {
             "model": self.model_name,
             **{f"argument {key}": value for key, value in self.arguments.items()},
-            "training images": self.train.content_hash,
-            "normalisation": str(self.train.normalization),
+            **self._data_settings(),
             **{
                 f"recipe {key}": list(value) if isinstance(value, tuple) else value
                 for key, value in hyperparameters
@@ -101,13 +97,21 @@ class Plan:
             **({} if self.start is None else {"initial weights": self.start[1].sha256}),
         }
 
+    def _data_settings(self) -> dict[str, Any]:
+        if isinstance(self.train, TextDataset):
+            return {"training text": self.train.content_hash}
+        return {
+            "training images": self.train.content_hash,
+            "normalisation": str(self.train.normalization),
+        }
+
     def build(self) -> tuple[nn.Module, BlockDropping | None]:
         """Make the initial network, and the rule of its dropped blocks.
 
         Seeds torch's global generator: call it inside ``torch.random.fork_rng``.
 
         Raises:
-            ModelError: When there is no such network, or it does not take the images.
+            ModelError: When there is no such network, or it does not take the data.
             UsageError: When its blocks cannot be dropped as asked, or the weights to start from
                 are of another network.
         """
@@ -139,99 +143,35 @@ def _shape(state: Mapping[str, torch.Tensor], key: str) -> torch.Size | None:
 
 @torch.no_grad()
 def _check_fit(model: nn.Module, plan: Plan) -> None:
+    if isinstance(plan.train, TextDataset):
+        ids, tokens = plan.train.windows[:2], plan.train.tokenizer.size
+        what = f"windows of {ids.shape[1]} tokens"
+        _check(model, ids, (ids.shape[1], tokens), what, plan.model_name)
+        return
     full, _ = next(plan.train.batches(2))
     factors = {factor for _, factor in plan.recipe.resolutions}
     for images in (full, *(shrink(full, factor) for factor in sorted(factors))):
-        _check_images(model, images, plan)
+        size = "x".join(map(str, images.shape[1:]))
+        _check(model, images, (len(plan.train.classes),), f"images of {size}", plan.model_name)
 
 
-def _check_images(model: nn.Module, images: torch.Tensor, plan: Plan) -> None:
-    size = "x".join(map(str, images.shape[1:]))
-    classes = len(plan.train.classes)
+def _check(
+    model: nn.Module, inputs: torch.Tensor, logits_shape: tuple[int, ...], what: str, name: str
+) -> None:
     try:
-        logits = model.eval()(images)
-    except (RuntimeError, ValueError, AssertionError) as error:
+        logits = model.eval()(inputs)
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{plan.model_name} does not take images of {size}: {reason}; choose another network "
-            "or another data set"
+            f"{name} does not take {what}: {reason}; choose another network or other data"
         ) from error
     finally:
         model.train()
-    if not isinstance(logits, torch.Tensor) or logits.shape[1:] != (classes,):
+    if not isinstance(logits, torch.Tensor) or logits.shape[1:] != logits_shape:
+        expected = "x".join(map(str, logits_shape))
         raise ModelError(
-            f"{plan.model_name} gives no logits of {classes} classes for images of {size}; choose "
-            "a network for classification"
+            f"{name} gives no logits of {expected} for {what}; choose a network for this task"
         )
-
-
-def arguments_for(model_name: str, data: ImageDataset) -> dict[str, Any]:
-    """The arguments that make an architecture fit a data set.
-
-    Raises:
-        ModelError: When there is no such network.
-    """
-    arguments: dict[str, Any] = {"num_classes": len(data.classes)}
-    if architecture(model_name).library == "ensembles" and data.shape[0] != 3:
-        arguments["in_channels"] = data.shape[0]
-    return arguments
-
-
-def open_data(
-    data: Data, limit: int | None, normalize: Normalization | str | None
-) -> tuple[ImageDataset, ImageDataset | None]:
-    """Open training and test images, normalised in the same way.
-
-    Args:
-        data: What the user names.
-        limit: At most so many training images.
-        normalize: A normalisation, or ``None`` for the data set's own; where that is ``none``, as
-            for folders, the training images are measured.
-
-    Raises:
-        DataError: When the data cannot be read.
-        UsageError: When there is no test split, or the classes differ.
-    """
-    if isinstance(data, tuple):
-        training, test = data
-    else:
-        training, test = open_dataset(data, "train"), open_dataset(data, "test")
-        if test.content_hash == training.content_hash:
-            raise UsageError(
-                f"{training.name} has no part for testing; expected the folders train and test "
-                "(or val) in it"
-            )
-        if normalize is None and training.normalization == Normalization.parse("none"):
-            normalize = _measured_normalization(training)
-    if limit is not None:
-        training = training.limited(limit)
-    if normalize is not None:
-        training = training.with_normalization(normalize)
-    if len(training) < 2:
-        raise UsageError(f"{len(training)} training image; expected at least 2")
-    if test is not None:
-        if test.classes != training.classes:
-            raise UsageError(
-                f"the classes of the test images ({', '.join(test.classes[:5])}, ...) are not "
-                f"those of the training images ({', '.join(training.classes[:5])}, ...)"
-            )
-        test = test.with_normalization(training.normalization)
-    return training, test
-
-
-def _measured_normalization(data: ImageDataset) -> Normalization:
-    """Mean and standard deviation of each channel, to four places."""
-    images, _ = data.raw()
-    counts = [torch.bincount(plane.flatten(), minlength=256) for plane in images.unbind(1)]
-    share = torch.stack(counts).double()
-    share /= share.sum(1, keepdim=True)
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean = (share * values).sum(1)
-    deviation = (share * (values - mean.unsqueeze(1)) ** 2).sum(1).sqrt()
-    return Normalization(
-        tuple(round(value, 4) for value in mean.tolist()),
-        tuple(round(value, 4) or 1.0 for value in deviation.tolist()),
-    )
 
 
 def trainer_options(device: str, devices: int, precision: str) -> dict[str, Any]:

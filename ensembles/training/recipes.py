@@ -17,7 +17,7 @@ __all__ = ["Recipe", "list_recipes", "load_recipe"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyper-parameters of stochastic gradient descent on images.
+    """Hyper-parameters of gradient descent on images, or on a text.
 
     Attributes:
         name: Name of the recipe, or the stem of its file.
@@ -25,9 +25,10 @@ class Recipe:
         epochs: Passes over the training images, unless the caller asks for another number.
         batch_size: Images in a step.
         learning_rate: The (highest) learning rate.
-        momentum: Momentum of SGD.
+        optimizer: ``"sgd"``, or ``"adamw"``, which decays weights alone, no gains and biases.
+        momentum: Momentum of SGD, or the first of AdamW's two.
         nesterov: Whether the momentum is Nesterov's.
-        weight_decay: L2 penalty on every parameter.
+        weight_decay: L2 penalty on every parameter; for AdamW the decoupled decay.
         schedule: ``"steps"`` multiplies the rate by ``decay`` at each milestone; ``"one-cycle"``
             raises it over the share ``warmup`` of all steps and lowers it to zero along cosines.
         milestones: Epochs at which the rate falls, counted for ``epochs`` epochs; with another
@@ -58,6 +59,7 @@ class Recipe:
     flip: bool
     crop_padding: int
     padding: Literal["mean", "black"] = "mean"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     label_smoothing: float = 0.0
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
@@ -69,6 +71,7 @@ class Recipe:
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 2, "at least 2"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
+            "optimizer": (self.optimizer in ("sgd", "adamw"), '"sgd" or "adamw"'),
             "momentum": (0 <= self.momentum < 1, "from 0 to below 1"),
             "nesterov": (not self.nesterov or self.momentum > 0, "false where momentum is 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
@@ -114,6 +117,8 @@ class Recipe:
         """All values but name and description, as the card of a checkpoint keeps them."""
         values = asdict(self)
         del values["name"], values["description"]
+        if self.optimizer == "sgd":  # what cards said before there was another
+            del values["optimizer"]
         return values
 
 

@@ -17,13 +17,22 @@ import torch
 
 from ensembles.cards import Card, Measured, read_card, write_card
 from ensembles.data import ImageDataset, Normalization
+from ensembles.data.texts import TextDataset
 from ensembles.engine import count_correct, device_name
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
 from ensembles.files import atomic, home_expanded, refusals, remove_partial
 from ensembles.training.card import card_of, history_text
-from ensembles.training.plan import Data, Plan, arguments_for, open_data, trainer_options
+from ensembles.training.plan import Plan, trainer_options
 from ensembles.training.recipes import Recipe, load_recipe
 from ensembles.training.stochastic_depth import BlockDropping, fold_survival
+from ensembles.training.training_data import (
+    AnyData,
+    Data,
+    arguments_for,
+    is_language,
+    open_data,
+    open_texts,
+)
 from ensembles.weights import weights_of, write_weights
 
 if TYPE_CHECKING:
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingResult", "train"]
 
 _VALIDATION_IMAGES = 2000
+_VALIDATION_WINDOWS = 100
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class TrainingResult:
         measured: Right answers on the test images, in float32; ``None`` without test images.
         leads: Whether this process wrote the files. Of several that train together one does, and
             it alone measures.
+        observation: What one observation of the test data is called.
     """
 
     weights: Path
@@ -54,6 +65,7 @@ class TrainingResult:
     initial: Path | None
     measured: Measured | None
     leads: bool = True
+    observation: str = "image"
 
 
 def train(
@@ -61,7 +73,7 @@ def train(
     dataset: Data = "digits",
     *,
     out: str | os.PathLike[str],
-    recipe: str | Path | Recipe = "short",
+    recipe: str | Path | Recipe | None = None,
     epochs: int | None = None,
     stochastic_depth: float = 0.0,
     paths_only: int | None = None,
@@ -74,17 +86,21 @@ def train(
     device: str = "auto",
     devices: int = 1,
     precision: str = "auto",
+    window: int | None = None,
+    task: str | None = None,
     report: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train a network and leave its weights with their card.
 
     Args:
         model_name: A name of ``list_models()``.
-        dataset: A named data set or a folder with the splits ``train`` and ``test``; or the two
-            data sets themselves, the second of which may be ``None``.
+        dataset: A named data set or a folder with the splits ``train`` and ``test``; for a
+            language model a text, by default ``prose``, each byte a token; or the two data sets
+            themselves, the second of which may be ``None``.
         out: Folder for the state (``last.ckpt``), the weights (``MODEL.safetensors``), their card
             (``MODEL.toml``) and ``history.csv``; made if it is not there.
-        recipe: Name or file of a recipe, or a recipe.
+        recipe: Name or file of a recipe, or a recipe; by default ``short``, for language models
+            ``language``.
         epochs: Number of epochs; otherwise the recipe's.
         stochastic_depth: Survival probability of the last block (Huang et al. 2016, linear decay);
             0 drops nothing.
@@ -103,6 +119,8 @@ def train(
         devices: Number of devices that share each batch.
         precision: ``fp32``, ``bf16`` (automatic mixed precision; parameters stay float32), or
             ``auto``: bf16 where the device computes in it.
+        window: Tokens of a window of a text; by default as many as the model takes.
+        task: ``classification`` or ``language``; by default what the model is for.
         report: Takes one line an epoch; otherwise nothing is reported.
 
     Returns:
@@ -118,11 +136,17 @@ def train(
         KeyboardInterrupt: On Ctrl-C; the state of the last whole epoch stays in ``out``.
     """
     report = report or (lambda line: None)
-    chosen = load_recipe(recipe)
+    language = is_language(model_name, task)
+    chosen = load_recipe(recipe or ("language" if language else "short"))
     if epochs is not None and epochs < 1:
         raise UsageError(f"{epochs} epochs; expected at least 1")
     options = trainer_options(device, devices, precision)
-    training, test = open_data(dataset, limit, normalize)
+    training: AnyData
+    test: AnyData | None
+    if language:
+        training, test = open_texts(model_name, dataset, limit, normalize, window)
+    else:
+        training, test = open_data(dataset, limit, normalize, window)
     plan = Plan(
         model_name=model_name,
         arguments=arguments_for(model_name, training),
@@ -181,7 +205,12 @@ def _run(
             trainer.fit(module, ckpt_path=plan.state if going_on else None)
         measured = _export(plan, trainer, module, before) if _leads() else None
     return TrainingResult(
-        plan.file(".safetensors"), plan.file(".toml"), initial, measured, _leads()
+        plan.file(".safetensors"),
+        plan.file(".toml"),
+        initial,
+        measured,
+        _leads(),
+        "token" if isinstance(plan.train, TextDataset) else "image",
     )
 
 
@@ -255,14 +284,18 @@ def _trainer(
             "training needs the package lightning, which is not installed; "
             "run: pip install 'ensembles[train]'"
         ) from None
-    from ensembles.training.module import AtomicCheckpointIO, TrainingModule  # noqa: PLC0415
+    from ensembles.training.image_module import ImageModule  # noqa: PLC0415
+    from ensembles.training.module import AtomicCheckpointIO  # noqa: PLC0415
+    from ensembles.training.text_module import TextModule  # noqa: PLC0415
 
-    module = TrainingModule(
+    kind: Any = TextModule if isinstance(plan.train, TextDataset) else ImageModule
+    most = _VALIDATION_IMAGES if kind is ImageModule else _VALIDATION_WINDOWS
+    module = kind(
         model.to(memory_format=torch.channels_last),
         plan.recipe,
         plan.epochs,
         train=plan.train,
-        validation=plan.test and plan.test.limited(_VALIDATION_IMAGES),
+        validation=None if plan.test is None else plan.test.limited(most),
         dropping=dropping,
         seed=plan.seed,
         settings=plan.settings,
@@ -335,7 +368,7 @@ def _export(
     return measured
 
 
-def _measured(model: torch.nn.Module, test: ImageDataset) -> Measured:
+def _measured(model: torch.nn.Module, test: ImageDataset | TextDataset) -> Measured:
     """The error in float32 on the CPU, as cards state it."""
     correct, total = count_correct(model, test)
     name = Path(test.name).name

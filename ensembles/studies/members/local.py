@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import IO, ClassVar
 
 from ensembles.analyses.base import option
-from ensembles.errors import UsageError
+from ensembles.errors import OutputError, UsageError
 from ensembles.studies.executors import Setting, Tell
 from ensembles.studies.workers.driver import Crew, Driver, WorkerOptions
 from ensembles.studies.workers.work_folder import WorkFolder
 
 __all__ = ["MEMBER", "Local", "LocalOptions"]
 
-_RESTARTS = 3  # of each worker
+_RESTARTS = 3  # of each worker, in a row and without a part measured
 _GRACE = 20.0  # seconds in which a worker publishes what it has, before it is killed
 
 
@@ -117,6 +117,7 @@ class _Process:
     gpu: int | None
     threads: int
     starts: int = 0
+    in_vain: int = 0
     process: subprocess.Popen[bytes] | None = None
     log: IO[bytes] | None = field(default=None, repr=False)
 
@@ -172,11 +173,14 @@ class _Pool:
             self.workers.remove(worker)
             if code == 0:
                 continue
-            with contextlib.suppress(OSError):
-                self.folder.beat(worker.own_name, {"beat": -1, "state": "lost"})
+            said = self.folder.workers().get(worker.own_name, {})
+            with contextlib.suppress(OSError, OutputError):
+                self.folder.beat(worker.own_name, {**said, "beat": -1, "state": "lost"})
             why = f"signal {-code}" if code < 0 else f"exit status {code}"
-            tell(f"worker {worker.own_name} was lost ({why}); its part is measured again")
-            if worker.starts <= _RESTARTS:
+            part = said.get("task") or "what it held"
+            tell(f"worker {worker.own_name} was lost ({why}); {part} is measured again")
+            worker.in_vain = 0 if said.get("parts") else worker.in_vain + 1
+            if worker.in_vain <= _RESTARTS:
                 worker.start()
                 self.workers.append(worker)
         return bool(self.workers)

@@ -16,8 +16,7 @@ from ensembles.errors import EvaluationError, UsageError
 from ensembles.studies.executors import Setting, Tell
 from ensembles.studies.workers.driver import Crew, Driver, WorkerOptions
 from ensembles.studies.workers.part_runner import PartRunner
-from ensembles.studies.workers.work_folder import PartName, Task, WorkFolder
-from ensembles.studies.workers.worker import parts_of
+from ensembles.studies.workers.work_folder import PartName, Task, WorkFolder, parts_of
 
 if TYPE_CHECKING:
     from ensembles.studies.units import UnitResult
@@ -137,14 +136,20 @@ def _gpus(options: RayOptions, device: str, there: Mapping[str, float]) -> tuple
 
 @dataclass(frozen=True)
 class _Job:
-    """A task to be opened, or a part to be measured."""
+    """A task to be opened, or a part to be measured; tasks are alike whose keys are."""
 
-    task: Task = field(compare=False)
+    task: Task
     part: PartName | None
-    key: str = ""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.task.key)
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Job) and self._name == other._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    @property
+    def _name(self) -> tuple[str, PartName | None]:
+        return self.task.key, self.part
 
 
 class _InHand(NamedTuple):
@@ -165,6 +170,7 @@ class _Actors:
     own: bool
     run: str
     lease: float
+    began: float = field(default_factory=time.monotonic)
     queue: deque[_Job] = field(default_factory=deque)
     running: dict[Any, _InHand] = field(default_factory=dict)
     settled: set[_Job] = field(default_factory=set)
@@ -222,7 +228,7 @@ class _Actors:
         else:
             reference = actor.measure.remote(job.task, job.part)
         self.running[reference] = _InHand(job, number, time.monotonic())
-        self._say(number, "opens" if job.part is None else "measures", job.task.title)
+        self._say(number, "opens" if job.part is None else "measures", job.task)
 
     def _take(self, reference: Any, tell: Tell) -> None:
         import ray  # noqa: PLC0415
@@ -240,7 +246,7 @@ class _Actors:
         else:
             self.settled.add(job)
             self._keep(job, number, found)
-        self._say(number, "waits", "")
+        self._say(number, "waits")
 
     def _lost(self, job: _Job) -> None:
         """Have another actor do what an actor could not that Ray has not brought back."""
@@ -275,7 +281,8 @@ class _Actors:
             path.write_bytes(content)
             self.folder.publish(job.part, path, whole=True)
         told = self.told[number]
-        told["measured"] = told.get("measured", 0) + result.measured
+        size = (self.folder.split(job.task.key) or (0,))[job.part.number - 1]
+        told["measured"] = told.get("measured", 0) + size
 
     def _fail(self, job: _Job, reason: str) -> None:
         self.settled.add(job)
@@ -284,9 +291,12 @@ class _Actors:
             self.folder.put_split(part.key, (1,))
         self.folder.fail(part, reason, "ray")
 
-    def _say(self, number: int, state: str, title: str) -> None:
+    def _say(self, number: int, state: str, task: Task | None = None) -> None:
         told = self.told.setdefault(number, {"host": "ray", "beat": 0, "measured": 0})
-        told |= {"state": state, "task": title, "beat": told.get("beat", 0) + 1}
+        told |= {
+            "state": state, "task": task.title if task else "", "key": task.key if task else "",
+            "beat": told.get("beat", 0) + 1, "seconds": round(time.monotonic() - self.began, 1),
+        }  # fmt: skip
         self.folder.beat(f"{self.run}-{number + 1}", told)
 
     def stop(self) -> None:
@@ -295,7 +305,7 @@ class _Actors:
 
         for number, actor in enumerate(self.actors):
             ray.kill(actor, no_restart=True)
-            self._say(number, "ended", "")
+            self._say(number, "ended")
         if self.own:
             ray.shutdown()
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import secrets
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ensembles.analyses.base import Options, option
-from ensembles.errors import EvaluationError, UsageError
+from ensembles.errors import EvaluationError, OutputError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.studies.executors import Executor, Setting, Tell
 from ensembles.studies.kept import Found
 from ensembles.studies.records import read_record
 from ensembles.studies.units import kept
+from ensembles.studies.workers.holds import Pulse
 from ensembles.studies.workers.intake import Intake
-from ensembles.studies.workers.work_folder import PartName, Task, WorkFolder, work_folder
-from ensembles.studies.workers.worker import parts_of
+from ensembles.studies.workers.tally import Tally, tally
+from ensembles.studies.workers.work_folder import Task, WorkFolder, parts_of, work_folder
 from ensembles.studies.written import written_study, written_unit
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Driver(Executor):
         assert isinstance(options, WorkerOptions)
         folder = work_folder(setting.study, store, options.folder)
         folder.prepare()
-        intake = Intake(setting.study, store, folder, tell)
+        intake = Intake(setting.study, store, folder, tell, options.lease)
         intake.forget_failures()
         intake.remember_place()
         intake.take()
@@ -127,21 +128,23 @@ class Driver(Executor):
             return
         run = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         folder.put_run(run, _wishes(setting, options, tasks))
-        crew = self.crew(folder, run, len(tasks), setting, tell)
+        watch = _Watch(
+            run, tasks, intake, options, lambda left: self.crew(folder, run, left, setting, tell)
+        )
         try:
-            with bar(f"study {setting.study.name}", " lesions", shown=progress) as report:
-                self._follow(tasks, intake, crew, report)
+            with bar(watch.title, " lesions", shown=progress) as report:
+                watch.until_done(report)
         except KeyboardInterrupt:
             if self.outlives:
                 tell("the workers go on; the same command takes in what they measure")
             else:
-                crew.stop()
+                watch.stop()
             raise
         except BaseException:
-            crew.stop()
+            watch.stop()
             raise
         else:
-            crew.stop()
+            watch.stop()
         finally:
             with suppress(Exception):
                 intake.take()
@@ -160,30 +163,99 @@ class Driver(Executor):
                 tasks[key] = Task(key, order, group, unit.title, written_unit(unit), known)
         return tasks
 
-    @staticmethod
-    def _follow(tasks: Mapping[str, Task], intake: Intake, crew: Crew, report: Progress) -> None:
+
+@dataclass
+class _Watch:
+    """A driver's eye on its workers, until every unit is measured or has failed."""
+
+    run: str
+    tasks: Mapping[str, Task]
+    intake: Intake
+    options: WorkerOptions
+    hire: Callable[[int], Crew]
+    crew: Crew | None = None
+    told: set[str] = field(default_factory=set)
+    heard: dict[str, str] = field(default_factory=dict)
+    tally: Tally | None = None
+
+    def until_done(self, report: Progress) -> None:
         """Take in what workers publish until nothing is left."""
-        folder, told = intake.folder, set[str]()
-        while True:
-            intake.take()
-            failed = folder.failures()
-            settled = {result.part for result in folder.results(whole=True)} | set(failed)
-            splits = folder.splits()
-            report(*_progress(folder, tasks, splits, settled))
-            for key, task in tasks.items():
-                if key not in told and key in splits and settled.issuperset(parts_of(key, splits)):
-                    told.add(key)
-                    if not any(part.key == key for part in failed):
-                        intake.tell(f"{len(told)}/{len(tasks)} {task.title}: measured")
-            if len(told) == len(tasks):
-                return
-            if not crew.tend(intake.tell):
-                raise EvaluationError(
-                    f"study {intake.study.name}: all workers have ended, and "
-                    f"{len(tasks) - len(told)} of {len(tasks)} units are left; their logs are in "
-                    f"{folder / 'logs'}; run the study again"
-                )
+        self.crew = self.hire(len(self.tasks))
+        others, aside = Pulse(self.intake.folder, self.options.lease), 0
+        while self._look(report):
+            if not self.crew.tend(self.intake.tell):
+                self._listen()
+                if self.intake.set_aside > aside:
+                    aside = self.intake.set_aside
+                    self.crew = self.hire(len(self.tasks) - len(self.told))
+                elif not self.intake.waits and not self._others_work(others):
+                    if self._look(report):
+                        self._give_up()
+                    return
             time.sleep(_LOOK)
+
+    def title(self) -> str:
+        """What the bar says before it."""
+        name = f"study {self.intake.study.name}"
+        if self.tally is None:
+            return name
+        failed = f", {self.tally.failed} failed" if self.tally.failed else ""
+        return f"{name} {self.tally.done}/{self.tally.units} units{failed}"
+
+    def stop(self) -> None:
+        """End the workers."""
+        if self.crew is not None:
+            self.crew.stop()
+
+    def _look(self, report: Progress) -> bool:
+        """Take in what is new; whether anything is left."""
+        self.intake.take()
+        self._listen()
+        folder, tasks = self.intake.folder, self.tasks
+        failed, splits = folder.failures(), folder.splits()
+        settled = self.intake.settled | set(failed)
+        self.tally = tally(folder, tasks, settled)
+        report(self.tally.lesions, self.tally.of)
+        for key, task in tasks.items():
+            if key in self.told or key not in splits:
+                continue
+            if settled.issuperset(parts_of(key, splits)):
+                self.told.add(key)
+                if not any(part.key == key for part in failed):
+                    self.intake.tell(f"{len(self.told)}/{len(tasks)} {task.title}: measured")
+        return len(self.told) < len(tasks)
+
+    def _listen(self) -> None:
+        """Tell why workers have ended."""
+        for name, told in self.intake.folder.workers().items():
+            line = f"worker {name} on {told.get('host', '?')}: {told.get('reason')}"
+            if told.get("reason") and name.startswith(self.run) and self.heard.get(name) != line:
+                self.heard[name] = line
+                self.intake.tell(line)
+
+    def _others_work(self, pulse: Pulse) -> bool:
+        """Whether workers of another driver are alive, who may do what is left."""
+        names = [
+            name
+            for name, told in self.intake.folder.workers().items()
+            if not name.startswith(self.run) and told.get("state") not in ("ended", "lost")
+        ]
+        return len([name for name in names if pulse.gone(name)]) < len(names)
+
+    def _give_up(self) -> None:
+        left = [task.title for key, task in self.tasks.items() if key not in self.told]
+        said = (
+            f"study {self.intake.study.name}: all workers have ended, and {len(left)} of "
+            f"{len(self.tasks)} units are left, the first of them {left[0]}"
+        )
+        if self.heard:
+            raise EvaluationError(f"{said}; {list(self.heard.values())[-1]}")
+        try:
+            self.intake.folder.prepare()
+        except OutputError as error:
+            raise OutputError(f"{said}: {error}") from error
+        logs = self.intake.folder / "logs"
+        raise EvaluationError(f"{said}; their logs are in {logs}; run the study again")
 
 
 def _wishes(
@@ -200,26 +272,3 @@ def _wishes(
         "lease": options.lease,
         "tasks": list(tasks),
     }
-
-
-def _progress(
-    folder: WorkFolder,
-    tasks: Mapping[str, Task],
-    splits: Mapping[str, tuple[int, ...]],
-    settled: set[PartName],
-) -> tuple[int, int]:
-    """Lesions that are done and lesions in all; what was not opened yet counts as the others do."""
-    sizes = [sum(splits[key]) for key in tasks if key in splits]
-    usual = sum(sizes) / len(sizes) if sizes else 1.0
-    total = sum(sizes) + usual * (len(tasks) - len(sizes))
-    done = sum(
-        splits[part.key][part.number - 1]
-        for part in settled
-        if part.key in tasks and part.key in splits and part.of == len(splits[part.key])
-    )
-    running = sum(
-        int(told.get("done") or 0)
-        for told in folder.workers().values()
-        if told.get("state") == "measures"
-    )
-    return min(done + running, round(total)), round(total)

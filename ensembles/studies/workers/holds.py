@@ -48,9 +48,13 @@ class Pulse:
         self._seen: dict[str, tuple[object, float]] = {}
 
     def gone(self, worker: str) -> bool:
-        """Whether a worker has ended, or has not counted on for so long."""
+        """Whether a worker was lost, or has not counted on for so long.
+
+        One that has ended in order lets go of what it has not done; what it still holds is done,
+        and a network disk may show that late.
+        """
         told = read_json(self._folder / "workers" / f"{worker}.json")
-        if isinstance(told, dict) and told.get("state") in ("ended", "lost"):
+        if isinstance(told, dict) and told.get("state") == "lost":
             return True
         beat = told.get("beat") if isinstance(told, dict) else None
         now = self._clock()
@@ -62,7 +66,7 @@ class Pulse:
 
 
 class Holds:
-    """The holds of one worker.
+    """The holds of one worker; they stay where what was held is done.
 
     Args:
         folder: The shared folder.
@@ -108,7 +112,8 @@ class Holds:
     def release(self, hold: Hold) -> None:
         """Let go of a part, unless another worker has taken it over."""
         if self._read(hold.name) == hold:
-            (self._folder / "holds" / hold.name).unlink(missing_ok=True)
+            with suppress(OSError):  # it is taken over in the end
+                (self._folder / "holds" / hold.name).unlink(missing_ok=True)
 
     def _read(self, name: str) -> Hold | None:
         told = read_json(self._folder / "holds" / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from ensembles.errors import StoreError
 from ensembles.store import Store
 from ensembles.studies.records import Record, mend_records, read_record, write_record
+from ensembles.studies.workers.scratch_folder import scratch_folder
 from ensembles.studies.workers.work_folder import PartName, Result, Task, WorkFolder, work_folder
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Intake", "place_of", "take_in"]
 
 _TAKEN, _PLACE = "taken", "work folder"
-_PATIENCE = 20  # looks at a file that is not whole before it counts as damaged
 
 
 @dataclass
@@ -31,17 +32,26 @@ class Intake:
         store: The main store, open for writing; this is its only writer.
         folder: The shared folder.
         tell: Takes a line on what is odd.
+        patience: Seconds in which a file that is not whole may become so.
+        clock: Seconds that never run backwards.
+
+    Attributes:
+        set_aside: How many damaged files were set aside.
     """
 
     study: Study
     store: Store
     folder: WorkFolder
     tell: Callable[[str], None]
+    patience: float = 60.0
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._units = {Task.key_of(unit.digest): unit for unit in self.study.units()}
         self._taken: set[str] = set()
-        self._looks: dict[str, int] = {}
+        self._settled: set[PartName] = set()
+        self.set_aside = 0
+        self._late: dict[str, float] = {}
         self._failed: dict[PartName, str] = {}
 
     def take(self) -> int:
@@ -53,25 +63,43 @@ class Intake:
         Raises:
             StoreError: If the main store cannot be written.
         """
+        new = [one for one in self.folder.results() if one.path.name not in self._taken]
         taken = 0
-        for result in self.folder.results():
-            name = result.path.name
-            if name in self._taken:
-                continue
-            note = f"{_TAKEN} {name}"
-            if self.store.note(note) is None:
-                if not result.is_sound():
-                    self._damaged(name, result)
-                    continue
-                self._merge(result.path, result.part)
-                self.store.keep_note(note, 1)
-                taken += 1
-            self._taken.add(name)
+        if new:
+            with scratch_folder() as place:
+                taken = sum(self._take(result, place) for result in new)
         for part, reason in self.folder.failures().items():
             if self._failed.get(part) != reason:
                 self._failed[part] = reason
                 self._note_failure(part, reason)
         return taken
+
+    def _take(self, result: Result, place: Path) -> bool:
+        """Take one file, unless it was taken before or is damaged; whether it was taken now."""
+        note = f"{_TAKEN} {result.path.name}"
+        new = self.store.note(note) is None
+        if new:
+            fetched = result.fetch(place)
+            if fetched is None:
+                self._damaged(result)
+                return False
+            self._merge(fetched, result.part)
+            self.store.keep_note(note, 1)
+        self._taken.add(result.path.name)
+        self._late.pop(result.path.name, None)
+        if result.whole:
+            self._settled.add(result.part)
+        return new
+
+    @property
+    def settled(self) -> frozenset[PartName]:
+        """The parts of which all that was measured is in the store."""
+        return frozenset(self._settled)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are files that are not whole yet."""
+        return bool(self._late)
 
     def _merge(self, path: Path, part: PartName) -> None:
         merged = self.store.merge(path)
@@ -84,11 +112,13 @@ class Intake:
                 "that were there, which are kept: the machines round otherwise"
             )
 
-    def _damaged(self, name: str, result: Result) -> None:
+    def _damaged(self, result: Result) -> None:
         """A file that is not what its worker wrote: a late one is waited for, then set aside."""
-        self._looks[name] = self._looks.get(name, 0) + 1
-        if self._looks[name] < _PATIENCE:
+        now = self.clock()
+        if now - self._late.setdefault(result.path.name, now) < self.patience:
             return
+        del self._late[result.path.name]
+        self.set_aside += 1
         unit = self._units.get(result.part.key)
         self.tell(
             f"{unit.title if unit else result.part}: a file of results is damaged and was set "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ensembles.progress import Progress
 from ensembles.studies.toml import study_of, unit_of
 from ensembles.studies.units import Networks, UnitResult, prepare_unit, run_unit
 from ensembles.studies.workers.parts import Part, sizes_of
+from ensembles.studies.workers.scratch_folder import scratch_folder
 from ensembles.studies.workers.work_folder import PartName, Task
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class PartRunner:
             How many lesions each part of it takes; or why it cannot be opened.
         """
         unit = unit_of(task.unit)
-        with tempfile.TemporaryDirectory(prefix="ensembles-") as place:
+        with scratch_folder() as place:
             found = prepare_unit(
-                unit, Path(place) / "part.db", study=self.study, device=self.device,
+                unit, place / "part.db", study=self.study, device=self.device,
                 networks=self.networks,
             )  # fmt: skip
         if found.failed:

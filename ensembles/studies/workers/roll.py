@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from typing import Any
 
-from ensembles.studies.workers.shared_files import names_in
 from ensembles.studies.workers.slurm_queue import job_states
+from ensembles.studies.workers.tally import Heard, Tally, heard, tally
 from ensembles.studies.workers.work_folder import WorkFolder
 
-__all__ = ["workers_said"]
+__all__ = ["running", "workers_said"]
 
 _RECENT = 3600.0  # seconds for which a worker that has ended is still told
 
 
 def workers_said(folder: WorkFolder) -> list[str]:
-    """What each worker does, and how far all are, from the folder alone.
-
-    Ages are by the clock of this machine against that of the folder's disk.
-    """
+    """How far all workers are and what each of them does, from the folder alone."""
+    workers = heard(folder)
+    settled = {result.part for result in folder.results(whole=True)} | set(folder.failures())
     lines = []
-    for name, told in folder.workers().items():
-        age = _age(folder, name)
-        if told.get("state") in ("ended", "lost") and age > _RECENT:
-            continue
-        lines.append(f"worker {name} on {told.get('host', '?')}: {_doing(told)}{_heard(told, age)}")
+    if folder.tasks():
+        lines.append(_said(tally(folder, list(folder.tasks()), settled, workers.values())))
+    for name, one in workers.items():
+        if one.alive or one.age <= _RECENT:
+            lines.append(f"worker {name} on {one.told.get('host', '?')}: {_doing(one)}")
     lines += _jobs_said(folder)
-    parts = sum(len(sizes) for sizes in folder.splits().values())
-    done = len({result.part for result in folder.results(whole=True)})
-    unopened = len(folder.tasks()) - len(folder.splits())
-    if lines:
-        failed, held = len(folder.failures()), len(names_in(folder / "holds"))
-        lines.append(
-            f"{done} of {parts} parts done, {held} held, {failed} failed, {max(0, unopened)} units "
-            f"not opened yet; logs in {folder / 'logs'}"
-        )
-    return lines
+    return [*lines, f"logs in {folder / 'logs'}"] if lines else []
+
+
+def running(folder: WorkFolder) -> set[str]:
+    """The keys of the tasks that are in a worker's hand."""
+    return {str(one.told.get("key")) for one in heard(folder).values() if one.busy}
+
+
+def _said(found: Tally) -> str:
+    """The whole study in a line."""
+    line = found.said + (f"; {found.lesions} of {found.of} lesions" if found.of else "")
+    if found.rate and found.left:
+        line += f", {_paced(found.rate)}, about {_lasting(found.left)} left"
+    return line
 
 
 def _jobs_said(folder: WorkFolder) -> list[str]:
@@ -53,21 +54,32 @@ def _jobs_said(folder: WorkFolder) -> list[str]:
     return ["slurm jobs: " + ", ".join([*said, *([f"{gone} ended"] if gone else [])])]
 
 
-def _doing(told: dict[str, Any]) -> str:
-    state = str(told.get("state", "?"))
-    if state not in ("opens", "measures"):
-        return state
-    done, total, seconds = (float(told.get(name) or 0) for name in ("done", "total", "seconds"))
-    rate = f", {told.get('measured')} measured in {seconds:.0f} s" if told.get("measured") else ""
-    return f"{state} {told.get('task')} ({done:.0f} of {total:.0f}){rate}"
+def _doing(one: Heard) -> str:
+    told, state = one.told, str(one.told.get("state", "?"))
+    line = state
+    if state in ("opens", "measures", "lost") and told.get("task"):
+        line += f"{' over' if state == 'lost' else ''} {told['task']}"
+    if state == "measures":
+        line += f" ({int(told.get('done') or 0)} of {int(told.get('total') or 0)})"
+    if told.get("measured") or one.rate:
+        line += f", {int(told.get('measured') or 0)} lesions measured"
+    if one.rate:
+        line += f", {_paced(one.rate)}"
+    if told.get("reason"):
+        line += f": {told['reason']}"
+    if state in ("ended", "lost"):
+        return line
+    return f"{line}, last heard {_lasting(one.age)} ago{'' if one.alive else ', given up'}"
 
 
-def _heard(told: dict[str, Any], age: float) -> str:
-    return "" if told.get("state") in ("ended", "lost") else f", last heard {max(0, age):.0f} s ago"
+def _paced(rate: float) -> str:
+    """A rate in lesions a second, or a minute where there are few."""
+    return f"{rate:.1f} a second" if rate >= 1 else f"{60 * rate:.1f} a minute"
 
 
-def _age(folder: WorkFolder, name: str) -> float:
-    try:
-        return time.time() - (folder / "workers" / f"{name}.json").stat().st_mtime
-    except OSError:
-        return 0.0
+def _lasting(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

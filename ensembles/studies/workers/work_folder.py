@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensembles.files import atomic
+from ensembles.files import atomic, refusals
 from ensembles.studies.workers.shared_files import (
     names_in,
     put_json,
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ensembles.store import Store
     from ensembles.studies.study import Study
 
-__all__ = ["PartName", "Result", "Task", "WorkFolder", "file_digest", "work_folder"]
+__all__ = [
+    "PartName", "Result", "Task", "WorkFolder", "file_digest", "parts_of", "work_folder",
+]  # fmt: skip
 
 _FOLDERS = (
     "runs", "jobs", "tasks", "splits", "holds", "results", "partial", "failures", "workers",
@@ -31,7 +33,7 @@ _FOLDERS = (
 )  # fmt: skip
 _PART = re.compile(r"([0-9a-f]{24})\.([0-9]{1,6})of([0-9]{1,6})")
 _RESULT = re.compile(_PART.pattern + r"\.([0-9a-f]{16})\.db")
-_KEY = 24
+_KEY, _DIGITS = 24, 16
 
 
 class PartName(NamedTuple):
@@ -72,12 +74,25 @@ class Result(NamedTuple):
     digest: str
     whole: bool
 
-    def is_sound(self) -> bool:
-        """Whether the file has the bytes that its worker published."""
+    def fetch(self, place: Path) -> Path | None:
+        """Copy the file to the disk of this machine, where SQLite may open it.
+
+        Returns:
+            The copy; None where it has not the bytes that its worker published.
+
+        Raises:
+            OutputError: If the place takes no files.
+        """
         try:
-            return file_digest(self.path) == self.digest
+            content = self.path.read_bytes()
         except OSError:
-            return False
+            return None
+        if hashlib.sha256(content).hexdigest()[:_DIGITS] != self.digest:
+            return None
+        copy = place / "fetched.db"
+        with refusals(str(copy)):
+            copy.write_bytes(content)
+        return copy
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,7 @@ class WorkFolder:
         self.root = Path(root)
         self._tasks: dict[str, Task] = {}
         self._splits: dict[str, tuple[int, ...]] = {}
+        self._results: dict[str, Result] = {}
 
     def __truediv__(self, name: str) -> Path:
         return self.root / name
@@ -190,17 +206,21 @@ class WorkFolder:
         content = f"[{', '.join(map(str, sizes))}]".encode()
         with writable(self.root):
             put_once(self.root / "splits" / f"{key}.json", content)
-        found = self.splits().get(key)
+        found = self.split(key)
         return tuple(sizes) if found is None else found
+
+    def split(self, key: str) -> tuple[int, ...] | None:
+        """How many lesions each part of a task has; None where it was not opened yet."""
+        if key not in self._splits:
+            sizes = read_json(self.root / "splits" / f"{key}.json")
+            if isinstance(sizes, list) and sizes:
+                self._splits[key] = tuple(int(size) for size in sizes)
+        return self._splits.get(key)
 
     def splits(self) -> dict[str, tuple[int, ...]]:
         """Of each task that was opened, how many lesions each part has."""
         for name in names_in(self.root / "splits"):
-            key = name.removesuffix(".json")
-            if key not in self._splits:
-                sizes = read_json(self.root / "splits" / name)
-                if isinstance(sizes, list) and sizes:
-                    self._splits[key] = tuple(int(size) for size in sizes)
+            self.split(name.removesuffix(".json"))
         return dict(self._splits)
 
     # What came of it
@@ -219,16 +239,22 @@ class WorkFolder:
         for place in ("results", "partial"):
             if whole in (None, place == "results"):
                 for name in names_in(self.root / place):
-                    match = _RESULT.fullmatch(name)
-                    if match is not None:
-                        part = PartName(match[1], int(match[2]), int(match[3]))
-                        path = self.root / place / name
-                        found.append(Result(path, part, match[4], place == "results"))
+                    known = self._results.get(f"{place}/{name}") or self._result(place, name)
+                    found += [known] if known else []
         return found
+
+    def _result(self, place: str, name: str) -> Result | None:
+        match = _RESULT.fullmatch(name)
+        if match is None:
+            return None
+        part = PartName(match[1], int(match[2]), int(match[3]))
+        result = Result(self.root / place / name, part, match[4], place == "results")
+        return self._results.setdefault(f"{place}/{name}", result)
 
     def set_aside(self, result: Result) -> None:
         """Take a damaged file out of the way, so that its part is measured again."""
         result.path.rename(result.path.with_name(f".broken-{result.path.name}"))
+        (self.root / "holds" / str(result.part)).unlink(missing_ok=True)
 
     def fail(self, part: PartName, reason: str, worker: str) -> None:
         """Say why a part cannot be measured."""
@@ -249,18 +275,23 @@ class WorkFolder:
     def forget_failures(self) -> None:
         """Let all that failed be tried again; what could not be opened may be split anew."""
         there = {result.part.key for result in self.results(whole=True)}
-        for name in names_in(self.root / "failures"):
-            part = PartName.parsed(name.removesuffix(".json"))
-            if part is not None and part.key not in there:
-                (self.root / "splits" / f"{part.key}.json").unlink(missing_ok=True)
-                self._splits.pop(part.key, None)
-            (self.root / "failures" / name).unlink(missing_ok=True)
+        with writable(self.root):
+            for name in names_in(self.root / "failures"):
+                part = PartName.parsed(name.removesuffix(".json"))
+                if part is not None and part.key not in there:
+                    (self.root / "splits" / f"{part.key}.json").unlink(missing_ok=True)
+                    self._splits.pop(part.key, None)
+                if part is not None:
+                    for held in (str(part), f"{part.key}.opening"):
+                        (self.root / "holds" / held).unlink(missing_ok=True)
+                (self.root / "failures" / name).unlink(missing_ok=True)
 
     # Who is at work
 
     def beat(self, worker: str, told: Mapping[str, Any]) -> None:
         """Say what a worker does."""
-        put_json(self.root / "workers" / f"{worker}.json", told)
+        with writable(self.root):
+            put_json(self.root / "workers" / f"{worker}.json", told)
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """What each worker does, as it said last."""
@@ -286,10 +317,16 @@ def work_folder(study: Study, store: Store | str | Path, folder: str | None = No
     return WorkFolder(Path(folder) / own if folder else path.with_suffix(".work") / own)
 
 
+def parts_of(key: str, splits: Mapping[str, tuple[int, ...]]) -> list[PartName]:
+    """The parts of a task that was opened."""
+    of = len(splits[key])
+    return [PartName(key, number, of) for number in range(1, of + 1)]
+
+
 def file_digest(path: Path) -> str:
     """First digits of the sha256 of a file, in hexadecimal."""
     content = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(2**20):
             content.update(piece)
-    return content.hexdigest()[:16]
+    return content.hexdigest()[:_DIGITS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ensembles.metrics.answers import Answers
 
 __all__ = ["MEMBER", "Language"]
+
+_LOGITS, _LOGITS_ELSEWHERE = 1 << 20, 1 << 26
+"""Logits of a part of the answers: as many as a cache holds, and on other devices than a CPU."""
 
 _EXPECTED = "expected whole numbers, the ids of the tokens of a window (T,) or of windows (N, T)"
 
@@ -59,6 +62,16 @@ class Language(Task):
 
         if batch_size < 1:
             raise UsageError(f"a batch size of {batch_size}; expected at least 1")
+        from ensembles.data import ImageDataset  # noqa: PLC0415 (imports torch)
+        from ensembles.data.texts import TextDataset  # noqa: PLC0415
+
+        if isinstance(data, ImageDataset):
+            raise DataError(
+                f"{data.name} holds images, and the network is a language model; give a text, such "
+                "as prose or a file"
+            )
+        if isinstance(data, TextDataset):
+            data = data.windows
         if isinstance(data, torch.Tensor):
             data = [_several(data)]
         pairs = (_windows(item, number) for number, item in enumerate(items_of(data)[0]))
@@ -93,6 +106,25 @@ class Language(Task):
         if intact is not None and not isinstance(intact, Answers):
             intact = intact[:, :-1].flatten(0, 1)
         return Answers.of(output[:, :-1].flatten(0, 1), targets.flatten(), intact)
+
+    def parts(
+        self, output: Tensor, targets: Tensor, intact: Sequence[Answers] | None = None
+    ) -> Iterator[Answers]:
+        """Logits (N, T, vocabulary) as answers to some tokens of one window at a time.
+
+        So the loss of 1,024 tokens over a vocabulary of 50,000 takes a few megabytes beside the
+        logits themselves.
+        """
+        from ensembles.metrics.answers import Answers  # noqa: PLC0415 (imports torch)
+
+        most = _LOGITS_ELSEWHERE if output.device.type != "cpu" else _LOGITS
+        length = max(1, most // output.shape[-1])
+        rest = None if intact is None else iter(intact)
+        for row, right in zip(output, targets, strict=True):
+            for start in range(0, len(right), length):
+                part = slice(start, min(start + length, len(right)))
+                before = None if rest is None else next(rest)
+                yield Answers.of(row[part], right[part], before, part.start)
 
     def observations(self, batch: Batch) -> int:
         """How many tokens are predicted."""

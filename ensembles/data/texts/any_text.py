@@ -1,0 +1,100 @@
+"""One way to open any text: by its name, or by its file or folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import partial
+from importlib.metadata import version
+
+from ensembles.data.splits import choose_split
+from ensembles.data.texts.embedded_texts import EMBEDDED, documents
+from ensembles.data.texts.text_files import TEXT_SUFFIXES, read_documents
+from ensembles.data.texts.token_codes import BYTES, Encoded, Tokenizer
+from ensembles.data.texts.token_files import kept
+from ensembles.data.texts.windows import TextDataset, Windows
+from ensembles.errors import DataError, UsageError, nearest
+from ensembles.files import home_expanded
+
+__all__ = ["TEXTS", "is_text", "open_text"]
+
+TEXTS = tuple(EMBEDDED)
+"""The texts that are known by name."""
+
+_BETWEEN = "\n\n"
+
+
+def is_text(name: str | os.PathLike[str]) -> bool:
+    """Whether a name means a text for certain: a known one, or a file with such an ending."""
+    path = home_expanded(name)
+    return str(name) in TEXTS or (path.suffix.lower() in TEXT_SUFFIXES and not path.is_dir())
+
+
+def open_text(
+    name: str | os.PathLike[str],
+    split: str = "test",
+    *,
+    window: int = 256,
+    stride: int | None = None,
+    front: int | None = None,
+    tokenizer: Tokenizer = BYTES,
+    column: str | None = None,
+    limit: int | None = None,
+) -> TextDataset:
+    """Open a text as windows of tokens.
+
+    The documents of a part are joined by an empty line and cut into tokens as one text, nothing
+    added; what is left after the last whole window is left out. Tokens are kept on disk, by the
+    sha256 of text and tokenizer.
+
+    Args:
+        name: ``prose`` (descriptions of scikit-learn's data sets), ``docstrings`` (of
+            scikit-learn); a file of UTF-8; a table (``.jsonl``, ``.parquet``, ``.arrow``); or a
+            folder of these. A name wins over a file of that name; write ``./prose`` then.
+        split: The part, where there are several.
+        window: Tokens of a window.
+        stride: Tokens from a window to the next; by default windows lie one after the other.
+        front: The id of a token to put in front of each window; none by default.
+        tokenizer: What cuts the text into tokens; by default each byte is one.
+        column: The column of a table that holds the text; ``text`` by default.
+        limit: At most so many windows, spread evenly.
+
+    Raises:
+        DataError: When there is no such text, part or column, or it is shorter than a window.
+        UsageError: When a number cannot be meant.
+    """
+    cut = Windows(window, stride, front)
+    opener = partial(
+        open_text, name, window=window, stride=stride, front=front, tokenizer=tokenizer,
+        column=column,
+    )  # fmt: skip
+    if str(name) in EMBEDDED:
+        if column is not None:
+            raise UsageError(f"{name} is no table, so it has no column {column!r}; leave it out")
+        part = choose_split(split, ("train", "test"), str(name))
+        encoded = _embedded(str(name), part, tokenizer)
+    else:
+        path = home_expanded(name)
+        if os.sep not in str(name) and not path.exists():
+            raise DataError(
+                f"no text or file {str(name)!r}; known are {', '.join(TEXTS)}"
+                f"{nearest(str(name).lower(), TEXTS)}"
+            )
+        part, found = read_documents(path, split, column)
+        encoded = _tokens(_BETWEEN.join(found), tokenizer)
+    data = TextDataset.of_text(str(name), part, encoded, cut, tokenizer=tokenizer, opener=opener)
+    return data if limit is None else data.limited(limit)
+
+
+def _embedded(name: str, split: str, tokenizer: Tokenizer) -> Encoded:
+    """The tokens of an embedded text, kept by the version of the package that it comes with."""
+
+    def made() -> Encoded:
+        return tokenizer.encode(_BETWEEN.join(text for _, text in documents(name, split)))
+
+    return kept(f"{name} {split} of scikit-learn {version('scikit-learn')}", tokenizer, made)
+
+
+def _tokens(text: str, tokenizer: Tokenizer) -> Encoded:
+    content = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return kept(content, tokenizer, lambda: tokenizer.encode(text))

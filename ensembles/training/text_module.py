@@ -1,0 +1,42 @@
+"""What the trainer runs on a text: windows, and the answers to their tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ensembles.data.texts import TextDataset
+from ensembles.training.module import TrainingModule
+from ensembles.training.recipes import Recipe
+from ensembles.training.text_loader import EpochWindows
+
+__all__ = ["TextModule"]
+
+
+class TextModule(TrainingModule):
+    """A language model that is trained on a text; see :class:`TrainingModule`."""
+
+    observation = "token"
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, epochs: int, *, train: TextDataset, **others: Any
+    ) -> None:
+        super().__init__(model, recipe, epochs, train=train, **others)
+        self.text = train
+
+    def train_dataloader(self) -> EpochWindows:
+        """The windows of this process, cut and ordered anew every epoch."""
+        return EpochWindows(
+            self.text,
+            self.recipe.batch_size,
+            self.seed,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+        )
+
+    def answered(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits and classes of the tokens from the second of each window on."""
+        ids, following = batch
+        logits = self.model(ids)[:, :-1].flatten(0, 1).float()
+        return logits, following.flatten()

