@@ -71,7 +71,8 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "--model", "models" if several else "model", metavar="NAME", multiple=several,
             default=(DEFAULT_MODEL,) if several else DEFAULT_MODEL, show_default=DEFAULT_MODEL,
             help="An architecture of `ensembles models`; hf:FOLDER, hf:FILE.gguf or hf:OWNER/NAME "
-            f"for a model of Hugging Face; smollm2-135m.{again}",
+            "for a model of Hugging Face; smollm2-135m; or FILE.py:FUNCTION for a network of your "
+            f"own: the file is run, and the function called without arguments.{again}",
         ),
         click.option(
             "--checkpoint", "checkpoints" if several else "checkpoint", metavar="NAME|FILE",
