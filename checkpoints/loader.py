@@ -18,6 +18,7 @@ from ensembles.models.normalized import Normalized
 from . import imagenet, store
 from .files import CheckpointWarning, WeightFile, open_weights
 from .hub import is_hub_name, load_hub
+from .own_network import adopted, is_own, load_own
 from .pixel_records import with_record
 from .public import PUBLIC
 from .shards import of_folder, part_hint
@@ -45,7 +46,8 @@ def load(
     Args:
         name: Name of an architecture, as for :func:`ensembles.create_model`, or of a checkpoint;
             or ``hf:FOLDER``, ``hf:FILE.gguf``, ``hf:OWNER/NAME`` for a model of Hugging Face, or
-            ``smollm2-135m``, which come with their weights.
+            ``smollm2-135m``, which come with their weights; or ``FILE.py:FUNCTION``, whose code is
+            run, for a network of your own, with the weights that the function gives it.
         checkpoint: Name of a checkpoint, with or without the architecture in front
             (``"cifar10-akamaster"``); a file; for models of torchvision and timm ``"imagenet"``,
             the name of a weights enum member (``"IMAGENET1K_V2"``), or a timm tag. By default the
@@ -71,6 +73,12 @@ def load(
                 f"{name} comes with its weights; leave out --checkpoint, --weights and --match"
             )
         return _checked(*load_hub(name), num_classes)
+    if is_own(name):
+        adopted(name)
+        if checkpoint is None:
+            if weights is not None or match != "names":
+                raise UsageError("--weights and --match are for files; give --checkpoint too")
+            return _checked(*load_own(name), num_classes)
     named = store.lookup(name) if checkpoint is None else None
     if named is not None and name not in list_models("ensembles"):
         return _checked(*_load_entry(named, weights, match), num_classes)

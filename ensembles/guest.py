@@ -14,19 +14,19 @@ from typing import Any
 
 __all__ = ["guest"]
 
-PATIENCE = 120
-"""Seconds that a module may take to be imported."""
-
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def guest() -> Iterator[None]:
+def guest(patience: float | None) -> Iterator[None]:
     """Import somebody else's module in the body, or call its function.
 
     What it prints is no result and goes to standard error; the folder that it changes to is left
-    again; what takes longer than `PATIENCE` seconds ends, in the main thread, where alone a process
-    can be stopped. Somebody who asks the program to end is heard as ever.
+    again. Somebody who asks the program to end is heard as ever.
+
+    Args:
+        patience: Seconds after which the body is stopped, in the main thread, where alone this can
+            be done; None for never.
 
     Raises:
         RuntimeError: If it takes too long, or interrupts the program by itself. Whatever else it
@@ -38,8 +38,8 @@ def guest() -> Iterator[None]:
         stack.enter_context(_no_output())
         if threading.current_thread() is threading.main_thread():
             stack.enter_context(_heard(asked))
-            if hasattr(signal, "setitimer"):
-                stack.enter_context(_hurried(asked))
+            if patience is not None and hasattr(signal, "setitimer"):
+                stack.enter_context(_hurried(asked, patience))
         try:
             yield
         except KeyboardInterrupt as error:
@@ -103,14 +103,14 @@ def _heard(asked: list[int]) -> Iterator[None]:
 
 
 @contextmanager
-def _hurried(asked: list[int]) -> Iterator[None]:
+def _hurried(asked: list[int], patience: float) -> Iterator[None]:
     """Stop the body when it takes too long."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise RuntimeError(f"it takes longer than {PATIENCE} s")
+        raise RuntimeError(f"it takes longer than {patience} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, patience)
     try:
         yield
     finally:

@@ -19,6 +19,9 @@ __all__ = ["Entry", "Listing", "OpenSet", "PluginWarning"]
 
 T = TypeVar("T")
 
+PATIENCE = 120
+"""Seconds that the module of another package may take to be imported."""
+
 
 class PluginWarning(UserWarning):
     """A member of an installed package cannot be used; the others can."""
@@ -217,7 +220,7 @@ class OpenSet(Generic[T]):
                 + nearest(str(name), known)
             )
         try:
-            with guest():
+            with guest(PATIENCE):
                 member: Any = point.load()
         except (Exception, SystemExit) as error:  # somebody else's module
             reason = " ".join(str(error).split()) or type(error).__name__

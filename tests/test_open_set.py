@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ensembles import guest
+from ensembles import open_set
 from ensembles.errors import LesionError, UsageError
 from ensembles.open_set import Entry, Listing, OpenSet, PluginWarning
 
@@ -196,7 +196,7 @@ def test_a_package_that_misbehaves_is_named_and_changes_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     source, reason = MISBEHAVIOUR[what]
-    monkeypatch.setattr(guest, "PATIENCE", 0.2)
+    monkeypatch.setattr(open_set, "PATIENCE", 0.2)
     install("rude", source, oval="rude:OVAL")
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = Path.cwd(), *map(signal.getsignal, numbers)

@@ -378,5 +378,5 @@ def test_where_processes_die_units_begin_with_one_lesion(path):
 @pytest.mark.parametrize("name", ["loop", "loop/x.db", "a\0b", "\ud800"])
 def test_a_name_that_leads_to_no_file_is_refused(name, mode, tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(StoreError, match="links go in a circle|no file has such a name"):
+    with pytest.raises(StoreError, match=r"links go in a circle|no file has such a name"):
         Store(tmp_path / name, mode=mode)
