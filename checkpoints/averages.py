@@ -67,7 +67,9 @@ def open_average(
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
     choice = {one.name: options.pop(one.name) for one in fields(ImageChoice) if one.name in options}
-    subject = take_apart(card.name, network, card, images=ImageChoice(**choice), **options)
+    subject = take_apart(
+        card.name, network, card, images=ImageChoice(**choice), force=not check, **options
+    )
     if check:
         check_classes(card, subject.data)
     for one, own in loaded if check else ():

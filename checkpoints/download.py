@@ -20,6 +20,8 @@ __all__ = ["download"]
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
+_MOST = 64 << 30
+"""Bytes of a file that are waited for; an address may give them without end."""
 
 
 def download(url: str, path: Path, sha256: str, *, progress: bool = True) -> None:
@@ -77,6 +79,8 @@ def _stream(url: str, path: Path, title: str | None) -> str:
         ) as bar,
     ):
         while chunk := answer.read(_CHUNK):
+            if file.tell() + len(chunk) > _MOST:
+                raise CheckpointError(f"{url} gives more than {_MOST >> 30} GiB; expected a file")
             file.write(chunk)
             digest.update(chunk)
             bar.update(len(chunk))

@@ -17,6 +17,7 @@ from ensembles.errors import CheckpointError
 
 from .file_formats import Held, contents_of
 from .pickle_contents import Described
+from .shards import is_index, shards_of
 from .tensor_sets import TensorSets, sets_of
 
 __all__ = [
@@ -83,7 +84,8 @@ class WeightFile:
 def open_weights(path: str | Path, expected: str = "") -> WeightFile:
     """Open a file of weights once, and read, hash and check what was in it then.
 
-    Files of ``torch.save``, of all ages, plain pickles and safetensors are read, on the CPU.
+    Files of ``torch.save``, of all ages, plain pickles and safetensors are read, on the CPU; those
+    of an index (``model.safetensors.index.json``) together, whose hash is that of all theirs.
     Objects of other classes become stand-ins: nothing is imported, and nothing in the file is run.
 
     Args:
@@ -95,6 +97,8 @@ def open_weights(path: str | Path, expected: str = "") -> WeightFile:
             or declares more than it holds.
     """
     path = Path(path)
+    if is_index(path):
+        return _together(path, expected)
     held = _held(path)
     found = hashlib.sha256(held).hexdigest()
     _compare(path, found, expected)
@@ -104,6 +108,27 @@ def open_weights(path: str | Path, expected: str = "") -> WeightFile:
     except CheckpointError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     return WeightFile(path, len(held), found, sets, tuple(foreign), _told(content, foreign))
+
+
+def _together(index: Path, expected: str) -> WeightFile:
+    """The files that an index names, as one."""
+    named = shards_of(index)
+    files = [open_weights(path) for path in named]
+    state: dict[str, Tensor] = {}
+    for file, names in zip(files, named.values(), strict=True):
+        own = file.sets.get("", {})
+        lacking = sorted(names - own.keys())
+        if lacking:
+            raise CheckpointError(
+                f"{index} says that {lacking[0]} lies in {file.path.name}, and it does not: get "
+                "both again"
+            )
+        state |= {name: own[name] for name in own if name in names}
+    digest = hashlib.sha256(" ".join(file.sha256 for file in files).encode()).hexdigest()
+    _compare(index, digest, expected)
+    size = sum(file.size for file in files)
+    foreign = tuple(dict.fromkeys(name for file in files for name in file.foreign))
+    return WeightFile(index, size, digest, {"": state}, foreign, _told(state, []))
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

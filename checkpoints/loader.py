@@ -18,8 +18,10 @@ from ensembles.models.normalized import Normalized
 from . import imagenet, store
 from .files import CheckpointWarning, WeightFile, open_weights
 from .hub import is_hub_name, load_hub
+from .own_network import adopted, is_own, load_own
 from .pixel_records import with_record
 from .public import PUBLIC
+from .shards import of_folder, part_hint
 from .state_dicts import fit
 
 __all__ = ["build", "load", "load_file"]
@@ -44,7 +46,8 @@ def load(
     Args:
         name: Name of an architecture, as for :func:`ensembles.create_model`, or of a checkpoint;
             or ``hf:FOLDER``, ``hf:FILE.gguf``, ``hf:OWNER/NAME`` for a model of Hugging Face, or
-            ``smollm2-135m``, which come with their weights.
+            ``smollm2-135m``, which come with their weights; or ``FILE.py:FUNCTION``, whose code is
+            run, for a network of your own, with the weights that the function gives it.
         checkpoint: Name of a checkpoint, with or without the architecture in front
             (``"cifar10-akamaster"``); a file; for models of torchvision and timm ``"imagenet"``,
             the name of a weights enum member (``"IMAGENET1K_V2"``), or a timm tag. By default the
@@ -70,6 +73,12 @@ def load(
                 f"{name} comes with its weights; leave out --checkpoint, --weights and --match"
             )
         return _checked(*load_hub(name), num_classes)
+    if is_own(name):
+        adopted(name)
+        if checkpoint is None:
+            if weights is not None or match != "names":
+                raise UsageError("--weights and --match are for files; give --checkpoint too")
+            return _checked(*load_own(name), num_classes)
     named = store.lookup(name) if checkpoint is None else None
     if named is not None and name not in list_models("ensembles"):
         return _checked(*_load_entry(named, weights, match), num_classes)
@@ -116,7 +125,8 @@ def load_file(
     :class:`CheckpointWarning`.
 
     Args:
-        path: Path of the file.
+        path: Path of the file; or of a folder or an index of several files, as Hugging Face writes
+            them (``model.safetensors.index.json``).
         name: Name of its architecture.
         num_classes: What the weights must have; by default what they have.
         weights: Which of several sets, as for :func:`load`.
@@ -130,7 +140,7 @@ def load_file(
         ModelError: When there is no such architecture.
         CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit.
     """
-    path = home_expanded(path)
+    path = of_folder(home_expanded(path))
     entry = architecture(name)
     card = _card_of(path, entry)
     if card is not None and card.architecture != entry.name:
@@ -146,6 +156,7 @@ def load_file(
         weights=weights,
         match=match,
         origin=str(path),
+        hint=part_hint(path),
     )
     _tell(file, found.notes)
     known = Card(

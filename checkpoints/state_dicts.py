@@ -15,6 +15,7 @@ from ensembles.models.normalized import Normalized
 
 from .blueprint import blueprint, untrained
 from .covers import Cover, covers_of, same_weights
+from .disguised_averages import disguised_averages
 from .inner_normalizer import inner_normalizer
 from .misfit import compared, fitting, refused, size, some
 from .order_match import in_order
@@ -91,6 +92,7 @@ def fit(
     weights: str | None = None,
     match: str = "names",
     origin: str = "the checkpoint",
+    hint: str = "",
 ) -> Fitted:
     """Build an architecture with the tensors in a file that are its weights, all of them or none.
 
@@ -111,6 +113,7 @@ def fit(
         match: ``"names"``, or ``"order"`` for weights under foreign names whose number, order and
             shapes agree with the network's.
         origin: What to call the weights in an error.
+        hint: What to do where tensors are missing, in words.
 
     Raises:
         CheckpointError: When names or shapes do not fit, several sets do and none is named, or a
@@ -120,7 +123,7 @@ def fit(
     """
     if match not in _MATCHES:
         raise UsageError(f"weights are matched by {' or '.join(_MATCHES)}, not by {match!r}")
-    return _Fit(name, sets, num_classes, arguments or {}, origin).fitted(weights, match)
+    return _Fit(name, sets, num_classes, arguments or {}, origin).fitted(weights, match, hint)
 
 
 class _Fit:
@@ -132,6 +135,7 @@ class _Fit:
         arguments: Mapping[str, Any],
         origin: str,
     ) -> None:
+        self.hint = ""
         self.name, self.sets, self.origin, self.num_classes = name, sets, origin, num_classes
         self.entry = architecture(name)
         self.notes: list[str] = []
@@ -146,10 +150,12 @@ class _Fit:
         self.expected = self._blueprint()
         self.stem = _stem(self.expected, self.entry.input_size[0])
 
-    def fitted(self, weights: str | None, match: str) -> Fitted:
+    def fitted(self, weights: str | None, match: str, hint: str) -> Fitted:
+        self.hint = hint
         self.flat = renamed(self.flat, _needed(self.expected))
         covers = covers_of(self.flat, self.expected)
         whole = [cover for cover in covers if not cover.missing]
+        whole += [other for cover in whole for other in disguised_averages(self.flat, cover)]
         if match == "order" and not whole:
             beside: list[str] = []
             state = self._in_order()
@@ -287,7 +293,9 @@ class _Fit:
         left = {name: value for name, value in self.flat.items() if name not in used}
         told = misfit.told(state, self.expected, left)
         advice = ""
-        if missing and in_order(self.sets, self.expected, self._other_shapes()) is not None:
+        if missing and self.hint:
+            advice = self.hint
+        elif missing and in_order(self.sets, self.expected, self._other_shapes()) is not None:
             advice = (
                 "; number, order and shapes of its tensors agree with the model's in one way: "
                 "--match order takes them so"

@@ -17,7 +17,7 @@ _DEEPEST = 16
 
 
 def sets_of(content: Any) -> tuple[TensorSets, list[str]]:
-    """Find every mapping that holds tensors, and every pickled module, in what a file holds.
+    """Find every mapping or list of tensors, and every pickled module, in what a file holds.
 
     Args:
         content: As ``contents_of`` gives it.
@@ -69,16 +69,16 @@ class _Walk:
             self._mapping(place, node.state.items(), depth)
 
     def _mapping(self, place: str, pairs: Any, depth: int, *, named: bool = True) -> None:
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for key, value in pairs:
             if isinstance(key, Foreign):
                 continue
-            found = _tensor(value) if named else None
+            found = _tensor(value)
             if found is not None:
                 tensors[str(key)] = found
             elif isinstance(value, (dict, list, tuple, Foreign)):
                 self.visit(f"{place}.{key}" if place else str(key), value, depth + 1)
-        if tensors:
+        if named or len(tensors) > 1:
             self._take(place, tensors)
 
     def _take(self, place: str, tensors: dict[str, Tensor]) -> None:

@@ -134,6 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
+    if any("\0" in one for one in arguments):
+        return _say(
+            "an argument holds a NUL, which no name and no text can; leave it out", 2, debug
+        )
     try:
         return _command_ended(arguments)
     except ReaderLeftError:

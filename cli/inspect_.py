@@ -85,9 +85,10 @@ def _open(
 ) -> Decomposition:
     from ensembles.catalogue.structure import inspected  # noqa: PLC0415
     from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints.own_network import is_own  # noqa: PLC0415
 
     network, channels = None, None
-    if checkpoint is not None:
+    if checkpoint is not None or is_own(model):
         network, card = load(model, checkpoint, **how)
         model, stated = card.architecture, card.arguments.get("in_channels")
         channels = stated if isinstance(stated, int) else None

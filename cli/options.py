@@ -71,7 +71,8 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             "--model", "models" if several else "model", metavar="NAME", multiple=several,
             default=(DEFAULT_MODEL,) if several else DEFAULT_MODEL, show_default=DEFAULT_MODEL,
             help="An architecture of `ensembles models`; hf:FOLDER, hf:FILE.gguf or hf:OWNER/NAME "
-            f"for a model of Hugging Face; smollm2-135m.{again}",
+            "for a model of Hugging Face; smollm2-135m; or FILE.py:FUNCTION for a network of your "
+            f"own: the file is run, and the function called without arguments.{again}",
         ),
         click.option(
             "--checkpoint", "checkpoints" if several else "checkpoint", metavar="NAME|FILE",
@@ -138,6 +139,11 @@ def data_options() -> Callable[[Command], Command]:
             "with names and numbers; or their places sorted as text; or the names are numbers. "
             "[default: ImageNet's for WordNet names, else the places of the network's names, else "
             "the places among the sorted names]",
+        ),
+        click.option(
+            "--labels", metavar="FILE|COLUMN",
+            help="Where the labels stand: a file of names and labels (FILE:COLUMN for one of "
+            "several), the column of a table, the ending of WebDataset. [default: the usual ones]",
         ),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,

@@ -59,6 +59,10 @@ def _common(command: Command) -> Command:
     "--force", is_flag=True,
     help="Go on without comparing the intact errors with the checkpoints' cards.",
 )  # fmt: skip
+@click.option(
+    "--run-model-files", is_flag=True,
+    help="Let the study name networks as FILE.py:FUNCTION, and run that code.",
+)  # fmt: skip
 @executor_options()
 def run(
     file: str,
@@ -68,6 +72,7 @@ def run(
     device: str,
     batch_size: int | None,
     force: bool,
+    run_model_files: bool,
     **settings: Any,
 ) -> None:
     """Measure what the store lacks of a study.
@@ -78,6 +83,10 @@ def run(
     from ensembles.errors import EvaluationError  # noqa: PLC0415
     from ensembles.studies import run as measure  # noqa: PLC0415
 
+    if run_model_files:
+        from ensembles.checkpoints.own_network import allow_in_studies  # noqa: PLC0415
+
+        allow_in_studies()
     chosen, place = _opened(file, store)
     found = measure(
         chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ensembles.errors import OutputError
 
-__all__ = ["atomic", "home_expanded", "refusals", "remove_partial"]
+__all__ = ["atomic", "followed", "home_expanded", "refusals", "remove_partial"]
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def atomic(path: str | Path, *, keep: bool = True) -> Iterator[Path]:
         OSError: The folder takes no files, or there is something else than a plain file, such as a
             device, which a file must not replace.
     """
-    target = _followed(path)
+    target = followed(path)
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is no plain file", str(path))
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
@@ -66,7 +66,7 @@ def remove_partial(path: str | Path) -> None:
     Args:
         path: The file that they were writing.
     """
-    target = _followed(path)
+    target = followed(path)
     for scratch in target.parent.glob(".*.part"):
         if scratch.name.rsplit(".", 2)[0] == f".{target.name}":
             with contextlib.suppress(OSError):
@@ -95,12 +95,18 @@ def refusals(what: str, *others: type[Exception]) -> Iterator[None]:
         ) from error
 
 
-def _followed(path: str | Path) -> Path:
-    """Where a file lies, links followed."""
+def followed(path: str | Path) -> Path:
+    """Where a file lies, links followed.
+
+    Raises:
+        OSError: If the links go in a circle, or no file can have the name.
+    """
     try:
         return Path(path).resolve()
     except RuntimeError as error:  # links in a circle, before Python 3.13
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+    except ValueError as error:  # a NUL, or what the encoding of names lacks
+        raise OSError(errno.EINVAL, "no file has such a name", str(path)) from error
 
 
 def _flush(path: Path) -> None:

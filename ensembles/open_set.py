@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
 from functools import cached_property
 from html import escape
 from importlib import import_module
@@ -15,10 +13,14 @@ from importlib.util import find_spec
 from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from ensembles.errors import UsageError, nearest
+from ensembles.guest import guest
 
 __all__ = ["Entry", "Listing", "OpenSet", "PluginWarning"]
 
 T = TypeVar("T")
+
+PATIENCE = 120
+"""Seconds that the module of another package may take to be imported."""
 
 
 class PluginWarning(UserWarning):
@@ -218,8 +220,7 @@ class OpenSet(Generic[T]):
                 + nearest(str(name), known)
             )
         try:
-            # What a module prints as it is imported is no result.
-            with redirect_stdout(sys.stderr):
+            with guest(PATIENCE):
                 member: Any = point.load()
         except (Exception, SystemExit) as error:  # somebody else's module
             reason = " ".join(str(error).split()) or type(error).__name__

@@ -230,3 +230,10 @@ def test_listings_of_members_are_escaped(capsys) -> None:
 
     say(Listing([Entry("a\x1b[2J", "b\x07")]))
     assert capsys.readouterr().out == "a\\u001b[2J  b\\u0007\n"
+
+
+@pytest.mark.parametrize("option", ["--store", "--plan", "--out", "--model"])
+def test_an_argument_with_a_nul_is_refused(option: str, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["lesion", option, "a\0b.csv"])
+    assert ended.value.code == 2 and "holds a NUL" in capsys.readouterr().err

@@ -6,9 +6,9 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from PIL import Image
 
 from ensembles.data import ImageDataset, cache, dataset, folders
 from ensembles.data.sources import MemorySource
-from ensembles.errors import DataError
+from ensembles.errors import DataError, DataWarning
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +200,7 @@ class TestCache:
         assert values(dataset(tree)) == [0, 1, 2, 3]
 
     def test_two_processes_make_it_at_once(self, tmp_path: Path, cache_folder: Path) -> None:
-        for value in range(200):
+        for value in range(60):
             picture(tmp_path / "x" / f"{value % 4}" / f"{value}.png", value)
         code = f"import ensembles.data as d; print(d.dataset({str(tmp_path / 'x')!r}).content_hash)"
         running = [
@@ -250,15 +250,10 @@ class TestCache:
         assert [path.name for path in cache_folder.iterdir()] == ["slot.safetensors"]
 
     @pytest.mark.assets
-    def test_ten_thousand_images_start_within_a_second(self, assets: Path, tmp_path: Path) -> None:
-        archive = assets / "data" / "cifar10-jpeg-test.tar.xz"
-        if not archive.is_file():
-            pytest.skip(f"needs {archive}")
-        with tarfile.open(archive) as packed:
-            packed.extractall(tmp_path, filter="data")
-        first = dataset(tmp_path)
+    def test_ten_thousand_images_start_within_a_second(self, cifar_jpeg_test: Path) -> None:
+        first = dataset(cifar_jpeg_test)
         start = time.perf_counter()
-        again = dataset(tmp_path)
+        again = dataset(cifar_jpeg_test)
         assert time.perf_counter() - start < 1
         assert len(again) == 10_000
         assert again.labels.bincount().tolist() == [1000] * 10
@@ -270,6 +265,20 @@ def refusal(folder: Path, split: str = "test", **arguments: object) -> str:
         list(dataset(folder, split, **arguments).batches(2))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_pixels_that_nobody_normalises_are_told_of_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / "x" / name / "1.png", 51)
+    for data in (dataset(tmp_path / "x"), dataset(tmp_path / "x").limited(1)):
+        with pytest.warns(DataWarning, match=r"no normalisation of .*x is known, so that its pix"):
+            images, _ = next(data.batches(2))
+        assert images[0, 0, 0, 0].item() == pytest.approx(51 / 255)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(list(data.batches(1))) == len(data)
+            list(dataset(tmp_path / "x").with_normalization("imagenet").batches(1))
+            list(dataset(tmp_path / "x", normalize="none").batches(1))
 
 
 class TestRefusals:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import CLASSES
 from torch import nn
 
 from ensembles.decomposition import decompose
 from ensembles.errors import DecompositionError
+from ensembles.lesions import Delete
+
+LIBRARY = torch.library.Library("joins", "DEF")
+LIBRARY.define("rectified(Tensor a, Tensor b) -> Tensor")
+LIBRARY.impl("rectified", lambda a, b: torch.relu(a + b), "CompositeExplicitAutograd")
 
 
 class Joined(nn.Module):
@@ -137,17 +143,108 @@ def test_a_gate_in_an_interpolation():
     torch.testing.assert_close(net(rows), model(rows))
 
 
+PARTS = (slice(None, 2), slice(2, None))
+
+
+def _by_columns(x, y):
+    for column in range(4):
+        x[:, column] += y[:, column]
+
+
+def _by_masks(x, y):
+    x[:, torch.tensor([True, False, True, False])] += y[:, ::2]
+    x[:, 1::2] += y[:, 1::2]
+
+
+def _collected(_, x, y):
+    made = torch.zeros_like(x)
+    made += x
+    made += y
+    return made
+
+
+def _split(_, x, y):
+    return torch.add(*torch.hstack([x, y]).split(4, 1))
+
+
+def _spread(_, x, y):
+    places = torch.arange(4).repeat(2).expand(len(x), 8)
+    return torch.zeros_like(x).scatter_add(1, places, torch.cat([x, y], 1))
+
+
+def _complex(_, x, y):
+    made = torch.complex(x, y)
+    return made.real + made.imag
+
+
+def _imaginary(_, x, y):
+    made = x + 1j * y
+    return made.real + made.imag
+
+
+WHATEVER = {
+    "index_add": lambda _, x, y: x.index_add(1, torch.arange(4).flip(0), y),
+    "scatter_add": lambda _, x, y: x.scatter_add(1, torch.arange(4).expand(len(x), 4), y),
+    "scatter": _spread,
+    "index_put": lambda _, x, y: x.index_put((torch.arange(len(x)),), y, accumulate=True),
+    "cumsum": lambda _, x, y: torch.stack([x, y]).cumsum(0)[-1],
+    "linear": lambda m, x, y: nn.functional.linear(torch.stack([x, y], -1), m.weights[None])[
+        ..., 0
+    ],
+    "conv": lambda _, x, y: torch.conv1d(torch.stack([x, y], 1), torch.ones(1, 2, 1))[:, 0],
+    "bias": lambda _, x, y: F.linear(y, torch.eye(4), x),
+    "complex": _complex,
+    "imaginary": _imaginary,
+    "pairs": lambda _, x, y: torch.view_as_real(torch.complex(x, y)).sum(-1),
+    "pooled": lambda _, x, y: torch.avg_pool1d(torch.stack([x, y], -1), 2)[..., 0] * 2,
+    "ones": lambda _, x, y: (torch.ones(1, 2) @ torch.stack([x, y], 1))[:, 0],
+    "tensordot": lambda _, x, y: torch.tensordot(torch.stack([x, y]), torch.ones(2), ([0], [0])),
+    "einsum": lambda _, x, y: torch.einsum("bsc,s", torch.stack([x, y], 1), torch.ones(2)),
+    "fourier": lambda _, x, y: torch.fft.fft(torch.stack([x, y]), dim=0)[0].real,
+    "to size": lambda _, x, y: torch.stack([x, y]).sum_to_size(1, *x.shape)[0],
+    "turned": lambda _, x, y: torch.stack([x, y]).permute(1, 2, 0).sum(-1),
+    "flat": lambda _, x, y: torch.stack([x, y]).reshape(2, -1).sum(0).view_as(x),
+    "rows": lambda _, x, y: torch.vstack([x[None], y[None]]).sum(0),
+    "columns": lambda _, x, y: torch.stack([x[:, i] + y[:, i] for i in range(4)], 1),
+    "halves": lambda _, x, y: torch.cat([x[:, part] + y[:, part] for part in PARTS], 1),
+    "hstack": _split,
+    "foreach": lambda _, x, y: torch._foreach_sub([x], [y], alpha=2)[0],
+    "packet": lambda _, x, y: torch.ops.aten.add(x, y),
+    "relu": lambda _, x, y: torch._add_relu(x, y),
+    "collected": _collected,
+    "each column": lambda _, x, y: _in_place(x, y, _by_columns),
+    "masks": lambda _, x, y: _in_place(x, y, _by_masks),
+    "double": lambda _, x, y: (x.double() + y.double()).float(),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spelling", WHATEVER)
+def test_a_sum_is_found_by_what_it_computes(spelling):
+    model = joined(WHATEVER[spelling])
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    net = decompose(model, rows)
+    assert [block.kind for block in net] == ["residual"] * 2
+    assert not net.uncut or spelling == "imaginary"  # the sum of its own two parts
+    torch.testing.assert_close(net(rows[:3]), model(rows[:3]))
+    x = model.stem(rows)
+    for index, branch in enumerate(model.branches, 1):
+        y = torch.tanh(branch(x))
+        x = model.join(model, x, torch.zeros_like(y) if index == 1 else y)
+    torch.testing.assert_close(net.lesioned(Delete((1,)))(rows), model.head(x))
+
+
 @pytest.mark.parametrize(
-    "join",
+    ("join", "message"),
     [
-        lambda _, x, y: x.index_add(1, torch.arange(4), y),
-        lambda _, x, y: torch.stack([x, y]).cumsum(0)[-1],
-        lambda m, x, y: nn.functional.linear(torch.stack([x, y], -1), m.weights[None])[..., 0],
+        (lambda _, x, y: torch.complex(x, y).abs(), r"activations are added in the model's own f"),
+        (torch.ops.joins.rectified, r"joins::rectified, an operation that cannot be looked into,"),
     ],
 )
-def test_a_sum_that_is_not_seen_through_is_said(join):
+def test_a_sum_that_is_not_seen_through_is_said(join, message):
     rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(DecompositionError, match=r"activations are added in the model's own for"):
-        decompose(joined(join), rows)
-    plain = decompose(joined(join), rows, kinds=["plain"])
-    assert plain.uncut == ("the model's own forward",)
+    model = joined(join if message.startswith("act") else lambda _, x, y: join(x, y))
+    with pytest.raises(DecompositionError, match=message):
+        decompose(model, rows)
+    plain = decompose(model, rows, kinds=["plain"])
+    assert plain.uncut[0].startswith("the model's own forward")

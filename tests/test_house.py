@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "printable", "garbage", "errors", "progress", "files", "fill_lock", "bounded", "text",
+    "printable", "garbage", "guest", "errors", "progress", "files", "fill_lock", "bounded", "text",
     "numerics",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from abc import ABC, abstractmethod
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ensembles import open_set
 from ensembles.errors import LesionError, UsageError
 from ensembles.open_set import Entry, Listing, OpenSet, PluginWarning
 
@@ -173,6 +175,49 @@ def test_what_a_package_prints_as_it_is_imported_is_no_result(
     install("loud", source, oval="loud:OVAL")
     assert new_set().get("oval").summary == "long"
     assert capsys.readouterr() == ("", "hello\n")
+
+
+MISBEHAVIOUR = {
+    "interrupts": ("raise KeyboardInterrupt", "RuntimeError: it interrupts the program"),
+    "sends a signal": (
+        "import signal, time\nsignal.raise_signal(signal.SIGALRM)\ntime.sleep(9)", "longer than"),
+    "hangs": ("import time\ntime.sleep(60)", "RuntimeError: it takes longer than 0.2 s"),
+    "goes elsewhere": ("import os\nos.chdir('/')\nraise OSError('no')", "OSError: no"),
+    "writes past Python": ("import os\nos.write(1, b'seen')\n1 / 0", "ZeroDivisionError"),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs the timers of Unix")
+@pytest.mark.parametrize("what", MISBEHAVIOUR)
+def test_a_package_that_misbehaves_is_named_and_changes_nothing(
+    what: str,
+    install: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    source, reason = MISBEHAVIOUR[what]
+    monkeypatch.setattr(open_set, "PATIENCE", 0.2)
+    install("rude", source, oval="rude:OVAL")
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = Path.cwd(), *map(signal.getsignal, numbers)
+    with pytest.raises(UsageError, match=f"'oval' of the package rude cannot be .*{reason}"):
+        new_set().get("oval")
+    assert (Path.cwd(), *map(signal.getsignal, numbers)) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs the timers of Unix")
+def test_somebody_who_asks_to_end_is_heard_while_a_package_hangs(
+    install: Callable[..., None],
+) -> None:
+    install("slow", "import signal\nsignal.raise_signal(signal.SIGINT)", oval="slow:OVAL")
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            new_set().get("oval")
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_a_package_that_cannot_be_imported_is_named_and_the_rest_goes_on(

@@ -371,3 +371,12 @@ def test_where_processes_die_units_begin_with_one_lesion(path):
             raw.execute("UPDATE claims SET owner = ?", (f"{space} 999999999 1 {token}x",))
         assert asked.deserted == 1 and asked.claim(asked.missing).mine
         assert claims.deserted(store.connection, 1) == 0
+
+
+@unix
+@pytest.mark.parametrize("mode", ["a", "r"])
+@pytest.mark.parametrize("name", ["loop", "loop/x.db", "a\0b", "\ud800"])
+def test_a_name_that_leads_to_no_file_is_refused(name, mode, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(StoreError, match=r"links go in a circle|no file has such a name"):
+        Store(tmp_path / name, mode=mode)

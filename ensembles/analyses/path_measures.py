@@ -21,10 +21,12 @@ from ensembles.analyses.path_frames import (
 )
 from ensembles.analyses.path_options import IMAGES, PathOptions
 from ensembles.data import ImageDataset, batches
+from ensembles.data.texts import TextDataset
 from ensembles.decomposition import Decomposition
 from ensembles.errors import DataError, PathError, RoundingError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
+from ensembles.tasks.members.language import MEMBER as LANGUAGE
 from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.measurement import (
@@ -38,8 +40,11 @@ from ensembles.unravelling.measurement import (
 )
 from ensembles.unravelling.path_counts import block_lengths, joint_lengths
 from ensembles.unravelling.places import parse_places
+from ensembles.unravelling.token_streams import at_token, counting, takes_tokens
 
-__all__ = ["measure_paths", "measure_ranges", "require_expanded", "require_shortcuts"]
+__all__ = [
+    "expanded", "measure_paths", "measure_ranges", "require_expanded", "require_shortcuts",
+]  # fmt: skip
 
 
 def measure_paths(
@@ -226,6 +231,43 @@ def _ranges(
         "provenance": _provenance(net, data, chosen, {"model": name}, parts),
     }
     return frame
+
+
+def expanded(
+    net: Decomposition, data: Any, chosen: PathOptions
+) -> tuple[Decomposition, Any, PathOptions]:
+    """What paths are measured on: of a language model its part behind the embedding.
+
+    Args:
+        net: The network.
+        data: The data; of a language model windows of tokens, as its task reads them.
+        chosen: How; its precision is settled.
+
+    Raises:
+        UsageError: If a token, or what is counted, is named for another network.
+        PathError: If a language model has no single first stream.
+    """
+    tokens = takes_tokens(net)
+    if chosen.precision == "auto":
+        chosen = replace(chosen, precision="fp64" if tokens else "fp32")
+    if not tokens:
+        if chosen.token is not None or chosen.counted != "all":
+            raise UsageError(
+                f"{net.model_name} is no language model: leave out the token, and what is counted"
+            )
+        return net, data, chosen
+    windows = _windows(data, _count(chosen)).to(next(net.parameters()).device)
+    first, rows = at_token(net, windows, chosen.token)
+    return counting(first, chosen.counted), rows, chosen
+
+
+def _windows(data: Any, count: int) -> torch.Tensor:
+    """At most so many windows, evenly spread where their number is known."""
+    if isinstance(data, TextDataset):
+        return data.limited(count).windows
+    batches = islice(LANGUAGE.batches(data, 1), None if hasattr(data, "__len__") else count)
+    found = torch.cat([cast("torch.Tensor", batch.inputs) for batch in batches])
+    return found[[i * len(found) // count for i in range(count)]] if len(found) > count else found
 
 
 def require_shortcuts(net: Decomposition) -> None:

@@ -37,8 +37,13 @@ class PathOptions(Options):
             error far smaller.
         per_class: For logits, add rows for the images of each class.
         statistics: "running" BatchNorm statistics, or those of the "batch" of all images.
-        precision: "fp32" or "fp64".
+        precision: "fp32", "fp64", or "auto": fp64 for language models, whose lengths cancel each
+            other, else fp32.
         engine: "fast", or "general" (`torch.func` for everything), its check.
+        token: Of a language model, which token of each window is predicted from those before it,
+            from 2; by default the last.
+        counted: Of a language model, whether the length of a path counts "all" branches, those of
+            "attention", or those of the "mlp"; what is not counted is taken whole.
         seed: Seed of the random draws.
         memory: Bytes that rows may take.
     """
@@ -71,11 +76,24 @@ class PathOptions(Options):
         "Which statistics BatchNorm uses.", "running", choices=("running", "batch")
     )  # fmt: skip
     precision: str = option(
-        "Precision of the computation.", "fp32", choices=("fp32", "fp64"), determines=False
+        "Precision of the computation; auto is fp64 for language models, else fp32.",
+        "auto",
+        choices=("auto", "fp32", "fp64"),
+        determines=False,
     )
     engine: str = option(
         "general differentiates every part by torch.func: slow, for checking.",
         "fast", choices=("fast", "general"), determines=False,
+    )  # fmt: skip
+    token: int | None = option(
+        "Of a language model: the token of each window that is predicted, from 2; by default the "
+        "last.",
+        None,
+    )  # fmt: skip
+    counted: str = option(
+        "Of a language model: whether the length of a path counts all branches, those of "
+        "attention, or the others.",
+        "all", choices=("all", "attention", "mlp"),
     )  # fmt: skip
     seed: int = option("Seed of the random draws.", 0)
     memory: float = option("Bytes that rows may take.", 2e9, determines=False)
@@ -127,4 +145,8 @@ class PathOptions(Options):
             idle += ["per_class"]
             idle += {"exact": list(_OF_SAMPLES), "sampled": ["signs"]}.get(self.method, [])
         values = asdict(self) | {"images": self.images or IMAGES[self.direction]}
+        if self.token is None:  # results of before there was one are found again
+            idle.append("token")
+        if self.counted == "all":
+            idle.append("counted")
         return {name: value for name, value in values.items() if name not in idle}

@@ -15,6 +15,7 @@ from ensembles.data.cache import data_folder
 from ensembles.data.dataset import ImageDataset, check_limit
 from ensembles.data.digits import CLASSES, load_digits
 from ensembles.data.folders import open_tree, scan
+from ensembles.data.layouts.parts import numbered_files
 from ensembles.data.normalization import AS_GIVEN, NAMED, Normalization
 from ensembles.data.pixels import ImageSize, Preprocessing
 from ensembles.data.public_sets import open_imagenet, open_known
@@ -39,6 +40,7 @@ def dataset(
     download: bool = True,
     image_size: ImageSize = None,
     preprocessing: Preprocessing | None = None,
+    labels: str | os.PathLike[str] | None = None,
 ) -> ImageDataset:
     """Open a data set.
 
@@ -49,8 +51,8 @@ def dataset(
         split: The part: ``train`` or ``test``; ``val`` stands for ``test`` and the other way round
             where only one of them exists. A folder without split folders is taken whole.
         limit: At most so many images, spread evenly over the set (see ``ImageDataset.limited``).
-        normalize: A normalisation, its name, or ``m,m,m/s,s,s``; otherwise the data set's own,
-            and ``none`` (pixels on the scale 0 to 1) for a folder.
+        normalize: A normalisation, its name, or ``m,m,m/s,s,s``; otherwise the data set's own. A
+            folder has none: its pixels are on the scale 0 to 1 then, which a warning says.
         root: Where named data sets lie; otherwise ``$ENSEMBLES_DATA`` or the user's cache folder.
         download: Whether a named data set that is not there may be fetched.
         image_size: Side of a square: the shorter side is resized to it, and the middle cut out.
@@ -58,6 +60,10 @@ def dataset(
             is ``(256, 224)``; other images are taken as they are.
         preprocessing: What is done to the images, in place of ``image_size``; its normalisation
             counts where ``normalize`` is not given.
+        labels: Where the labels stand, where it is not the usual place: the column of a table, the
+            array of a ``.npz``, the file of labels of images without class folders
+            (``FILE:COLUMN`` for one of several columns), the ending or the name in ``.json`` of
+            WebDataset.
 
     Returns:
         The images in a fixed order.
@@ -71,15 +77,20 @@ def dataset(
     how = _how(image_size, preprocessing)
     chosen = how.normalization if normalize is None else Normalization.parse(normalize)
     opener = partial(dataset, name_or_folder, root=root, download=download, preprocessing=how)
+    where = None if labels is None else os.fspath(labels)
+    if where is not None and not Path(where).is_file():
+        opener = partial(opener, labels=where)  # a file gives the labels of one split
     name = _registered(name_or_folder)
+    if name is not None and where is not None:
+        raise UsageError(f"{name} has labels of its own; leave out {where!r}")
     if name is None and is_array_file(home_expanded(name_or_folder)):
         asked = None if normalize is None else chosen
         result = _open_arrays(
-            name_or_folder, split, replace(how, normalization=chosen), asked, opener
+            name_or_folder, split, replace(how, normalization=chosen), asked, opener, labels=where
         )
     elif name is None:
         folder = home_expanded(name_or_folder)
-        tree = scan(folder, split)
+        tree = scan(folder, split, where)
         source = open_tree(tree, how, limit)
         result = ImageDataset(
             str(name_or_folder),
@@ -91,6 +102,7 @@ def dataset(
             numbered=tree.numbered,
             named=not tree.numbered,
             about_labels=tree.told,
+            assumed=chosen is None,
             ignored_files=tree.ignored,
             opener=opener,
         )
@@ -120,15 +132,17 @@ def _open_arrays(
     how: Preprocessing,
     asked: Normalization | None,
     opener: Callable[..., ImageDataset],
+    *,
+    labels: str | None,
 ) -> ImageDataset:
     """Images of 8 bits, made as any others; or rows as they are."""
-    found = read_arrays(home_expanded(name), split)
+    found = read_arrays(home_expanded(name), split, labels)
     about: dict[str, Any] = {"opener": opener, "numbered": not found.named, "named": found.named}
     source: Source
     if found.are_images:
         source = prepared_source(MemorySource(found.inputs, found.labels), how)
         normal = how.normalization or NAMED["none"]
-        about["preprocessing"] = how
+        about |= {"preprocessing": how, "assumed": how.normalization is None}
     elif asked is not None and asked != AS_GIVEN:
         raise DataError(
             f"{name} holds rows that are taken as they are; leave out the normalisation, or save "
@@ -151,7 +165,7 @@ def _registered(name_or_folder: str | os.PathLike[str]) -> str | None:
     if name_or_folder in SETS:
         return name_or_folder
     path = home_expanded(name_or_folder)
-    if name_or_folder and path.exists():
+    if name_or_folder and (path.exists() or numbered_files(path)):
         return None
     name = canonical_name(name_or_folder)
     if name is None and os.sep not in name_or_folder:

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _SYNSET = re.compile(r"n\d{8}")
+_WITH_NUMBER = re.compile(r"(?P<word>(?:.*[^0-9])?)(?P<number>[0-9]{1,18})")
 _WORDS = ("text", "numbers")
 
 
@@ -59,21 +60,24 @@ def class_numbers(
     known: Sequence[str] = (),
     classes: str | Path | None = None,
     where: str = "the data",
+    force: bool = False,
 ) -> Numbering:
     """The number that a network gives each of some classes, which have names alone.
 
     The first of these that holds: what a file says; the place of WordNet names in ImageNet's
     list, for 1000 classes; the place of the names in the network's own; the place among the names,
-    where there are as many as the network has classes; the names themselves, where they are numbers
-    from 0 with gaps.
+    where there are as many as the network has classes; the names themselves, where they are
+    numbers, or one word with numbers, from 0 with gaps.
 
     Args:
         names: Names of the classes in their order, such as class folders.
         count: How many classes the network has.
         known: The network's own names of its classes, by number, where they are known.
         classes: A file (see `read_classes`); ``text`` for the place among the names sorted as text,
-            ``numbers`` for names that are the numbers of their classes.
+            ``numbers`` for names that are the numbers of their classes, alone or behind one word.
         where: What the data are called in messages.
+        force: Whether fewer names than classes count as the first ones, where they are numbered
+            from 0 without a gap.
 
     Raises:
         DataError: When the numbers cannot be known, or the file does not name all classes.
@@ -91,19 +95,20 @@ def class_numbers(
     places = tuple(range(len(names)))
     if len(names) >= count:
         return Numbering(places, tuple(names), _doubt(names, known))
-    if _has_gaps(names):
-        numbers = tuple(map(int, names))
-        told = f"class numbers are the names themselves, {_listed(names, numbers)}"
-        if max(numbers) < count:
+    numbers = _written_numbers(names)
+    if numbers and min(numbers) == 0 and max(numbers) < count:
+        told = f"class numbers are those of the names, {_listed(names, numbers)}"
+        if force or len(numbers) <= max(numbers):
             return Numbering(numbers, _names_by_number(names, numbers), told)
     listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     hint = "" if len(names) > 1 else " (or these images have no labels)"
-    numbered = ", --classes numbers that the names are the numbers"
+    close = bool(numbers) and max(numbers) < count
+    numbered = ", --classes numbers that the names are the numbers" if close else ""
     raise DataError(
         f"the network has {count:,} classes, {where} has {len(names):,} ({listed}), so class "
         f"numbers would not agree{hint}; say which class each is with --classes FILE"
-        f"{numbered if all(map(is_number, names)) else ''} (--classes text: their places), or load "
-        "a network that was trained on these classes"
+        f"{numbered} (--classes text: their places), or load a network that was trained on these "
+        "classes"
     )
 
 
@@ -163,6 +168,8 @@ def _doubt(names: Sequence[str], known: Sequence[str]) -> str:
         reasons.append("the names are not the class numbers (--classes numbers takes them so)")
     if known and len(known) <= len(names) and not all(map(is_number, names)):
         reasons.append(f"the network's own names are others ({', '.join(known[:3])}, ...)")
+    if not known and not _written_numbers(names):
+        reasons.append("the weights do not name their classes")
     if not reasons:
         return ""
     told = f"class numbers are places among the sorted names, {_listed(names, places)}"
@@ -177,12 +184,13 @@ def _natural(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=parts))
 
 
-def _has_gaps(names: Sequence[str]) -> bool:
-    """Whether names are numbers from 0 that leave some out, as those of a subset of classes do."""
-    if not all(map(is_number, names)):
-        return False
-    numbers = sorted(map(int, names))
-    return numbers[0] == 0 and len(set(numbers)) == len(names) <= numbers[-1]
+def _written_numbers(names: Sequence[str]) -> tuple[int, ...]:
+    """The numbers that names are, alone or all behind one word (c000, c001); () for other names."""
+    found = [_WITH_NUMBER.fullmatch(name) for name in names]
+    matches = [one for one in found if one is not None]
+    numbers = tuple(int(one["number"]) for one in matches)
+    alike = len({one["word"] for one in matches}) == 1 and len(set(numbers)) == len(names)
+    return numbers if alike and len(numbers) == len(names) else ()
 
 
 def _listed(names: Sequence[str], numbers: Sequence[int]) -> str:
@@ -203,14 +211,15 @@ def _asked(names: Sequence[str], classes: str | Path, where: str) -> Numbering:
         told = f"class numbers are places among the names sorted as text, {_listed(names, numbers)}"
         return Numbering(numbers, tuple(sorted(names)), told)
     if classes == "numbers":
-        wrong = [name for name in names if not is_number(name)]
-        if wrong:
+        numbers = _written_numbers(names)
+        if not numbers:
+            wrong = next((name for name in names if not is_number(name)), names[0])
             raise DataError(
-                f"{where} has the class {wrong[0]!r}, which is no number; expected numbers from 0"
+                f"{where} has the class {wrong!r}, which is no number of its own; expected numbers "
+                "from 0, alone or behind one word"
             )
-        check_numbers(list(map(int, names)), where)
-        numbers = tuple(map(int, names))
-        told = f"class numbers are the names themselves, {_listed(names, numbers)}"
+        check_numbers(numbers, where)
+        told = f"class numbers are those of the names, {_listed(names, numbers)}"
         return Numbering(numbers, _names_by_number(names, numbers), told)
     path = Path(classes).expanduser()
     if not path.exists() and len(path.parts) == 1 and not path.suffix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from ensembles.data.normalization import AS_GIVEN, Normalization
 from ensembles.data.pixels import Preprocessing
 from ensembles.data.sources import MemorySource, Source, spread
 from ensembles.data.splits import match_split
-from ensembles.errors import DataError, UsageError
+from ensembles.errors import DataError, DataWarning, UsageError
 
 __all__ = ["ImageDataset"]
 
@@ -37,6 +38,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         named: Whether the data hold names of classes alone, as folders do: labels are the places
             of these names, which may be other numbers than a network's (see ``renumbered``).
         about_labels: What is to be said of how labels were found, in a line; "" for nothing.
+        assumed: Whether nobody named the normalisation; that is told when images are read.
         ignored_files: How many files of a folder were passed over, as they are no images.
         opener: Opens a split of the same data set, given its name and ``normalize``; where there
             is none, the data set has no other split.
@@ -58,6 +60,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         numbered: bool = False,
         named: bool = False,
         about_labels: str = "",
+        assumed: bool = False,
         ignored_files: int = 0,
         opener: Callable[..., ImageDataset] | None = None,
     ) -> None:
@@ -74,6 +77,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.about_labels = about_labels
         self.ignored_files = ignored_files
         self._source = source
+        self._assumed = assumed
         self._opener = opener
 
     def __repr__(self) -> str:
@@ -109,6 +113,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         index %= len(self)
+        self._tell_of_normalization()
         image = self.normalization(self._source.read(index, index + 1))[0]
         return image, int(self._source.labels[index])
 
@@ -128,12 +133,16 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         Raises:
             UsageError: When ``batch_size`` is below 1 or ``start`` below 0.
             DataError: When an image file turns out to be damaged, while it is read.
+
+        Warns:
+            DataWarning: When nobody named the normalisation, once.
         """
         if batch_size < 1 or start < 0:
             raise UsageError(
                 f"batch size {batch_size} from image {start}; expected a batch size of at least 1 "
                 "and a start of at least 0"
             )
+        self._tell_of_normalization()
         bounds = [
             (first, min(first + batch_size, len(self)))
             for first in range(start, len(self), batch_size)
@@ -188,7 +197,9 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
                 f"{self.name} holds rows that are taken as they are, and are not normalised; "
                 "expected images of 8 bits"
             )
-        return self._with(self._source, Normalization.parse(normalization))
+        other = self._with(self._source, Normalization.parse(normalization))
+        other._assumed = False
+        return other
 
     def limited(self, count: int) -> ImageDataset:
         """A fixed, evenly spread part: the images floor(i * N / count), in their order.
@@ -284,6 +295,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             self.normalization,
             preprocessing=self.preprocessing,
             numbered=True,
+            assumed=self._assumed,
             ignored_files=self.ignored_files,
             opener=None if own is None else opener,
         )
@@ -299,9 +311,22 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             numbered=self.numbered,
             named=self.named,
             about_labels=self.about_labels,
+            assumed=self._assumed,
             ignored_files=self.ignored_files,
             opener=self._opener,
         )
+
+    def _tell_of_normalization(self) -> None:
+        """Say once that nobody named the normalisation."""
+        if self._assumed:
+            self._assumed = False
+            warnings.warn(
+                f"no normalisation of {self.name} is known, so that its pixels are given from 0 to "
+                "1; name the one that the network was trained with, as normalize='imagenet', or "
+                "'none' for these",
+                DataWarning,
+                stacklevel=3,
+            )
 
 
 def check_limit(count: int | None) -> None:

@@ -24,19 +24,20 @@ _MEMORY = 2**30
 _PROBES = 64
 
 
-def scan(folder: Path, split: str) -> ImageTree:
+def scan(folder: Path, split: str, labels: str | None = None) -> ImageTree:
     """List the images of a folder without opening them.
 
     Args:
         folder: ``folder/CLASS/IMAGE`` or ``folder/SPLIT/CLASS/IMAGE``.
         split: Which split folder to take; without split folders the whole folder is taken.
+        labels: Where the labels stand, as ``find_images`` takes it.
 
     Raises:
         DataError: When there is no such folder, split or image, or the images lie elsewhere in the
             tree; says what was found and what was expected.
     """
     try:
-        return find_images(folder, split)
+        return find_images(folder, split, labels)
     except OSError as error:
         raise DataError(
             f"cannot read {error.filename or folder}: {error.strerror or error}; expected a "

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ensembles.decomposition.plain_constants import plain_constants
 from ensembles.decomposition.pure_forms import UnfollowableError
 from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes, made_beside, sample_of, size_affine
@@ -61,7 +62,8 @@ def merge(two: Recorder, three: Recorder) -> tuple[fx.GraphModule, dict[str, Siz
         _register(two.model, key, constant)
     _without_gradient(two.graph, sizes)
     traced = fx.GraphModule(two.model, two.graph, name)
-    _fix_constants(traced)
+    _fix_constants(traced, sizes)
+    plain_constants(traced, sizes)
     return traced, sizes
 
 
@@ -90,6 +92,7 @@ def _register(model: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _compare(one: Tensor, other: Tensor) -> None:
+    one, other = (t if t.layout is torch.strided else t.to_dense() for t in (one, other))
     if one is not other and (one.shape != other.shape or not torch.equal(one, other)):
         raise UnfollowableError("a tensor is made by an operation that cannot be seen")
 
@@ -138,7 +141,13 @@ def _size(graph: fx.Graph, sample: fx.Node, node: fx.Node, two: int, three: int)
     return size
 
 
-def _fix_constants(traced: fx.GraphModule) -> None:
+def _origin(node: fx.Node) -> bool:
+    """Whether what was computed once holds numbers that were given, not those of a factory."""
+    given = node.op == "get_attr" or node.target is torch.tensor
+    return given or any(_origin(source) for source in node.all_input_nodes)
+
+
+def _fix_constants(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
     """Compute once what depends neither on the images nor on a weight."""
     weights = {name for name, _ in traced.named_parameters()}
     runner = fx.Interpreter(traced)
@@ -159,7 +168,8 @@ def _fix_constants(traced: fx.GraphModule) -> None:
             traced.register_buffer(name, value, persistent=False)
             with traced.graph.inserting_before(node):
                 buffer = traced.graph.get_attr(name)
-            buffer.meta["scope"] = node.meta.get("scope", "")
+            buffer.meta = {**node.meta, "origin": _origin(node)}
+            sizes[buffer.name] = Sizes(tuple(value.shape), tuple(value.shape))
             node.replace_all_uses_with(buffer)
     traced.graph.eliminate_dead_code()
     traced.recompile()

@@ -13,6 +13,7 @@ from ensembles.decomposition.blocks import Block, Slot
 from ensembles.decomposition.chain import cut
 from ensembles.decomposition.gradient_check import other_gradient, other_weights
 from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.hidden_sums import write_hidden_sums
 from ensembles.decomposition.inputs import (
     Inputs,
     checked,
@@ -101,7 +102,7 @@ def decompose(
         norms_as_layers(traced, sizes)
         write_sums(traced, sizes)
         simplify(traced)
-        graph = Graph(traced, sizes)
+        graph = write_hidden_sums(Graph(traced, sizes))
         graph.mixed = mixed(traced, sizes, graph.chain, probe(rows, 2))
         segments = cut(graph)
         outside = Outside(

@@ -9,8 +9,14 @@ from torch import fx
 
 from ensembles.decomposition.gates import Gating, find_gating
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.junctions import Meeting, Road, addends, meeting
-from ensembles.decomposition.simplification import average, concat_parts, is_add, is_concat
+from ensembles.decomposition.junctions import Meeting, Road, addends, is_placing, meeting
+from ensembles.decomposition.simplification import (
+    average,
+    concat_parts,
+    is_add,
+    is_concat,
+    is_stack,
+)
 
 __all__ = ["Segment", "classified", "cut"]
 
@@ -53,7 +59,8 @@ def cut(graph: Graph) -> list[Segment]:
 def classified(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment:
     """What lies between a tensor and another through which all ways to it lead."""
     inside = graph.cone(exit_, entry)
-    joins = is_add(exit_) or is_concat(exit_) or exit_.target is average
+    sums_of_parts = is_stack(exit_) or is_placing(exit_)
+    joins = is_add(exit_) or is_concat(exit_) or exit_.target is average or sums_of_parts
     if len(inside) == 1 and not joins:
         return Segment(entry, exit_, graph.kind(exit_))
     found = _joined(graph, entry, exit_) if joins else None
@@ -73,7 +80,9 @@ def _joined(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment | None:
     found = meeting(graph, entry, exit_)
     if len(found.roads) < 2 or not any(road.weighted for road in found.roads):
         return None
-    return _around(graph, entry, exit_, found) or _beside(entry, exit_, found)
+    around = _around(graph, entry, exit_, found)
+    apart = is_add(exit_) or is_concat(exit_)
+    return around or (_beside(entry, exit_, found) if apart else None)
 
 
 def _around(graph: Graph, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:

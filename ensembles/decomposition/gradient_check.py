@@ -8,9 +8,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ensembles.decomposition.inputs import Inputs, take
+from ensembles.decomposition.guards import guarded
+from ensembles.decomposition.inputs import Inputs, rows_of, take
 from ensembles.decomposition.network import Decomposition
 from ensembles.decomposition.original import Original, gradient_of, weight_gradients_of
+from ensembles.errors import EvaluationError
 
 __all__ = ["other_gradient", "other_weights"]
 
@@ -36,8 +38,7 @@ def other_gradient(
         A message for whom paths are asked of; "" where the gradients agree, or autograd cannot
         follow the user's model.
     """
-    row = take(inputs, slice(1))
-    assert isinstance(row, Tensor)
+    row = _row(net, inputs)
     fixed = torch.Generator().manual_seed(0)
     drawn = torch.randn(1, *net.output_shape, generator=fixed, dtype=torch.float64)
     cotangent = drawn.to(row)
@@ -76,8 +77,7 @@ def other_weights(
     hooked = [name for name, weight in weights.items() if weight._backward_hooks]
     if not custom and not hooked:
         return ""
-    row = take(inputs, slice(1))
-    assert isinstance(row, Tensor)
+    row = _row(net, inputs)
     wanted = original.weight_gradients(row)
     found = weight_gradients_of(net.traced, row) if wanted is not None else None
     if wanted is None or found is None:
@@ -91,6 +91,21 @@ def other_weights(
                 "of the operations that read them"
             )
     return ""
+
+
+def _row(net: Decomposition, inputs: Inputs) -> Tensor:
+    """The first row; where there are guards, the first that they let pass."""
+    rows = [take(inputs, slice(row, row + 1)) for row in range(rows_of(inputs))]
+    guards = any(node.target is guarded for node in net.traced.graph.nodes)  # type: ignore[union-attr]
+    for row in rows if guards else ():
+        assert isinstance(row, Tensor)
+        try:
+            net(row)
+        except EvaluationError:
+            continue
+        return row
+    assert isinstance(rows[0], Tensor)
+    return rows[0]
 
 
 def _agree(wanted: Tensor, found: Tensor) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import fx, nn
 
 from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.pure_forms import assigned
 from ensembles.decomposition.simplification import (
     concat_parts,
     is_add,
@@ -23,7 +24,7 @@ from ensembles.decomposition.simplification import (
     stack_sum,
 )
 
-__all__ = ["Meeting", "Road", "addends", "is_linear", "is_proportional", "meeting"]
+__all__ = ["Meeting", "Road", "addends", "is_linear", "is_placing", "is_proportional", "meeting"]
 
 _REARRANGING = {
     "chunk", "contiguous", "flatten", "getitem", "moveaxis", "movedim", "narrow", "permute",
@@ -110,10 +111,19 @@ def is_linear(graph: Graph, node: fx.Node) -> bool:
         return alone and numbers in ([], [0])  # Python's sum begins with 0
     if is_concat(node):
         return all(part in graph.active for part in concat_parts(node)[0])
+    if is_stack(node):
+        return len(inputs) > 1 and len(inputs) == len(node.all_input_nodes)
     if node.op == "call_module":
         return isinstance(graph.traced.get_submodule(str(node.target)), _REARRANGING_MODULES)
     chosen = any(source in graph.context for source in node.all_input_nodes)
+    if is_placing(node):
+        return len(inputs) > 1 and not chosen
     return len(inputs) == 1 and operation(node) in _REARRANGING and not chosen
+
+
+def is_placing(node: fx.Node) -> bool:
+    """Whether a node puts activations side by side in one tensor, as an assignment to a part."""
+    return node.target is assigned or bool(node.meta.get("placing"))
 
 
 def is_proportional(graph: Graph, node: fx.Node) -> bool:

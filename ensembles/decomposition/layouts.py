@@ -82,7 +82,7 @@ def mixed(
     found = set()
     for name in wanted:
         dim, entries = sizes[name].batch or (0, 1)
-        differs = (pair[0][name] != pair[1][name]).movedim(dim, 0).flatten(1).any(1)
+        differs = (pair[0][name] != pair[1][name]).movedim(dim, 0)
         if bool(differs[entries:].any()):
             found.add(name)
     return found

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
 from ensembles.decomposition.pure_forms import assigned
 from ensembles.decomposition.simplification import concat_parts, is_concat, operation
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.sum_writer import SumWriter
+from ensembles.decomposition.synonyms import SYNONYMS, given_of
 
 __all__ = ["write_sums"]
 
@@ -47,15 +49,8 @@ def write_sums(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
     traced.graph.eliminate_dead_code()
 
 
-def _given(node: fx.Node, names: Sequence[str]) -> dict[str, Any] | None:
-    """Arguments by name; None where there are others."""
-    if len(node.args) > len(names) or node.kwargs.keys() - set(names):
-        return None
-    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-
-
 def _added(sums: SumWriter, node: fx.Node, sign: int = 1, turned: bool = False) -> fx.Node | None:
-    given = _given(node, ("input", "other", "alpha"))
+    given = given_of(node, ("input", "other", "alpha"))
     if given is None or not sums.both(given.get("input"), given.get("other")):
         return None
     factor = sign * given.get("alpha", 1)
@@ -79,7 +74,7 @@ def _subtracted_from(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 
 
 def _interpolated(sums: SumWriter, node: fx.Node) -> fx.Node | None:
-    given = _given(node, ("input", "end", "weight"))
+    given = given_of(node, ("input", "end", "weight"))
     if given is None or not sums.both(given.get("input"), given.get("end")):
         return None
     weight = given["weight"]
@@ -91,7 +86,7 @@ def _interpolated(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 def _with_product(
     sums: SumWriter, node: fx.Node, function: Callable[..., Any] = operator.mul
 ) -> fx.Node | None:
-    given = _given(node, ("input", "tensor1", "tensor2", "value"))
+    given = given_of(node, ("input", "tensor1", "tensor2", "value"))
     if given is None or not sums.both(given.get("input")):
         return None
     pair = given["tensor1"], given["tensor2"]
@@ -109,7 +104,7 @@ def _with_matrix_product(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     names = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("batch1", "batch2")}
     name = operation(node)
     pair = names[name]
-    given = _given(node, ("input", *pair, "beta", "alpha"))
+    given = given_of(node, ("input", *pair, "beta", "alpha"))
     if given is None or not sums.both(given.get("input")):
         return None
     factors = [given[key] for key in pair]
@@ -118,6 +113,50 @@ def _with_matrix_product(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     made = sums.call(_PRODUCTS[name], *factors, like=sums.sizes[node.name])
     carried = sums.scaled(given["input"], given.get("beta", 1))
     return sums.total([carried, sums.scaled(made, given.get("alpha", 1))])
+
+
+def _with_bias(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """A linear layer whose bias is an activation."""
+    given = given_of(node, ("input", "weight", "bias"))
+    if given is None or not sums.both(given.get("input"), given.get("bias")):
+        return None
+    made = sums.call(F.linear, given["input"], given["weight"], like=sums.sizes[node.name])
+    return sums.total([given["bias"], made])
+
+
+def _with_activation(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """A sum and the non-linearity after it in one."""
+    given = dict(node.kwargs)
+    gelu = given.pop("use_gelu", False)
+    bare = torch.add if operation(node) == "add_relu" else torch.addmm
+    with sums.graph.inserting_before(node):
+        added = sums.graph.call_function(bare, node.args, given)
+    added.meta = dict(node.meta)
+    sums.sizes[added.name] = sums.sizes[node.name]
+    total = _RULES[operation(added)](sums, added) or added
+    return sums.call(F.gelu if gelu else torch.relu, total)
+
+
+def _of_lists(sums: SumWriter, node: fx.Node) -> fx.Node | None:
+    """One entry of what an operation makes of lists, entry by entry."""
+    source, index = node.args
+    assert isinstance(source, fx.Node) and isinstance(index, int)
+    bare = getattr(torch, operation(source).removeprefix("foreach_"), None)
+    if bare is None:
+        return None
+    given = [_entry_of(arg, index) for arg in source.args]
+    named = {key: _entry_of(value, index) for key, value in source.kwargs.items()}
+    with sums.graph.inserting_before(node):
+        made = sums.graph.call_function(bare, tuple(given), named)
+    made.meta = dict(node.meta)
+    sums.sizes[made.name] = sums.sizes[node.name]
+    sums.enter(made)
+    rule = _RULES.get(operation(made))
+    return (rule(sums, made) if rule is not None else None) or made
+
+
+def _entry_of(value: Any, index: int) -> Any:
+    return value[index] if isinstance(value, (list, tuple)) else value
 
 
 def _summed(sums: SumWriter, node: fx.Node) -> fx.Node | None:
@@ -130,7 +169,7 @@ def _averaged(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 
 def _reduced(sums: SumWriter, node: fx.Node, *, mean: bool) -> fx.Node | None:
     """A sum or mean over what was stacked, and perhaps weighted."""
-    given = _given(node, ("input", "dim", "axis", "keepdim"))
+    given = given_of(node, ("input", "dim", "axis", "keepdim"))
     if given is None or not isinstance(given.get("input"), fx.Node):
         return None
     dim = given.get("dim", given.get("axis"))
@@ -226,7 +265,7 @@ def _entry(sums: SumWriter, factor: Any, dim: int, index: int) -> Any:
 
 def _dotted(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     """A tensor product of a stack with a fixed vector, over one dimension."""
-    given = _given(node, ("a", "b", "dims"))
+    given = given_of(node, ("a", "b", "dims"))
     if given is None or given.get("dims") not in (1, ([-1], [0]), [[-1], [0]]):
         return None
     first, second = given.get("a"), given.get("b")
@@ -260,9 +299,8 @@ def _taken(sums: SumWriter, node: fx.Node) -> fx.Node | None:
     source, index = node.args if len(node.args) == 2 else (None, None)
     if not isinstance(source, fx.Node) or type(index) is not int or index < 0:
         return None
-    if operation(source) == "foreach_add" and len(source.args) == 2 and not source.kwargs:
-        pair = [side[index] if isinstance(side, (list, tuple)) else None for side in source.args]
-        return sums.total(pair) if sums.both(*pair) else None
+    if operation(source).startswith("foreach_"):
+        return _of_lists(sums, node)
     parts = _entries(sums, source)
     return parts[index] if index < len(parts) else None
 
@@ -272,21 +310,27 @@ def _entries(sums: SumWriter, source: fx.Node) -> list[fx.Node]:
     found = sums.stack(source)
     if found is not None and found[1] == 0:
         return found[0]
-    given = _given(source, ("input", "chunks", "dim")) or {}
+    named = ("input", "chunks", "dim")  # of `split`: the size of each
+    given = given_of(source, named) or {}
     joined = given.get("input")
     if operation(source) == "unbind":
-        given = _given(source, ("input", "dim")) or {}
+        given = given_of(source, ("input", "dim")) or {}
         found = sums.stack(given.get("input"))
         same = found is not None and found[1] == given.get("dim", 0) % sums.rank(given["input"])
         return found[0] if found is not None and same else []
-    if operation(source) not in ("chunk", "tensor_split") or not isinstance(joined, fx.Node):
+    if operation(source) not in ("chunk", "tensor_split", "split"):
         return []
-    if not is_concat(joined) or type(given.get("dim", 0)) is not int:
+    if not isinstance(joined, fx.Node) or not is_concat(joined):
+        return []
+    if type(given.get("dim", 0)) is not int:
         return []
     parts, place = concat_parts(joined)
     alike = len({sums.sizes[part.name] for part in parts}) == 1
-    same = (place - given.get("dim", 0)) % sums.rank(joined) == 0
-    return parts if alike and same and given.get("chunks") == len(parts) else []
+    same = alike and (place - given.get("dim", 0)) % sums.rank(joined) == 0
+    count = len(parts)
+    if same and operation(source) == "split":
+        count = (sums.sizes[parts[0].name].two or ())[place]
+    return parts if same and given.get("chunks") == count else []
 
 
 def _overwritten(sums: SumWriter, node: fx.Node) -> fx.Node | None:
@@ -307,5 +351,7 @@ _RULES: Mapping[str, Callable[[SumWriter, fx.Node], fx.Node | None]] = {
     "addcdiv": _with_quotient, "addmm": _with_matrix_product, "addmv": _with_matrix_product,
     "baddbmm": _with_matrix_product, "sum": _summed, "mean": _averaged, "einsum": _contracted,
     "matmul": _matched, "linalg_vecdot": _matched, "vecdot": _matched,
+    "linear": _with_bias, "add_relu": _with_activation, "addmm_activation": _with_activation,
+    **SYNONYMS,
     "tensordot": _dotted, "getitem": _taken, "assigned": _overwritten,
 }  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["UnfollowableError", "Written", "assigned", "described", "name_of", "pure"]
+__all__ = ["UnfollowableError", "Written", "assigned", "described", "name_of", "pure", "settled"]
 
 Written: TypeAlias = "tuple[str, Any, Any, Any]"
 """Kind of a node, target, arguments and keywords."""
@@ -55,6 +55,14 @@ def described(func: Any, name: str, args: Any, kwargs: Any) -> Written:
             name = "reshape"  # the same without the demand on the layout in memory
         return "call_method", name, args, kwargs
     return "call_function", func, args, kwargs
+
+
+def settled(func: Any, name: str, written: Any, out: Tensor) -> tuple[Any, str, Any]:
+    """A call that takes its type from a tensor, with the type that it took."""
+    if name == "new_tensor" and isinstance(written[0][1], (int, float, list, tuple)):
+        style = {"dtype": out.dtype, "device": out.device}
+        return torch.tensor, "tensor", ((written[0][1],), style)
+    return func, name, ((written[0][0], out.dtype), {}) if name == "to" else written
 
 
 def _is_method(func: Any) -> bool:

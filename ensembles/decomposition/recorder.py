@@ -30,6 +30,7 @@ from ensembles.decomposition.pure_forms import (
     described,
     name_of,
     pure,
+    settled,
 )
 from ensembles.decomposition.tensor_state import custom_function, storage, version
 from ensembles.errors import DecompositionError
@@ -44,6 +45,7 @@ _PLAIN_TYPES = (
     bool, int, float, complex, str, type(None), type(Ellipsis),
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
+_DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _COMPARES = {"equal", "allclose", "__contains__"}
 
 
@@ -180,6 +182,8 @@ class Recorder(TorchFunctionMode):
             DecompositionError: If it takes a number out of the data.
         """
         name, target = name_of(func), kwargs.get("out")
+        if func in _DERIVES:
+            raise UnfollowableError("it takes gradients within its forward")
         read = {key: value for key, value in kwargs.items() if key != "out"}
         tensors = list(_tensors((args, read)))
         try:
@@ -200,16 +204,24 @@ class Recorder(TorchFunctionMode):
             first = args[0] if args else None
             if any(storage(tensor) is not storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
+            if self._is_bare(first):
+                raise UnfollowableError("a tensor is changed through its .data")
             if name != "__setitem__" or not self._holds(written[0], first):
                 self.write(pure(func, name, *written), first)
                 self._write_back(first)
         elif any(True for _ in _tensors(out)):
             if isinstance(out, Tensor) and name != "contiguous" and _is_among(out, tensors):
                 return out
-            if name == "to":
-                written = (written[0][0], out.dtype), {}
+            func, name, written = settled(func, name, written, out)
             self.write(described(func, name, *written), out, args[0] if args else None)
         return out
+
+    def _is_bare(self, tensor: Any) -> bool:
+        """Whether a tensor is the `.data` of another, which does not count its changes."""
+        known = self._known.get(id(tensor))
+        if known is None or known.node.target is not getattr:
+            return False
+        return str(known.node.args[1]) == "data"
 
     def _write_back(self, view: Any) -> None:
         """Write down that a tensor holds what an entry of it, a view, was changed to."""
@@ -285,9 +297,12 @@ class Recorder(TorchFunctionMode):
         return node
 
     def _remember(self, out: Any, node: fx.Node, source: Any = None) -> None:
+        if isinstance(out, Tensor) and out.is_nested:
+            raise UnfollowableError("a nested tensor has no size for a recording")
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
             node.meta["real"] = out.is_floating_point() or out.is_complex()
+            node.meta["dtype"] = out.dtype
             base = source if isinstance(source, Tensor) and out._is_view() else None
             self._known[id(out)] = _Known(out, node, version(out), base)
             if base is not None and node.target is operator.getitem:
@@ -355,11 +370,14 @@ class Recorder(TorchFunctionMode):
 
 def _is_leaf(module: nn.Module) -> bool:
     """Whether a module is taken whole: torch's own layers, but for those made of others."""
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    if "forward" in vars(module) or any(tensor.is_complex() for tensor in own):
+        return False
     if isinstance(module, (nn.MultiheadAttention, Sealed)):
         return True
-    own = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
-    own = own and not isinstance(module, nn.Sequential)
-    return own and not any(True for _ in module.children())
+    torch_s = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
+    torch_s = torch_s and not isinstance(module, nn.Sequential)
+    return torch_s and not any(True for _ in module.children())
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -149,6 +149,8 @@ def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment, beside: int)
     sizes = graph.sizes[core.entry.name]
     if sizes.two is None or sizes != graph.sizes[core.exit.name]:
         return False
+    if core.entry.meta.get("dtype") != core.exit.meta.get("dtype"):
+        return False
     probe = torch.arange(torch.Size(sizes.two).numel(), device=graph.device).reshape(sizes.two)
     return torch.equal(road(probe, *[None] * beside), probe)
 

@@ -8,9 +8,15 @@ import torch
 from torch import fx
 
 from ensembles.decomposition.graph import Graph
-from ensembles.decomposition.junctions import is_linear, is_proportional
+from ensembles.decomposition.junctions import is_linear, is_placing, is_proportional
 from ensembles.decomposition.layouts import PLAIN
-from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, is_stack
+from ensembles.decomposition.simplification import (
+    concat_parts,
+    is_add,
+    is_concat,
+    is_stack,
+    stack_sum,
+)
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
 
@@ -185,34 +191,40 @@ class Cut:
         if node is self.entry or node in self.beside or not self.is_linear(self.source, node):
             return self.value(node)
         if is_concat(node) or is_stack(node):
-            return self._concatenated(node) if is_concat(node) else self._stacked(node)
+            return self._side_by_side(node)
         kept = {source: self.linear(source) for source in self.source.inputs(node)}
         left = [placed for placed in kept.values() if placed is not None]
         if is_add(node) and len(left) == 1 and not _doubles(node):
-            return left[0]
+            return self._in_type_of(node, kept)
         if not left:
             return None
+        for source, placed in kept.items() if is_placing(node) else ():
+            kept[source] = placed or self._blank(source)
         for source in node.all_input_nodes:
             if source not in kept:
                 kept[source] = self.value(source)
         return self.graph.node_copy(node, lambda n: kept[n] or self.placed[n])
 
-    def _concatenated(self, node: fx.Node) -> fx.Node | None:
-        parts, dim = concat_parts(node)
-        kept = [self.linear(source) for source in parts]
-        if all(placed is None for placed in kept):
-            return None
-        filled = [placed or self._blank(old) for old, placed in zip(parts, kept, strict=True)]
-        return self.graph.call_function(torch.cat, (filled, dim))
+    def _in_type_of(self, node: fx.Node, kept: dict[fx.Node, fx.Node | None]) -> fx.Node:
+        """The one summand that is left, in the type of the sum (real beside a complex one)."""
+        ((source, placed),) = ((old, new) for old, new in kept.items() if new is not None)
+        own, whole = source.meta.get("dtype"), node.meta.get("dtype")
+        return placed if own == whole else self.graph.call_method("to", (placed, whole))
 
-    def _stacked(self, node: fx.Node) -> fx.Node | None:
-        """Stack what is kept alone: a sum over the stack adds nothing for the others."""
-        parts, *rest = node.args or (node.kwargs["tensors"],)
-        assert isinstance(parts, (list, tuple))
-        kept = [self.linear(part) for part in parts if isinstance(part, fx.Node)]
-        left = [placed for placed in kept if placed is not None]
-        dim = {k: v for k, v in node.kwargs.items() if k != "tensors"}
-        return self.graph.call_function(torch.stack, (left, *rest), dim) if left else None
+    def _side_by_side(self, node: fx.Node) -> fx.Node | None:
+        """A concatenation or a stack, with zeros in the place of what is left out.
+
+        A stack of which sums alone are taken needs none.
+        """
+        parts, dim = concat_parts(node)
+        kept = [(part, self.linear(part)) for part in parts]
+        left = [placed for _, placed in kept if placed is not None]
+        if not left:
+            return None
+        if not (is_stack(node) and all(stack_sum(user) for user in node.users)):
+            left = [placed or self._blank(part) for part, placed in kept]
+        function = torch.cat if is_concat(node) else torch.stack
+        return self.graph.call_function(function, (left, dim))
 
     def _blank(self, node: fx.Node) -> fx.Node:
         sizes = self.source.sizes[node.name]

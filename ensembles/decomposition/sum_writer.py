@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from ensembles.decomposition.factories import Factories
 from ensembles.decomposition.simplification import concat_parts, is_concat, is_stack, operation
 from ensembles.decomposition.sizes import Sizes
 
@@ -28,12 +29,14 @@ class SumWriter:
 
     def __init__(self, graph: fx.Graph, sizes: dict[str, Sizes]) -> None:
         self.graph, self.sizes = graph, sizes
+        self.factories = Factories(graph, sizes)
         self.node = next(iter(graph.nodes))
         self.active = {node for node in graph.nodes if node.op == "placeholder"}
         for node in graph.nodes:
-            self._enter(node)
+            self.enter(node)
 
-    def _enter(self, node: fx.Node) -> None:
+    def enter(self, node: fx.Node) -> None:
+        """Take note whether a new node is an activation."""
         follows = any(source in self.active for source in node.all_input_nodes)
         if follows and node.op != "output" and not node.meta.get("anchored"):
             self.active.add(node)
@@ -45,7 +48,7 @@ class SumWriter:
         made = self.graph.call_function(function, args)
         made.meta = dict(self.node.meta)
         self.sizes[made.name] = like or self._broadcast(made.all_input_nodes)
-        self._enter(made)
+        self.enter(made)
         return made
 
     def _broadcast(self, nodes: Sequence[fx.Node]) -> Sizes:

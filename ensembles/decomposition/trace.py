@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.any_batch import merge
-from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of
+from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of, take
 from ensembles.decomposition.laps import LOG
 from ensembles.decomposition.outputs import answer_of
 from ensembles.decomposition.pure_forms import UnfollowableError
 from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.verification import altered
-from ensembles.errors import DecompositionError
+from ensembles.errors import DecompositionError, EnsemblesError
+
+_ROWS = 16
 
 __all__ = ["call_of", "probe", "scope_of", "trace"]
 
@@ -50,7 +52,9 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
     two, three = probe(example, 2), altered(model, probe(example, 3))
     try:
         first, second = _recorded(model, two), _recorded(model, three)
-        return Traced(*merge(first, second), first.custom, first.answer)
+        if _agree(first, second):
+            return _merged(first, second)
+        return _of_one_row(model, example) or _merged(first, second)
     except UnfollowableError as error:
         reason = str(error)
     LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
@@ -64,6 +68,30 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
         ) from error
 
 
+def _agree(one: Recorder, other: Recorder) -> bool:
+    """Whether what was decided on the data is the same."""
+    return [d[1:] for d in one.decisions] == [d[1:] for d in other.decisions]
+
+
+def _merged(one: Recorder, other: Recorder) -> Traced:
+    return Traced(*merge(one, other), one.custom, one.answer)
+
+
+def _of_one_row(model: nn.Module, example: Inputs) -> Traced | None:
+    """A graph of decisions on the rows together (`mask.all()`), as the example has them.
+
+    Rows of the example are tried, each repeated; None where no row alone decides as all do.
+    """
+    whole = _recorded(model, example)
+    for row in range(min(rows_of(example), _ROWS)):
+        repeated = take(example, slice(row, row + 1))
+        two = _recorded(model, probe(repeated, 2))
+        three = _recorded(model, altered(model, probe(repeated, 3)))
+        if _agree(two, whole) and _agree(three, whole):
+            return _merged(two, three)
+    return None
+
+
 def probe(example: Inputs, size: int) -> Inputs:
     """So many rows of an example, again from the first where it has fewer."""
     rows = torch.arange(size) % rows_of(example)
@@ -72,7 +100,12 @@ def probe(example: Inputs, size: int) -> Inputs:
 
 def _recorded(model: nn.Module, inputs: Inputs) -> Recorder:
     recorder = Recorder(model)
-    recorder.run(cloned(inputs))
+    try:
+        recorder.run(cloned(inputs))
+    except (EnsemblesError, UnfollowableError):
+        raise
+    except Exception as error:  # the user's code runs here
+        raise UnfollowableError(f"it fails while it is recorded ({_line(error)})") from error
     return recorder
 
 

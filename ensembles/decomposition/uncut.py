@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import fx
 
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition
+from ensembles.decomposition.node_probe import PRODUCTS, NodeProbe
 from ensembles.decomposition.private_copy import Sealed
 from ensembles.decomposition.simplification import (
     concat_parts,
@@ -25,8 +27,12 @@ from ensembles.errors import DecompositionError
 __all__ = ["require_shortcuts", "uncut"]
 
 _HIDDEN = "compiled by TorchScript"
-_INTO = ("index_add", "scatter_add", "scatter_reduce", "index_put", "assigned")
-_APART = ("getitem", "select", "unbind", "max", "amax", "min", "amin", "prod", "median")
+_OPAQUE = "an operation that cannot be looked into"
+_OPEN = ("aten", "prims", "prim", "torchvision", "quantized")
+_INTO = ("index_add", "scatter_add", "scatter_reduce")
+_APART = (
+    "getitem", "select", "unbind", "max", "amax", "min", "amin", "prod", "median", "logsumexp",
+)  # fmt: skip
 _OVER = ("sum", "mean", "einsum", "matmul", "tensordot", "nansum", "cumsum")
 
 
@@ -44,16 +50,38 @@ def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> t
     """
     cut = [site for site in sites if site.core is not None]
     inside = set[fx.Node]().union(*(graph.cone(site.exit, site.entry) for site in cut))
-    found = [
+    probe = NodeProbe(graph)
+    open_nodes = [
         node
         for segment in segments
         if segment.kind in ("composite", "other")
         for node in graph.cone(segment.exit, segment.entry) - inside
-        if _sums(graph, node)
     ]
-    found.sort(key=graph.order.__getitem__)
-    sums = [scope_of(node) or "the model's own forward" for node in found]
+    open_nodes.sort(key=graph.order.__getitem__)
+    sums = []
+    for node in open_nodes:
+        place, opaque = scope_of(node) or "the model's own forward", _opaque(graph, node)
+        if opaque:
+            sums.append(f"{place} ({opaque}, {_OPAQUE})")
+        elif _sums(graph, node) or _adds(graph, probe, node):
+            sums.append(place)
     return tuple(dict.fromkeys([*sums, *_sealed(graph)]))
+
+
+def _opaque(graph: Graph, node: fx.Node) -> str:
+    """The name of a library's own operation that reads several activations."""
+    target = node.target
+    if not isinstance(target, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+        return ""
+    name = str(target).replace(".", "::", 1).partition(".")[0]
+    return "" if name.partition("::")[0] in _OPEN or len(graph.inputs(node)) < 2 else name
+
+
+def _adds(graph: Graph, probe: NodeProbe, node: fx.Node) -> bool:
+    """Whether a node of whatever name is a sum of several activations of its size."""
+    if is_add(node) or is_concat(node) or is_stack(node) or graph.is_weight_layer(node):
+        return False
+    return len(graph.inputs(node)) > 1 and operation(node) not in PRODUCTS and probe.adds(node)
 
 
 def _sealed(graph: Graph) -> list[str]:
@@ -77,11 +105,18 @@ def require_shortcuts(net: Decomposition) -> None:
             "hides its sums, and no block with a shortcut was found beside it; pass the model that "
             "it was made from, or ask for plain blocks (kinds=['plain'])"
         )
+    if net.uncut[0].endswith(f"{_OPAQUE})"):
+        place, _, what = net.uncut[0].partition(" (")
+        raise DecompositionError(
+            f"{what.removesuffix(')')}, joins activations in {place} of {net.model_name}, perhaps "
+            "by a sum, and no block with a shortcut was found beside it; write it with operations "
+            "of torch, or ask for plain blocks (kinds=['plain'])"
+        )
     more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
     raise DecompositionError(
         f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that "
-        "have no single entry and exit, so that no block with a shortcut was found; ask for plain "
-        "blocks (kinds=['plain']) to take such parts whole, or name the blocks"
+        "have no single entry and exit, or no weights, so that no block with a shortcut was found; "
+        "ask for plain blocks (kinds=['plain']) to take such parts whole, or name the blocks"
     )
 
 

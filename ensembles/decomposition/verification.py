@@ -21,7 +21,7 @@ from ensembles.decomposition.inputs import (
     rows_of,
     take,
 )
-from ensembles.errors import DecompositionError, ModelError
+from ensembles.errors import DecompositionError, EvaluationError, ModelError
 
 __all__ = ["altered", "check_finite", "check_independence", "check_logits", "equal", "verify"]
 
@@ -135,19 +135,26 @@ def check_independence(model: nn.Module, inputs: Inputs, logits: Tensor) -> Tens
     Raises:
         DecompositionError: The message names the module where the outputs part.
     """
-    name, one, several = type(model).__name__, take(inputs, slice(1)), rows_of(inputs) > 1
+    name, one, rows = type(model).__name__, take(inputs, slice(1)), rows_of(inputs)
     alone: Tensor = _run(model, one)
-    if several and equal(alone, logits[:1]):
-        return alone
+    last = take(inputs, slice(rows - 1, rows))
+    apart = rows > 1 and not equal(alone, logits[:1])
+    if rows > 1 and not apart:
+        if equal(_run(model, last), logits[-1:]):
+            return alone
+        one = last
     noun = "image" if _noun(inputs) == "images" else "input"
-    if not equal(alone, _run(model, one)):
+    again = _run(model, one)
+    if not equal(again if one is last else alone, _run(model, one)):
         raise DecompositionError(
             f"{name} gives other logits for the same {noun} when it runs again: it is random "
             f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
             + _still_training(model)
         )
-    two = inputs if several else _beside(one, altered(model, one))
-    apart = several or not equal(alone, _run(model, two)[:1])
+    two = inputs if apart else _beside(one, altered(model, one))
+    if one is last:
+        two = mapped(lambda tensor: tensor.flip(0), inputs)
+    apart = rows > 1 or not equal(again, _run(model, two)[:1])
     if apart and not _independent_in_double(model, two):
         raise DecompositionError(
             f"{name} gives other logits for an {noun} when another "
@@ -207,9 +214,15 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor, alo
     """
     for expected in (logits, alone) if len(logits) > 1 else (logits,):
         batch = take(inputs, slice(len(expected)))
-        found = net(cloned(batch))
+        try:
+            found = net(cloned(batch))
+        except EvaluationError:  # the first row alone is decided upon otherwise than the example
+            if expected is logits:
+                raise
+            continue
         if equal(expected, found):
             continue
+        _check_mode(model, batch, expected)
         walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
         walker.run(cloned(batch))
         gap = float((expected - found).abs().max()) if expected.shape == found.shape else math.nan
@@ -218,6 +231,18 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor, alo
             f"{walker.place or 'where its modules are joined'}; the greatest difference of the "
             f"logits is {gap:.2g}, their scale {float(expected.abs().max()):.2g}; "
             "name the blocks by hand"
+        )
+
+
+def _check_mode(model: nn.Module, inputs: Inputs, logits: Tensor) -> None:
+    """Refuse a model that computes something else where gradients are recorded."""
+    with torch.enable_grad():
+        other = called(model, cloned(inputs))
+    if isinstance(other, Tensor) and not equal(logits, other.detach()):
+        raise DecompositionError(
+            f"{type(model).__name__} gives other logits where gradients are recorded "
+            "(torch.is_grad_enabled() or requires_grad decides in it, or in a hook); expected the "
+            "same with and without gradients"
         )
 
 

@@ -17,7 +17,7 @@ from ensembles.errors import ModelError, nearest
 from .field import ALIASES, LIBRARY_ROWS, TIMM_ERRORS
 from .parts import Architecture, PublicWeights
 
-__all__ = ["architecture", "create_model", "field_models", "list_models"]
+__all__ = ["adopt", "architecture", "create_model", "field_models", "list_models"]
 
 LIBRARIES = ("ensembles", "torchvision", "timm")
 
@@ -40,6 +40,9 @@ _OWN: dict[str, Architecture] = {
     entry.name: entry for family in _FAMILIES for entry in _members(family)
 }
 _LANGUAGE: dict[str, Architecture] = {entry.name: entry for entry in _members("gpt")}
+
+_ADOPTED: dict[str, Architecture] = {}
+"""Networks of the user's own, which have no name before the user says it."""
 
 # Arguments of torchvision and timm that read or download weights.
 _TRAINED = {
@@ -99,6 +102,8 @@ def architecture(name: str) -> Architecture:
     (3, 32, 32)
     """
     libraries: tuple[str, ...]
+    if name in _ADOPTED:
+        return _ADOPTED[name]
     name = ALIASES.get(name, name)
     library, colon, bare = name.partition(":")
     if not colon:
@@ -114,6 +119,11 @@ def architecture(name: str) -> Architecture:
         if found is not None:
             return found
     raise ModelError(_unknown(name, bare, libraries))
+
+
+def adopt(name: str, entry: Architecture) -> None:
+    """Let a name lead to an architecture for the rest of the process."""
+    _ADOPTED[name] = entry
 
 
 def create_model(name: str, num_classes: int | None = None, **arguments: Any) -> nn.Module:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ensembles.errors import StoreError
+from ensembles.files import followed
 from ensembles.store.disk_room import check_room, has_locks, is_network_folder
 from ensembles.store.migration import drop_copy, migrate, migrated_copy
 from ensembles.store.schema import VERSION, check_objects, make_tables, stored_version
@@ -45,7 +46,7 @@ class Connection:
             _check_place(path, write and make)
             if write:
                 check_room(path, 0)
-                if not has_locks(path.resolve().parent):
+                if not has_locks(followed(path).parent):
                     raise StoreError(f"store {path}: {LOCKLESS}")
             self._raw = _opened_to_write(path) if write else _opened_to_read(path)
             self._file = _identity(path)
@@ -150,6 +151,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _check_place(path: Path, write: bool) -> None:
+    followed(path)
     if path.is_dir():
         raise StoreError(f"store {path}: is a folder; name a file in it")
     if path.exists() and not path.is_file():
@@ -192,7 +194,7 @@ def _make(raw: sqlite3.Connection, path: Path) -> None:
 
 def _choose_journal(raw: sqlite3.Connection, path: Path) -> None:
     """A write-ahead log where memory can be shared; else a rollback journal, as safe but slower."""
-    wanted = "delete" if is_network_folder(path.resolve().parent) else "wal"
+    wanted = "delete" if is_network_folder(followed(path).parent) else "wal"
     [found] = raw.execute("PRAGMA journal_mode").fetchone()
     if found != wanted:
         raw.execute(f"PRAGMA journal_mode = {wanted}").fetchone()

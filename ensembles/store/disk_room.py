@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ensembles.errors import StoreError
+from ensembles.files import followed
 
 __all__ = ["check_room", "has_locks", "is_network_folder"]
 
@@ -32,7 +33,7 @@ def check_room(path: Path, size: int) -> None:
     needed = 2 * size + _RESERVE
     here = path.stat().st_size if path.exists() else 0
     room = {
-        "the disk is full": _free(path.resolve().parent),
+        "the disk is full": _free(followed(path).parent),
         "the file-size limit is reached": _limit(here),
     }
     for reason, free in room.items():

@@ -14,7 +14,7 @@ from glob import escape
 from pathlib import Path
 
 from ensembles.errors import StoreError
-from ensembles.files import atomic
+from ensembles.files import atomic, followed
 from ensembles.store.disk_room import check_room
 from ensembles.store.schema import (
     COPY_MARK,
@@ -31,7 +31,7 @@ __all__ = ["copy_beside", "drop_copy", "migrate", "migrated_copy"]
 
 def copy_beside(path: Path, version: int = 1) -> Path:
     """Where a store of an older version is kept until the new one has been committed."""
-    whole = path.resolve()
+    whole = followed(path)
     return whole.with_name(f"{whole.name}.version-{version}")
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from ensembles.errors import StoreError
+from ensembles.files import followed
 from ensembles.store.seals import DamageError
 
 __all__ = ["LOCKLESS", "PATIENCE", "connect", "copy_all", "patiently", "translated"]
@@ -22,6 +23,7 @@ PATIENCE = 120.0
 LOCKLESS = "its file system has no file locks; put the store on a local disk"
 
 _BUSY = 1.0
+_AT_ONCE = 1024  # pages of 4 KiB
 _HELD = (5, 6)  # SQLITE_BUSY and SQLITE_LOCKED, which Python names since 3.11 only
 _PROTECTED = (
     "cannot be opened (the folder or the file is protected); name another file, or change the "
@@ -33,7 +35,7 @@ _T = TypeVar("_T")
 
 def connect(path: Path, options: str) -> sqlite3.Connection:
     """Open a file through its address, with SQLite's options; never wait long inside SQLite."""
-    address = f"file:{quote(os.fsencode(path.resolve()))}?{options}"
+    address = f"file:{quote(os.fsencode(followed(path)))}?{options}"
     raw = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY)
     # Nothing that lies in the file itself, such as a view, calls a function that can do anything.
     raw.execute("PRAGMA trusted_schema = OFF")
@@ -63,7 +65,7 @@ def copy_all(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
         if status in _HELD and time.monotonic() > deadline:
             raise sqlite3.OperationalError("database is locked")
 
-    source.backup(target, progress=hurry)
+    source.backup(target, pages=_AT_ONCE, progress=hurry)  # a signal ends it between two parts
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -94,6 +96,8 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     kept = "what it held before is intact"
     known = {
+        "symbolic links": "its links go in a circle; name another file",
+        "such a name": "no file has such a name; name another one",
         "not a database": "is no store of results (no SQLite file); name another file",
         "malformed": f"is damaged ({text}); go on from a copy, or name another file",
         "t decode byte": "is damaged (a text that is no UTF-8); go on from a copy, or name another "

@@ -21,6 +21,7 @@ from ensembles.unravelling.random_signs import Signed, draws_of_images, sign_nor
 from ensembles.unravelling.single_paths import Drawn, draw_norms
 from ensembles.unravelling.spectra import forward
 from ensembles.unravelling.sum_checks import check_logits
+from ensembles.unravelling.token_streams import widened
 
 __all__ = [
     "Batch", "GradientMeasures", "LogitMeasures", "batch_size", "measure_gradients",
@@ -72,9 +73,10 @@ def prepared(net: Decomposition, device: torch.device, precision: str) -> Decomp
     """A copy of a network on a device and in a precision; the network itself where it fits."""
     dtype = _DTYPES[precision]
     tensors = [*net.parameters(), *(b for b in net.buffers() if b.is_floating_point())]
-    if all(t.device == device and t.dtype == dtype for t in tensors):
+    if all(t.device == device and t.dtype == dtype for t in tensors) and dtype != torch.float64:
         return net
-    return copy.deepcopy(net).to(device=device, dtype=dtype)
+    twin = copy.deepcopy(net).to(device=device, dtype=dtype)
+    return widened(twin) if dtype == torch.float64 else twin
 
 
 @tf32(False)

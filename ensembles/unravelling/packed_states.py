@@ -56,7 +56,7 @@ class _Layout:
     def pack(self, state: State) -> Tensor:
         """A state as vectors, (N, numbers)."""
         values = [state.x if name == "" else state.carried[name] for name in self.shapes]
-        return torch.cat([value.flatten(1) for value in values], 1)
+        return torch.cat([value.reshape(len(value), -1) for value in values], 1)
 
     def unpack(self, packed: Tensor) -> State:
         """Vectors as a state, of all images or of the first."""
@@ -171,8 +171,8 @@ def _road(
             middle = state.x if bound.pre is None else bound.pre(state.x)
             made = bound.on_branch(middle) if alone else bound.on_shortcut(middle)
             made = made.expand(len(packed), *shape)
-        rest = [state.carried[name].flatten(1) for name in layout.shapes if name]
+        rest = [state.carried[name].reshape(len(made), -1) for name in layout.shapes if name]
         rest = [torch.zeros_like(one) for one in rest] if alone else rest
-        return torch.cat([made.flatten(1), *rest], 1)
+        return torch.cat([made.reshape(len(made), -1), *rest], 1)
 
     return run

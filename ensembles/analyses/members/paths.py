@@ -84,7 +84,12 @@ def paths(
         StoreError: If the store cannot be read or written.
         UsageError: If an option has no meaning.
     """
-    from ensembles.analyses.path_measures import measure_paths, require_shortcuts  # noqa: PLC0415
+    from ensembles.analyses.about import about_text  # noqa: PLC0415
+    from ensembles.analyses.path_measures import (  # noqa: PLC0415
+        expanded,
+        measure_paths,
+        require_shortcuts,
+    )
     from ensembles.engine import choose_device  # noqa: PLC0415
     from ensembles.store import Store  # noqa: PLC0415
     from ensembles.store.recall import recalled  # noqa: PLC0415
@@ -93,8 +98,9 @@ def paths(
     given = {name: value for name, value in named.items() if value is not None} | fields
     chosen = _chosen(options, given)
     place = choose_device(device)
+    told = {"model": model or net.model_name, **about_text(data), **(about or {})}
+    net, data, chosen = expanded(net, data, chosen)
     require_shortcuts(net)
-    told = {"model": model or net.model_name, **(about or {})}
 
     def measured(read: Any) -> pd.DataFrame:
         return measure_paths(net, read, chosen, place, told, progress=progress)
@@ -139,13 +145,18 @@ def path_ranges(
         UsageError: If a range does not lie in 0..n.
         PathError: As for `paths`.
     """
-    from ensembles.analyses.path_measures import measure_ranges, require_shortcuts  # noqa: PLC0415
+    from ensembles.analyses.path_measures import (  # noqa: PLC0415
+        expanded,
+        measure_ranges,
+        require_shortcuts,
+    )
     from ensembles.engine import choose_device  # noqa: PLC0415
 
     chosen = _chosen(options, {**fields, "direction": "logits"})
     place = choose_device(device)
-    require_shortcuts(net)
     name = model or net.model_name
+    net, data, chosen = expanded(net, data, chosen)
+    require_shortcuts(net)
     return measure_ranges(net, data, ranges, chosen, place, name=name, progress=progress)
 
 
@@ -231,8 +242,10 @@ class Paths(Analysis[PathOptions]):
             require_shortcuts,
         )
         from ensembles.unravelling.places import parse_places  # noqa: PLC0415
+        from ensembles.unravelling.token_streams import takes_tokens  # noqa: PLC0415
 
-        require_shortcuts(net)
+        if not takes_tokens(net):
+            require_shortcuts(net)
         require_expanded(net, options)
         parse_places(options.at, net)
 
@@ -243,11 +256,12 @@ class Paths(Analysis[PathOptions]):
     def measure(
         self, net: Decomposition, data: Any, options: PathOptions, run: Run
     ) -> pd.DataFrame:
-        """Measure the paths, in the precision of the run."""
+        """Measure the paths, in the precision of the run; that of fp32 is ours to choose."""
+        single = run.precision == "fp32"
         return paths(
             net,
             data,
-            options=replace(options, precision=run.precision),
+            options=replace(options, precision="auto" if single else run.precision),
             device=run.device,
             progress=run.progress,
             model=run.model,

@@ -1,0 +1,116 @@
+"""Paths of language models: from the embedding to one token, against every path by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ensembles
+from ensembles.errors import PathError, UsageError
+from ensembles.numerics import differentiable
+from ensembles.unravelling.measurement import prepared
+from ensembles.unravelling.oracle import path_gradients, path_logits
+from ensembles.unravelling.token_streams import at_token, counting
+
+IDS = torch.randint(0, 40, (3, 7), generator=torch.Generator().manual_seed(0))
+SMALL = {"vocab_size": 40, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
+
+
+def model_of(name: str) -> nn.Module:
+    """A small language model with random weights."""
+    torch.manual_seed(1)
+    if name == "gpt":
+        return ensembles.create_model("gpt6", num_classes=40, width=16, heads=2)
+    transformers = pytest.importorskip("transformers")
+    if name == "gpt2":
+        config = transformers.GPT2Config(vocab_size=40, n_embd=16, n_head=2, n_layer=2)
+        return transformers.GPT2LMHeadModel(config).eval()
+    kind: Any = {"llama": "Llama", "gpt_neox": "GPTNeoX", "qwen2": "Qwen2"}[name]
+    config = getattr(transformers, f"{kind}Config")(intermediate_size=24, **SMALL)
+    return getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+
+
+def autograd(net: Any, stream: Tensor, right: Tensor) -> Tensor:
+    probe = stream.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = nn.functional.cross_entropy(net(probe), right, reduction="sum")
+        (found,) = torch.autograd.grad(loss, probe)
+    return found
+
+
+@pytest.mark.parametrize("name", ["gpt", "gpt2", "llama", "gpt_neox"])
+def test_lengths_are_the_sums_of_all_their_paths(name: str) -> None:
+    net = ensembles.decompose(model_of(name), IDS[:2])
+    frame = ensembles.paths(net, IDS, images=3, signs=0, token=5)
+    assert frame.attrs["provenance"]["precision"] == "fp64"
+    assert frame.attrs["sum_error"] < 1e-12
+    first, ((stream, right),) = at_token(net, IDS, 5)
+    double, stream = prepared(first, torch.device("cpu"), "fp64"), stream.double()
+    with torch.enable_grad():
+        logits = double(stream)
+        probe = logits.detach().requires_grad_()
+        loss = nn.functional.cross_entropy(probe, right, reduction="sum")
+        (cotangent,) = torch.autograd.grad(loss, probe)
+    each = path_gradients(double, stream, cotangent)
+    assert len(each) == 2 ** len(net) == frame["paths"].sum()
+    whole = sum(each.values())
+    assert torch.allclose(whole, autograd(double, stream, right), rtol=1e-9, atol=1e-14)
+    norms = torch.zeros(len(net) + 1, len(IDS), dtype=torch.float64)
+    for length in range(len(net) + 1):
+        total = sum(part for choice, part in each.items() if sum(choice) == length)
+        norms[length] = total.flatten(1).norm(dim=1)  # type: ignore[union-attr]
+    wanted = norms.mean(1)
+    found = torch.tensor(frame["gradient_coherent"].tolist(), dtype=torch.float64)
+    assert torch.allclose(found, wanted, rtol=1e-9)
+    ratio = (norms.sum(0) / whole.flatten(1).norm(dim=1)).median()  # type: ignore[union-attr]
+    assert frame.attrs["cancellation"]["input"] == pytest.approx(float(ratio), rel=1e-9)
+
+
+def test_logits_by_length_are_those_of_all_paths() -> None:
+    net = ensembles.decompose(model_of("gpt"), IDS[:2])
+    frame = ensembles.paths(net, IDS, direction="logits", images=3)
+    first, ((stream, _),) = at_token(net, IDS, None)
+    double = prepared(first, torch.device("cpu"), "fp64")
+    with differentiable():
+        parts, _ = path_logits(double, stream.double())
+    wanted = parts.norm(dim=-1).mean(1)
+    found = torch.tensor(frame["logit_norm"].tolist(), dtype=torch.float64)
+    assert torch.allclose(found, wanted, rtol=1e-9)
+
+
+def test_attention_and_mlp_are_counted_apart() -> None:
+    net = ensembles.decompose(model_of("gpt"), IDS[:2])
+    first, ((stream, right),) = at_token(net, IDS, None)
+    every: dict[tuple[int, int], Tensor] = {}
+    double, stream = prepared(first, torch.device("cpu"), "fp64"), stream.double()
+    probe = double(stream).detach().requires_grad_()
+    with torch.enable_grad():
+        loss = nn.functional.cross_entropy(probe, right, reduction="sum")
+        (cotangent,) = torch.autograd.grad(loss, probe)
+    for choice, part in path_gradients(double, stream, cotangent).items():
+        key = sum(choice[::2]), sum(choice[1::2])  # attention stands first in each layer
+        every[key] = every.get(key, torch.zeros_like(part)) + part
+    for place, counted in enumerate(("attention", "mlp")):
+        frame = ensembles.paths(net, IDS, images=3, signs=0, counted=counted)
+        assert frame["paths"].tolist() == [1, 3, 3, 1]
+        for length in range(4):
+            total = sum(part for key, part in every.items() if key[place] == length)
+            norm = float(total.flatten(1).norm(dim=1).mean())  # type: ignore[union-attr]
+            assert frame["gradient_coherent"][length] == pytest.approx(norm, rel=1e-9)
+
+
+def test_what_cannot_be_asked() -> None:
+    net = ensembles.decompose(model_of("gpt"), IDS[:2])
+    for token in (1, 8):
+        with pytest.raises(UsageError, match=f"token {token} of windows of 7; expected 2 to 7"):
+            ensembles.paths(net, IDS, token=token)
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 32, 32)
+    other = ensembles.decompose(ensembles.create_model("resnet20"), images)
+    with pytest.raises(UsageError, match="ResNet is no language model: leave out the token"):
+        ensembles.paths(other, [(images, torch.tensor([0, 1]))], token=2)
+    with pytest.raises(PathError, match="has no block of attention with a shortcut to count"):
+        counting(other, "attention")
