@@ -15,6 +15,7 @@ from .files import (
     open_weights,
     read_state_dict,
 )
+from .hub_edits import edited_model
 from .images import ImageChoice
 from .initial_weights import open_initial
 from .loader import load, load_file
@@ -49,6 +50,7 @@ __all__ = [
     "check_error",
     "check_export",
     "check_sha256",
+    "edited_model",
     "fetch",
     "file_sha256",
     "find",

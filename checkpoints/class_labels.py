@@ -34,7 +34,7 @@ def labelled_for(
         UsageError: When `classes` is no file and no such word.
     """
     if classes is None and not data.named:
-        told = "; ".join(filter(None, (data.about_labels, _from_one(data))))
+        told = "; ".join(filter(None, (data.about_labels, _of_few(data, card.num_classes))))
         return data, _line(told)
     where = f"{data.name} ({data.split})"
     found = class_numbers(
@@ -79,11 +79,13 @@ def _line(told: str) -> str:
     return printable(line, lines=False) if told else ""
 
 
-def _from_one(data: ImageDataset) -> str:
-    """A doubt about numbers that do not begin at 0."""
+def _of_few(data: ImageDataset, count: int) -> str:
+    """A doubt about numbers that do not begin at 0, or are those of a few of the classes."""
     low, high = int(data.labels.min()), int(data.labels.max())
     if not data.numbered or low != 1 or high < 2:
-        return ""
+        few = data.numbered and len(data.classes) < count
+        numbers = f"{low} to {high}" if low < high else str(low)
+        return f"labels are the class numbers in the data, {numbers} of {count:,}" if few else ""
     return (
         f"labels are the class numbers in the data, {low} to {high}, none of them 0: if they are "
         "counted from 1, subtract 1, or name a file of names and numbers with --classes"

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from ensembles.engine import Materials, lesioned_module
 from ensembles.errors import EnsemblesError, OutputError
-from ensembles.files import atomic, refusals
+from ensembles.files import atomic, home_expanded, refusals
 from ensembles.lesions import Lesion
 from ensembles.tables import check_writable
 from ensembles.tasks import task_of
 from ensembles.weights import weights_of, write_weights
 
+from .hub import is_hub_name, load_hub, save_hub
+from .hub_edits import edited_model
 from .subject import Subject
 
 __all__ = ["EXPORTS", "check_export", "write_network"]
@@ -24,13 +26,22 @@ EXPORTS = (".safetensors", ".pt2")
 _EXAMPLES = 2
 
 
-def check_export(path: str | Path) -> Path:
+def check_export(path: str | Path, model: str = "") -> Path:
     """Refuse a file that cannot be written as a network.
+
+    Args:
+        path: The file; for a model of Hugging Face also a folder, which is none of another's.
+        model: Name of the network.
 
     Raises:
         UsageError: If its ending is neither ``.safetensors`` nor ``.pt2``.
         OutputError: If it cannot be written.
     """
+    place = home_expanded(path)
+    if is_hub_name(model) and not place.suffix:
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise OutputError(f"{place} is there already; expected a new or an empty folder")
+        return place
     return check_writable(path, EXPORTS)
 
 
@@ -42,7 +53,8 @@ def write_network(subject: Subject, lesion: Lesion, path: str | Path) -> Path:
         lesion: The lesion.
         path: ``.safetensors`` for the weights of ``net.lesioned(lesion)``, with the lesion in the
             file's metadata; ``.pt2`` for a program of ``torch.export`` that takes any number of
-            rows, on the CPU.
+            rows, on the CPU; without an ending, for a model of Hugging Face, a folder that
+            ``from_pretrained`` reads, tokenizer included.
 
     Returns:
         The path.
@@ -52,8 +64,10 @@ def write_network(subject: Subject, lesion: Lesion, path: str | Path) -> Path:
         LesionError: If the lesion does not fit the network, or needs what is not there.
         OutputError: If the file cannot be written, or ``torch.export`` does not take the network.
     """
-    path = check_export(path)
+    path = check_export(path, subject.card.architecture)
     net = subject.net
+    if not path.suffix:
+        return _write_folder(subject, lesion, path)
     materials = Materials(net, task=task_of(net), data=subject.data, **subject.materials)
     network = lesioned_module(net, lesion, materials).cpu()
     told = {**subject.about, "model": subject.name, "lesion": lesion.kind, "blocks": lesion.text}
@@ -67,6 +81,18 @@ def write_network(subject: Subject, lesion: Lesion, path: str | Path) -> Path:
     torch.export.save(program, content, extra_files={"lesion.txt": _listed(told)})
     with refusals(f"network {path}"), atomic(path) as scratch:
         scratch.write_bytes(content.getvalue())
+    return path
+
+
+def _write_folder(subject: Subject, lesion: Lesion, path: Path) -> Path:
+    """Write a model of Hugging Face with blocks deleted in its own layout."""
+    name = subject.card.architecture
+    model, _ = load_hub(name)
+    example = next(task_of(subject.net).batches(subject.data, _EXAMPLES)).inputs
+    assert isinstance(example, Tensor)
+    edited = edited_model(model, subject.net.cpu(), lesion, example.cpu())
+    with refusals(f"network {path}"):
+        save_hub(edited, name, path)
     return path
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "longest_window",
     "place_of",
     "purpose_of",
+    "save_hub",
     "tokenizer_of",
 ]  # fmt: skip
 
@@ -229,6 +230,22 @@ def tokenizer_of(name: str) -> Tokenizer:
             "the text; expected a fast one (tokenizer.json)"
         )
     return HubTokens(backend, name)
+
+
+def save_hub(model: Any, name: str, folder: Path) -> None:
+    """Write a model of transformers as a folder, with the tokenizer of another, where it has one.
+
+    Args:
+        model: The model.
+        name: The model that it was made of.
+        folder: The folder; made if it is not there.
+    """
+    place = place_of(name)
+    with _plainly(name):
+        model.save_pretrained(folder)
+        if purpose_of(model) != "image":
+            tokens = import_module("transformers").AutoTokenizer
+            tokens.from_pretrained(place.folder, **place.options).save_pretrained(folder)
 
 
 @contextmanager

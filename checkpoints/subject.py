@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def open_subject(
     colours: str | None = None,
     test_size: bool = False,
     classes: str | Path | None = None,
+    labels: str | Path | None = None,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
@@ -119,6 +121,7 @@ def open_subject(
     front: str | None = None,
     column: str | None = None,
     check: bool = True,
+    force: bool | None = None,
 ) -> Subject:
     """Load a network and its data, and take the network apart.
 
@@ -141,6 +144,7 @@ def open_subject(
         test_size: Whether to take the size that the record names for testing.
         classes: Which number each class of the data has, as a file or a word; see
             :func:`ensembles.data.class_numbers.class_numbers`.
+        labels: Where the labels of the data stand, as for :func:`ensembles.dataset`.
         device: As ``ensembles.engine.choose_device`` takes it.
         block_names: A regular expression; the modules with matching names are the blocks.
         block_kinds: Kinds of blocks to take, separated by commas.
@@ -158,6 +162,8 @@ def open_subject(
         column: The column of a table that holds the text.
         check: Whether the network's classes are held against those of the images, and its intact
             error against its card's, first.
+        force: Whether fewer classes than the network's are taken where they are numbered from 0;
+            by default where nothing is checked.
 
     Returns:
         The subject.
@@ -183,13 +189,14 @@ def open_subject(
             normalize, image_size, resize, crop, interpolation, crop_mode, colours, test_size
         ),
         classes=classes,
+        labels=labels,
         device=device,
         block_names=block_names,
         block_kinds=block_kinds,
         nested=nested,
         reference=reference,
         initial=open_initial(card, before) if isinstance(before, (str, Path)) else before,
-        force=not check,
+        force=not check if force is None else force,
         text=text,
     )
     if check:
@@ -208,6 +215,7 @@ def take_apart(
     limit: int | None = None,
     images: ImageChoice | None = None,
     classes: str | Path | None = None,
+    labels: str | Path | None = None,
     device: str = "auto",
     block_names: str | None = None,
     block_kinds: str | None = None,
@@ -226,10 +234,10 @@ def take_apart(
     }
     words = text or TextChoice()
     if is_language(network, card):
-        if choice != ImageChoice() or classes is not None:
+        if choice != ImageChoice() or (classes, labels) != (None, None):
             raise UsageError(
-                f"{name} is a language model: leave out --normalize, --classes and what is asked "
-                "of images"
+                f"{name} is a language model: leave out --normalize, --classes, --labels and what "
+                "is asked of images"
             )
         opened_text = open_for(
             network, card, words, name=name, dataset=dataset, split=split, limit=limit
@@ -243,15 +251,16 @@ def take_apart(
         return Subject(name, card, net, opened_text, about, initial, opened_text.told)
     words.refuse(name, dataset)
 
-    def opened(name: str, split: str, limit: int | None) -> ImageDataset:
-        return choice.opened(
-            card, name, lambda how: open_dataset(name, split, limit=limit, preprocessing=how)
-        )
+    def opened(
+        name: str, split: str, limit: int | None, labels: str | Path | None = None
+    ) -> ImageDataset:
+        open_as = partial(open_dataset, name, split, limit=limit, labels=labels)
+        return choice.opened(card, name, lambda how: open_as(preprocessing=how))
 
-    data = opened(dataset or card.dataset or _DATASET, split, limit)
-    data, labels = labelled_for(card, data, classes, force=force)
+    data = opened(dataset or card.dataset or _DATASET, split, limit, labels)
+    data, told = labelled_for(card, data, classes, force=force)
     check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)
     example, _ = next(data.batches(_EXAMPLES))
     net = decompose(network.to(place), example.to(place), **how)
-    return Subject(name, card, net, data, beside, initial, choice.told(card, data), labels)
+    return Subject(name, card, net, data, beside, initial, choice.told(card, data), told)

@@ -35,8 +35,8 @@ _OWN = {"lesion": "ensembles.cli.lesion:lesion", "paths": "ensembles.cli.paths:p
 
 _SUBJECT = (
     "dataset", "split", "limit", "normalize", "image_size", "resize", "crop", "interpolation",
-    "crop_mode", "colours", "test_size", "classes", "block_names", "block_kinds", "nested",
-    "weights", "match", "window", "stride", "front", "column", "reference", "initial",
+    "crop_mode", "colours", "test_size", "classes", "labels", "block_names", "block_kinds",
+    "nested", "weights", "match", "window", "stride", "front", "column", "reference", "initial",
 )  # fmt: skip
 
 

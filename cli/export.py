@@ -45,8 +45,9 @@ __all__ = ["export"]
 @materials_options()
 @device_option()
 @click.option(
-    "--out", required=True, type=click.Path(dir_okay=False), metavar="FILE",
-    help="The weights as .safetensors, or the network itself as .pt2 (torch.export).",
+    "--out", required=True, type=click.Path(), metavar="FILE",
+    help="The weights as .safetensors, or the network itself as .pt2 (torch.export); for a model "
+    "of Hugging Face also a folder that from_pretrained reads.",
 )  # fmt: skip
 def export(
     *,
@@ -66,7 +67,7 @@ def export(
     from ensembles.checkpoints import check_export, write_network  # noqa: PLC0415
 
     refuse_twins({"--out": out}, (checkpoint, model, given.get("initial")))
-    check_export(out)
+    check_export(out, model)
     settings = settings_of(kind, given)
     seed = given.pop("seed")
     lesion = _lesion(kind, blocks, settings if seed is None else {**settings, "seed": seed})

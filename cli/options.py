@@ -141,6 +141,11 @@ def data_options() -> Callable[[Command], Command]:
             "the places among the sorted names]",
         ),
         click.option(
+            "--labels", metavar="FILE|COLUMN",
+            help="Where the labels stand: a file of names and labels (FILE:COLUMN for one of "
+            "several), the column of a table, the ending of WebDataset. [default: the usual ones]",
+        ),
+        click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
             help="Go on without comparing the classes with those of the images, and the intact "
             "error with the checkpoint's card.",

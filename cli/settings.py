@@ -20,8 +20,8 @@ __all__ = [
 OPTIONS_OF_COMMANDS = frozenset({
     "as_json", "average", "batch_size", "block_kinds", "block_names", "blocks", "checkpoint",
     "checkpoints", "classes", "colours", "count", "crop", "crop_mode", "dataset", "device",
-    "engine", "force", "help", "image_size", "initial", "interpolation", "kind", "limit", "list",
-    "match", "metrics", "model", "models", "nested", "normalize", "out", "plan", "plot",
+    "engine", "force", "help", "image_size", "initial", "interpolation", "kind", "labels", "limit",
+    "list", "match", "metrics", "model", "models", "nested", "normalize", "out", "plan", "plot",
     "precision", "predictions", "raw_cells", "recalibrated", "reference", "resize", "seed",
     "skip_transitions", "split", "store", "task", "test_size", "trials", "weights",
 })  # fmt: skip

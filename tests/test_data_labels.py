@@ -86,7 +86,8 @@ class TestNumbers:
         ("names", "count", "known", "numbers", "line"),
         [
             (["n02102040", "n02979186"], 1000, (), (217, 482), "ImageNet's 1,000 synsets, 217 = "),
-            (["cat", "dog"], 2, (), (0, 1), ""),
+            (["cat", "dog"], 2, (), (0, 1), "0 = cat, 1 = dog; the weights do not name their"),
+            (["cat", "dog"], 2, ("cat", "dog"), (0, 1), ""),
             (["cat", "dog"], 2, ("dog", "cat"), (1, 0), "network's own names, 1 = cat, 0 = dog"),
             (["polar_bear"], 9, ("ant", "Polar Bear"), (1,), "own names, 1 = polar_bear"),
             (["2", "5"], 10, tuple("0123456789"), (2, 5), "own names, 2 = 2, 5 = 5"),
@@ -251,6 +252,10 @@ class TestLayouts:
             ("LOC_val_solution.csv", "{name},{synset} 85 1 499 272"),
             ("imagenet_2012_validation_synset_labels.txt", "{synset}"),
             ("flat/labels.csv", "{label},{name}.JPEG"),
+            ("flat/of_pandas.csv", "{label}.0;{name}.JPEG"),
+            ("val.words.txt", "val/{name}.JPEG breed{label} with words"),
+            ("val.breeds.csv", "{name}.JPEG,a breed of {label}"),
+            ("flat/dataset.json", '["{name}.JPEG", {label}]'),
             ("flat/metadata.jsonl", '{{"file_name": "{name}.JPEG", "label": {label}}}'),
             ("flat/metadata.csv", '"{name}.JPEG","a, b",{synset}'),
         ],
@@ -259,6 +264,7 @@ class TestLayouts:
         heads = {
             "LOC_val_solution.csv": "ImageId,PredictionString\n",
             "flat/labels.csv": "label,path\n",
+            "flat/of_pandas.csv": "label;path\n",
             "flat/metadata.csv": "file_name,text,label\n",
         }
         flat = tmp_path / "flat"
@@ -270,7 +276,10 @@ class TestLayouts:
             picture(flat / f"{image}.JPEG", value)
             wanted[value] = label
             lines.append(line.format(name=image, label=label, synset=synsets[label]))
-        (tmp_path / name).write_text(heads.get(name, "") + "\n".join(lines) + "\n")
+        text = heads.get(name, "") + "\n".join(lines) + "\n"
+        if name.endswith(".json"):  # StyleGAN's
+            text = f'{{"labels": [{",".join(lines)}]}}'
+        (tmp_path / name).write_text(text)
         data = dataset(flat)
         assert told(data) == wanted
         assert data.about_labels == f"labels are those of {tmp_path / name}"
@@ -283,9 +292,13 @@ class TestLayouts:
             ("labels.txt", "1.png 0\n", "gives 1 of 2 images no label (2.png)"),
             ("labels.txt", "1.png 0\n2.png 1\n1.png 1\n", "gives 1.png the labels '0' and '1'"),
             ("val_ground_truth.txt", "1\n2\n", "numbers of ImageNet's development kit"),
-            ("boxes.txt", "1.png 0 7 9\n2.png 1 7 9\n", "nested wrongly: found an image at 1.png"),
-            ("sizes.csv", "file,width,height\n1.png,4,4\n2.png,4,4\n", "is nested wrongly: found"),
-            ("notes.txt", "two pictures\n", "is nested wrongly: found an image at 1.png"),
+            ("boxes.txt", "1.png 0 7 9\n2.png 1 7 9\n", "boxes.txt does not give a name and a l"),
+            (
+                "sizes.csv",
+                "file,width,height\n1.png,4,4\n2.png,4,4\n",
+                "labels that are understood",
+            ),
+            ("notes.txt", "two pictures\n", "or one of its columns, with --labels FILE:"),
         ],
     )
     def test_files_that_do_not_label_all(

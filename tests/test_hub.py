@@ -11,10 +11,18 @@ import torch
 from torch import Tensor, nn
 
 import ensembles
-from ensembles.checkpoints import hub, open_subject
+from ensembles.checkpoints import edited_model, hub, open_subject, write_network
 from ensembles.decomposition.outputs import answer_of
-from ensembles.errors import CheckpointError, DataError, EnsemblesError, ModelError, UsageError
-from ensembles.lesions import Delete
+from ensembles.errors import (
+    CheckpointError,
+    DataError,
+    EnsemblesError,
+    LesionError,
+    ModelError,
+    OutputError,
+    UsageError,
+)
+from ensembles.lesions import Delete, Scale
 
 IDS = torch.randint(0, 60, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -205,3 +213,44 @@ def test_an_image_classifier_with_its_record(tmp_path: Path) -> None:
     assert frame["total"].tolist() == [4, 4]
     with pytest.raises(DataError, match=r"prose is a text, and hf:.* takes images"):
         open_subject(f"hf:{tmp_path}", dataset="prose")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "layers"), [((1, 2), 1), ((3,), 2), ((1, 2, 4), 1), ((2, 3), 2)]
+)
+def test_deleted_blocks_are_written_for_other_tools(
+    folder: Path, tmp_path: Path, blocks: tuple[int, ...], layers: int
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    subject = open_subject(f"hf:{folder}", window=16, limit=3)
+    out = write_network(subject, Delete(blocks), tmp_path / "edited")
+    model = transformers.AutoModelForCausalLM.from_pretrained(out)
+    assert model.config.num_hidden_layers == layers
+    ids = subject.data.windows  # type: ignore[union-attr]
+    with torch.no_grad():
+        wanted = subject.net.lesioned(Delete(blocks))(ids)
+        assert torch.allclose(model(ids).logits, wanted, atol=1e-5)
+        assert model(ids[:, :5]).logits.shape == (3, 5, 320)  # windows of any length
+    assert transformers.AutoTokenizer.from_pretrained(out).vocab_size <= 320
+    again = open_subject(f"hf:{out}", window=16, limit=3)
+    assert len(again.net) == 2 * layers
+    with pytest.raises(OutputError, match="is there already; expected a new or an empty folder"):
+        write_network(subject, Delete((1,)), out)
+    with pytest.raises(LesionError, match="can be written with blocks deleted; expected a delet"):
+        write_network(subject, Scale((1,), 0.5), tmp_path / "scaled")
+
+
+def test_lm_eval_takes_an_edited_model(folder: Path) -> None:
+    models = pytest.importorskip("lm_eval.models.huggingface")
+    transformers = pytest.importorskip("transformers")
+    subject = open_subject(f"hf:{folder}", window=16, limit=2)
+    model, _ = ensembles.load(f"hf:{folder}")
+    ids = subject.data.windows  # type: ignore[union-attr]
+    tokens = transformers.AutoTokenizer.from_pretrained(folder, pad_token="!")
+    edited = edited_model(model, subject.net, Delete((1,)), ids)
+    judge = models.HFLM(pretrained=edited, tokenizer=tokens, backend="causal", batch_size=2)
+    asked = [(("", ""), window[:1].tolist(), window[1:].tolist()) for window in ids]
+    found = judge._loglikelihood_tokens(asked, disable_tqdm=True)
+    frame = ensembles.lesion(subject.net, subject.data, [Delete((1,))])
+    mean = -sum(float(one[0]) for one in found) / (2 * 15)
+    assert mean == pytest.approx(frame["loss"][1], abs=1e-5)

@@ -15,6 +15,7 @@ from ensembles.data.cache import data_folder
 from ensembles.data.dataset import ImageDataset, check_limit
 from ensembles.data.digits import CLASSES, load_digits
 from ensembles.data.folders import open_tree, scan
+from ensembles.data.layouts.parts import numbered_files
 from ensembles.data.normalization import AS_GIVEN, NAMED, Normalization
 from ensembles.data.pixels import ImageSize, Preprocessing
 from ensembles.data.public_sets import open_imagenet, open_known
@@ -39,6 +40,7 @@ def dataset(
     download: bool = True,
     image_size: ImageSize = None,
     preprocessing: Preprocessing | None = None,
+    labels: str | os.PathLike[str] | None = None,
 ) -> ImageDataset:
     """Open a data set.
 
@@ -58,6 +60,10 @@ def dataset(
             is ``(256, 224)``; other images are taken as they are.
         preprocessing: What is done to the images, in place of ``image_size``; its normalisation
             counts where ``normalize`` is not given.
+        labels: Where the labels stand, where it is not the usual place: the column of a table, the
+            array of a ``.npz``, the file of labels of images without class folders
+            (``FILE:COLUMN`` for one of several columns), the ending or the name in ``.json`` of
+            WebDataset.
 
     Returns:
         The images in a fixed order.
@@ -71,15 +77,20 @@ def dataset(
     how = _how(image_size, preprocessing)
     chosen = how.normalization if normalize is None else Normalization.parse(normalize)
     opener = partial(dataset, name_or_folder, root=root, download=download, preprocessing=how)
+    where = None if labels is None else os.fspath(labels)
+    if where is not None and not Path(where).is_file():
+        opener = partial(opener, labels=where)  # a file gives the labels of one split
     name = _registered(name_or_folder)
+    if name is not None and where is not None:
+        raise UsageError(f"{name} has labels of its own; leave out {where!r}")
     if name is None and is_array_file(home_expanded(name_or_folder)):
         asked = None if normalize is None else chosen
         result = _open_arrays(
-            name_or_folder, split, replace(how, normalization=chosen), asked, opener
+            name_or_folder, split, replace(how, normalization=chosen), asked, opener, labels=where
         )
     elif name is None:
         folder = home_expanded(name_or_folder)
-        tree = scan(folder, split)
+        tree = scan(folder, split, where)
         source = open_tree(tree, how, limit)
         result = ImageDataset(
             str(name_or_folder),
@@ -121,9 +132,11 @@ def _open_arrays(
     how: Preprocessing,
     asked: Normalization | None,
     opener: Callable[..., ImageDataset],
+    *,
+    labels: str | None,
 ) -> ImageDataset:
     """Images of 8 bits, made as any others; or rows as they are."""
-    found = read_arrays(home_expanded(name), split)
+    found = read_arrays(home_expanded(name), split, labels)
     about: dict[str, Any] = {"opener": opener, "numbered": not found.named, "named": found.named}
     source: Source
     if found.are_images:
@@ -152,7 +165,7 @@ def _registered(name_or_folder: str | os.PathLike[str]) -> str | None:
     if name_or_folder in SETS:
         return name_or_folder
     path = home_expanded(name_or_folder)
-    if name_or_folder and path.exists():
+    if name_or_folder and (path.exists() or numbered_files(path)):
         return None
     name = canonical_name(name_or_folder)
     if name is None and os.sep not in name_or_folder:

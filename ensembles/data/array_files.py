@@ -69,7 +69,7 @@ def is_array_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def read_arrays(path: Path, split: str) -> Arrays:
+def read_arrays(path: Path, split: str, labels: str | None = None) -> Arrays:
     """Read a file of arrays or a table; nothing in it is run.
 
     * ``.npz``: an array of inputs (``x``, ``images``, ``inputs``, ``data``, ``features``) and one
@@ -86,6 +86,8 @@ def read_arrays(path: Path, split: str) -> Arrays:
     Args:
         path: The file.
         split: Which part to take, where it has several.
+        labels: Name of the array or column of the labels, or the file of those of a ``.npy``; by
+            default one of the usual names.
 
     Raises:
         DataError: When it cannot be read, or does not say what are inputs and what labels.
@@ -95,7 +97,7 @@ def read_arrays(path: Path, split: str) -> Arrays:
         if not path.is_file() or size > MOST_BYTES:
             raise DataError(f"{path} is no plain file of at most {MOST_BYTES:,} bytes")
         readers = {".npz": _read_archive, ".npy": _read_pair}
-        x, y, part = readers.get(path.suffix.lower(), _read_table)(path, split)
+        x, y, part = readers.get(path.suffix.lower(), _read_table)(path, split, labels)
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{path} is damaged or no such file: {reason}") from error
@@ -105,18 +107,20 @@ def read_arrays(path: Path, split: str) -> Arrays:
             f"{path} ({part}) has {len(inputs):,} inputs and {len(y):,} labels; expected one label "
             "for each, and at least one"
         )
-    labels, classes, named = _labels(y, path)
-    return Arrays(inputs, labels, classes, named, part)
+    numbers, classes, named = _labels(y, path)
+    return Arrays(inputs, numbers, classes, named, part)
 
 
-def _read_archive(path: Path, split: str) -> tuple[Any, Any, str]:
+def _read_archive(path: Path, split: str, labels: str | None) -> tuple[Any, Any, str]:
     with zipfile.ZipFile(path) as archive:
         members = {
             info.filename.removesuffix(".npy"): info
             for info in archive.infolist()
             if info.filename.endswith(".npy")
         }
-        x, y, part = _halves(list(members), split, path)
+        x, y, part = _halves(
+            list(members), split, path, LABELS if labels is None else (labels.lower(),)
+        )
         arrays = []
         for name in (x, y):
             info = members[name]
@@ -131,14 +135,16 @@ def _read_archive(path: Path, split: str) -> tuple[Any, Any, str]:
     return arrays[0], arrays[1], part
 
 
-def _halves(names: Sequence[str], split: str, path: Path) -> tuple[str, str, str]:
+def _halves(
+    names: Sequence[str], split: str, path: Path, nouns: Sequence[str]
+) -> tuple[str, str, str]:
     """Names of the inputs and of the labels of a part, and the part."""
-    whole = _only(names, INPUTS, ""), _only(names, LABELS, "")
+    whole = _only(names, INPUTS, ""), _only(names, nouns, "")
     if all(whole):
         return str(whole[0]), str(whole[1]), "all"
     parts = {}
     for part in SPLIT_NAMES:
-        x, y = _only(names, INPUTS, part), _only(names, LABELS, part)
+        x, y = _only(names, INPUTS, part), _only(names, nouns, part)
         if x and y:
             parts[part] = x, y
     if parts:
@@ -147,7 +153,7 @@ def _halves(names: Sequence[str], split: str, path: Path) -> tuple[str, str, str
     listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") or "no arrays"
     raise DataError(
         f"{path} holds {listed}; expected one array of inputs ({', '.join(INPUTS)}) and one of "
-        f"labels ({', '.join(LABELS)}), or both with a split as in x_test and y_test"
+        f"labels ({', '.join(nouns)}), or both with a split as in x_test and y_test"
     )
 
 
@@ -159,9 +165,11 @@ def _only(names: Sequence[str], nouns: Sequence[str], part: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _read_pair(path: Path, split: str) -> tuple[Any, Any, str]:
+def _read_pair(path: Path, split: str, labels: str | None) -> tuple[Any, Any, str]:
     names = list(dict.fromkeys(_label_files(path.stem)))
     beside = [one for name in names if (one := path.with_name(f"{name}.npy")).is_file()]
+    if labels is not None:
+        beside = [Path(labels).expanduser()]
     if len(beside) != 1 or beside[0] == path:
         found = " and ".join(one.name for one in beside) or "none of them"
         looked = ", ".join(f"{name}.npy" for name in names[:4])
@@ -209,16 +217,18 @@ def _array(file: BinaryIO, size: int, origin: str) -> np.ndarray[Any, Any]:
     return np.asarray(npy.read_array(file, allow_pickle=False))
 
 
-def _read_table(path: Path, split: str) -> tuple[Any, Any, str]:
+def _read_table(path: Path, split: str, column: str | None) -> tuple[Any, Any, str]:
     import pandas as pd  # noqa: PLC0415 (slow to import)
 
     frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
     names = [str(name) for name in frame.columns]
     if names and all(_is_number(name) for name in names):
         raise DataError(f"{path} begins with numbers; expected a line with names of the columns")
-    labels = [name for name in names if name.lower() in LABELS]
+    labels = [n for n in names if (n.lower() in LABELS if column is None else n == column)]
     if len(labels) != 1:
         found = " and ".join(labels) or ", ".join(names[:6])
+        if column is not None:
+            raise DataError(f"{path} has no column {column!r} of labels; it has {found}")
         raise DataError(
             f"{path} is a file; expected a folder of images, or a table with one column of labels "
             "(label, target, class or y) and numbers in the others; found the columns "
@@ -226,9 +236,9 @@ def _read_table(path: Path, split: str) -> tuple[Any, Any, str]:
         )
     part, parts = "all", [name for name in names if name.lower() == "split"]
     if parts:
-        column = frame[parts[0]].astype(str)
-        part = choose_split(split, sorted(set(column)), str(path))
-        frame = frame[column == part]
+        of = frame[parts[0]].astype(str)
+        part = choose_split(split, sorted(set(of)), str(path))
+        frame = frame[of == part]
     rest = frame.drop(columns=[*labels, *parts])
     for name in rest.columns:
         _check_column(rest[name], str(name), path)

@@ -168,6 +168,8 @@ def _doubt(names: Sequence[str], known: Sequence[str]) -> str:
         reasons.append("the names are not the class numbers (--classes numbers takes them so)")
     if known and len(known) <= len(names) and not all(map(is_number, names)):
         reasons.append(f"the network's own names are others ({', '.join(known[:3])}, ...)")
+    if not known and not _written_numbers(names):
+        reasons.append("the weights do not name their classes")
     if not reasons:
         return ""
     told = f"class numbers are places among the sorted names, {_listed(names, places)}"

@@ -225,10 +225,10 @@ def _opened(unit: Unit, study: Study, device: str) -> Subject:
         dataset=place(data.name), split=data.split, limit=data.limit,
         normalize=data.normalize, image_size=data.image_size, resize=data.resize, crop=data.crop,
         interpolation=data.interpolation, crop_mode=data.crop_mode, colours=data.colours,
-        test_size=data.test_size, classes=place(data.classes), device=device,
-        block_names=model.block_names, block_kinds=model.block_kinds,
+        test_size=data.test_size, classes=place(data.classes), labels=place(data.labels),
+        device=device, block_names=model.block_names, block_kinds=model.block_kinds,
         nested=model.nested, weights=model.weights, match=model.match,
-        reference=place(data.reference), initial=place(model.initial), check=False,
+        reference=place(data.reference), initial=place(model.initial), check=False, force=False,
     )  # fmt: skip
     return replace(subject, data=subject.data.taken(data.rows)) if data.rows else subject
 

@@ -78,6 +78,8 @@ class Data:
         classes: Which number each class folder or name has: a file of names, in a line each or
             with numbers; ``text`` for places among the names sorted as text; ``numbers`` for names
             that are the numbers.
+        labels: Where the labels stand, where it is not the usual place: a file, or the column of a
+            table.
 
     Raises:
         UsageError: If the limit or the size is below 1, or a row below 0.
@@ -98,6 +100,7 @@ class Data:
     colours: str | None = None
     test_size: bool = False
     classes: str | None = None
+    labels: str | None = None
 
     def __post_init__(self) -> None:
         for row in self.rows:

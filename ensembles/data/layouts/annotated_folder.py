@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from ensembles.bounded import json_value, read_text
 from ensembles.data.class_files import check_numbers, is_number
-from ensembles.data.class_numbers import class_order, is_synset
+from ensembles.data.class_numbers import class_order
 from ensembles.data.layouts.image_tree import CONTAINERS, ImageTree, images_of, key_of, subfolders
+from ensembles.data.layouts.label_files import SUFFIXES, read_label_file
 from ensembles.data.pictures import Files
 from ensembles.errors import DataError
 
-__all__ = ["Annotations", "annotations_of", "flat_images", "read_annotated"]
+__all__ = [
+    "Annotations",
+    "annotations_by",
+    "annotations_of",
+    "flat_images",
+    "label_candidates",
+    "read_annotated",
+]
 
-_MOST_BYTES = 2**27
 _MOST_FILES = 64
-_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl")
-_LABEL_HEADS = (
-    "label", "labels", "class", "wnid", "synset", "target", "category", "class_id", "label_id",
-    "predictionstring", "fine_label", "y", "class_name",
-)  # fmt: skip
-_OF_DEVKIT = "ground_truth"
-_NUMBERED = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,11 @@ class Annotations:
     file: Path
     more: int = 0
     ignored: int = 0
+
+
+def label_candidates(folder: Path) -> list[str]:
+    """Names of the files in a folder that might hold labels, and did not."""
+    return [name for name in images_of(folder)[1] if Path(name).suffix.lower() in SUFFIXES]
 
 
 def flat_images(folder: Path) -> Path | None:
@@ -77,7 +79,7 @@ def annotations_of(folder: Path) -> Annotations | None:
     incomplete: list[DataError] = []
     for path in _candidates(folder, home):
         try:
-            labels, more = _read_labels(path, names)
+            labels, more = read_label_file(path, names)
         except DataError as error:
             incomplete.append(error)
             continue
@@ -93,6 +95,30 @@ def annotations_of(folder: Path) -> Annotations | None:
     if not found and incomplete:
         raise incomplete[0]
     return found[0] if found else None
+
+
+def annotations_by(folder: Path, file: str) -> Annotations:
+    """The labels of a flat folder of images by a file that is named, or by one of its columns.
+
+    Args:
+        folder: Holds the images.
+        file: The file; ``FILE:COLUMN`` for one of several columns.
+
+    Raises:
+        DataError: When there is no such file or column, or it leaves images out.
+    """
+    path, column = Path(file).expanduser(), ""
+    if not path.exists() and ":" in file:
+        path, column = Path(file.rpartition(":")[0]).expanduser(), file.rpartition(":")[2]
+    home = flat_images(folder) or folder
+    names, others = images_of(home)
+    labels, more = read_label_file(path, names, column)
+    if labels is None:
+        raise DataError(
+            f"{path} gives the images of {home} no labels: expected a line for each, with its name "
+            f"({names[0]}) and its label, and FILE:COLUMN where there are several columns"
+        )
+    return Annotations(home, tuple(names), labels, path, more, len(others))
 
 
 def read_annotated(found: Annotations, split: str, train: Sequence[str] = ()) -> ImageTree:
@@ -153,135 +179,5 @@ def _candidates(folder: Path, home: Path) -> list[Path]:
         path for path in above
         if re.split(r"[^a-z]+", path.stem.lower()).count(word) or "synset" in path.stem.lower()
     ]  # fmt: skip
-    known = [path for path in [*sorted(inside), *near] if path.suffix.lower() in _SUFFIXES]
+    known = [path for path in [*sorted(inside), *near] if path.suffix.lower() in SUFFIXES]
     return known[:_MOST_FILES]
-
-
-def _read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...] | None, int]:
-    """The label of each image, and how many others a file names; None if it is no such file.
-
-    Raises:
-        DataError: If it names some of the images alone, or one twice.
-    """
-    text = read_text(path, "labels", error=DataError, most=_MOST_BYTES, encoding="utf-8-sig")
-    whole = {name: name for name in names}
-    stems = {name.rpartition(".")[0]: name for name in names}
-    rows = list(_rows(path, text))
-    column, known = _column(rows, whole if len(stems) < len(names) else {**stems, **whole})
-    if column is None:
-        return _by_line(path, rows, names), 0
-    label = _label_column(rows, column, known)
-    if label is None:
-        return None, 0
-    found: dict[str, str] = {}
-    more = 0
-    for row in rows:
-        name = known.get(_base(row[column])) if len(row) > max(column, label) else None
-        if name is None:
-            more += row is not rows[0] and len(row) > max(column, label)
-            continue
-        value = (row[label].split() or [""])[0]
-        if not value or found.setdefault(name, value) != value:
-            raise DataError(f"{path} gives {name} the labels {found.get(name)!r} and {value!r}")
-    lacking = [name for name in names if name not in found]
-    if lacking:
-        raise DataError(
-            f"{path} gives {len(lacking):,} of {len(names):,} images no label ({lacking[0]}); "
-            "expected one for each"
-        )
-    return tuple(found[name] for name in names), more
-
-
-def _rows(path: Path, text: str) -> Iterator[list[str]]:
-    """Lines as cells, by tabs, commas or blanks; those of JSON under the heads of the first."""
-    if path.suffix.lower() == ".jsonl":
-        yield from _json_rows(path, text)
-        return
-    lines = [line for line in text.split("\n") if line.strip()]
-    mark = next((mark for mark in "\t," if lines and mark in lines[0]), None)
-    if mark is not None:
-        try:
-            for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=mark):
-                yield [cell.strip() for cell in row]
-        except csv.Error as error:
-            raise DataError(f"{path} is no table: {error}") from error
-        return
-    yield from (line.split() for line in lines)
-
-
-def _json_rows(path: Path, text: str) -> Iterator[list[str]]:
-    heads: list[str] = []
-    for line in filter(str.strip, text.split("\n")):
-        entry = json_value(line, f"labels {path}", error=DataError)
-        if not isinstance(entry, Mapping):
-            raise DataError(f"{path} holds a line that is no mapping; expected file_name and label")
-        if not heads:
-            heads = list(map(str, entry))
-            yield heads
-        yield [str(entry.get(head, "")) for head in heads]
-
-
-def _column(
-    rows: Sequence[Sequence[str]], known: Mapping[str, str]
-) -> tuple[int | None, Mapping[str, str]]:
-    """The column that names images, by the first rows; None if there is none."""
-    few = rows[:200]
-    width = min(8, max((len(row) for row in few), default=0))
-    hits = [sum(len(row) > one and _base(row[one]) in known for row in few) for one in range(width)]
-    if width < 2 or not any(hits):
-        return None, known
-    return hits.index(max(hits)), known
-
-
-def _label_column(
-    rows: Sequence[Sequence[str]], column: int, known: Mapping[str, str]
-) -> int | None:
-    """The column of the labels: by its head, the only other one, or the next if it holds names.
-
-    Of several columns of numbers without heads none is taken: they may be coordinates.
-    """
-    head = rows[0]
-    has_heads = column < len(head) and _base(head[column]) not in known
-    if has_heads:
-        heads = [cell.lower() for cell in head]
-        usual = [heads.index(name) for name in _LABEL_HEADS if name in heads]
-        named = next((place for place in usual if place != column), None)
-        if named is not None or len(head) != 2:
-            return named
-    if len(head) == 2:
-        return 1 - column
-    beside = column + 1 if column + 1 < len(head) else column - 1
-    cells = [row[beside] for row in rows[:200] if len(row) > beside]
-    return None if any(map(_is_numeric, cells)) else beside
-
-
-def _is_numeric(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _by_line(
-    path: Path, rows: Sequence[Sequence[str]], names: Sequence[str]
-) -> tuple[str, ...] | None:
-    """Labels alone, one in each line, in the order of numbered images."""
-    numbered = [_NUMBERED.findall(name.rpartition(".")[0]) for name in names]
-    if len(rows) != len(names) or any(len(row) != 1 for row in rows) or not all(numbered):
-        return None
-    labels = [row[0] for row in rows]
-    if _OF_DEVKIT in path.stem.lower() and all(map(is_number, labels)):
-        raise DataError(
-            f"{path} holds numbers of ImageNet's development kit, which are not those of networks; "
-            "expected WordNet names, one in each line, or names of images with labels"
-        )
-    if not all(map(is_synset, labels)) and not all(map(is_number, labels)):
-        return None
-    order = sorted(range(len(names)), key=lambda index: int(numbered[index][-1]))
-    by_image = dict(zip(order, labels, strict=True))
-    return tuple(by_image[index] for index in range(len(names)))
-
-
-def _base(cell: str) -> str:
-    return PurePosixPath(cell.replace("\\", "/")).name

@@ -95,13 +95,16 @@ class TableRows:
             return self._kept[number]
 
 
-def read_tables(parts: Mapping[str, Sequence[Path]], place: Path, split: str) -> ImageTree:
+def read_tables(
+    parts: Mapping[str, Sequence[Path]], place: Path, split: str, column: str | None = None
+) -> ImageTree:
     """Images and labels of tables, in the order of the files and their rows.
 
     Args:
         parts: The files of each split.
         place: Where they were looked for.
         split: Which split to take.
+        column: The column of labels; by default it is found.
 
     Raises:
         DataError: When a file is damaged or too large, has no column of images or of labels, or
@@ -115,7 +118,7 @@ def read_tables(parts: Mapping[str, Sequence[Path]], place: Path, split: str) ->
     total = sum(sum(table.rows) for table in tables)
     if not 0 < total <= MOST_IMAGES:
         raise DataError(f"{place} ({part}) has {total:,} rows; expected 1 to {MOST_IMAGES:,}")
-    columns = [_columns(table) for table in tables]
+    columns = [_columns(table, column) for table in tables]
     if len(set(columns)) > 1:
         other = next(path for path, one in zip(files, columns, strict=True) if one != columns[0])
         raise DataError(f"{files[0]} and {other} differ in their columns; expected the same")
@@ -163,7 +166,7 @@ def _labels(
     return [number[value] for value in values], classes, False
 
 
-def _columns(table: TableFile) -> _Columns:
+def _columns(table: TableFile, column: str | None) -> _Columns:
     """Which column holds images, which labels, and the names of the classes if it says so."""
     schema = table.schema()
     features = _features(schema, table.path)
@@ -175,10 +178,14 @@ def _columns(table: TableFile) -> _Columns:
     labels = [name for name in names if kinds.get(name) == "ClassLabel"]
     usual = [name for wanted in _LABELS for name in names if name.lower() == wanted]
     labels = labels if len(labels) == 1 else (usual or labels)[:1]
+    if column is not None:
+        labels = [name for name in names if name == column]
     listed = ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "") or "none"
     for found, what in ((images, "images (bytes of image files)"), (labels, "labels")):
         if len(found) != 1:
             wrong = f"several columns of {what}" if found else f"no column of {what}"
+            if what == "labels" and column is not None:
+                wrong = f"no column {column!r}"
             raise DataError(
                 f"{table.path} has {wrong} (columns: {listed}); expected one, such as image and "
                 "label"

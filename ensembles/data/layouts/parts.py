@@ -10,9 +10,10 @@ from ensembles.data.layouts.image_tree import subfolders
 from ensembles.data.splits import SPLIT_NAMES, choose_split, match_split
 from ensembles.errors import DataError
 
-__all__ = ["choose_part", "files_of", "parts_of"]
+__all__ = ["choose_part", "files_of", "numbered_files", "parts_of"]
 
 _MOST_FILES = 100_000
+_NUMBERS = re.compile(r"\{(?P<first>\d{1,9})\.\.(?P<last>\d{1,9})\}")
 
 
 def files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -31,6 +32,30 @@ def files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     ]
     if len(found) > _MOST_FILES:
         raise DataError(f"{folder} holds {len(found):,} such files; expected {_MOST_FILES:,}")
+    return found
+
+
+def numbered_files(path: Path) -> list[Path]:
+    """The files that a name with ``{000..006}`` stands for, as WebDataset writes them; else none.
+
+    Raises:
+        DataError: When they are too many, or the numbers run backwards.
+    """
+    match = _NUMBERS.search(str(path))
+    if match is None:
+        return []
+    first, last = int(match["first"]), int(match["last"])
+    if not first <= last < first + _MOST_FILES:
+        raise DataError(
+            f"{path}: the numbers {match[0]} stand for no files; expected the lower one first, and "
+            f"at most {_MOST_FILES:,}"
+        )
+    text, width = str(path), len(match["first"])
+    start, end = text[: match.start()], text[match.end() :]
+    names = [Path(f"{start}{number:0{width}}{end}") for number in range(first, last + 1)]
+    found = [one for name in names for one in numbered_files(name) or [name]]
+    if len(found) > _MOST_FILES:
+        raise DataError(f"{path} stands for {len(found):,} files; expected {_MOST_FILES:,}")
     return found
 
 

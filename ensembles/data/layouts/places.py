@@ -7,15 +7,17 @@ from pathlib import Path
 
 from ensembles.data.layouts.annotated_folder import (
     Annotations,
+    annotations_by,
     annotations_of,
     flat_images,
+    label_candidates,
     read_annotated,
 )
 from ensembles.data.layouts.class_tree import class_folders, misplaced, read_classes_of
 from ensembles.data.layouts.image_tables import SUFFIXES as TABLES
 from ensembles.data.layouts.image_tables import read_tables
 from ensembles.data.layouts.image_tree import ImageTree, subfolders
-from ensembles.data.layouts.parts import files_of, parts_of
+from ensembles.data.layouts.parts import files_of, numbered_files, parts_of
 from ensembles.data.layouts.tar_shards import SUFFIXES as SHARDS
 from ensembles.data.layouts.tar_shards import read_shards
 from ensembles.data.splits import SPLIT_NAMES, choose_split, match_split
@@ -26,29 +28,28 @@ __all__ = ["find_images"]
 _LAYOUT = "CLASS/IMAGE or SPLIT/CLASS/IMAGE"
 
 
-def find_images(folder: Path, split: str) -> ImageTree:
+def find_images(folder: Path, split: str, labels: str | None = None) -> ImageTree:
     """List the labelled images of a folder without opening them.
 
     Args:
         folder: ``folder/CLASS/IMAGE`` or ``folder/SPLIT/CLASS/IMAGE``; in place of class folders a
             file of labels may lie beside the images. Or a file of WebDataset or a table of images,
-            or a folder of such.
+            or a folder of such, or several by their numbers (``val-{000..006}.tar``).
         split: Which split folder to take; without split folders the whole folder is taken.
+        labels: Where the labels stand: the file of images without class folders, or ``FILE:COLUMN``
+            of it; the column of a table; the ending or the name in ``.json`` of WebDataset.
 
     Raises:
         DataError: When there is no such folder, split or image, the images lie elsewhere in the
             tree, or have no labels; says what was found and what was expected.
     """
-    if not folder.exists():
-        raise DataError(f"there is no folder {folder}; expected a folder with {_LAYOUT}")
     if not folder.is_dir():
-        packed = _packed(folder, split)
-        if packed is not None:
-            return packed
-        raise DataError(
-            f"{folder} is a file; expected a folder with {_LAYOUT}, a WebDataset file "
-            "(.tar), or a table of images (.parquet, .arrow)"
-        )
+        return _of_files(folder, split, labels)
+    if labels is not None:
+        packed = _packed_files(folder)
+        if not packed:
+            return _labelled_by(folder, split, labels)
+        return _packed(packed, folder, split, labels, top=folder)
     names = subfolders(folder)
     own = match_split(split, names, stand_ins=False)
     parts = {
@@ -63,31 +64,74 @@ def find_images(folder: Path, split: str) -> ImageTree:
                 raise _bare(folder / own, "CLASS/IMAGE")
             told = f"{own} holds images without labels, so {stand_in} is measured"
         return _noted(_part(folder, choose_split(split, labelled, str(folder)), labelled), told)
+    return _whole(folder, split)
+
+
+def _whole(folder: Path, split: str) -> ImageTree:
+    """Images of a folder without split folders."""
     found = _labels(folder, of_split=True)
     if isinstance(found, Annotations):
         _check_split(folder, split)
         return read_annotated(found, "all")
     if all(map(_is_split, found)):
-        packed = _packed(folder, split)
-        if packed is not None:
-            return packed
+        packed = _packed_files(folder)
+        if packed:
+            return _packed(packed, folder, split, None, top=folder)
         raise _bare(folder, _LAYOUT)
     _check_split(folder, split)
     return read_classes_of(folder, "all", found)
 
 
-def _packed(place: Path, split: str) -> ImageTree | None:
-    """Images of files that hold many each, if there are such."""
-    kinds = ((SHARDS, read_shards), (TABLES, read_tables))
-    for suffixes, read in kinds:
-        if not place.is_dir():
-            files = [place] if place.name.lower().endswith(suffixes) else []
-        else:
-            files = files_of(place, suffixes)
-        if files:
-            parts = parts_of(files, place) if place.is_dir() else {"all": files}
-            return read(parts, place, split)
-    return None
+def _of_files(place: Path, split: str, labels: str | None) -> ImageTree:
+    """Images of a file, or of several by their numbers."""
+    several = [] if place.exists() else numbered_files(place)
+    if several:
+        return _packed(several, place, split, labels, top=place.parent)
+    if not place.exists():
+        raise DataError(f"there is no folder {place}; expected a folder with {_LAYOUT}")
+    return _packed([place], place, split, labels)
+
+
+def _packed_files(folder: Path) -> list[Path]:
+    """Files in a folder that hold many images each, if there are such; all of one ending."""
+    return next((found for ending in (SHARDS, TABLES) if (found := files_of(folder, ending))), [])
+
+
+def _packed(
+    files: list[Path], place: Path, split: str, labels: str | None, *, top: Path | None = None
+) -> ImageTree:
+    """Images of files that hold many each, whose parts their names below a folder tell."""
+    lacking = [path for path in files if not path.exists()]
+    if lacking:
+        raise DataError(
+            f"{place} stands for {len(files):,} files, of which {len(lacking):,} are not there "
+            f"({lacking[0].name})"
+        )
+    parts = {"all": files} if top is None else parts_of(files, top)
+    for suffixes, read in ((SHARDS, read_shards), (TABLES, read_tables)):
+        if all(path.name.lower().endswith(suffixes) for path in files):
+            return read(parts, place, split, labels)
+    raise DataError(
+        f"{place} is a file; expected a folder with {_LAYOUT}, a WebDataset file (.tar), or a "
+        "table of images (.parquet, .arrow)"
+    )
+
+
+def _labelled_by(folder: Path, split: str, labels: str) -> ImageTree:
+    """Images of a folder, or of its folder of a split, with the labels of a file that is named."""
+    own = match_split(split, subfolders(folder))
+    home = folder if own is None else folder / own
+    if flat_images(home) is None:
+        folders = class_folders(home)
+        what = f"class folders ({', '.join(folders[:3])})" if folders else "no images"
+        raise DataError(
+            f"{home} has {what}, so that {labels} cannot give labels; expected images that lie "
+            "there without class folders"
+        )
+    found = annotations_by(home, labels)
+    train = next((name for name in subfolders(folder) if match_split("train", [name])), None)
+    known = class_folders(folder / train) if train not in (None, own) and train else ()
+    return read_annotated(found, own or "all", known)
 
 
 def _is_split(name: str) -> bool:
@@ -126,6 +170,13 @@ def _part(folder: Path, name: str, labelled: dict[str, tuple[str, ...] | Annotat
 def _bare(folder: Path, expected: str) -> DataError:
     """The error for images without labels, or in the wrong places, or for none."""
     home = flat_images(folder)
+    files = [] if home is None else label_candidates(folder)
+    if files:
+        return DataError(
+            f"the images of {home} have no labels that are understood: they lie in no class "
+            f"folders, and {files[0]} does not give a name and a label in each line; name the "
+            "file, or one of its columns, with --labels FILE:COLUMN"
+        )
     if home is None or home == folder:
         return misplaced(folder, expected)
     return DataError(

@@ -62,7 +62,9 @@ class Shards:
         return content(self._members[index], MOST_BYTES)
 
 
-def read_shards(parts: Mapping[str, Sequence[Path]], place: Path, split: str) -> ImageTree:
+def read_shards(
+    parts: Mapping[str, Sequence[Path]], place: Path, split: str, name: str | None = None
+) -> ImageTree:
     """Images and labels of tar files, in the order of the files.
 
     Each image has the label of the file of its name that ends in ``.cls`` (a number or a text) or
@@ -72,12 +74,15 @@ def read_shards(parts: Mapping[str, Sequence[Path]], place: Path, split: str) ->
         parts: The files of each split.
         place: Where they were looked for.
         split: Which split to take.
+        name: The ending of the files of labels, or the name of the label in those of ``.json``; by
+            default the usual ones.
 
     Raises:
         DataError: When a file is no plain tar file, or an image has no label, or two.
     """
     part = choose_part(split, parts, place)
     samples: dict[str, _Sample] = {}
+    endings = _LABELS if name is None else (name.lower(), "json")
     ignored = 0
     for path in parts[part]:
         for member in members(path):
@@ -90,7 +95,7 @@ def read_shards(parts: Mapping[str, Sequence[Path]], place: Path, split: str) ->
                         "label under each name"
                     )
                 sample.image = member
-            elif suffix.partition(".")[0] in _LABELS:
+            elif suffix.partition(".")[0] in endings:
                 sample.labels[suffix.partition(".")[0]] = member
             else:
                 ignored += 1
@@ -105,8 +110,8 @@ def read_shards(parts: Mapping[str, Sequence[Path]], place: Path, split: str) ->
             f"{', '.join(EXTENSIONS)} with labels of the same names (x.jpg, x.cls)"
         )
     told = ""
-    if any(one.labels for one in found):
-        texts = [_label(one) for one in found]
+    if name is not None or any(one.labels for one in found):
+        texts = [_label(one, endings, _JSON_LABELS if name is None else (name,)) for one in found]
     else:
         part, images, texts = _by_folders(images, part, place, split)
         told = "labels are the folders of the images in the archive"
@@ -157,15 +162,15 @@ def _by_folders(
     return chosen, [image for image, _ in tree[chosen]], [name for _, name in tree[chosen]]
 
 
-def _label(sample: _Sample) -> str:
+def _label(sample: _Sample, endings: Sequence[str], in_json: Sequence[str]) -> str:
     """The text of the label of an image."""
     image = sample.image
     assert image is not None
-    name = next((name for name in _LABELS if name in sample.labels), None)
+    name = next((name for name in endings if name in sample.labels), None)
     if name is None:
         raise DataError(
             f"{image.shard} has no label for {image.name}; expected a file of the same name that "
-            "ends in .cls or .json, as other images there have"
+            f"ends in .{endings[0]} or .json"
         )
     member = sample.labels[name]
     try:
@@ -173,7 +178,7 @@ def _label(sample: _Sample) -> str:
     except UnicodeDecodeError:
         raise DataError(f"{member.shard}: the label {member.name} is no text") from None
     if name == "json":
-        text = _json_label(text, member)
+        text = _json_label(text, member, in_json)
     text = text.strip()
     if not text or "\n" in text:
         raise DataError(
@@ -182,16 +187,16 @@ def _label(sample: _Sample) -> str:
     return text
 
 
-def _json_label(text: str, member: Member) -> str:
+def _json_label(text: str, member: Member, names: Sequence[str]) -> str:
     value: Any = json_value(text, f"{member.shard}: {member.name}", error=DataError)
     if isinstance(value, Mapping):
-        found = next((value[name] for name in _JSON_LABELS if name in value), None)
+        found = next((value[name] for name in names if name in value), None)
     else:
         found = value
     if isinstance(found, bool) or not isinstance(found, int | str):
         raise DataError(
             f"{member.shard}: {member.name} holds no label; expected one of "
-            f"{', '.join(_JSON_LABELS)} as a number or text"
+            f"{', '.join(names)} as a number or text"
         )
     return str(found)
 

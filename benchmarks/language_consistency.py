@@ -1,0 +1,167 @@
+"""What decomposes of the causal language models of transformers, built small from their configs.
+
+    python benchmarks/language_consistency.py --write
+
+Each architecture of the installed transformers gets a configuration of two to four layers, random
+weights and windows of 8 tokens. One that cannot be built or run so by itself is a row without a
+verdict. The others are taken apart; the parts must give the model's logits, and deleting the first,
+middle and last block must give the same by both engines. `--write` puts the table into
+docs/language.md. Needs `pip install 'ensembles[hf]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from more_consistency import _deletions
+
+from ensembles.decomposition import decompose
+from ensembles.errors import EnsemblesError
+
+DOCS = Path(__file__).parent.parent / "docs" / "language.md"
+BEGIN, END = "<!-- architectures: begin -->\n", "<!-- architectures: end -->"
+TOKENS, WORDS = 8, 64
+LAYERS = (
+    "num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers",
+    "num_decoder_layers",
+)  # fmt: skip
+SMALL: dict[str, Any] = {
+    **dict.fromkeys(LAYERS, 2),
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "emb_dim", "embedding_dim"), 32),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), 4),
+    **dict.fromkeys(("decoder_attention_heads", "encoder_attention_heads"), 4),
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "decoder_ffn_dim", "encoder_ffn_dim"), 48),
+    **dict.fromkeys(("n_inner", "ffn_hidden_size", "dff", "d_ff"), 48),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_sequence_length"), 64),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "moe_topk", "moe_top_k", "top_k_experts"), 2),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 16),
+    **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 16),
+    **dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "head_dim"), 8),
+    **dict.fromkeys(("n_group", "topk_group", "n_shared_experts"), 1),
+    "vocab_size": WORDS,
+    "sliding_window": 4,
+    "rotary_dim": 8,
+    "first_k_dense_replace": 1,
+}
+EXTRA: dict[str, dict[str, Any]] = {
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "falcon": {"new_decoder_architecture": False},
+    "ctrl": {"dff": 48},
+    "mamba": {"state_size": 4},
+    "xlnet": {"n_head": 4},
+}
+
+
+def small(config: Any, extra: dict[str, Any]) -> Any:
+    """A configuration of the same kind with small numbers, inner ones too."""
+    wanted = {**SMALL, **extra}
+    values = {}
+    for name, value in config.to_dict().items():
+        inner = getattr(config, name, None)
+        if hasattr(inner, "to_dict") and name != "quantization_config":
+            values[name] = small(inner, extra).to_dict()
+        elif name in wanted and value is not None:
+            values[name] = wanted[name]
+        elif name in ("layer_types", "mlp_layer_types") and isinstance(value, list):
+            values[name] = list(dict.fromkeys(value))[:2] * (2 // min(2, len(set(value))))
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
+        if isinstance(getattr(config, name, None), int):
+            values[name] = 0 if name != "eos_token_id" else 1
+    values["use_cache"] = False
+    return type(config)(**values)
+
+
+def built(name: str) -> torch.nn.Module:
+    """A small model of an architecture, with random weights."""
+    import transformers
+
+    config = small(transformers.CONFIG_MAPPING[name](), EXTRA.get(name, {}))
+    for key, value in (("is_decoder", True), ("add_cross_attention", False)):
+        if hasattr(config, key):
+            setattr(config, key, value)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model: torch.nn.Module = transformers.AutoModelForCausalLM.from_config(config)
+    return model.float().eval()
+
+
+def examine(name: str, ids: torch.Tensor) -> tuple[str, str]:
+    """The verdict ("yes", "no" or "", where it cannot be built small), and what was found."""
+    try:
+        model = built(name)
+        with torch.no_grad():
+            logits = model(ids).logits
+        assert logits.isfinite().all(), "its logits are not finite"
+        assert logits.shape[:2] == ids.shape, f"its logits have the shape {tuple(logits.shape)}"
+    except Exception as error:  # the library's code runs here
+        return "", f"{type(error).__name__}: {_line(error)}"
+    try:
+        net = decompose(model, ids)
+        with torch.no_grad():
+            gap = float((net(ids) - logits).abs().max() / logits.abs().max())
+        names = ", ".join(one.rpartition("layers.")[2] for one in net.names[:3])
+        kinds = [block.kind for block in net]
+        counted = " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        return "yes", f"{counted} ({names}, ...), difference {gap:.0e}, {_deletions(net, ids)}"
+    except EnsemblesError as error:
+        return "no", _line(error)
+    except Exception as error:
+        return "no", f"{type(error).__name__}: {_line(error)}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:220].replace("|", "/") or "no reason given"
+
+
+def main() -> None:
+    """Run, print, and write."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", help="names, separated by commas")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds of an architecture")
+    parser.add_argument("--write", action="store_true", help="into docs/language.md")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    transformers.utils.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"more than {arguments.limit:g} s of computing")
+
+    signal.signal(signal.SIGPROF, stop)
+    ids = torch.randint(2, WORDS, (2, TOKENS), generator=torch.Generator().manual_seed(0))
+    known = list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    names = known if arguments.only is None else arguments.only.split(",")
+    rows = ["| architecture | taken apart | what was found |", "| --- | --- | --- |"]
+    verdicts = []
+    for name in names:
+        signal.setitimer(signal.ITIMER_PROF, arguments.limit)
+        verdict, found = examine(name, ids)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        verdicts.append(verdict)
+        rows.append(f"| `{name}` | {verdict or 'not built'} | {found} |")
+        print(rows[-1], flush=True)
+    apart, tried = verdicts.count("yes"), len(verdicts) - verdicts.count("")
+    told = (
+        f"transformers {transformers.__version__}: {apart} of {tried} that can be built small by "
+        f"their configuration alone ({100 * apart / max(tried, 1):.0f} %); {verdicts.count('')} "
+        "cannot."
+    )
+    print(told)
+    if arguments.write and arguments.only is None:
+        before, _, rest = DOCS.read_text().partition(BEGIN)
+        table = "\n".join(rows)
+        DOCS.write_text(f"{before}{BEGIN}{told}\n\n{table}\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()
