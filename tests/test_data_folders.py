@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -210,7 +211,26 @@ class TestCache:
         ]
         hashes = [process.communicate(timeout=120)[0].strip() for process in running]
         assert hashes[0] == hashes[1] == dataset(tmp_path / "x").content_hash
-        assert len(list(cache_folder.iterdir())) == 1
+        assert len(list(cache_folder.glob("*.safetensors"))) == 1
+
+    def test_of_two_that_need_it_one_makes_it(
+        self, tree: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made, decode, start = list[int](), folders.decode, threading.Barrier(2)
+
+        def slow(*arguments: object, **options: object) -> object:
+            made.append(1)
+            time.sleep(0.2)
+            return decode(*arguments, **options)
+
+        def both() -> list[int]:
+            start.wait()
+            return values(dataset(tree))
+
+        monkeypatch.setattr(folders, "decode", slow)
+        with ThreadPoolExecutor(2) as pool:
+            found = [one.result() for one in [pool.submit(both) for _ in range(2)]]
+        assert found == [[0, 1, 2, 3]] * 2 and made == [1]
 
     def test_readers_never_see_half_an_entry(self, cache_folder: Path) -> None:
         sources = [
