@@ -1,12 +1,16 @@
 """What a folder of results carries, and what a pool of workers costs.
 
-    python benchmarks/workers.py                 # both
+    python benchmarks/workers.py                 # all three
     python benchmarks/workers.py --only intake --files 2000
+    python benchmarks/workers.py --only folder --names 100000
     python benchmarks/workers.py --only pool --minutes 5
 
 intake: stores of ten lesions each are published into a work folder and taken into one main store;
-what is told is files and lesions a second, a look at a folder in which nothing is new, and the size
-of the folder.
+what is told is files a second, the size of a file, and what it takes in the main store once it is
+taken in.
+
+folder: a work folder with so many results, tasks and splits that were taken in; what is told is the
+first look of a driver and of a worker at it, and the next ones.
 
 pool: a study is measured by two plain processes that share one store, and by the executor `local`
 with two workers, in turns; what is told is the ratio of their times.
@@ -76,11 +80,33 @@ def intake(files: int) -> None:
             taker.take()
             again = time.perf_counter() - began
         assert taken == files
+        stored = (place / "main.db").stat().st_size / files
+        print(f"main store  {stored:.0f} bytes a file taken in, whose lesions it has already")
         size = sum(path.stat().st_size for path in folder.root.rglob("*.db"))
         print(f"published   {files / published:.0f} files a second")
         print(f"taken in    {files / took:.0f} files a second")
         print(f"a look at {files} files of which none is new   {1000 * again:.0f} ms")
         print(f"a file      {size / files / 1024:.0f} KB")
+
+
+def folder(names: int) -> None:
+    """Look at a folder of so many results, tasks and splits."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        shared = work_folder(small(place), place / "main.db")
+        shared.prepare()
+        for number in range(names):
+            key = f"{number:024x}"
+            (shared / "results" / f"{key}.1of1.{number:016x}.db").touch()
+            (shared / "splits" / f"{key}.json").write_bytes(b"[10]")
+        for turn in ("first look", "next look"):
+            began = time.perf_counter()
+            found = len(shared.results(whole=True))
+            listed = time.perf_counter() - began
+            splits = len(shared.splits())
+            both = time.perf_counter() - began
+            assert found == splits == names
+            print(f"{turn} at {names} results {listed:.2f} s, and their splits {both:.2f} s")
 
 
 def pool(minutes: float, rounds: int) -> None:
@@ -115,13 +141,16 @@ def pool(minutes: float, rounds: int) -> None:
 def main() -> None:
     """Run what was asked for."""
     options = parser(__doc__ or "")
-    options.add_argument("--only", choices=("intake", "pool"))
+    options.add_argument("--only", choices=("intake", "folder", "pool"))
+    options.add_argument("--names", type=int, default=100_000)
     options.add_argument("--files", type=int, default=1000)
     options.add_argument("--minutes", type=float, default=5.0, help="about, of the study")
     chosen = options.parse_args()
     print(describe())
     if chosen.only in (None, "intake"):
         intake(chosen.files)
+    if chosen.only in (None, "folder"):
+        folder(chosen.names)
     if chosen.only in (None, "pool"):
         pool(chosen.minutes, chosen.rounds)
 

@@ -33,7 +33,19 @@ _SHARES = {"convnext": 224 / 256, "poolformer": 0.9}
 _SQUASHED = 384
 """From this size on, ConvNeXt's processor cuts nothing."""
 
-_NOT_READ = ("do_pad", "do_thumbnail", "do_align_long_axis", "perceiver")
+_NOT_READ = (
+    *("do_pad", "do_thumbnail", "do_align_long_axis", "size_divisor", "size_divisibility"),
+    *("clusters", "max_num_patches", "do_image_splitting", "do_pan_and_scan", "do_crop_margin"),
+    *("perceiver", "videomae", "vivit", "tvlt", "imagegpt", "siglip2", "glpn", "textnet"),
+)
+"""What processors do beyond this, or those that make videos, patches or sizes of their own."""
+
+_NOT_NORMALISED = ("mobilevit",)
+"""Processors that do not normalise unless their file says so."""
+
+_TWICE = "efficientnet"
+"""The processor that divides by the deviation once more unless its file says ``include_top`` is
+false."""
 
 
 def of_torchvision(transforms: Any) -> Preprocessing:
@@ -90,9 +102,9 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
     squash, crop = False, values.get("crop_size")
     if values.get("do_resize", True) and values.get("size") is not None:
         resize, squash = _hugging_face_size(values["size"], kind)
-    share = values.get("crop_pct") or next(
-        (default for name, default in _SHARES.items() if kind.startswith(name)), None
-    )
+    share = next((default for name, default in _SHARES.items() if kind.startswith(name)), None)
+    if values.get("crop_pct") or ("crop_pct" in values and not kind.startswith("convnext")):
+        share = values["crop_pct"]
     if resize and not squash and kind.startswith("levit"):
         resize = _both(int(256 / 224 * resize[0]))
     elif resize and not squash and share:
@@ -111,8 +123,9 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
         _hugging_face_size(crop, "clip")[0] if cuts else None,
         _RESAMPLE[number],
         "squash" if squash else "center",
-        "bgr" if values.get("do_flip_channel_order") else "rgb",
-        normalization=_hugging_face_normalization(values),
+        "bgr" if values.get("do_flip_channel_order", kind.startswith("mobilevit")) else "rgb",
+        half="down",
+        normalization=_hugging_face_normalization(values, kind),
     )
 
 
@@ -136,6 +149,7 @@ def of_card(card: Card, *, test: bool = False) -> Preprocessing:
         )
         if card.arguments.get("in_channels") == 1 and "colours" not in known:
             found = found.changed(colours="grey")
+        found = replace(found, half=known.get("half", "even"))
         if "fill" in known:
             red, green, blue = known["fill"]
             found = replace(found, fill=(red, green, blue))
@@ -166,7 +180,7 @@ def written(how: Preprocessing, test: Preprocessing | None = None) -> dict[str, 
     if how.resize is not None:
         told["interpolation"] = how.interpolation
     usual = Preprocessing()
-    for name in ("crop_mode", "colours"):
+    for name in ("crop_mode", "colours", "half"):
         if getattr(how, name) != getattr(usual, name):
             told[name] = getattr(how, name)
     if how.crop_mode == "border":
@@ -244,17 +258,27 @@ def _hugging_face_size(size: Any, kind: str) -> tuple[tuple[int, int], bool]:
     )
 
 
-def _hugging_face_normalization(values: Mapping[str, Any]) -> Normalization:
+def _hugging_face_normalization(values: Mapping[str, Any], kind: str) -> Normalization:
     """(x * factor - offset - mean) / std, written as (x / 255 - mean) / std."""
     scale = 255 * values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 255.0
     offset = 1.0 if values.get("rescale_offset") else 0.0
     mean, std = [0.0], [1.0]
-    if values.get("do_normalize", True) and values.get("image_mean") is not None:
+    usual = not kind.startswith(_NOT_NORMALISED)
+    if values.get("do_normalize", usual) and values.get("image_mean") is not None:
         mean, std = values["image_mean"], values["image_std"]
         mean, std = ([one] if isinstance(one, float) else one for one in (mean, std))
+    if kind.startswith(_TWICE) and values.get("include_top", True) and values.get("image_std"):
+        mean, std = _divided_again(mean, std, values["image_std"])
     if (scale, offset) == (1.0, 0.0):
         return _normalization(mean, std)
     return _normalization([(m + offset) / scale for m in mean], [s / scale for s in std])
+
+
+def _divided_again(mean: Any, std: Any, by: Any) -> tuple[list[float], list[float]]:
+    """((x - mean) / std) / by, written as (x - mean) / std."""
+    channels = max(map(len, (mean, std, by)))
+    means, first, second = ([*one] * (channels // len(one)) for one in (mean, std, by))
+    return means, [one * other for one, other in zip(first, second, strict=True)]
 
 
 def _normalization(mean: Any, std: Any) -> Normalization:

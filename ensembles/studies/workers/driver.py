@@ -96,6 +96,10 @@ class Driver(Executor):
             tell: Takes a line on what was started.
         """
 
+    def rehearsed(self, setting: Setting) -> bool:
+        """Whether it was only to be said what would be started, and was."""
+        return False
+
     def run(
         self,
         units: Sequence[Unit],
@@ -109,6 +113,8 @@ class Driver(Executor):
         Raises:
             EvaluationError: If workers end, or cannot be started, with work left.
         """
+        if self.rehearsed(setting):
+            return
         options = setting.options
         assert isinstance(options, WorkerOptions)
         folder = work_folder(setting.study, store, options.folder)
