@@ -46,6 +46,19 @@ class Logits(nn.Module):
         return out
 
 
+class OfStates(nn.Module):
+    """A text encoder of transformers, and a linear layer on the mean of its last states."""
+
+    def __init__(self, model: nn.Module, width: int) -> None:
+        super().__init__()
+        self.model, self.head = model, nn.Linear(width, 3)
+
+    def forward(self, **named: Tensor) -> Tensor:
+        """The logits (rows, 3)."""
+        out: Tensor = self.head(self.model(**named).last_hidden_state.mean(1))
+        return out
+
+
 class OfImages(nn.Module):
     """A model of transformers, from images to its logits alone."""
 
@@ -99,6 +112,11 @@ def of_transformers() -> Iterator[Network]:
     }  # fmt: skip
     for name, options in special.items():
         yield Network(name, _classifier(transformers, name, {**text, **options}), _tokens(), 6)
+    clip = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
+    clip |= {"num_hidden_layers": 2, "vocab_size": 50, "eos_token_id": 49, "pad_token_id": 0}
+    t5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_heads": 4, "num_layers": 2, "vocab_size": 50}
+    yield Network("CLIP text", _encoder(transformers, "CLIPText", "Model", clip), _tokens(), 4)
+    yield Network("T5 encoder", _encoder(transformers, "T5", "EncoderModel", t5), _tokens(), 4)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
     sizes |= {"num_hidden_layers": 2, "image_size": 32, "patch_size": 8}
     for name in ("ViT", "DeiT", "Beit", "Dinov2"):
@@ -110,6 +128,17 @@ def of_transformers() -> Iterator[Network]:
     ):
         build = _classifier(transformers, name, options, "ImageClassification")
         yield Network(name, build, _images(32), count)
+
+
+def _encoder(
+    library: Any, name: str, task: str, options: dict[str, Any]
+) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        config = getattr(library, f"{name}Config")(**options)
+        config._attn_implementation = "eager"
+        return OfStates(getattr(library, f"{name}{task}")(config), 32).eval()
+
+    return build
 
 
 def _classifier(
@@ -131,6 +160,7 @@ def of_pytorchcv() -> Iterator[Network]:
 
     counts = {
         "resnet10": 4, "preresnet10": 4, "seresnet10": 4, "diaresnet10": 4,
+        "revnet38": 16, "diaresnet20_cifar10": 9,
         "darknet53": 23, "resnext14_16x4d": 4, "mobilenetv2_wd4": 10, "shufflenetv2_wd2": None,
         "dpn68": 22, "hrnet_w18_small_v1": None, "bagnet9": 16, "dla34": 12,
         "ror3_56_cifar10": None, "wrn10_32": None, "pyramidnet101_a360": 33,

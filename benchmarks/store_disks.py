@@ -76,6 +76,9 @@ class House:
         (apart / "study.toml").write_text(STUDY)
         torch.manual_seed(0)
         torch.save(ensembles.create_model("resnet20").state_dict(), apart / "weights.pt")
+        told = contextlib.redirect_stdout(sys.stderr)
+        with told, contextlib.suppress(SystemExit):  # imports for all processes that follow
+            command_line(self.command([*SINGLE, "--out", "{apart}/x.csv"], apart))
         self.done(["study", "run", "{apart}/study.toml", "--store", "{apart}/whole.db"])
         self.done([*SWEEP, "--store", "{apart}/whole.db"])
         self.done([*SWEEP, "--blocks", "1-3", "--store", "{apart}/part.db"])

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ensembles.errors import CheckpointError
 from ensembles.files import atomic
+from ensembles.fill_lock import filled_once
 from ensembles.printable import printable
 
 __all__ = ["download"]
@@ -38,20 +39,28 @@ def download(url: str, path: Path, sha256: str, *, progress: bool = True) -> Non
     """
     if not url.startswith("https://"):
         raise CheckpointError(f"{path.name} has no https address to be fetched from ({url!r})")
+    before = path.exists()
     try:
-        with atomic(path) as scratch:
-            found = _stream(url, scratch, path.stem if progress else None)
-            if not found.startswith(sha256):
-                raise CheckpointError(
-                    f"{url} gave another file: its sha256 starts with {found[:16]}, expected "
-                    f"{sha256[:16]}"
-                )
+        with filled_once(path):
+            if path.is_file() and not before:  # another process has fetched it meanwhile
+                return
+            _fetch(url, path, sha256, path.stem if progress else None)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
             f"{path.name} is not in {path.parent} and cannot be downloaded ({reason}): fetch {url} "
             "by other means and put it there"
         ) from error
+
+
+def _fetch(url: str, path: Path, sha256: str, title: str | None) -> None:
+    with atomic(path) as scratch:
+        found = _stream(url, scratch, title)
+        if not found.startswith(sha256):
+            raise CheckpointError(
+                f"{url} gave another file: its sha256 starts with {found[:16]}, expected "
+                f"{sha256[:16]}"
+            )
 
 
 def _stream(url: str, path: Path, title: str | None) -> str:

@@ -33,7 +33,29 @@ _SHARES = {"convnext": 224 / 256, "poolformer": 0.9}
 _SQUASHED = 384
 """From this size on, ConvNeXt's processor cuts nothing."""
 
-_NOT_READ = ("do_pad", "do_thumbnail", "do_align_long_axis", "perceiver")
+_NOT_READ = (
+    *("do_pad", "do_thumbnail", "do_align_long_axis", "size_divisor", "size_divisibility"),
+    *("clusters", "max_num_patches", "do_image_splitting", "do_pan_and_scan", "do_crop_margin"),
+    *(
+        "perceiver",
+        "videomae",
+        "vivit",
+        "tvlt",
+        "imagegpt",
+        "timmwrapper",
+        "siglip2",
+        "glpn",
+        "textnet",
+    ),
+)
+"""What processors do beyond this, or those that make videos, patches or sizes of their own."""
+
+_NOT_NORMALISED = ("mobilevit",)
+"""Processors that do not normalise unless their file says so."""
+
+_TWICE = "efficientnet"
+"""The processor that divides by the deviation once more unless its file says ``include_top`` is
+false."""
 
 
 def of_torchvision(transforms: Any) -> Preprocessing:
@@ -90,9 +112,9 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
     squash, crop = False, values.get("crop_size")
     if values.get("do_resize", True) and values.get("size") is not None:
         resize, squash = _hugging_face_size(values["size"], kind)
-    share = values.get("crop_pct") or next(
-        (default for name, default in _SHARES.items() if kind.startswith(name)), None
-    )
+    share = next((default for name, default in _SHARES.items() if kind.startswith(name)), None)
+    if values.get("crop_pct") or ("crop_pct" in values and not kind.startswith("convnext")):
+        share = values["crop_pct"]
     if resize and not squash and kind.startswith("levit"):
         resize = _both(int(256 / 224 * resize[0]))
     elif resize and not squash and share:
@@ -111,8 +133,9 @@ def of_hugging_face(values: Mapping[str, Any]) -> Preprocessing:
         _hugging_face_size(crop, "clip")[0] if cuts else None,
         _RESAMPLE[number],
         "squash" if squash else "center",
-        "bgr" if values.get("do_flip_channel_order") else "rgb",
-        normalization=_hugging_face_normalization(values),
+        "bgr" if values.get("do_flip_channel_order", kind.startswith("mobilevit")) else "rgb",
+        half="down",
+        normalization=_hugging_face_normalization(values, kind),
     )
 
 
@@ -136,6 +159,7 @@ def of_card(card: Card, *, test: bool = False) -> Preprocessing:
         )
         if card.arguments.get("in_channels") == 1 and "colours" not in known:
             found = found.changed(colours="grey")
+        found = replace(found, half=known.get("half", "even"))
         if "fill" in known:
             red, green, blue = known["fill"]
             found = replace(found, fill=(red, green, blue))
@@ -166,7 +190,7 @@ def written(how: Preprocessing, test: Preprocessing | None = None) -> dict[str, 
     if how.resize is not None:
         told["interpolation"] = how.interpolation
     usual = Preprocessing()
-    for name in ("crop_mode", "colours"):
+    for name in ("crop_mode", "colours", "half"):
         if getattr(how, name) != getattr(usual, name):
             told[name] = getattr(how, name)
     if how.crop_mode == "border":
@@ -187,17 +211,18 @@ def as_numbers(how: Preprocessing) -> str | None:
 def with_record(card: Card, path: Path) -> Card:
     """A card without a record of images, completed by what lies beside the weights.
 
-    That is ``preprocessor_config.json`` of Hugging Face, or ``config.json`` with a
-    ``pretrained_cfg`` of timm.
+    That is ``preprocessor_config.json`` of Hugging Face, or ``processor_config.json`` with an
+    ``image_processor``, or ``config.json`` with a ``pretrained_cfg`` of timm.
 
     Raises:
         CheckpointError: When there is such a file and it cannot be read.
     """
     if card.preprocessing or card.normalization is not None:
         return card
-    beside, test = path.parent / "preprocessor_config.json", None
-    if beside.is_file():
-        found = _meant(beside, of_hugging_face, _read(beside))
+    test = None
+    beside, processor = _processor_beside(path.parent)
+    if processor is not None:
+        found = _meant(beside, of_hugging_face, processor)
     else:
         beside = path.parent / "config.json"
         config = _read(beside).get("pretrained_cfg") if beside.is_file() else None
@@ -206,6 +231,15 @@ def with_record(card: Card, path: Path) -> Card:
         found = _meant(beside, of_timm, config)
         test = _meant(beside, partial(of_timm, test=True), config)
     return replace(card, preprocessing=written(found, test), normalization=as_numbers(found))
+
+
+def _processor_beside(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
+    """The file of an image processor in a folder, and what it holds of it; None without one."""
+    own, shared = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if own.is_file():
+        return own, _read(own)
+    inner = _read(shared).get("image_processor") if shared.is_file() else None
+    return shared, inner if isinstance(inner, Mapping) else None
 
 
 def _meant(
@@ -244,17 +278,27 @@ def _hugging_face_size(size: Any, kind: str) -> tuple[tuple[int, int], bool]:
     )
 
 
-def _hugging_face_normalization(values: Mapping[str, Any]) -> Normalization:
+def _hugging_face_normalization(values: Mapping[str, Any], kind: str) -> Normalization:
     """(x * factor - offset - mean) / std, written as (x / 255 - mean) / std."""
     scale = 255 * values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 255.0
     offset = 1.0 if values.get("rescale_offset") else 0.0
     mean, std = [0.0], [1.0]
-    if values.get("do_normalize", True) and values.get("image_mean") is not None:
+    usual = not kind.startswith(_NOT_NORMALISED)
+    if values.get("do_normalize", usual) and values.get("image_mean") is not None:
         mean, std = values["image_mean"], values["image_std"]
         mean, std = ([one] if isinstance(one, float) else one for one in (mean, std))
+    if kind.startswith(_TWICE) and values.get("include_top", True) and values.get("image_std"):
+        mean, std = _divided_again(mean, std, values["image_std"])
     if (scale, offset) == (1.0, 0.0):
         return _normalization(mean, std)
     return _normalization([(m + offset) / scale for m in mean], [s / scale for s in std])
+
+
+def _divided_again(mean: Any, std: Any, by: Any) -> tuple[list[float], list[float]]:
+    """((x - mean) / std) / by, written as (x - mean) / std."""
+    channels = max(map(len, (mean, std, by)))
+    means, first, second = ([*one] * (channels // len(one)) for one in (mean, std, by))
+    return means, [one * other for one, other in zip(first, second, strict=True)]
 
 
 def _normalization(mean: Any, std: Any) -> Normalization:

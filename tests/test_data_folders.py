@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
+import ensembles
 from ensembles.data import ImageDataset, cache, dataset, folders
 from ensembles.data.sources import MemorySource
 from ensembles.errors import DataError, DataWarning
+from ensembles.lesions import Delete
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +211,26 @@ class TestCache:
         ]
         hashes = [process.communicate(timeout=120)[0].strip() for process in running]
         assert hashes[0] == hashes[1] == dataset(tmp_path / "x").content_hash
-        assert len(list(cache_folder.iterdir())) == 1
+        assert len(list(cache_folder.glob("*.safetensors"))) == 1
+
+    def test_of_two_that_need_it_one_makes_it(
+        self, tree: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made, decode, start = list[int](), folders.decode, threading.Barrier(2)
+
+        def slow(*arguments: object, **options: object) -> object:
+            made.append(1)
+            time.sleep(0.2)
+            return decode(*arguments, **options)
+
+        def both() -> list[int]:
+            start.wait()
+            return values(dataset(tree))
+
+        monkeypatch.setattr(folders, "decode", slow)
+        with ThreadPoolExecutor(2) as pool:
+            found = [one.result() for one in [pool.submit(both) for _ in range(2)]]
+        assert found == [[0, 1, 2, 3]] * 2 and made == [1]
 
     def test_readers_never_see_half_an_entry(self, cache_folder: Path) -> None:
         sources = [
@@ -259,6 +281,23 @@ def test_pixels_that_nobody_normalises_are_told_of_once(tmp_path: Path) -> None:
             assert len(list(data.batches(1))) == len(data)
             list(dataset(tmp_path / "x").with_normalization("imagenet").batches(1))
             list(dataset(tmp_path / "x", normalize="none").batches(1))
+
+
+def test_places_among_fewer_names_than_classes_are_told_of(tmp_path: Path) -> None:
+    net = ensembles.decompose(ensembles.create_model("resnet20").eval(), torch.rand(2, 3, 8, 8))
+    for name in ("n02102040", "n03417042"):
+        picture(tmp_path / "x" / name / "1.png", 9)
+    data = dataset(tmp_path / "x", normalize="none")
+    told = r"places among its 2 names \(n02102040, n03417042\), and the network has 10 classes"
+    with pytest.warns(DataWarning, match=told):
+        ensembles.lesion(net, data, [Delete((1,))])
+    with pytest.warns(DataWarning, match=told):
+        ensembles.paths(net, data, direction="logits", signs=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        numbers = {"n02102040": 2, "n03417042": 7}
+        frame = ensembles.lesion(net, data.renumbered(numbers, tuple("abcdefghij")), [Delete((1,))])
+        assert frame.total.tolist() == [2, 2]
 
 
 class TestRefusals:

@@ -9,7 +9,9 @@ import pickle
 import socket
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -167,8 +169,18 @@ def test_download_unpacks_and_keeps_standard_output_clean(
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(MNIST, "mirrors", [address])
     monkeypatch.setattr(MNIST, "resources", resources)
-    data = dataset("mnist")
-    assert len(data) == 4
+    asked, get = list[str](), SimpleHTTPRequestHandler.do_GET
+
+    def counted(self: SimpleHTTPRequestHandler) -> None:
+        asked.append(self.path)
+        get(self)
+
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "do_GET", counted)
+    with ThreadPoolExecutor(2) as pool:  # as two workers on one machine
+        data, other = pool.map(dataset, ("mnist", "mnist"))
+    assert len(data) == 4 and other.content_hash == data.content_hash
+    # One of them fetches; torchvision asks for a file's address before the file.
+    assert Counter(asked) == {f"/{name}": 2 for name, _ in resources}
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "100%" in shown.err

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "printable", "garbage", "guest", "errors", "progress", "files", "bounded", "text", "numerics",
+    "printable", "garbage", "guest", "errors", "progress", "files", "fill_lock", "bounded", "text",
+    "numerics",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",
     "tables", "store", "statistics", "catalogue", "checkpoints", "training", "analyses", "plots",

@@ -21,9 +21,10 @@ import torch
 from stores import command_line, decomposed, files, in_a_process, lesions, status_of, sweep, table
 
 from ensembles.analyses.lesion_sweep import LesionSweep
+from ensembles.cli.signals import interruptible
 from ensembles.engine.direct import Direct
 from ensembles.errors import OutOfMemoryError, StoreError
-from ensembles.lesions import Lesion, Scale, intact
+from ensembles.lesions import Delete, Lesion, Scale, intact
 from ensembles.store import Store, claims, connection, disk_room, schema, sqlite
 from ensembles.store.lesions import FEW
 
@@ -508,3 +509,42 @@ def test_a_large_sweep_stores_some_before_it_looks_at_all(path, monkeypatch):
     assert 0 < counts[0] < counts[1] <= len(many) + 1
     frame = sweep(path, many, data=stores.images(2), metrics="top1")
     assert len(frame) == len(many) + 1 and frame.attrs["store"]["known"] == counts[1]
+
+
+WAITS = {
+    "another process holds the store": (
+        "BEGIN IMMEDIATE", lambda path: sweep(path, [Delete((5,))])),
+    "another process opens it first": ("BEGIN EXCLUSIVE", lambda path: Store(path).check()),
+    "a lesion is being measured": (
+        "INSERT INTO claims SELECT id, 'elsewhere/1/2 7 12345 abcd', 9e9 FROM lesions",
+        lambda path: sweep(path, [Delete((1,))], metrics=("top1", "kl"))),
+}  # fmt: skip
+
+
+@unix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("what", WAITS)
+def test_every_wait_ends_when_it_is_asked_to(what, number, path):
+    statement, work = WAITS[what]
+    sweep(path, [Delete((1,))])
+
+    def waiting():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with interruptible():
+            try:
+                work(path)
+            except KeyboardInterrupt:
+                os._exit(7)
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        if "EXCLUSIVE" in statement:
+            other.execute("PRAGMA journal_mode = DELETE")
+        other.execute(statement)
+        child = in_a_process(waiting)
+        time.sleep(0.3)
+        os.kill(child, number)
+        began = time.monotonic()
+        assert status_of(child) == 7
+    assert time.monotonic() - began < 5
+    with Store(path) as store:
+        assert len(store.outcomes(store.contexts()[0])) == 2

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ensembles.data import ImageDataset
 from ensembles.data.texts import TextDataset
+from ensembles.decomposition import Decomposition
+from ensembles.errors import DataWarning
 
-__all__ = ["about_data", "about_text", "name_of"]
+__all__ = ["about_data", "about_text", "doubt_places", "name_of"]
 
 
 def about_data(data: Any) -> dict[str, object]:
@@ -46,3 +49,18 @@ def about_text(data: Any) -> dict[str, object]:
 def name_of(data: Any) -> str | None:
     """The name of the data set; None where it has none."""
     return data.name if isinstance(data, ImageDataset | TextDataset) else None
+
+
+def doubt_places(net: Decomposition, data: Any) -> None:
+    """Warn where labels are places among fewer names than the network has classes."""
+    if not isinstance(data, ImageDataset) or not data.named or len(net.output_shape) != 1:
+        return
+    known, classes = data.classes, max(2, net.output_shape[0])
+    if len(known) < classes:
+        warnings.warn(
+            f"the labels of {data.name} are places among its {len(known):,} names "
+            f"({', '.join(known[:3])}), and the network has {classes:,} classes, whose numbers may "
+            "be others; say which each is with data.renumbered({name: number}, names)",
+            DataWarning,
+            stacklevel=4,
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ensembles.analyses.about import about_data, name_of
+from ensembles.analyses.about import about_data, doubt_places, name_of
 from ensembles.engine import (
     Materials,
     check_lesions,
@@ -114,6 +114,7 @@ class LesionSweep:
         asked, place = task_of(net, task), choose_device(device)
         measured = _with_usual(read(metrics), asked)
         require(measured, asked, net.num_classes)
+        doubt_places(net, data)
         for metric in measured:
             metric.suited(net, data)
         choose_engine(engine)

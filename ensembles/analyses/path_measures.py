@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset
 
+from ensembles.analyses.about import doubt_places
 from ensembles.analyses.path_frames import (
     Row,
     class_rows,
@@ -255,6 +256,7 @@ def expanded(
             raise UsageError(
                 f"{net.model_name} is no language model: leave out the token, and what is counted"
             )
+        doubt_places(net, data)
         return net, data, chosen
     windows = _windows(data, _count(chosen)).to(next(net.parameters()).device)
     first, rows = at_token(net, windows, chosen.token)

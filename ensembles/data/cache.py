@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import platformdirs
@@ -14,8 +15,9 @@ from safetensors.torch import save_file
 
 from ensembles.data.sources import MemorySource
 from ensembles.files import atomic, home_expanded
+from ensembles.fill_lock import filled_once
 
-__all__ = ["cache_folder", "data_folder", "load", "save"]
+__all__ = ["cache_folder", "data_folder", "filling", "load", "save"]
 
 _FORM = "1"
 _ATTEMPTS = 10
@@ -78,6 +80,15 @@ def _read(path: Path, key: str) -> tuple[MemorySource, tuple[str, ...]] | None:
         return source, tuple(json.loads(about["classes"]))
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
+
+
+def filling(slot: str) -> AbstractContextManager[None]:
+    """Let one process at a time make an entry; the others find it made.
+
+    Args:
+        slot: Name of the entry.
+    """
+    return filled_once(_path(slot))
 
 
 def save(slot: str, key: str, source: MemorySource, classes: tuple[str, ...]) -> None:

@@ -71,13 +71,20 @@ def open_tree(tree: ImageTree, how: Preprocessing, limit: int | None) -> Source:
     if cached is not None:
         return cached[0] if chosen is None else cached[0].take(chosen)
     if chosen is not None:
-        files = files.take(chosen)
+        return _decoded(tree, how, files.take(chosen))
+    with cache.filling(slot):
+        cached = cache.load(slot, tree.key)
+        if cached is not None:
+            return cached[0]
+        source = _decoded(tree, how, files)
+        cache.save(slot, tree.key, source, tree.classes)
+        return source
+
+
+def _decoded(tree: ImageTree, how: Preprocessing, files: FileSource) -> MemorySource:
     title = printable(f"decoding {tree.folder.name}", lines=False)
     images = decode(files.pictures, how, files.expected, reference=files.reference, progress=title)
-    source = MemorySource(images, files.labels)
-    if chosen is None:
-        cache.save(slot, tree.key, source, tree.classes)
-    return source
+    return MemorySource(images, files.labels)
 
 
 def open_files(place: Place, labels: torch.Tensor, how: Preprocessing) -> FileSource:

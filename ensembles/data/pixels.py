@@ -22,6 +22,7 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 CROP_MODES = ("center", "squash", "border")
+HALVES = ("even", "down")
 COLOURS = {"rgb": 3, "bgr": 3, "grey": 1}
 """Orders of the channels, and how many channels each has."""
 
@@ -41,8 +42,8 @@ class Preprocessing:
     In the mode ``center`` an image keeps its proportions and is brought to the smallest size that
     covers ``resize``, in ``border`` to the largest one that lies within it, in ``squash`` it gets
     exactly that size. Then the middle is cut out; what an image lacks there is black, in
-    ``border`` of the colour ``fill``. The same pixels as torchvision's transforms of its weights
-    and timm's ``create_transform`` make, to the last bit.
+    ``border`` of the colour ``fill``. The same pixels as torchvision's transforms of its weights,
+    timm's ``create_transform`` and the image processors of Hugging Face make, to the last bit.
 
     Attributes:
         resize: Height and width in pixels; None for images that are not resized.
@@ -53,6 +54,8 @@ class Preprocessing:
         colours: ``rgb``, ``bgr`` or ``grey`` (one channel, by the weights of ITU-R 601).
         fill: The colour of borders, red, green and blue from 0 to 255.
         normalization: What is done to the pixels then; None when it is not known.
+        half: Where the middle begins that lies between two pixels: at the ``even`` one, as
+            torchvision and timm round, or further ``down`` the count, as Hugging Face does.
 
     Raises:
         UsageError: When a side is below 1, or a name is unknown.
@@ -68,6 +71,7 @@ class Preprocessing:
     colours: str = "rgb"
     fill: tuple[int, int, int] = (0, 0, 0)
     normalization: Normalization | None = None
+    half: str = "even"
 
     def __post_init__(self) -> None:
         for what, pair in (("resize", self.resize), ("crop", self.crop)):
@@ -81,6 +85,7 @@ class Preprocessing:
             ("interpolation", self.interpolation, INTERPOLATIONS),
             ("crop mode", self.crop_mode, CROP_MODES),
             ("colours", self.colours, COLOURS),
+            ("half", self.half, HALVES),
         ):
             if name not in known:
                 raise UsageError(
@@ -193,7 +198,9 @@ class Preprocessing:
                     return repr((a, c))
         return (
             f"resize {self.resize} {self.interpolation} {self.crop_mode} crop {self.crop} "
-            f"{self.colours}" + (f" fill {self.fill}" if self.crop_mode == "border" else "")
+            f"{self.colours}"
+            + (f" fill {self.fill}" if self.crop_mode == "border" else "")
+            + (f" half {self.half}" if self.half != "even" else "")
         )
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
@@ -215,7 +222,7 @@ class Preprocessing:
                 image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
         if self.crop is not None:
             fill = self.fill if self.crop_mode == "border" else (0, 0, 0)
-            image = _middle(image, *self.crop, fill)
+            image = _middle(image, self.crop, fill, down=self.half == "down")
         return image.convert("L") if self.colours == "grey" else image
 
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
@@ -264,14 +271,25 @@ def mean_colour(normalization: Normalization) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _middle(image: Image.Image, height: int, width: int, fill: tuple[int, int, int]) -> Image.Image:
-    """The middle of an image, with borders where it is smaller; rounded as torchvision rounds."""
+def _middle(
+    image: Image.Image, size: tuple[int, int], fill: tuple[int, int, int], *, down: bool
+) -> Image.Image:
+    """The middle of an image, with borders where it is smaller.
+
+    Half a pixel is rounded as torchvision does it; or down where it is cut, and up where borders
+    are put, as Hugging Face does it.
+    """
+    height, width = size
     rows, columns = max(image.height, height), max(image.width, width)
     if (rows, columns) != (image.height, image.width):
         canvas = Image.new("RGB", (columns, rows), fill)
-        canvas.paste(image, ((columns - image.width) // 2, (rows - image.height) // 2))
+        above, beside = rows - image.height + down, columns - image.width + down
+        canvas.paste(image, (beside // 2, above // 2))
         image = canvas
-    top, left = round((rows - height) / 2), round((columns - width) / 2)
+    if down:
+        top, left = (rows - height) // 2, (columns - width) // 2
+    else:
+        top, left = round((rows - height) / 2), round((columns - width) / 2)
     return image.crop((left, top, left + width, top + height))
 
 

@@ -30,6 +30,7 @@ from ensembles.data.registry import (
 )
 from ensembles.data.sources import MemorySource, Source, spread
 from ensembles.errors import DataError
+from ensembles.fill_lock import filled_once
 
 __all__ = ["open_imagenet", "open_known"]
 
@@ -77,6 +78,17 @@ def open_known(
             f"and downloading is off; {_REMEDY}"
         )
     slot = f"{name}-{split}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}"
+    if here and (cached := cache.load(slot, _key(name, split, root))) is not None:
+        return cached
+    with filled_once(root / name):
+        return _filled(name, split, root, slot, download=download)
+
+
+def _filled(
+    name: str, split: str, root: Path, slot: str, *, download: bool
+) -> tuple[MemorySource, tuple[str, ...]]:
+    """Read a data set, or fetch it, unless another process has done so meanwhile."""
+    here = present(name, split, root)
     if here and (cached := cache.load(slot, _key(name, split, root))) is not None:
         return cached
     try:

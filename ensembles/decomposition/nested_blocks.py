@@ -8,7 +8,7 @@ as a segment of the chain is, between its dominator and itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import fx
@@ -16,7 +16,7 @@ from torch import fx
 from ensembles.decomposition.blocks import BlockKind
 from ensembles.decomposition.chain import Segment, classified
 from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.junctions import addends, is_linear
+from ensembles.decomposition.junctions import addends, is_linear, is_proportional
 from ensembles.decomposition.simplification import is_add, is_concat, operation
 from ensembles.decomposition.spans import SHORTCUT, Span, kind_of
 from ensembles.decomposition.trace import call_of, scope_of
@@ -107,11 +107,12 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
             found.append(segment)
     whole = (site.core for site in chain if site.core is not None)
     cores = [*found, *(core for core in whole if not _sees_another(graph, core, found))]
+    hulls = [(outer, _hull(graph, outer, is_proportional)) for outer in cores]
     parts = {
         inner.exit
-        for outer in cores
+        for outer, hull in hulls
         for inner in found
-        if inner is not outer and inner.entry is outer.entry and inner.exit in _hull(graph, outer)
+        if inner is not outer and inner.entry is outer.entry and inner.exit in hull
     }
     kept = [segment for segment in found if segment.exit not in parts]
     return [_site(graph, segment, kept, segment.exit in strict) for segment in kept]
@@ -119,7 +120,7 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
 
 def _carried(graph: Graph, node: fx.Node) -> Segment | None:
     """A sum of which one operand is made of the other."""
-    operands = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    operands = [_bare(arg) for arg in node.args if isinstance(arg, fx.Node)]
     if len(operands) != 2 or operands[0] is operands[1]:
         return None
     for carried, made in (operands, operands[::-1]):
@@ -138,6 +139,13 @@ def _carried(graph: Graph, node: fx.Node) -> Segment | None:
     return None
 
 
+def _bare(node: fx.Node) -> fx.Node:
+    """A tensor without what only sets its layout in memory."""
+    while operation(node) == "contiguous" and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node
+
+
 def _against_dominator(graph: Graph, node: fx.Node, found: Sequence[Segment]) -> Segment | None:
     """A sum between its immediate dominator and itself.
 
@@ -154,24 +162,30 @@ def _against_dominator(graph: Graph, node: fx.Node, found: Sequence[Segment]) ->
         return None
     around = set[fx.Node]().union(*(graph.cone(end, entry) for end in segment.shortcut))
     ends = {other.exit for other in found}
-    if around & ends or any(_mixes(graph, inner) for inner in around):
+    if around & ends or any(_mixes(graph, inner, entry) for inner in around):
         return None
     return segment
 
 
-def _mixes(graph: Graph, node: fx.Node) -> bool:
-    """Whether a node is no affine map of one activation."""
+def _mixes(graph: Graph, node: fx.Node, entry: fx.Node) -> bool:
+    """Whether a node of a shortcut is no affine map of one activation.
+
+    The activation before its first weight layer is spared (a projection with pre-activation).
+    """
     several = len(graph.inputs(node)) > 1 and not is_add(node) and not is_concat(node)
-    return several or graph.kind(node) == "activation" or operation(node) in _MIXING
+    activates = graph.kind(node) == "activation" and graph.depth((node,), entry) > 0
+    return several or activates or operation(node) in _MIXING
 
 
-def _hull(graph: Graph, core: Segment) -> set[fx.Node]:
+def _hull(
+    graph: Graph, core: Segment, passes: Callable[[Graph, fx.Node], bool] = is_linear
+) -> set[fx.Node]:
     """The linear nodes through which what meets in a segment arrives."""
     found: set[fx.Node] = set()
     open_nodes = [core.exit]
     while open_nodes:
         node = open_nodes.pop()
-        if node in found or node is core.entry or not is_linear(graph, node):
+        if node in found or node is core.entry or not passes(graph, node):
             continue
         found.add(node)
         open_nodes.extend(graph.inputs(node))

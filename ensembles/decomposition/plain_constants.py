@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -22,14 +24,19 @@ def plain_constants(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
     A buffer, or what a model computes of numbers that it was given (weights of 8 bits, lists), is a
     weight where it is contracted with an activation, as in a linear layer. The kernels of grouped
     convolutions (blurring) and what is made by factories alone (identities, ramps) are none.
-    Complex tensors become pairs of real numbers, which keep both parts in every precision.
+    Complex tensors become pairs of real numbers, which keep both parts in every precision, and
+    sparse ones dense.
     """
     for node in list(traced.graph.nodes):
         if node.op == "get_attr" and _is_matrix(traced, node):
             _as_weight(traced, str(node.target))
     for node in list(traced.graph.nodes):
-        if node.op == "get_attr" and _tensor(traced, node).is_complex():
-            _as_pairs(traced, node, sizes)
+        value = _tensor(traced, node) if node.op == "get_attr" else None
+        if value is not None and value.is_complex():
+            pairs = torch.view_as_real(value.detach().resolve_conj()).contiguous()
+            _unpacked(traced, node, sizes, pairs, torch.view_as_complex)
+        elif value is not None and value.layout is not torch.strided:
+            _unpacked(traced, node, sizes, value.detach().to_dense(), Tensor.to_sparse)
     traced.recompile()
 
 
@@ -68,23 +75,25 @@ def _as_weight(traced: fx.GraphModule, target: str) -> None:
         owner.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
-def _as_pairs(traced: fx.GraphModule, node: fx.Node, sizes: dict[str, Sizes]) -> None:
-    """Fetch the real and imaginary parts, and make complex numbers of them."""
-    value = _tensor(traced, node)
-    pairs, name = (
-        torch.view_as_real(value.detach().resolve_conj()).contiguous(),
-        f"{node.name}_pairs",
-    )
+def _unpacked(
+    traced: fx.GraphModule,
+    node: fx.Node,
+    sizes: dict[str, Sizes],
+    plain: Tensor,
+    packing: Callable[[Tensor], Tensor],
+) -> None:
+    """Hold a tensor as a plain one, of which it is made again where it is read."""
+    value, name = _tensor(traced, node), f"{node.name}_plain"
     if isinstance(value, nn.Parameter):
-        traced.register_parameter(name, nn.Parameter(pairs, requires_grad=False))
+        traced.register_parameter(name, nn.Parameter(plain, requires_grad=False))
     else:
-        traced.register_buffer(name, pairs, persistent=False)
+        traced.register_buffer(name, plain, persistent=False)
     with traced.graph.inserting_before(node):
         fetched = traced.graph.get_attr(name)
-        made = traced.graph.call_function(torch.view_as_complex, (fetched,))
-    fetched.meta = {**node.meta, "dtype": pairs.dtype}
+        made = traced.graph.call_function(packing, (fetched,))
+    fetched.meta = {**node.meta, "dtype": plain.dtype}
     made.meta = {**node.meta}
-    sizes[fetched.name] = Sizes(tuple(pairs.shape), tuple(pairs.shape))
+    sizes[fetched.name] = Sizes(tuple(plain.shape), tuple(plain.shape))
     sizes[made.name] = Sizes(tuple(value.shape), tuple(value.shape))
     node.replace_all_uses_with(made)
     traced.graph.erase_node(node)

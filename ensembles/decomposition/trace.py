@@ -52,9 +52,10 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
     two, three = probe(example, 2), altered(model, probe(example, 3))
     try:
         first, second = _recorded(model, two), _recorded(model, three)
-        if _agree(first, second):
+        whole = _recorded(model, example) if first.decisions or second.decisions else first
+        if _agree(first, second) and _agree(first, whole):
             return _merged(first, second)
-        return _of_one_row(model, example) or _merged(first, second)
+        return _of_one_row(model, example, whole) or _merged(first, second)
     except UnfollowableError as error:
         reason = str(error)
     LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
@@ -77,12 +78,11 @@ def _merged(one: Recorder, other: Recorder) -> Traced:
     return Traced(*merge(one, other), one.custom, one.answer)
 
 
-def _of_one_row(model: nn.Module, example: Inputs) -> Traced | None:
+def _of_one_row(model: nn.Module, example: Inputs, whole: Recorder) -> Traced | None:
     """A graph of decisions on the rows together (`mask.all()`), as the example has them.
 
     Rows of the example are tried, each repeated; None where no row alone decides as all do.
     """
-    whole = _recorded(model, example)
     for row in range(min(rows_of(example), _ROWS)):
         repeated = take(example, slice(row, row + 1))
         two = _recorded(model, probe(repeated, 2))

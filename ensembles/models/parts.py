@@ -214,7 +214,12 @@ def require_depth(depth: int, remainder: int, per_block: int) -> int:
 
 @torch.no_grad()
 def he_initialize(model: nn.Module) -> None:
-    """Initialise convolutions as He et al. 2015 (fan out), BatchNorm to 1 and 0, biases to 0."""
+    """Initialise convolutions as He et al. 2015 (fan out), BatchNorm to 1 and 0, biases to 0.
+
+    A network without memory stays as it is: PyTorch would load its compiler to draw nothing.
+    """
+    if next(model.parameters()).is_meta:
+        return
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

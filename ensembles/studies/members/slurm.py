@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ensembles.analyses.base import option
 from ensembles.errors import EvaluationError, UsageError
@@ -16,11 +16,6 @@ from ensembles.studies.workers.driver import Crew, Driver, WorkerOptions
 from ensembles.studies.workers.slurm_queue import cancel, job_states, largest_array
 from ensembles.studies.workers.work_folder import WorkFolder
 from ensembles.studies.workers.worker import Worker
-
-if TYPE_CHECKING:
-    from ensembles.progress import Progress
-    from ensembles.store import Store
-    from ensembles.studies.study import Unit
 
 __all__ = ["MEMBER", "Slurm", "SlurmOptions", "SlurmWorker"]
 
@@ -112,21 +107,13 @@ class Slurm(Driver):
     options = SlurmOptions
     outlives = True
 
-    def run(
-        self,
-        units: Sequence[Unit],
-        store: Store,
-        setting: Setting,
-        progress: bool | Progress | None,
-        tell: Tell,
-    ) -> None:
-        """See the base class; a dry run prints the script alone."""
+    def rehearsed(self, setting: Setting) -> bool:
+        """Print the script alone, where that is asked for."""
         options = setting.options
         assert isinstance(options, SlurmOptions)
         if options.dry_run:
             print(printable(self.script(options, setting.study.name)))
-            return
-        super().run(units, store, setting, progress, tell)
+        return options.dry_run
 
     def script(self, options: SlurmOptions, study: str) -> str:
         """The script that is submitted, but for the folder and the number of the job."""
@@ -139,7 +126,7 @@ class Slurm(Driver):
         """Submit the array."""
         options = setting.options
         assert isinstance(options, SlurmOptions)
-        workers = options.workers or min(tasks, 16)
+        workers = self.hands(tasks, setting)
         most, jobs = largest_array(), list[str]()
         for first in range(0, workers, most):
             count = min(most, workers - first)
