@@ -13,11 +13,13 @@ folder: a work folder with so many results, tasks and splits that were taken in;
 first look of a driver and of a worker at it, and the next ones.
 
 pool: a study is measured by two plain processes that share one store, and by the executor `local`
-with two workers, in turns; what is told is the ratio of their times.
+with two workers, in turns; what is told is the ratio of their times, and of the processor time of
+all processes, for a machine that others use, too.
 """
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -26,7 +28,7 @@ import time
 from pathlib import Path
 
 import torch
-from machine import describe, parser, ratios, spread
+from machine import describe, parser, spread
 
 import ensembles
 from ensembles.lesions import Choice, Delete
@@ -120,10 +122,11 @@ def pool(minutes: float, rounds: int) -> None:
         file.write_text(text, encoding="utf-8")
         study = ensembles.studies.read_study(file)
         times: dict[str, list[float]] = {"two processes": [], "local pool": []}
+        processor: dict[str, list[float]] = {"two processes": [], "local pool": []}
         for turn in range(rounds):
             for what, taken in times.items():
                 store = place / f"{turn}-{what.replace(' ', '-')}.db"
-                began = time.perf_counter()
+                began, used = time.perf_counter(), processor_seconds()
                 if what == "local pool":
                     run(study, store, "local", device="cpu", check=False, progress=False,
                         workers=2, threads=1)  # fmt: skip
@@ -132,10 +135,24 @@ def pool(minutes: float, rounds: int) -> None:
                     both = [subprocess.Popen(command) for _ in range(2)]
                     assert all(process.wait() == 0 for process in both)
                 taken.append(time.perf_counter() - began)
+                processor[what].append(processor_seconds() - used)
                 assert len(tables(study, store)["lesions"]) == 155
         for what, taken in times.items():
-            print(f"{what:15}{spread(taken)}")
-        print(f"pool over processes   {ratios(times['local pool'], times['two processes'])}")
+            print(f"{what:15}{spread(taken)}, of processors {spread(processor[what])}")
+        for what, each in (("time", times), ("processor time", processor)):
+            pool, plain = each["local pool"], each["two processes"]
+            print(f"pool over processes, {what}   {', '.join(ratioed(pool, plain))}")
+
+
+def processor_seconds() -> float:
+    """What this process and those that it waited for have used of the processors."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def ratioed(pool: list[float], plain: list[float]) -> list[str]:
+    """The ratio of each round, with the difference in seconds."""
+    return [f"{a / b:.3f} ({a - b:+.1f} s)" for a, b in zip(pool, plain, strict=True)]
 
 
 def main() -> None:

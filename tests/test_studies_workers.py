@@ -151,6 +151,13 @@ def test_sizes_add_up(lesions: int, seconds: float, minutes: float) -> None:
         assert max(sizes) == 1 or (max(sizes) - 1) * seconds <= 60 * minutes
 
 
+@pytest.mark.parametrize(
+    ("lesions", "least", "parts"), [(100, 1, 1), (100, 4, 4), (100, 60, 6), (15, 4, 1), (0, 4, 1)]
+)
+def test_few_units_have_parts_for_all_workers(lesions: int, least: int, parts: int) -> None:
+    assert len(sizes_of(lesions, 0.01, 5, least)) == parts
+
+
 @given(st.lists(any_lesions(12), max_size=12, unique_by=str), st.integers(1, 5))
 def test_parts_hold_every_lesion_once(lesions: list, of: int) -> None:
     lesions = [one for one in lesions if _runs(one)]

@@ -59,6 +59,12 @@ class Local(Driver):
     summary: ClassVar[str] = "a pool of processes here, one a GPU or a share of the cores"
     options = LocalOptions
 
+    def hands(self, tasks: int, setting: Setting) -> int:
+        """One a GPU, or one a core."""
+        options = setting.options
+        assert isinstance(options, LocalOptions)
+        return len(_places(options, setting.device))
+
     def crew(self, folder: WorkFolder, run: str, tasks: int, setting: Setting, tell: Tell) -> Crew:
         """Start the processes."""
         options = setting.options

@@ -126,7 +126,7 @@ class Slurm(Driver):
         """Submit the array."""
         options = setting.options
         assert isinstance(options, SlurmOptions)
-        workers = options.workers or min(tasks, 16)
+        workers = self.hands(tasks, setting)
         most, jobs = largest_array(), list[str]()
         for first in range(0, workers, most):
             count = min(most, workers - first)

@@ -96,6 +96,12 @@ class Driver(Executor):
             tell: Takes a line on what was started.
         """
 
+    def hands(self, tasks: int, setting: Setting) -> int:
+        """How many workers there will be, as far as is known before they are started."""
+        options = setting.options
+        assert isinstance(options, WorkerOptions)
+        return options.workers or min(tasks, 16)
+
     def rehearsed(self, setting: Setting) -> bool:
         """Whether it was only to be said what would be started, and was."""
         return False
@@ -133,7 +139,8 @@ class Driver(Executor):
         if not tasks:
             return
         run = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        folder.put_run(run, _wishes(setting, options, tasks))
+        hands = self.hands(len(tasks), setting)
+        folder.put_run(run, {**_wishes(setting, options, tasks), "workers": hands})
         watch = _Watch(
             run, tasks, intake, options, lambda left: self.crew(folder, run, left, setting, tell)
         )

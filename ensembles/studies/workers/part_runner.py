@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,10 @@ class PartRunner:
         left = max(0, lesions - len(task.known))
         seconds = self._seconds(unit) if found.by_lesion and left > _SMALL else 0.0
         share = left / lesions if lesions else 1.0
-        return sizes_of(lesions, seconds * share, float(self.wishes["minutes"]))
+        # Where there are few units, each gets parts enough for all workers to end together.
+        hands, tasks = int(self.wishes.get("workers", 1)), len(self.wishes["tasks"])
+        least = math.ceil(2 * hands / tasks) if found.by_lesion and hands > 1 else 1
+        return sizes_of(lesions, seconds * share, float(self.wishes["minutes"]), least)
 
     def measure(
         self, task: Task, part: PartName, path: Path, progress: bool | Progress | None = False

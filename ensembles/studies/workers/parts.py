@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
-__all__ = ["Part", "of_part", "sizes_of"]
+__all__ = ["SMALL", "Part", "of_part", "sizes_of"]
+
+SMALL = 16
+"""Lesions below which a part is not split only to give every worker one: each part measures the
+intact network, too, which costs as much as two lesions."""
 
 
 class Part(NamedTuple):
@@ -25,15 +29,17 @@ class Part(NamedTuple):
     of: int
 
 
-def sizes_of(lesions: int, seconds: float, minutes: float) -> tuple[int, ...]:
+def sizes_of(lesions: int, seconds: float, minutes: float, least: int = 1) -> tuple[int, ...]:
     """How many lesions each part takes.
 
     Args:
         lesions: How many there are.
         seconds: How long one takes, as far as is known.
         minutes: How long a part is to take.
+        least: Parts that are wanted, so that every worker has one, unless they would be small.
     """
     parts = math.ceil(lesions * seconds / (60 * minutes)) if lesions else 1
+    parts = max(parts, min(least, lesions // SMALL))
     parts = max(1, min(parts, lesions))
     ends = [lesions * number // parts for number in range(parts + 1)]
     return tuple(b - a for a, b in pairwise(ends))
