@@ -1,11 +1,12 @@
 """What decomposes of transformers, pytorchcv, vit-pytorch and torchvision's video networks.
 
-    python benchmarks/more_consistency.py --write
+    python benchmarks/more_consistency.py --write [--group GROUP]
 
 Each network gets random weights and is taken apart on two rows. Then its first, middle and last
 block are deleted by both engines, whose outputs must agree; and what its paths carry to the logits
-is summed, where paths are defined. `--write` puts the table into docs/decomposition.md. A network
-has a limited time of computing.
+is summed, where paths are defined. `--write` puts each row into the table of docs/decomposition.md
+as soon as it is there, in the place of the network's older one. A network has a limited time of
+computing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import signal
 import warnings
+from datetime import date
 from importlib.metadata import version
 from typing import Any
 
@@ -24,11 +26,12 @@ from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.shared import SharedPrefixes
-from ensembles.errors import EnsemblesError, PathError
+from ensembles.errors import EnsemblesError
 from ensembles.lesions import Delete
 from ensembles.unravelling.linearization import require_paths
 from ensembles.unravelling.measurement import measure_logits
 
+COLUMNS = ("group", "network", "blocks", "by definition", "deletions", "error of the paths", "run")
 BEGIN, END = "<!-- more: begin -->\n", "<!-- more: end -->"
 
 
@@ -41,14 +44,15 @@ def examine(group: str, network: Network) -> str:
             torch.manual_seed(0)
             model = network.build()
         net = decompose(model, network.example)
+        kinds = [block.kind for block in net]
+        blocks = " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        deletions, paths = _deletions(net, network.example), _paths(net, network)
+        return _line(*cells, blocks, definition, deletions, paths, str(date.today()))
     except EnsemblesError as error:
-        return _line(*cells, f"**no**: {error}", definition, "", "")
+        reason = str(error)
     except Exception as error:  # the library's code runs here
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        return _line(*cells, f"**no**: {reason}", definition, "", "")
-    kinds = [block.kind for block in net]
-    blocks = " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    return _line(*cells, blocks, definition, _deletions(net, network.example), _paths(net, network))
+    return _line(*cells, f"**no**: {reason}", definition, "", "", str(date.today()))
 
 
 def _deletions(net: Decomposition, example: Any) -> str:
@@ -74,7 +78,7 @@ def _paths(net: Decomposition, network: Network) -> str:
         require_paths(net)
         labels = torch.zeros(2, dtype=torch.long)
         return f"{measure_logits(net, [(network.example, labels)])[1]:.0e}"
-    except PathError as error:
+    except EnsemblesError as error:
         return f"no: {str(error).partition(';')[0]}"
 
 
@@ -96,23 +100,32 @@ def main() -> None:
         raise TimeoutError(f"more than {arguments.limit:g} s of computing")
 
     signal.signal(signal.SIGPROF, stop)
-    rows = [
-        _line("group", "network", "blocks", "by definition", "deletions", "error of the paths"),
-        "|" + " --- |" * 6,
-    ]
     for group, networks in GROUPS.items():
         if arguments.group in (None, group):
             for network in networks():
                 signal.setitimer(signal.ITIMER_PROF, arguments.limit)
-                rows.append(examine(group, network))
+                row = examine(group, network)
                 signal.setitimer(signal.ITIMER_PROF, 0)
-                print(rows[-1], flush=True)
-    if arguments.write and arguments.group is None:
-        names = ("torchvision", "transformers", "pytorchcv", "vit-pytorch")
-        made = ", ".join(f"{name} {version(name)}" for name in names if _is_there(name))
-        before, _, rest = DOCS.read_text().partition(BEGIN)
-        table = "\n".join(rows)
-        DOCS.write_text(f"{before}{BEGIN}{made}.\n\n{table}\n{END}{rest.partition(END)[2]}")
+                print(row, flush=True)
+                if arguments.write:
+                    _write(row)
+
+
+def _write(row: str) -> None:
+    """Put a row into the table, in the place of an older one of the same network."""
+    before, _, rest = DOCS.read_text().partition(BEGIN)
+    table, _, after = rest.partition(END)
+    older = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    rows = {tuple(line.split(" | ")[:2]): line for line in [*older, row]}
+    order = [f"| {group}" for group in GROUPS]
+    known = [*order, *dict.fromkeys(key[0] for key in rows if key[0] not in order)]
+    lines = sorted(rows.items(), key=lambda one: known.index(one[0][0]))
+    names = ("torchvision", "transformers", "pytorchcv", "vit-pytorch")
+    made = ", ".join(f"{name} {version(name)}" for name in names if _is_there(name))
+    made = f"{made} (torch {torch.__version__.partition('+')[0]})"
+    head = [_line(*COLUMNS), "|" + " --- |" * len(COLUMNS)]
+    body = "\n".join([*head, *(line for _, line in lines)])
+    DOCS.write_text(f"{before}{BEGIN}{made}.\n\n{body}\n{END}{after}")
 
 
 def _is_there(name: str) -> bool:

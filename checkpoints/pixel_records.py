@@ -36,7 +36,17 @@ _SQUASHED = 384
 _NOT_READ = (
     *("do_pad", "do_thumbnail", "do_align_long_axis", "size_divisor", "size_divisibility"),
     *("clusters", "max_num_patches", "do_image_splitting", "do_pan_and_scan", "do_crop_margin"),
-    *("perceiver", "videomae", "vivit", "tvlt", "imagegpt", "siglip2", "glpn", "textnet"),
+    *(
+        "perceiver",
+        "videomae",
+        "vivit",
+        "tvlt",
+        "imagegpt",
+        "timmwrapper",
+        "siglip2",
+        "glpn",
+        "textnet",
+    ),
 )
 """What processors do beyond this, or those that make videos, patches or sizes of their own."""
 
@@ -201,17 +211,18 @@ def as_numbers(how: Preprocessing) -> str | None:
 def with_record(card: Card, path: Path) -> Card:
     """A card without a record of images, completed by what lies beside the weights.
 
-    That is ``preprocessor_config.json`` of Hugging Face, or ``config.json`` with a
-    ``pretrained_cfg`` of timm.
+    That is ``preprocessor_config.json`` of Hugging Face, or ``processor_config.json`` with an
+    ``image_processor``, or ``config.json`` with a ``pretrained_cfg`` of timm.
 
     Raises:
         CheckpointError: When there is such a file and it cannot be read.
     """
     if card.preprocessing or card.normalization is not None:
         return card
-    beside, test = path.parent / "preprocessor_config.json", None
-    if beside.is_file():
-        found = _meant(beside, of_hugging_face, _read(beside))
+    test = None
+    beside, processor = _processor_beside(path.parent)
+    if processor is not None:
+        found = _meant(beside, of_hugging_face, processor)
     else:
         beside = path.parent / "config.json"
         config = _read(beside).get("pretrained_cfg") if beside.is_file() else None
@@ -220,6 +231,15 @@ def with_record(card: Card, path: Path) -> Card:
         found = _meant(beside, of_timm, config)
         test = _meant(beside, partial(of_timm, test=True), config)
     return replace(card, preprocessing=written(found, test), normalization=as_numbers(found))
+
+
+def _processor_beside(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
+    """The file of an image processor in a folder, and what it holds of it; None without one."""
+    own, shared = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if own.is_file():
+        return own, _read(own)
+    inner = _read(shared).get("image_processor") if shared.is_file() else None
+    return shared, inner if isinstance(inner, Mapping) else None
 
 
 def _meant(

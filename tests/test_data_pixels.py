@@ -257,6 +257,11 @@ class TestRecords:
         assert of_card(found).crop == (176, 176) and of_card(found).resize == (201, 201)
         assert of_card(found, test=True).resize == (235, 235)
         assert found.normalization == "0.5,0.5,0.5/0.229,0.224,0.225"
+        shared = tmp_path / "processor_config.json"
+        shared.write_text(
+            '{"image_processor": {"size": 48, "resample": 2}, "processor_class": "X"}'
+        )
+        assert of_card(with_record(card, weights)).resize == (48, 48)
         beside = tmp_path / "preprocessor_config.json"
         beside.write_text(
             '{"size": 64, "crop_size": 56, "resample": 2, "image_mean": [0.5], "image_std": [0.5]}'

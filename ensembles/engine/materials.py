@@ -58,12 +58,21 @@ class Materials:
         device: torch.device | None = None,
     ) -> None:
         self.net, self.data, self.device = net, data, device
-        self.task = task_of(net) if task is None else task
+        self._task = task
         self._reference, self._initial, self._sources = reference, initial, sources
         self._data: dict[str, ReferenceData] = {}
         self._means: dict[Reference, tuple[Tensor, ...]] = {}
         self._others: dict[Initial | Source, Decomposition] = {}
         self._origin: Materials | None = None
+
+    @cached_property
+    def task(self) -> Task:
+        """What is asked of the network; a deletion needs none, so that any network can have one.
+
+        Raises:
+            UsageError: If no task suits its shapes.
+        """
+        return task_of(self.net) if self._task is None else self._task
 
     def around(self, net: Decomposition) -> Materials:
         """The same materials for a copy of the network that may be moved and rounded.

@@ -7,7 +7,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
-from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable  # since Python 3.11
 
 __all__ = ["EMBEDDED", "documents"]
 
