@@ -68,14 +68,17 @@ def plain(model: Any, ids: Tensor, deleted: list[int]) -> list[tuple[int, float]
 
 def counts(options: argparse.Namespace) -> None:
     model, data = opened(options.windows, options.tokens, options.text)
-    wanted = plain(model, data.windows, [0, *range(1, 1 + len(parts(model)))])
     net = ensembles.decompose(model, data.windows[:2])
     frame = ensembles.lesion(net, data, metrics=("top1", "loss"))
     print(f"{'deleted':34} {'plain':>6} {'ours':>6} {'loss':>9} {'ours':>9}")
     worst_count, worst_loss = 0, 0.0
-    names = ["none", *net.names]
-    for name, (correct, loss), (_, row) in zip(names, wanted, frame.iterrows(), strict=True):
-        print(f"{name:34} {correct:6} {row['correct']:6} {loss:9.5f} {row['loss']:9.5f}")
+    for number, (name, (_, row)) in enumerate(
+        zip(["none", *net.names], frame.iterrows(), strict=True)
+    ):
+        ((correct, loss),) = plain(model, data.windows, [number])
+        print(
+            f"{name:34} {correct:6} {row['correct']:6} {loss:9.5f} {row['loss']:9.5f}", flush=True
+        )
         worst_count = max(worst_count, abs(correct - row["correct"]))
         worst_loss = max(worst_loss, abs(loss - row["loss"]))
     total = data.windows[:, 1:].numel()

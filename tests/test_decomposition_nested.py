@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import ensembles
 from ensembles.catalogue.structure import describe
@@ -140,3 +140,60 @@ def test_nested_blocks_are_taken_by_their_names() -> None:
     with pytest.raises(DecompositionError) as error:
         ensembles.decompose(model, model.example, blocks=["first", "head"])
     assert "first" in str(error.value)
+
+
+class _Beside(nn.Module):
+    """Half of the channels goes past two blocks of a given form."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form, self.stem = form, nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = nn.ModuleList(_Part() for _ in range(2))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one, other = self.stem(x).chunk(2, 1)
+        for block in self.blocks:
+            if self.form == "interpolation":
+                other = other + block.gain * (block.made(other) - other)
+            elif self.form == "projection":
+                other = block.way(torch.relu(block.norm(other))) + block.made(other)
+            else:
+                one = (one + block.made(other)).contiguous()
+                one, other = other, one
+        return cast(torch.Tensor, self.head(torch.cat([one, other], 1).tanh().mean((2, 3))))
+
+
+class _Part(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)]
+        self.made, self.norm, self.way = (
+            nn.Sequential(*layers),
+            nn.BatchNorm2d(4),
+            nn.Conv2d(4, 4, 1),
+        )
+        self.gain = nn.Parameter(torch.full((4, 1, 1), 0.3))
+
+
+@pytest.mark.parametrize("form", ["interpolation", "projection", "streams"])
+@torch.no_grad()
+def test_sums_beside_the_chain_are_one_block_each(form: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = _Beside(form).eval()
+    images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    net = ensembles.decompose(model, images)
+    assert [block.kind for block in net] == ["residual"] * 2
+    one, other = model.stem(images).chunk(2, 1)
+    block = model.blocks[1]
+    if form == "interpolation":
+        other = other + block.gain * (block.made(other) - other)
+    elif form == "projection":
+        other = block.way(torch.relu(block.norm(other))) + block.made(other)
+    else:
+        one, other = other, one
+        one, other = other, one + block.made(other)
+    expected = model.head(torch.cat([one, other], 1).tanh().mean((2, 3)))
+    if form != "projection":
+        torch.testing.assert_close(net.lesioned(parse_lesion("delete", "1"))(images), expected)

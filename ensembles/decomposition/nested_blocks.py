@@ -168,9 +168,9 @@ def _against_dominator(graph: Graph, node: fx.Node, found: Sequence[Segment]) ->
 
 
 def _mixes(graph: Graph, node: fx.Node, entry: fx.Node) -> bool:
-    """Whether a node of a shortcut is no affine map of one activation.
+    """Whether a node of a shortcut mixes activations, or is an activation itself.
 
-    The activation before its first weight layer is spared (a projection with pre-activation).
+    One before its first weight layer is spared (a projection with pre-activation).
     """
     several = len(graph.inputs(node)) > 1 and not is_add(node) and not is_concat(node)
     activates = graph.kind(node) == "activation" and graph.depth((node,), entry) > 0

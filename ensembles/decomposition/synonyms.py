@@ -46,7 +46,13 @@ def _joined_along(sums: SumWriter, node: fx.Node) -> fx.Node | None:
 
 
 def _made_alike(sums: SumWriter, node: fx.Node) -> fx.Node | None:
-    """A tensor of a size that an activation tells, and of nothing else of it."""
+    """A tensor of a size that an activation tells, and of nothing else of it.
+
+    Where the activation is read for nothing else, the tensor stands in its place: someone silenced
+    a layer, whose block stays.
+    """
+    if any(len(source.users) == 1 for source in node.all_input_nodes):
+        return None
     name = operation(node).removesuffix("_like").removeprefix("new_")
     given = given_of(node, ("input", "size", "fill_value", *_STYLES)) if "full" in name else {}
     if given is None or sums.sizes[node.name].two is None or "dtype" not in node.meta:
