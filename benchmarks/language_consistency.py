@@ -50,7 +50,30 @@ SMALL: dict[str, Any] = {
     "rotary_dim": 8,
     "first_k_dense_replace": 1,
 }
+SMALL |= {
+    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "n_mamba_heads"), 4),
+    **dict.fromkeys(("mamba_d_state", "ssm_state_size", "mamba_d_ssm", "state_size"), 8),
+    **dict.fromkeys(("mamba_n_groups", "n_groups", "mamba_ngroups", "num_kv_shared_layers"), 1),
+    **dict.fromkeys(("mamba_chunk_size", "chunk_size"), 8),
+    **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 4),
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8),
+    **dict.fromkeys(("hidden_size_per_layer_input", "laurel_rank", "altup_num_inputs"), 4),
+    **dict.fromkeys(("vocab_size_per_layer_input", "attention_hidden_size"), WORDS),
+    "mamba_d_head": 16,
+    "mamba_head_dim": 16,
+    "num_kv_shared_layers": 0,
+}
+"""Of layers that keep a state, and of embeddings that each layer has."""
+
 EXTRA: dict[str, dict[str, Any]] = {
+    "bailing_hybrid": {"head_dim": 8, "partial_rotary_factor": 1.0},
+    "cohere_compass_text": {"layer_types": None},
+    "deepseek_v2": {"topk_method": "greedy", "topk_group": 1, "num_experts_per_tok": 2},
+    "dots3_note": {"adapter_in_dim": 32},
+    "gemma4_assistant": {"hidden_size_per_layer_input": 0},
+    "kimi_linear": {"n_group": 1, "num_expert_group": 1, "topk_group": 1},
+    "mamba2": {"num_heads": 4, "head_dim": 16, "expand": 2, "chunk_size": 8},
+    "nemotron": {"head_dim": 8},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "falcon": {"new_decoder_architecture": False},
     "ctrl": {"dff": 48},
@@ -64,13 +87,18 @@ def small(config: Any, extra: dict[str, Any]) -> Any:
     wanted = {**SMALL, **extra}
     values = {}
     for name, value in config.to_dict().items():
-        inner = getattr(config, name, None)
+        try:
+            inner = getattr(config, name, None)
+        except Exception:  # some hold a value for each layer
+            inner = None
         if hasattr(inner, "to_dict") and name != "quantization_config":
             values[name] = small(inner, extra).to_dict()
-        elif name in wanted and value is not None:
+        elif name in wanted and (value is not None or name == "head_dim"):
             values[name] = wanted[name]
         elif name in ("layer_types", "mlp_layer_types") and isinstance(value, list):
             values[name] = list(dict.fromkeys(value))[:2] * (2 // min(2, len(set(value))))
+    if "kv_lora_rank" in values and "num_key_value_heads" in values:
+        values["num_key_value_heads"] = 4  # latent attention has as many of both
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
         if isinstance(getattr(config, name, None), int):
             values[name] = 0 if name != "eos_token_id" else 1

@@ -89,11 +89,8 @@ def _layers_out(model: Any, net: Decomposition, deleted: list[int]) -> bool:
     for name, layers in model.named_modules():
         if not isinstance(layers, nn.ModuleList):
             continue
-        places = {
-            index: _place(net.block(index).name, name)
-            for index in range(1, len(net) + 1)
-            if _place(net.block(index).name, name) is not None
-        }
+        found = {block.index: _place(block.name, name) for block in net}
+        places = {index: at for index, at in found.items() if at is not None}
         gone = sorted({
             place
             for place in set(places.values())
@@ -118,7 +115,7 @@ def _place(block: str, layers: str) -> int | None:
     return int(number) if head == layers and rest.startswith(".") and number.isdecimal() else None
 
 
-def _renumbered(config: Any, kept: list[nn.Module], gone: list[Any]) -> None:
+def _renumbered(config: Any, kept: list[nn.Module], gone: list[int]) -> None:
     """Tell the configuration, and the layers, how many there are."""
     for name in _BY_LAYER:
         values = getattr(config, name, None)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 _HEAD = ["block", "name", "kind", "shortcut", "in", "out", "layers", "parameters"]
+_WINDOW = 64
 _BINS, _BAR, _TAIL = 20, 40, 0.0005
 
 
@@ -85,10 +86,14 @@ def _open(
 ) -> Decomposition:
     from ensembles.catalogue.structure import inspected  # noqa: PLC0415
     from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints.hub import is_hub_name, longest_window  # noqa: PLC0415
     from ensembles.checkpoints.own_network import is_own  # noqa: PLC0415
 
-    network, channels = None, None
-    if checkpoint is not None or is_own(model):
+    network, channels, window = None, None, None
+    if is_hub_name(model):
+        network, _ = load(model, checkpoint, **how)
+        window = min(_WINDOW, longest_window(network) or _WINDOW)
+    elif checkpoint is not None or is_own(model):
         network, card = load(model, checkpoint, **how)
         model, stated = card.architecture, card.arguments.get("in_channels")
         channels = stated if isinstance(stated, int) else None
@@ -101,21 +106,22 @@ def _open(
         blocks=names,
         kinds=wanted,
         nested=asks_for_nested(),
+        window=window,
     )
 
 
 def _lines(net: dict[str, Any]) -> Iterator[str]:
     shape = "x".join(map(str, net["input_shape"]))
-    yield (
-        f"{net['model']}: {len(net['blocks'])} blocks, {net['parameters']:,} parameters, images "
-        f"{shape}, {net['classes']} classes"
-    )
+    taken = f"images {shape}, {net['classes']} classes"
+    if len(net["input_shape"]) == 1:
+        taken = f"windows of {shape} tokens, {net['classes']:,} words"
+    yield f"{net['model']}: {len(net['blocks'])} blocks, {net['parameters']:,} parameters, {taken}"
     shown = {title for block in net["blocks"] for title, text in _more(block).items() if text}
     extra = [title for title in _more(net["blocks"][0]) if title in shown]
     rows = [_cells(block) + [_more(block)[title] for title in extra] for block in net["blocks"]]
     yield from aligned([*_HEAD, *extra], rows, ("block", "layers", "parameters"))
-    taken = {block["kind"] for block in net["blocks"]}
-    others = [f"{n} {kind}" for kind, n in net["found"].items() if kind not in taken]
+    kinds = {block["kind"] for block in net["blocks"]}
+    others = [f"{n} {kind}" for kind, n in net["found"].items() if kind not in kinds]
     if others:
         yield f"also found, not taken as blocks: {', '.join(others)} (--block-kinds takes them)"
     yield from _nesting(net)

@@ -109,14 +109,19 @@ def status(file: str, store: str | None, as_json: bool) -> None:
     """Show how much of a study is there, and what its workers do."""
     import pandas as pd  # noqa: PLC0415
 
+    from ensembles.errors import StoreError  # noqa: PLC0415
     from ensembles.studies import status as look  # noqa: PLC0415
-    from ensembles.studies.workers.intake import take_in  # noqa: PLC0415
+    from ensembles.studies.workers.intake import place_of, take_in  # noqa: PLC0415
     from ensembles.studies.workers.roll import running, workers_said  # noqa: PLC0415
     from ensembles.studies.workers.work_folder import Task  # noqa: PLC0415
     from ensembles.tables import frame_to_json  # noqa: PLC0415
 
     chosen, place = _opened(file, store)
-    folder = take_in(chosen, place, _tell)
+    try:
+        folder = take_in(chosen, place, _tell)
+    except StoreError as error:  # whoever may only read sees the rest
+        _tell(f"{error}; what workers have published since is not counted")
+        folder = place_of(chosen, place)
     found = look(chosen, place)
     if as_json:
         say(frame_to_json(found))

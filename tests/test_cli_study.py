@@ -101,6 +101,40 @@ def test_run_status_export_and_merge(call, file, tmp_path):
     assert call("status", file, "--store", whole)[1] == out
 
 
+def test_status_of_workers_for_whoever_may_only_read(call, file, monkeypatch):
+    from ensembles.errors import StoreError
+    from ensembles.studies import read_study
+    from ensembles.studies.workers import intake
+    from ensembles.studies.workers.work_folder import Task, work_folder
+    from ensembles.studies.written import written_unit
+
+    def refused(*_: object) -> None:
+        raise StoreError("store figures.db: cannot be written (it is read-only)")
+
+    study = read_study(file)
+    unit = study.units()[0]
+    folder = work_folder(study, file.with_suffix(".db"))
+    folder.prepare()
+    key = Task.key_of(unit.digest)
+    folder.put_task(Task(key, 0, "one", unit.title, written_unit(unit)))
+    folder.put_split(key, (2, 2))
+    folder.beat("w", {"state": "measures", "key": key, "host": "n1", "task": unit.title,
+                      "done": 1, "total": 2, "seconds": 10})  # fmt: skip
+    monkeypatch.setattr(intake, "take_in", refused)
+    code, out, err = call("status", file)
+    assert code == 0 and err.startswith("store figures.db: cannot be written (it is read-only); ")
+    lines = out.splitlines()
+    assert lines[1].endswith("running")
+    assert (
+        lines[-3] == "0 of 1 units done, 1 running; 1 of 4 lesions, 6.0 a minute, about 30 s left"
+    )
+    assert lines[-2] == (
+        f"worker w on n1: measures {unit.title} (1 of 2), 0 lesions measured, 6.0 a minute, last "
+        "heard 0 s ago"
+    )
+    assert lines[-1] == f"logs in {folder / 'logs'}"
+
+
 def test_a_failed_unit_gives_status_1_and_the_others_are_measured(call, file):
     file.write_text(STUDY + '\n[[lesions]]\nblocks = "12"\n', encoding="utf-8")
     code, out, err = call("run", file)

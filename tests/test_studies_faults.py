@@ -20,10 +20,22 @@ from pandas.testing import assert_frame_equal
 import ensembles
 from ensembles.errors import EnsemblesError, OutputError
 from ensembles.lesions import Choice
-from ensembles.studies import EXECUTORS, Data, Network, Setting, Study, Sweep, run, status, tables
+from ensembles.studies import (
+    EXECUTORS,
+    Data,
+    Network,
+    Setting,
+    Study,
+    Sweep,
+    run,
+    run_unit,
+    status,
+    tables,
+)
 from ensembles.studies.workers import holds, scratch_folder, shared_files, work_folder
 from ensembles.studies.workers.driver import Driver, WorkerOptions
 from ensembles.studies.workers.part_runner import PartRunner
+from ensembles.studies.workers.parts import Part
 from ensembles.studies.workers.roll import workers_said
 from ensembles.studies.workers.work_folder import PartName, Task, WorkFolder
 from ensembles.studies.workers.worker import Worker
@@ -131,6 +143,18 @@ def measured(study: Study, expected: Path, tmp_path: Path) -> Measure:
 def test_a_file_that_is_missing_fails_its_unit_alone(measured: Measure) -> None:
     lines = measured()
     assert len([line for line in lines if line.endswith(": measured")]) == 2
+
+
+def test_a_store_that_was_lost_is_filled_again(
+    study: Study, measured: Measure, tmp_path: Path
+) -> None:
+    """The folder holds only what the store lacked when workers measured."""
+    store = tmp_path / "x.db"
+    run_unit(study.units()[0], store, study=study, check=False, part=Part(1, 2))
+    measured()
+    for file in tmp_path.glob("x.db*"):
+        file.unlink()
+    measured()
 
 
 def test_two_drivers_at_once(study: Study, measured: Measure, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from ensembles.unravelling.path_counts import block_lengths, graph_lengths, weig
 
 __all__ = ["describe", "inspected"]
 
+_WORDS = 100
+"""Ids that every language model has."""
+
 
 def inspected(
     name: str,
@@ -24,8 +27,9 @@ def inspected(
     blocks: str | None = None,
     kinds: list[str] | None = None,
     nested: bool | None = None,
+    window: int | None = None,
 ) -> Decomposition:
-    """Take an architecture apart on random images.
+    """Take an architecture apart on random images, or random tokens.
 
     Args:
         name: Name of an architecture.
@@ -35,6 +39,7 @@ def inspected(
         blocks: As for :func:`ensembles.decompose`.
         kinds: As for :func:`ensembles.decompose`.
         nested: As for :func:`ensembles.decompose`.
+        window: Tokens of a window, for a language model; by default the architecture's own, or 64.
 
     Raises:
         ModelError: If there is no such architecture.
@@ -43,15 +48,24 @@ def inspected(
     """
     if image_size is not None and image_size < 1:
         raise UsageError(f"image size {image_size}; expected 1 or more")
-    own, height, width = architecture(name).input_size
-    shape = (2, channels or own, image_size or height, image_size or width)
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    if window is not None or architecture(name).task == "language":
+        if image_size is not None:
+            raise UsageError(f"{name} is a language model; leave the image size out")
+        length = window or architecture(name).input_size[0]
+        images = torch.randint(0, _WORDS, (2, length), generator=generator)
+    else:
+        own, height, width = architecture(name).input_size
+        shape = (2, channels or own, image_size or height, image_size or width)
+        images = torch.randn(shape, generator=generator)
     if model is None:
         with forked(0):
             model = create_model(name)
     try:
         net = decompose(model, images, blocks=blocks, kinds=kinds, nested=nested)
     except (DecompositionError, ModelError):
+        if not images.is_floating_point():
+            raise
         # Untrained BatchNorm lets many layers overflow, or round too much, in single precision.
         net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds, nested=nested)
     net.model_name = name

@@ -151,6 +151,9 @@ def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment, beside: int)
         return False
     if core.entry.meta.get("dtype") != core.exit.meta.get("dtype"):
         return False
+    given = [node for node in road.graph.nodes if node.op == "placeholder"]
+    if any(node.users for node in given[1:]):  # what it reads beside its input changes it
+        return False
     probe = torch.arange(torch.Size(sizes.two).numel(), device=graph.device).reshape(sizes.two)
     return torch.equal(road(probe, *[None] * beside), probe)
 

@@ -121,6 +121,7 @@ def outcome_of(
         numbers: The same, decoded.
         names: Which of them, as far as they are there, in which order.
     """
-    kept = {name: numbers[name] for name in names if name in states}
-    of = [states[name] for name in kept]
+    chosen = [name for name in names if name in states]
+    kept = numbers if len(chosen) == len(numbers) else {name: numbers[name] for name in chosen}
+    of = [states[name] for name in chosen]
     return Outcome.of_kept(lesion, of[0].total, max([one.nonfinite for one in of]), kept)

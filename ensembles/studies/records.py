@@ -145,11 +145,10 @@ def _parsed(value: Any) -> Record | None:
         )
     except (TypeError, KeyError) as error:
         raise StoreError(_UNREADABLE) from error
-    numbers = (one for wanted in record.lesions for one in (wanted.trial, wanted.seed))
-    texts = (one for wanted in record.lesions for one in (*wanted[:2], wanted.material))
     told = isinstance(record.context, str) and isinstance(record.failed, str)
-    if not told or not all(isinstance(one, str) for one in texts):
-        raise StoreError(_UNREADABLE)
-    if not all(one is None or type(one) is int for one in numbers):
+    found = [set(map(type, column)) for column in zip(*record.lesions, strict=True)]
+    number: set[type] = {int, type(None)}
+    wanted: tuple[set[type], ...] = ({str}, {str}, number, number, {str})
+    if not told or not all(types <= known for types, known in zip(found, wanted, strict=False)):
         raise StoreError(_UNREADABLE)
     return record

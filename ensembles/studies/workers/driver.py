@@ -130,6 +130,7 @@ class Driver(Executor):
         intake.remember_place()
         intake.take()
         tasks = self._tasks(units, store, setting)
+        intake.measure_again(tasks)
         for task in tasks.values():
             folder.put_task(task)
         tell(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,14 @@ from ensembles.errors import StoreError
 from ensembles.store import Store
 from ensembles.studies.records import Record, mend_records, read_record, write_record
 from ensembles.studies.workers.scratch_folder import scratch_folder
-from ensembles.studies.workers.work_folder import PartName, Result, Task, WorkFolder, work_folder
+from ensembles.studies.workers.work_folder import (
+    PartName,
+    Result,
+    Task,
+    WorkFolder,
+    parts_of,
+    work_folder,
+)
 
 if TYPE_CHECKING:
     from ensembles.studies.study import Study
@@ -133,6 +140,17 @@ class Intake:
             known = read_record(self.store, self.study, unit) or Record()
             write_record(self.store, self.study, unit, replace(known, failed=reason))
             self.tell(f"{unit.title}: failed: {reason}")
+
+    def measure_again(self, keys: Iterable[str]) -> None:
+        """Let tasks be measured again of which the store lacks something though all was taken.
+
+        Results do not hold what another store had before, which may be gone since.
+        """
+        splits = self.folder.splits()
+        for key in keys:
+            if key in splits and self._settled.issuperset(parts_of(key, splits)):
+                self.folder.open_anew(key)
+                self._settled = {part for part in self._settled if part.key != key}
 
     def forget_failures(self) -> None:
         """Let what failed be tried again."""

@@ -286,6 +286,18 @@ class WorkFolder:
                         (self.root / "holds" / held).unlink(missing_ok=True)
                 (self.root / "failures" / name).unlink(missing_ok=True)
 
+    def open_anew(self, key: str) -> None:
+        """Let a task be split and measured again, whose results do not hold all that is wanted."""
+        with writable(self.root):
+            for result in self.results(whole=True):
+                if result.part.key == key:
+                    result.path.unlink(missing_ok=True)
+            for name in names_in(self.root / "holds"):
+                if name.startswith(f"{key}."):
+                    (self.root / "holds" / name).unlink(missing_ok=True)
+            (self.root / "splits" / f"{key}.json").unlink(missing_ok=True)
+        self._splits.pop(key, None)
+
     # Who is at work
 
     def beat(self, worker: str, told: Mapping[str, Any]) -> None:
