@@ -122,6 +122,7 @@ def _deliver(
     frame: pd.DataFrame, out: str | None, as_json: bool, shown: tuple[str, ...] | None
 ) -> None:
     from ensembles.analyses.effective_paths import effective_paths  # noqa: PLC0415
+    from ensembles.analyses.members.paths import cancels  # noqa: PLC0415
     from ensembles.tables import frame_to_json, write_frame  # noqa: PLC0415
 
     if out is not None:
@@ -133,8 +134,9 @@ def _deliver(
         say(plain_table(frame, shown or ()))
     if shown is None:
         return
+    doubt = "; the interval has no meaning where lengths cancel" if cancels(frame) else ""
     for row in effective_paths(frame).to_dict("records"):
-        say(f"effective paths{_place(frame)}, {_effective(row)}", err=True)
+        say(f"effective paths{_place(frame)}, {_effective(row)}{doubt}", err=True)
     for note in PATHS.notes(frame):
         say(note, err=True)
 

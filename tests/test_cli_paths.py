@@ -199,7 +199,7 @@ def test_plot_without_a_file_has_a_name_of_its_own(
         (["--method", "exakt"], 2, "'exakt' is not one of 'exact', 'sampled', 'all'"),
         (["--sampling", "best"], 2, "'best' is not one of 'uniform', 'weighted'"),
         (["--statistics", "none"], 2, "'none' is not one of 'running', 'batch'"),
-        (["--precision", "bf16"], 2, "'bf16' is not one of 'fp32', 'fp64'"),
+        (["--precision", "bf16"], 2, "'bf16' is not one of 'auto', 'fp32', 'fp64'"),
         (["--engine", "slow"], 2, "'slow' is not one of 'fast', 'general'"),
         (["--device", "gpu"], 2, "device 'gpu'; expected auto, cpu"),
         (["--images", "0"], 2, "0 images; expected at least 1"),

@@ -204,6 +204,12 @@ def _chosen(options: PathOptions | None, fields: dict[str, Any]) -> PathOptions:
 _CANCELLING = 10  # times, above which lengths cancel more than they add
 
 
+def cancels(frame: pd.DataFrame) -> bool:
+    """Whether the lengths of a table cancel each other so far that none says what it carries."""
+    ratios = (frame.attrs.get("cancellation") or {}).values()
+    return any(not ratio < _CANCELLING for ratio in ratios)
+
+
 class Paths(Analysis[PathOptions]):
     """All 2^n paths of a network, by their length."""
 
