@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     "printable", "garbage", "guest", "errors", "progress", "files", "fill_lock", "bounded", "text",
+    "text_names",
     "numerics",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",

@@ -186,3 +186,10 @@ def test_bytes_of_tokens_add_up_to_those_of_the_text() -> None:
     assert found.sizes[:2].tolist() == [len("aé".encode()), len("€𝄞".encode())]
     assert as_tokenizer(_Halves()).size == 50
     assert BYTES.encode("né").ids.tolist() == [110, 195, 169]
+
+
+def test_the_names_of_texts_are_those_of_the_embedded_ones():
+    from ensembles.data.texts.embedded_texts import EMBEDDED
+    from ensembles.text_names import TEXTS
+
+    assert tuple(EMBEDDED) == TEXTS

@@ -31,7 +31,7 @@ def analyze(
     store: Store | str | Path | None = None,
     task: Task | str | None = None,
     device: str | torch.device = "auto",
-    precision: str = "fp32",
+    precision: str | None = None,
     batch_size: int | None = None,
     progress: bool | Progress | None = None,
     model: str | None = None,
@@ -52,7 +52,8 @@ def analyze(
         task: What is asked of the network, by its name or as a value; by default what the shapes
             of the network say.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        precision: "fp32", "tf32" (CUDA), "bf16", or "fp64" where the analysis has it.
+        precision: "fp32", "tf32" (CUDA), "bf16", or "fp64" where the analysis has it; by default
+            the analysis chooses, which is fp32 for nearly all.
         batch_size: Rows at a time; by default as many as suit the device.
         progress: Whether to show a bar, by default only on a terminal; or a function to tell.
         model: Name of the network in the table; by default its class.
@@ -78,7 +79,7 @@ def analyze(
     run = Run(
         task=task_of(net, task),
         device=str(device),
-        precision=precision,
+        precision=analysis.precision(net, chosen, precision),
         batch_size=batch_size,
         progress=progress,
         model=model or net.model_name,

@@ -243,6 +243,10 @@ class Analysis(ABC, Generic[OptionsT]):
             EnsemblesError: Saying why.
         """
 
+    def precision(self, net: Decomposition, options: OptionsT, asked: str | None) -> str:
+        """In which precision it computes, where one is asked for or none; fp32 by default."""
+        return asked or "fp32"
+
     def engine(self, options: OptionsT) -> str:
         """Which engine computes, by which a store keeps results apart."""
         return "shared"

@@ -50,12 +50,18 @@ class KeptTable(Kept):
             subject.net,
             subject.data,
             task=task_of(subject.net, self.measurement.task),
-            precision=self.unit.precision,
+            precision=self.analysis.precision(subject.net, chosen, self._precision),
             engine=self.analysis.engine(chosen),
         )
         known = store.analysis(context, self.measurement.name, chosen.determining)
         digest = context.key.digest
         return Prepared(Record(digest), () if known is not None else ((digest, self.unit.digest),))
+
+    @property
+    def _precision(self) -> str | None:
+        """What is asked for; None where the analysis chooses by the network."""
+        chooses = getattr(self.measurement.chosen, "precision", None) == "auto"
+        return None if chooses else self.unit.precision
 
     def measure(self, subject: Subject, store: Store, how: How) -> Done:
         """See the base class."""
@@ -71,7 +77,7 @@ class KeptTable(Kept):
             store=store,
             task=self.measurement.task,
             **self._materials(subject, how),
-            **self._where(how),
+            **{**self._where(how), "precision": self._precision},
             **self._told(subject, how),
             **options,
         )
@@ -96,4 +102,5 @@ class KeptTable(Kept):
     def labels(self, frame: pd.DataFrame) -> dict[str, Any]:
         """See the base class."""
         told = self.analysis.told(frame, self.measurement.chosen)
-        return told if "precision" in told else {**told, "precision": self.unit.precision}
+        done = frame.attrs.get("provenance", {}) if self._precision is None else {}
+        return {"precision": done.get("precision", self.unit.precision)} | told

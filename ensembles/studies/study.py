@@ -13,6 +13,7 @@ from ensembles.errors import UsageError, nearest
 from ensembles.studies.digests import digests
 from ensembles.studies.values import Data, Measured, Measurement, Network, Sweep
 from ensembles.studies.written import written_study
+from ensembles.text_names import is_text
 
 __all__ = ["RunTable", "Study", "Unit"]
 
@@ -166,6 +167,8 @@ class Study:
         if analysis.random:
             seeds = analysis.seeds or self.seeds
         precision = analysis.own_precision or self.precision
+        if precision == "auto":  # by the network, which is not open yet; that of version 1 else
+            precision = "fp64" if data.name is not None and is_text(data.name) else "fp32"
         kept = self.predictions and isinstance(analysis, Sweep)
         return [Unit(model, data, analysis, seed, precision, kept) for seed in seeds]
 

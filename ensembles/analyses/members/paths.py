@@ -249,6 +249,14 @@ class Paths(Analysis[PathOptions]):
         require_expanded(net, options)
         parse_places(options.at, net)
 
+    def precision(self, net: Decomposition, options: PathOptions, asked: str | None) -> str:
+        """As asked, by the call or by the options; else fp64 for a language model."""
+        from ensembles.unravelling.token_streams import takes_tokens  # noqa: PLC0415 (torch)
+
+        if asked is not None or options.precision != "auto":
+            return asked or options.precision
+        return "fp64" if takes_tokens(net) else "fp32"
+
     def engine(self, options: PathOptions) -> str:
         """The engine of the options."""
         return options.engine
@@ -256,12 +264,11 @@ class Paths(Analysis[PathOptions]):
     def measure(
         self, net: Decomposition, data: Any, options: PathOptions, run: Run
     ) -> pd.DataFrame:
-        """Measure the paths, in the precision of the run; that of fp32 is ours to choose."""
-        single = run.precision == "fp32"
+        """Measure the paths, in the precision of the run."""
         return paths(
             net,
             data,
-            options=replace(options, precision="auto" if single else run.precision),
+            options=replace(options, precision=run.precision),
             device=run.device,
             progress=run.progress,
             model=run.model,

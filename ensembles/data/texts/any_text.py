@@ -9,25 +9,17 @@ from importlib.metadata import version
 
 from ensembles.data.splits import choose_split
 from ensembles.data.texts.embedded_texts import EMBEDDED, documents
-from ensembles.data.texts.text_files import TEXT_SUFFIXES, read_documents
+from ensembles.data.texts.text_files import read_documents
 from ensembles.data.texts.token_codes import BYTES, Encoded, Tokenizer
 from ensembles.data.texts.token_files import kept
 from ensembles.data.texts.windows import TextDataset, Windows
 from ensembles.errors import DataError, UsageError, nearest
 from ensembles.files import home_expanded
+from ensembles.text_names import TEXTS, is_text
 
 __all__ = ["TEXTS", "is_text", "open_text"]
 
-TEXTS = tuple(EMBEDDED)
-"""The texts that are known by name."""
-
 _BETWEEN = "\n\n"
-
-
-def is_text(name: str | os.PathLike[str]) -> bool:
-    """Whether a name means a text for certain: a known one, or a file with such an ending."""
-    path = home_expanded(name)
-    return str(name) in TEXTS or (path.suffix.lower() in TEXT_SUFFIXES and not path.is_dir())
 
 
 def open_text(

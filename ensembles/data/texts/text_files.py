@@ -10,10 +10,10 @@ from typing import Any
 from ensembles.bounded import read_text
 from ensembles.data.splits import SPLIT_NAMES, choose_split
 from ensembles.errors import DataError, UsageError, nearest
+from ensembles.text_names import TEXT_SUFFIXES
 
-__all__ = ["TABLES", "TEXT_SUFFIXES", "read_documents"]
+__all__ = ["TABLES", "read_documents"]
 
-TEXT_SUFFIXES = (".txt", ".md", ".rst", ".tex", ".text")
 TABLES = (".jsonl", ".parquet", ".arrow")
 MOST_BYTES = 2**30
 """Bytes of one file, 1 GiB."""
