@@ -107,7 +107,7 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
             found.append(segment)
     whole = (site.core for site in chain if site.core is not None)
     cores = [*found, *(core for core in whole if not _sees_another(graph, core, found))]
-    hulls = [(outer, _hull(graph, outer, is_proportional)) for outer in cores]
+    hulls = [(outer, _hull(graph, outer, _carries)) for outer in cores]
     parts = {
         inner.exit
         for outer, hull in hulls
@@ -190,6 +190,11 @@ def _hull(
         found.add(node)
         open_nodes.extend(graph.inputs(node))
     return found
+
+
+def _carries(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node adds, rearranges, or scales by weights, what it reads."""
+    return is_linear(graph, node) or is_proportional(graph, node)
 
 
 def _sees_another(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
