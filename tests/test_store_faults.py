@@ -23,7 +23,7 @@ from stores import command_line, decomposed, files, in_a_process, lesions, statu
 from ensembles.analyses.lesion_sweep import LesionSweep
 from ensembles.cli.signals import interruptible
 from ensembles.engine.direct import Direct
-from ensembles.errors import OutOfMemoryError, StoreError
+from ensembles.errors import LesionError, OutOfMemoryError, StoreError
 from ensembles.lesions import Delete, Lesion, Scale, intact
 from ensembles.store import Store, claims, connection, disk_room, schema, sqlite
 from ensembles.store.lesions import FEW
@@ -509,6 +509,20 @@ def test_a_large_sweep_stores_some_before_it_looks_at_all(path, monkeypatch):
     assert 0 < counts[0] < counts[1] <= len(many) + 1
     frame = sweep(path, many, data=stores.images(2), metrics="top1")
     assert len(frame) == len(many) + 1 and frame.attrs["store"]["known"] == counts[1]
+
+
+def test_of_a_large_sweep_too_nothing_runs_where_a_lesion_does_not_fit(path, monkeypatch):
+    many = [Scale((1,), number / 64) for number in range(1, 300)]
+    for _ in range(2):
+        with pytest.raises(LesionError, match="block 99"):
+            sweep(path, [*many, Scale((99,), 0.5)], data=stores.images(2))
+        with Store(path, mode="r") as store:
+            assert not store.contexts() or not store.outcomes(store.contexts()[0])
+    checks = []
+    monkeypatch.setattr(LesionSweep, "check", lambda sweep: checks.append(len(sweep.wanted)))
+    for _ in range(2):
+        sweep(path, many, data=stores.images(2), metrics="top1")
+    assert checks == [len(many) + 1]  # the second time it is known
 
 
 WAITS = {

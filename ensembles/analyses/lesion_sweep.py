@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["LesionSweep", "Surroundings"]
 
 _ALWAYS = ("top1", "loss")
+_MANY = 4 * FEW
+"""More lesions than that take longer to look at than a short life of a process may last."""
+
 _IDLE = 4
 """So many times nothing was missing of some lesions: nearly all are there."""
 
@@ -247,7 +251,11 @@ class LesionSweep:
         self, store: Store, made: dict[str, Any], about: dict[str, Any], report: Progress
     ) -> tuple[list[Outcome], dict[Lesion, str], dict[str, object]]:
         """Measure what the store lacks, then take everything from it."""
+        if len(self.wanted) <= _MANY:
+            self.check()
         context, data = self.described(about)
+        if len(self.wanted) > _MANY:
+            self._check_once(store, context)
         begin = cache(lambda: store.begin(made))
 
         def filled(asked: Asked, report: Progress, **how: Any) -> Filled:
@@ -279,9 +287,18 @@ class LesionSweep:
         }
         return outcomes, rest.failed, extra
 
+    def _check_once(self, store: Store, context: Context) -> None:
+        """Check many lesions, unless a process that filled the store before has."""
+        texts = "\n".join([f"{one.kind} {one.text}" for one in self.wanted])
+        name = f"checked {context.key.digest} {hashlib.sha256(texts.encode()).hexdigest()}"
+        if store.note(name) is None:
+            self.check()
+            store.keep_note(name, True)
+        else:
+            self.materials.check(self.materials.needed(self.wanted))
+
     def _asked(self, store: Store, context: Context) -> Asked:
-        """The lesions, held against the network, as they are asked of a store."""
-        self.check()
+        """The lesions as they are asked of a store."""
         return store.ask(
             context, self.wanted,
             metrics=self.metrics, materials=self.digests, predictions=self.predictions,
@@ -290,11 +307,11 @@ class LesionSweep:
     def _few_at_first(self, store: Store, context: Context, filled: Callable[..., Filled]) -> int:
         """Measure some lesions of a large sweep, drawn at random; how many.
 
-        To look at all lesions may take longer than a process lives, where processes are killed. So
+        To look all of them up may take longer than a process lives, where processes are killed. So
         as much time as that will take goes into a few of them first.
         """
         n = len(self.wanted)
-        if n <= 4 * FEW:
+        if n <= _MANY:
             return 0
         drawn, pace = random.Random().sample(self.wanted, n), Pace(rough=True)
         measured = idle = 0
