@@ -100,7 +100,10 @@ class TestLibraries:
             "input_size": size, "crop_pct": share, "crop_mode": mode, "mean": (0.9, 0.1, 0.5),
             "std": (0.2, 0.3, 0.4), "interpolation": interpolation,
         }  # fmt: skip
-        assert same(of_timm(data), timm.data.create_transform(**data))
+        transform = timm.data.create_transform(**data)
+        if interpolation != "bilinear" and "interpolation=bilinear" in str(transform):
+            pytest.skip("this version of timm leaves the interpolation out")
+        assert same(of_timm(data), transform)
 
     @pytest.mark.parametrize(
         ("values", "sizes", "told"),

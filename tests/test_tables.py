@@ -581,7 +581,10 @@ HOSTILE = {
     "type.json": (lambda p: p.write_text('{"attrs": {}, "dtypes": {"a": "os"}, "rows": []}'), "os"),
     "list.json": (lambda p: p.write_text("[]"), "is no table of results"),
     "bytes.csv": (lambda p: p.write_bytes(b"a\n\xff\xfe\n"), "is no table of results"),
-    "nul.csv": (lambda p: p.write_bytes(b"a\n\0\n"), None),
+    "nul.csv": (  # Python reads it since 3.11
+        lambda p: p.write_bytes(b"a\n\0\n"),
+        None if sys.version_info >= (3, 11) else "line contains NUL",
+    ),
     "long.csv": (lambda p: p.write_text("a\n" + "9" * 5000), "is no table of results"),
     "empty.parquet": (lambda p: p.write_bytes(b"PAR1PAR1"), "results .*empty.parquet"),
 }  # fmt: skip
