@@ -257,7 +257,8 @@ def take_apart(
         open_as = partial(open_dataset, name, split, limit=limit, labels=labels)
         return choice.opened(card, name, lambda how: open_as(preprocessing=how))
 
-    data = opened(dataset or card.dataset or _DATASET, split, limit, labels)
+    named = dataset if dataset is not None else card.dataset or _DATASET
+    data = opened(named, split, limit, labels)
     data, told = labelled_for(card, data, classes, force=force)
     check_channels(card, data)
     beside = None if reference is None else opened(reference, "train", None)

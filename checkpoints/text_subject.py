@@ -117,7 +117,7 @@ def open_for(
     if dataset is not None and dataset not in TEXTS and Path(dataset).is_dir():
         _refuse_images(dataset, name)
     data = open_text(
-        dataset or _TEXT,
+        _TEXT if dataset is None else dataset,
         split,
         window=window,
         stride=choice.stride,

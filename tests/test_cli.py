@@ -311,6 +311,7 @@ def test_several_networks_stand_in_one_table(call, small, weights, tmp_path):
         (["lesion", "--task", "languag"], 2, "did you mean language"),
         (["lesion", "--task", "language"], 2, "the task 'language' is for networks with ids"),
         (["lesion", "--reference", "digit", "--kind", "mean"], 1, "did you mean digits"),
+        (["lesion", "--dataset", ""], 1, "no data set or folder ''"),
         (["analyze", "influenc"], 2, "analysis 'influenc' is unknown; expected lesion, paths"),
         (["analyze", "influence", "--span", "0"], 2, "a span of 0 blocks; expected 1 or more"),
         (["analyze", "influence", "--cosine", "last"], 2, "of a sequence; block 1"),

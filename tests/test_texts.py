@@ -142,6 +142,8 @@ def test_bad_texts_are_refused_in_a_line(
 
 
 def test_names_that_are_none() -> None:
+    with pytest.raises(DataError, match="no text or file ''; known are prose"):
+        ensembles.dataset("", window=8)
     with pytest.raises(DataError, match=r"no text or file 'pros'; known are prose.*did you mean"):
         open_text("pros")
     assert is_text("prose")

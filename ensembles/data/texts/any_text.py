@@ -67,7 +67,7 @@ def open_text(
         encoded = _embedded(str(name), part, tokenizer)
     else:
         path = home_expanded(name)
-        if os.sep not in str(name) and not path.exists():
+        if not str(name).strip() or (os.sep not in str(name) and not path.exists()):
             raise DataError(
                 f"no text or file {str(name)!r}; known are {', '.join(TEXTS)}"
                 f"{nearest(str(name).lower(), TEXTS)}"
