@@ -151,8 +151,8 @@ def test_images_that_influence_each_other(images, count):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (lambda y: {"logits": y}, "returns a dict; expected logits of shape (3, classes)"),
-        (lambda y: (y, y), "returns a tuple; expected logits of shape (3, classes)"),
+        (lambda y: {"logits": [y]}, "returns a dict; expected logits of shape (3, classes)"),
+        (lambda y: ([y], 1), "returns a tuple; expected logits of shape (3, classes)"),
         (lambda y: y.sum(), "returns a tensor of shape (); expected logits"),
         (lambda y: y.sum(1), "returns a tensor of shape (3,); expected logits"),
         (lambda y: y.sum(0, keepdim=True), "returns a tensor of shape (1, 5); expected logits"),
