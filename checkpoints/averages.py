@@ -20,6 +20,7 @@ from .class_labels import check_classes
 from .images import ImageChoice
 from .loader import load
 from .subject import Subject, take_apart
+from .text_subject import TextChoice, is_language
 
 __all__ = ["open_average"]
 
@@ -64,11 +65,17 @@ def open_average(
     loaded = [
         load(model, checkpoint, weights=weights, match=match) for model, checkpoint in members
     ]
+    words = next((card.name for one, card in loaded if is_language(one, card)), None)
+    if words is not None:
+        raise UsageError(f"{words} is a language model; expected classifiers of images to average")
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
-    choice = {one.name: options.pop(one.name) for one in fields(ImageChoice) if one.name in options}
+    images, text = (
+        kind(**{one.name: options.pop(one.name) for one in fields(kind) if one.name in options})
+        for kind in (ImageChoice, TextChoice)
+    )
     subject = take_apart(
-        card.name, network, card, images=ImageChoice(**choice), force=not check, **options
+        card.name, network, card, images=images, text=text, force=not check, **options
     )
     if check:
         check_classes(card, subject.data)

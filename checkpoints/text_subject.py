@@ -11,6 +11,7 @@ from ensembles.cards import Card
 from ensembles.data.texts import BYTES, TEXTS, TextDataset, Tokenizer, is_text, open_text
 from ensembles.errors import CheckpointError, DataError, ModelError, UsageError
 from ensembles.models import architecture
+from ensembles.models.ensemble import Average
 
 from .hub import CAUSAL, is_hub_name, longest_window, purpose_of, tokenizer_of
 
@@ -60,6 +61,8 @@ def is_language(model: nn.Module, card: Card) -> bool:
     Raises:
         ModelError: When it takes tokens, and does something else with them.
     """
+    if isinstance(model, Average):  # of classifiers of images
+        return False
     if not is_hub_name(card.architecture):
         return architecture(card.architecture).task == "language"
     purpose = purpose_of(model)

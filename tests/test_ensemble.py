@@ -185,6 +185,11 @@ def test_one_network_is_no_average() -> None:
         open_average([("resnet110", None)])
 
 
+def test_language_models_are_not_averaged() -> None:
+    with pytest.raises(UsageError, match="is a language model; expected classifiers of images"):
+        open_average([("gpt12", None)] * 2)
+
+
 def test_networks_for_other_images_are_not_averaged(tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
