@@ -102,5 +102,7 @@ class KeptTable(Kept):
     def labels(self, frame: pd.DataFrame) -> dict[str, Any]:
         """See the base class."""
         told = self.analysis.told(frame, self.measurement.chosen)
+        if "precision" in told:
+            return told
         done = frame.attrs.get("provenance", {}) if self._precision is None else {}
-        return {"precision": done.get("precision", self.unit.precision)} | told
+        return {**told, "precision": done.get("precision", self.unit.precision)}
