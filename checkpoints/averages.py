@@ -70,12 +70,15 @@ def open_average(
         raise UsageError(f"{words} is a language model; expected classifiers of images to average")
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
-    images, text = (
-        kind(**{one.name: options.pop(one.name) for one in fields(kind) if one.name in options})
-        for kind in (ImageChoice, TextChoice)
-    )
+    given = {kind: _taken(options, kind) for kind in (ImageChoice, TextChoice)}
     subject = take_apart(
-        card.name, network, card, images=images, text=text, force=not check, **options
+        card.name,
+        network,
+        card,
+        images=ImageChoice(**given[ImageChoice]),
+        text=TextChoice(**given[TextChoice]),
+        force=not check,
+        **options,
     )
     if check:
         check_classes(card, subject.data)
@@ -83,6 +86,11 @@ def open_average(
         place = choose_device(options.get("device", "auto"))
         check_error(one, own, subject.data, device=place)
     return subject
+
+
+def _taken(options: dict[str, Any], kind: type[ImageChoice | TextChoice]) -> dict[str, Any]:
+    """The options that are fields of a choice, taken out of the others."""
+    return {one.name: options.pop(one.name) for one in fields(kind) if one.name in options}
 
 
 def _joint(cards: Sequence[Card]) -> Card:
