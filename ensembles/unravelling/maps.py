@@ -7,6 +7,7 @@ of each row.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -68,7 +69,9 @@ class FunctionMap:
             out: Tensor = torch.func.jvp(self.function, (self.x,), (tangent,))[1]
             return out
 
-        with _named(self.name, self.function):
+        with _named(self.name, self.function), warnings.catch_warnings():
+            # PyTorch loads its forward mode now, and warns of a way of its own.
+            warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated")
             found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, len(self.x))))
         return found.flatten(0, 1)
 
