@@ -69,7 +69,7 @@ def _marks(group: str) -> tuple[str, str]:
 
 
 def _lines(group: str) -> tuple[str, list[str], str]:
-    """What stands before the rows of a table in the documentation, these, and what stands behind."""
+    """What stands before the rows of a table in the documentation, these, and the rest."""
     begin, end = _marks(group)
     before, _, rest = DOCS.read_text().partition(begin)
     table, _, after = rest.partition(end)
