@@ -136,6 +136,8 @@ class Slurm(Driver):
             try:
                 found = executor.map_array(worker, names)
             except Exception as error:
+                if jobs:
+                    cancel(jobs)
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise EvaluationError(f"slurm: the job was not taken: {reason}") from error
             jobs += [job.job_id for job in found]
