@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "printable", "garbage", "guest", "errors", "progress", "files", "fill_lock", "bounded", "text",
     "text_names",
-    "numerics",
+    "numerics", "cuda_graphs",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",
     "tables", "store", "statistics", "catalogue", "checkpoints", "training", "analyses", "plots",
