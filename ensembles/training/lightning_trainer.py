@@ -14,6 +14,7 @@ import torch
 
 from ensembles.cuda_graphs import recorder_for
 from ensembles.data.texts import TextDataset
+from ensembles.distribution import install
 from ensembles.errors import EnsemblesError
 from ensembles.training.plan import Plan
 from ensembles.training.stochastic_depth import BlockDropping
@@ -58,8 +59,7 @@ def trainer_of(
         from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: PLC0415
     except ImportError:
         raise EnsemblesError(
-            "training needs the package lightning, which is not installed; "
-            "run: pip install 'ensembles[train]'"
+            f"training needs the package lightning, which is not installed; run: {install('train')}"
         ) from None
     from ensembles.training.image_module import ImageModule  # noqa: PLC0415
     from ensembles.training.module import AtomicCheckpointIO  # noqa: PLC0415
