@@ -12,7 +12,10 @@ from torch import Tensor, fx, nn
 
 from ensembles.errors import EvaluationError
 
-__all__ = ["Decision", "ancestors", "calling_line", "guarded", "settle", "without_guards"]
+__all__ = ["OF_IDS", "Decision", "ancestors", "calling_line", "guarded", "settle", "without_guards"]
+
+OF_IDS = " of the ids"
+"""Stands behind the place of a decision where the model takes whole numbers alone."""
 
 _OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
@@ -44,10 +47,15 @@ def guarded(x: Any, condition: Any, outcome: Any, place: str) -> Any:
         return x  # a run before has checked it
     found = condition.item() if isinstance(condition, Tensor) else condition
     if type(outcome)(found) != outcome:
+        advice = "leave such inputs out, or take the network apart with an example of them"
+        if place.endswith(OF_IDS):
+            advice = (
+                "where this is padding that it looks for among the ids, pass attention_mask beside "
+                "input_ids, by name, to decompose and in the data"
+            )
         raise EvaluationError(
             f"the network decides on the data ({place}): {outcome} for the example, {found} for "
-            "this batch, which would run other operations; leave such inputs out, or take the "
-            "network apart with an example of them"
+            f"this batch, which would run other operations; {advice}"
         )
     return x
 
