@@ -18,6 +18,7 @@ import torch
 from ensembles.cards import Card, Measured, read_card, write_card
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data.texts import TextDataset
+from ensembles.distribution import install
 from ensembles.engine import count_correct, device_name
 from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
 from ensembles.files import atomic, home_expanded, refusals, remove_partial
@@ -281,8 +282,7 @@ def _trainer(
         from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: PLC0415
     except ImportError:
         raise EnsemblesError(
-            "training needs the package lightning, which is not installed; "
-            "run: pip install 'ensembles[train]'"
+            f"training needs the package lightning, which is not installed; run: {install('train')}"
         ) from None
     from ensembles.training.image_module import ImageModule  # noqa: PLC0415
     from ensembles.training.module import AtomicCheckpointIO  # noqa: PLC0415

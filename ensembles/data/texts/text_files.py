@@ -11,6 +11,7 @@ from typing import Any
 
 from ensembles.bounded import read_text
 from ensembles.data.splits import SPLIT_NAMES, choose_split
+from ensembles.distribution import install
 from ensembles.errors import DataError, UsageError, nearest
 from ensembles.text_names import TEXT_SUFFIXES
 
@@ -181,7 +182,7 @@ def _of_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[dict[str, An
         table = open_table(path)
     except ImportError:
         raise DataError(
-            f"{path} needs pyarrow, which is not installed: pip install 'ensembles[parquet]'"
+            f"{path} needs pyarrow, which is not installed: {install('parquet')}"
         ) from None
     with damage(path):
         names = table.schema().names
