@@ -249,7 +249,7 @@ def task_option() -> Callable[[Command], Command]:
     """What is asked of the network."""
     return click.option(
         "--task", metavar="NAME",
-        help="What is asked of the network, as classification, language or masked. [default: what its "
+        help="What is asked of the network: classification, language or masked. [default: what its "
         "shapes say]",
     )  # fmt: skip
 
