@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from ensembles.errors import EvaluationError
+from ensembles.errors import DecompositionError, EvaluationError
 
-__all__ = ["OF_IDS", "Decision", "ancestors", "calling_line", "guarded", "settle", "without_guards"]
+__all__ = [
+    "OF_IDS", "Decision", "ancestors", "calling_line", "guarded", "settle", "undecided",
+    "without_guards",
+]  # fmt: skip
 
 OF_IDS = " of the ids"
 """Stands behind the place of a decision where the model takes whole numbers alone."""
@@ -69,6 +72,14 @@ def calling_line() -> str:
             return f"{Path(name).name}, line {frame.f_lineno}"
         frame = frame.f_back
     return "its forward"
+
+
+def undecided(model: nn.Module, scope: str, what: str, place: str) -> DecompositionError:
+    """The error of a model that reads numbers out of an activation, which no batch has again."""
+    return DecompositionError(
+        f"{type(model).__name__} decides on the data in {scope or 'its forward'} ({what} of a "
+        f"tensor), {place}; expected the same operations for all images"
+    )
 
 
 def ancestors(node: fx.Node) -> Iterator[fx.Node]:

@@ -19,13 +19,8 @@ from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from ensembles.decomposition.guards import (
-    OF_IDS,
-    Decision,
-    ancestors,
-    calling_line,
-    guarded,
-    settle,
-)
+    OF_IDS, Decision, ancestors, calling_line, guarded, settle, undecided,
+)  # fmt: skip
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, given_by, rows_of
 from ensembles.decomposition.outputs import answer_of
@@ -260,11 +255,7 @@ class Recorder(TorchFunctionMode):
         """Write down what the model reads out of an activation, as a guard of that."""
         place = calling_line() + (OF_IDS if self._ids else "")
         if type(outcome) not in (bool, int):  # a real number is another one for each batch
-            raise DecompositionError(
-                f"{type(self.model).__name__} decides on the data in "
-                f"{self.scopes[-1] or 'its forward'} ({name.strip('_')} of a tensor), {place}; "
-                "expected the same operations for all images"
-            )
+            raise undecided(self.model, self.scopes[-1], name.strip("_"), place)
         condition = written[0][0]
         if name in _COMPARES:
             condition = self.graph.create_node("call_function", func, *written)
