@@ -19,6 +19,7 @@ from torch import nn
 from ensembles.cards import Card, card_name
 from ensembles.data.texts import Tokenizer
 from ensembles.data.texts.hub_tokens import HubTokens
+from ensembles.distribution import install
 from ensembles.errors import CheckpointError, ModelError, UsageError
 from ensembles.files import home_expanded
 
@@ -142,8 +143,7 @@ def _require(*packages: str, extra: str, name: str) -> None:
     missing = [one for one in packages if find_spec(one) is None]
     if missing:
         raise ModelError(
-            f"model {name!r} needs {' and '.join(missing)}, not installed here: "
-            f"pip install 'ensembles[{extra}]'"
+            f"model {name!r} needs {' and '.join(missing)}, not installed here: {install(extra)}"
         )
 
 

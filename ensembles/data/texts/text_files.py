@@ -9,6 +9,7 @@ from typing import Any
 
 from ensembles.bounded import read_text
 from ensembles.data.splits import SPLIT_NAMES, choose_split
+from ensembles.distribution import install
 from ensembles.errors import DataError, UsageError, nearest
 from ensembles.text_names import TEXT_SUFFIXES
 
@@ -115,7 +116,7 @@ def _of_table(path: Path, column: str) -> Iterator[str]:
         table = open_table(path)
     except ImportError:
         raise DataError(
-            f"{path} needs pyarrow, which is not installed: pip install 'ensembles[parquet]'"
+            f"{path} needs pyarrow, which is not installed: {install('parquet')}"
         ) from None
     with damage(path):
         names = table.schema().names
