@@ -19,8 +19,14 @@ from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from ensembles.decomposition.guards import (
-    OF_IDS, Decision, ancestors, calling_line, guarded, settle, undecided,
-)  # fmt: skip
+    OF_IDS,
+    Decision,
+    ancestors,
+    calling_line,
+    guarded,
+    settle,
+    undecided,
+)
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, given_by, rows_of
 from ensembles.decomposition.outputs import answer_of
