@@ -13,11 +13,11 @@ from torch import Tensor, fx, nn
 from ensembles.errors import DecompositionError, EvaluationError
 
 __all__ = [
-    "OF_IDS", "Decision", "ancestors", "calling_line", "guarded", "settle", "undecided",
+    "Decision", "ancestors", "calling_line", "guarded", "settle", "undecided",
     "without_guards",
 ]  # fmt: skip
 
-OF_IDS = " of the ids"
+_OF_IDS = " of the ids"
 """Stands behind the place of a decision where the model takes whole numbers alone."""
 
 _OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
@@ -51,7 +51,7 @@ def guarded(x: Any, condition: Any, outcome: Any, place: str) -> Any:
     found = condition.item() if isinstance(condition, Tensor) else condition
     if type(outcome)(found) != outcome:
         advice = "leave such inputs out, or take the network apart with an example of them"
-        if place.endswith(OF_IDS):
+        if place.endswith(_OF_IDS):
             advice = (
                 "where this is padding that it looks for among the ids, pass attention_mask beside "
                 "input_ids, by name, to decompose and in the data"
@@ -63,13 +63,17 @@ def guarded(x: Any, condition: Any, outcome: Any, place: str) -> Any:
     return x
 
 
-def calling_line() -> str:
-    """The line of the user's code that runs now, as "file.py, line 3"."""
+def calling_line(ids: bool = False) -> str:
+    """The line of the user's code that runs now, as "file.py, line 3".
+
+    Args:
+        ids: Whether what it reads is made of whole numbers alone, which is then said.
+    """
     frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith(_OURS):
-            return f"{Path(name).name}, line {frame.f_lineno}"
+            return f"{Path(name).name}, line {frame.f_lineno}{_OF_IDS if ids else ''}"
         frame = frame.f_back
     return "its forward"
 

@@ -19,7 +19,6 @@ from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from ensembles.decomposition.guards import (
-    OF_IDS,
     Decision,
     ancestors,
     calling_line,
@@ -259,7 +258,7 @@ class Recorder(TorchFunctionMode):
 
     def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
         """Write down what the model reads out of an activation, as a guard of that."""
-        place = calling_line() + (OF_IDS if self._ids else "")
+        place = calling_line(self._ids)
         if type(outcome) not in (bool, int):  # a real number is another one for each batch
             raise undecided(self.model, self.scopes[-1], name.strip("_"), place)
         condition = written[0][0]
