@@ -144,7 +144,8 @@ def data_options() -> Callable[[Command], Command]:
         click.option(
             "--labels", metavar="FILE|COLUMN",
             help="Where the labels stand: a file of names and labels (FILE:COLUMN for one of "
-            "several), the column of a table, the ending of WebDataset. [default: the usual ones]",
+            "several), the column of a table of images or texts, the ending of WebDataset. "
+            "[default: the usual ones]",
         ),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
@@ -172,8 +173,16 @@ def text_options() -> Callable[[Command], Command]:
         ),
         click.option(
             "--column", metavar="NAME",
-            help="The column of a .jsonl, .parquet or .arrow file that holds the text. "
+            help="The column of a .csv, .jsonl, .parquet or .arrow file that holds the text. "
             "[default: text]",
+        ),
+        click.option(
+            "--masked", type=float, metavar="SHARE",
+            help="The share of the tokens of a window that are masked and predicted, for a masked "
+            "language model. [default: 0.15]",
+        ),
+        click.option(
+            "--mask-seed", type=int, metavar="S", help="Seed of their draws. [default: 0]"
         ),
     )  # fmt: skip
 
@@ -240,7 +249,7 @@ def task_option() -> Callable[[Command], Command]:
     """What is asked of the network."""
     return click.option(
         "--task", metavar="NAME",
-        help="What is asked of the network, as classification or language. [default: what its "
+        help="What is asked of the network: classification, language or masked. [default: what its "
         "shapes say]",
     )  # fmt: skip
 

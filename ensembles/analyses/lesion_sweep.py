@@ -118,7 +118,7 @@ class LesionSweep:
         predictions: bool,
     ) -> LesionSweep:
         """A sweep whose arguments have a meaning together; as for :func:`ensembles.lesion`."""
-        asked, place = task_of(net, task), choose_device(device)
+        asked, place = task_of(net, task, data), choose_device(device)
         measured = _with_usual(read(metrics), asked)
         require(measured, asked, net.num_classes)
         doubt_places(net, data)

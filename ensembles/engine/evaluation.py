@@ -95,7 +95,7 @@ def evaluate(
         EvaluationError: If the intact network's logits are not finite.
     """
     sweep = list(lesions)
-    asked, measured = task_of(net, task), read(metrics)
+    asked, measured = task_of(net, task, data), read(metrics)
     require(measured, asked, net.num_classes)
     measured = tuple(metric.suited(net, data) for metric in measured)
     place = choose_device(device)
@@ -234,6 +234,7 @@ class _Counter:
 
     def add(self, batch: Batch) -> None:
         """Run the sweep on a batch and count; the counts change only when all of it succeeded."""
+        batch = self.task.fitted(self.net, batch)
         self.task.check(self.net, batch)
         rows = rows_of(batch.inputs)
         self._halver.each(rows, lambda part: self.sums.add(self._run(batch, part)))
