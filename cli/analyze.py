@@ -36,7 +36,8 @@ _OWN = {"lesion": "ensembles.cli.lesion:lesion", "paths": "ensembles.cli.paths:p
 _SUBJECT = (
     "dataset", "split", "limit", "normalize", "image_size", "resize", "crop", "interpolation",
     "crop_mode", "colours", "test_size", "classes", "labels", "block_names", "block_kinds",
-    "nested", "weights", "match", "window", "stride", "front", "column", "reference", "initial",
+    "nested", "weights", "match", "window", "stride", "front", "column", "masked", "mask_seed",
+    "reference", "initial", "in_channels",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from ensembles.cli.outputs import output_options
 from ensembles.cli.results import check_outputs, deliver, named
 from ensembles.cli.settings import kind_options, settings_of
 from ensembles.cli.tables import lesion_summary, lesion_table
+from ensembles.engine.names import ENGINES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,8 +105,9 @@ def _list_kinds(context: click.Context, option: click.Parameter, value: bool) ->
 @task_option()
 @run_options()
 @click.option(
-    "--engine", type=click.Choice(["shared", "direct"]), default="shared", show_default=True,
-    help="direct runs each lesion whole: slow, for checking.",
+    "--engine", type=click.Choice(ENGINES), default="shared",
+    show_default=True,
+    help="shared is prefix or level, as suits the device; direct is slow, for checking.",
 )  # fmt: skip
 @materials_options()
 @store_option()
