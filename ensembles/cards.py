@@ -178,7 +178,7 @@ def _measured_problems(measured: Measured) -> list[str]:
 
 
 _TABLES = ("arguments", "preprocessing", "training", "recipe")
-_KINDS: dict[str, type] = {"classes": list, "file": dict} | dict.fromkeys(_TABLES, dict)
+_KINDS: Mapping[str, type] = {"classes": list, "file": dict} | dict.fromkeys(_TABLES, dict)
 _FREE = ("dataset", "split", "content_hash", "normalization", "source", "licence", "notes")
 _TEXTS = {
     "name": _NAME.pattern,
