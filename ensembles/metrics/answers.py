@@ -25,6 +25,8 @@ class Answers:
         intact: The answers of the intact network; None where no metric needs them.
         first: The place of the first observation in its window, from 0, the others lying behind
             it; None where observations have no places.
+        row: Number in the data of the row that the first observation lies in: all others lie in it
+            too where observations have places, else each in a row of its own; None where unknown.
     """
 
     output: Tensor
@@ -32,6 +34,7 @@ class Answers:
     finite: Tensor
     intact: Answers | None = None
     first: int | None = None
+    row: int | None = None
 
     @classmethod
     def of(

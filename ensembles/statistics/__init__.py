@@ -9,6 +9,7 @@ from ensembles.statistics.bootstrap import (
 from ensembles.statistics.correlations import curve_correlations, rank_correlations
 from ensembles.statistics.estimate import Estimate
 from ensembles.statistics.intervals import error_intervals
+from ensembles.statistics.jackknife import Estimates, jackknife
 from ensembles.statistics.paired import correct_by_image, paired_tests
 from ensembles.statistics.quantiles import (
     Quartiles,
@@ -36,6 +37,7 @@ from ensembles.tables.schema import require_columns
 
 __all__ = [
     "Estimate",
+    "Estimates",
     "Quartiles",
     "RankTest",
     "bootstrap_by_count",
@@ -50,6 +52,7 @@ __all__ = [
     "error_intervals",
     "fixed_bins",
     "holm",
+    "jackknife",
     "largest_step",
     "mann_whitney",
     "mcnemar",
