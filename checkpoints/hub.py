@@ -19,6 +19,7 @@ from torch import nn
 from ensembles.cards import Card, card_name
 from ensembles.data.texts import Tokenizer
 from ensembles.data.texts.hub_tokens import HubTokens
+from ensembles.distribution import install
 from ensembles.errors import CheckpointError, ModelError, UsageError
 from ensembles.files import home_expanded
 
@@ -27,7 +28,10 @@ from .pixel_records import with_record
 
 __all__ = [
     "CAUSAL",
+    "IMAGE",
+    "MASKED",
     "PREFIX",
+    "SEQUENCE",
     "HubPlace",
     "is_hub_name",
     "load_hub",
@@ -39,19 +43,19 @@ __all__ = [
 ]  # fmt: skip
 
 PREFIX = "hf:"
-CAUSAL, MASKED = "causal", "masked"
+CAUSAL, MASKED, SEQUENCE, IMAGE = "causal", "masked", "sequence", "image"
 _AUTO = {
     CAUSAL: "AutoModelForCausalLM",
     MASKED: "AutoModelForMaskedLM",
-    "sequence": "AutoModelForSequenceClassification",
-    "image": "AutoModelForImageClassification",
+    SEQUENCE: "AutoModelForSequenceClassification",
+    IMAGE: "AutoModelForImageClassification",
 }
 _ENDINGS = {
     "ForCausalLM": CAUSAL,
     "LMHeadModel": CAUSAL,
     "ForMaskedLM": MASKED,
-    "ForSequenceClassification": "sequence",
-    "ForImageClassification": "image",
+    "ForSequenceClassification": SEQUENCE,
+    "ForImageClassification": IMAGE,
 }
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.gguf")
 
@@ -142,8 +146,7 @@ def _require(*packages: str, extra: str, name: str) -> None:
     missing = [one for one in packages if find_spec(one) is None]
     if missing:
         raise ModelError(
-            f"model {name!r} needs {' and '.join(missing)}, not installed here: "
-            f"pip install 'ensembles[{extra}]'"
+            f"model {name!r} needs {' and '.join(missing)}, not installed here: {install(extra)}"
         )
 
 
@@ -174,7 +177,7 @@ def load_hub(name: str) -> tuple[nn.Module, Card]:
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False  # what was said before is of no use to one pass
     card = place.card or _card(place, model)
-    if purpose == "image" and Path(place.folder).is_dir():
+    if purpose == IMAGE and Path(place.folder).is_dir():
         card = with_record(card, Path(place.folder) / "config.json")
     return model.eval(), card
 
@@ -229,7 +232,7 @@ def tokenizer_of(name: str) -> Tokenizer:
             f"{name}: its tokenizer ({type(found).__name__}) does not tell where its tokens lie in "
             "the text; expected a fast one (tokenizer.json)"
         )
-    return HubTokens(backend, name)
+    return HubTokens(backend, name, mask=found.mask_token_id, pad=found.pad_token_id)
 
 
 def save_hub(model: Any, name: str, folder: Path) -> None:
@@ -243,7 +246,7 @@ def save_hub(model: Any, name: str, folder: Path) -> None:
     place = place_of(name)
     with _plainly(name):
         model.save_pretrained(folder)
-        if purpose_of(model) != "image":
+        if purpose_of(model) != IMAGE:
             tokens = import_module("transformers").AutoTokenizer
             tokens.from_pretrained(place.folder, **place.options).save_pretrained(folder)
 

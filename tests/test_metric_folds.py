@@ -43,13 +43,13 @@ def test_a_part_holds_the_same_rows_whatever_the_batches_are(tmp_path: Any) -> N
 
 
 def test_all_tokens_of_a_window_lie_in_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ensembles.tasks.members import language
+    from ensembles.tasks import tokens
 
     torch.manual_seed(0)
     model = ensembles.create_model("gpt6", width=16, heads=2)
     windows = torch.randint(0, 256, (34, 9))
     net = ensembles.decompose(model, windows[:2])
-    monkeypatch.setattr(language, "_LOGITS", 256 * 3)  # three tokens at a time
+    monkeypatch.setattr(tokens, "_LOGITS", 256 * 3)  # three tokens at a time
     frame = ensembles.lesion(net, windows, [Intact()], metrics="folds", batch_size=5)
     assert frame["fold_total"][0] == [16, 16] + [8] * 30
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_what_cannot_have_been_kept_is_found() -> None:
     answers = Answers.of(torch.eye(4), torch.tensor([0, 1, 2, 0]))
     with pytest.raises(UsageError, match="does not know which rows"):
         folds.measure(answers)
-    answers.row = 30
+    answers.start = 30
     state = folds.update(folds.zero(4), answers)
     import numpy as np
 

@@ -18,7 +18,7 @@ from ensembles.analyses.kinds import ANALYSES
 from ensembles.cli import main
 from ensembles.errors import OutputError, UsageError
 from ensembles.plots import plot_lesions
-from ensembles.plots.style import new_figure
+from ensembles.plots.layout import new_figure
 from ensembles.report import Page, Section, drawing, page, section_of, table, write_page
 from ensembles.report.parts import flat, number, percent
 from ensembles.tables import stack_frames, write_frame
@@ -349,7 +349,7 @@ def test_a_missing_template_engine_is_a_line(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(OutputError, match=r"needs the package jinja2; install ensembles\[report\]"):
+    with pytest.raises(OutputError, match="needs the package jinja2; pip install"):
         page(Page("x", (), ()))
 
 

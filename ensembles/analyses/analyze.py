@@ -77,7 +77,7 @@ def analyze(
     chosen: Options = analysis.options.made(options, name)
     analysis.check(net, chosen)
     run = Run(
-        task=task_of(net, task),
+        task=task_of(net, task, data),
         device=str(device),
         precision=analysis.precision(net, chosen, precision),
         batch_size=batch_size,

@@ -66,6 +66,8 @@ class Decomposition(nn.Module):
             so that paths are not defined; "" where it gives the same.
         other_weights: The same of the gradients of its weights.
         answer: What the logits are called in what the model gives; "" for a tensor by itself.
+        sees_ahead: Whether its answers at a place of a window change with the tokens behind it;
+            None where nobody has looked.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Decomposition(nn.Module):
         self.other_gradient = self.other_weights = ""
         self.uncut: tuple[str, ...] = ()
         self.answer = ""
+        self.sees_ahead: bool | None = None
         self.traced = traced
 
     def __len__(self) -> int:

@@ -16,8 +16,9 @@ from seaborn import color_palette
 
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
-from ensembles.plots.curves import series_labels
-from ensembles.plots.style import axes_or_new, new_figure, panel_letter, paper_style
+from ensembles.plots.layout import axes_or_new, new_figure, panel_letter
+from ensembles.plots.style import paper_style
+from ensembles.tables.networks import one_network, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["heat_map", "heat_maps"]
@@ -94,6 +95,7 @@ def heat_map(
         UsageError: If a column is missing, or no value is finite.
     """
     require_columns(frame, x, y, value)
+    frame = one_network(frame, "a heat map")
     grid = frame.pivot_table(index=y, columns=x, values=value, aggfunc="mean", dropna=False)
     columns, rows = (
         range(int(axis.min()), int(axis.max()) + 1) for axis in (grid.columns, grid.index)

@@ -8,14 +8,16 @@ from string import ascii_lowercase
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from ensembles.errors import UsageError
 from ensembles.plots.curves import form_of, kinds_of
+from ensembles.plots.layout import make_room, panel_letter, panels_or_new
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
-from ensembles.plots.style import make_room, new_figure, panel_letter, save_figure
+from ensembles.plots.measures import Scale
+from ensembles.plots.style import save_figure
 from ensembles.statistics import require_columns
-from ensembles.tables.frames import split_frames
+from ensembles.tables.networks import all_networks
 
 __all__ = ["plot_lesions"]
 
@@ -32,7 +34,12 @@ def plot_lesions(
     path: str | Path | None = None,
     *,
     ax: Axes | None = None,
+    axes: Sequence[Axes] | None = None,
     metric: str = "error",
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+    scale: Scale = "linear",
 ) -> Figure:
     """Draw what the tables hold, in one panel for each kind of study.
 
@@ -45,39 +52,41 @@ def plot_lesions(
             :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
         ax: Axes to draw into, where there is one kind of study; a new figure where None.
+        axes: Axes to draw into, one for each kind of study, in the order by block, by size, by
+            Kendall tau.
         metric: Column that is drawn, or the metric that it belongs to.
+        labels: What legends call the networks; by default their models.
+        colours: Those of the curves; by default a palette for all kinds of colour vision.
+        legend: Whether there are legends.
+        scale: Of the y axes: ``linear``, ``log`` or ``symlog``.
 
     Returns:
         The figure, as wide as a paper's column, and higher where legends need it; that of ``ax``
-        where it is given.
+        or ``axes`` where they are given. Its panels are ``figure.axes``.
 
     Raises:
         UsageError: The tables hold no lesions, lack a column, or the file's ending tells no
-            known format; or ``ax`` is one and the kinds of study are several.
+            known format; or the axes are more or fewer than the kinds of study.
         OutputError: The file cannot be written.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else frames
-    panels = _panels([table for frame in given for table in split_frames(frame)], metric)
+    tables = all_networks(given, labels)
+    panels = _panels(tables, metric)
     if not panels:
         raise UsageError("no lesions to draw: the tables hold the intact network only")
-    if ax is None:
-        figure, axes = new_figure(len(panels))
-    elif len(panels) == 1:
-        figure, axes = _figure_of(ax), [ax]
-    else:
-        names = ", ".join(kind for kind, _ in panels)
-        raise UsageError(
-            f"{len(panels)} kinds of study for one axes ({names}): give tables of one, or no axes"
-        )
+    own = [ax] if ax is not None else axes
+    figure, found = panels_or_new(own, [kind for kind, _ in panels])
     for letter, axis, ((kind, form), members) in zip(
-        ascii_lowercase, axes, panels.items(), strict=False
+        ascii_lowercase, found, panels.items(), strict=False
     ):
-        _DRAW[form](*members, kind=kind, metric=metric, ax=axis)
+        _DRAW[form](
+            *members, kind=kind, metric=metric, ax=axis, colours=colours, legend=legend, scale=scale
+        )
         if len(panels) > 1:
             panel_letter(axis, letter)
-    if ax is None:
-        figure.align_ylabels(axes)
-        make_room(figure, axes)
+    if own is None:
+        figure.align_ylabels(found)
+        make_room(figure, found)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -95,12 +104,3 @@ def _panels(
             found.setdefault((kind, form_of(frame, kind)), []).append(frame)
     order = list(_DRAW)
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0][1]), item[0][0])))
-
-
-def _figure_of(ax: Axes) -> Figure:
-    figure = ax.figure
-    while isinstance(figure, SubFigure):
-        figure = figure.figure
-    if figure is None:
-        raise UsageError("the axes belong to no figure")
-    return figure

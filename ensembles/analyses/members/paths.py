@@ -15,7 +15,6 @@ from ensembles.errors import UsageError, nearest
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-    from matplotlib.figure import Figure
 
     from ensembles.decomposition import Decomposition
     from ensembles.progress import Progress
@@ -280,13 +279,6 @@ class Paths(Analysis[PathOptions]):
             model=run.model,
             about=dict(run.about),
         )
-
-    def draw(self, frames: Sequence[pd.DataFrame]) -> Figure:
-        """Draw the table of one network."""
-        if len(frames) != 1:
-            raise UsageError(f"{len(frames)} tables of paths; a figure of paths takes one")
-        figure: Figure = self.drawing(frames[0])
-        return figure
 
     def views(self, frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The effective paths by each measure."""

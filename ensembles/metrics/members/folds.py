@@ -49,14 +49,16 @@ class Folds(Metric):
         """What some observations add, (3 parts,)."""
         import torch  # noqa: PLC0415 (what was measured is read without it)
 
-        if answers.row is None:
+        if answers.start is None:
             raise UsageError(
                 "metric 'folds' does not know which rows of the data it sees; measure it by "
                 "ensembles.lesion"
             )
         device = answers.output.device
-        within = torch.arange(len(answers), device=device) if answers.first is None else 0
-        at = (within + torch.full((len(answers),), answers.row, device=device)) % _FOLDS
+        rows = torch.arange(len(answers), device=device)
+        if answers.row is not None:
+            rows = torch.full_like(rows, answers.row)
+        at = (answers.start + rows) % _FOLDS
         zero = torch.zeros(3, _FOLDS, dtype=answers.wide, device=device)
         zero[0].index_add_(0, at, answers.finite.to(answers.wide))
         zero[1].index_add_(0, at, answers.right.to(answers.wide))
