@@ -84,7 +84,7 @@ def criticality_frame(
             "loss_rise": found.value[2],
         }
     )
-    frame.attrs = attrs_of(means.frame, refused=refused)
+    frame.attrs |= attrs_of(means.frame, refused=refused)
     return frame
 
 

@@ -77,7 +77,8 @@ def execution_frame(
     intact = means.numbers([Intact()])[0]
 
     def rises(loss: Array, _: Array) -> Array:
-        return loss[places] - loss[intact]
+        rise: Array = loss[places] - loss[intact]
+        return rise
 
     found = means.estimate(rises)
     swept = means.frame.iloc[places]
@@ -99,7 +100,7 @@ def execution_frame(
             "agreement": swept["agreement"].to_numpy(),
         }
     )
-    frame.attrs = attrs_of(means.frame, refused_spans=len(refused))
+    frame.attrs |= attrs_of(means.frame, refused_spans=len(refused))
     return frame
 
 

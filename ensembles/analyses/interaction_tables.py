@@ -54,7 +54,7 @@ def interaction_frame(
     means = LesionMeans.measured(net, rows, lesions, run)
     values = _Values(plan, means)
     frame = _pairs(net, blocks, values, with_pairs=options.pairs)
-    frame.attrs = attrs_of(
+    frame.attrs |= attrs_of(
         means.frame,
         shapley=_shapley(net, blocks, values),
         additive=_additive(blocks, values),

@@ -78,14 +78,14 @@ def recalibration_frame(
     shares, controls = [], []
     for of, chosen in (("rise of the error", 1), ("rise of the loss", 0)):
         found = means.estimate(lambda *both, chosen=chosen: of_all(both[chosen]))
-        rise, gain, share, control = ([known(float(part[at])) for part in found] for at in range(4))
+        rise, gain, share, change = ([known(part[at]) for part in found] for at in range(4))
         certain = rise[1] is not None and rise[1] > 0
         value, low, high = share if certain else (None, None, None)
         shares.append(
             {"of": of, "rise": rise[0], "gain": gain[0], "share": value, "low": low, "high": high}
         )
-        controls.append({"of": of, "change": control[0], "low": control[1], "high": control[2]})
-    frame.attrs = attrs_of(
+        controls.append({"of": of, "change": change[0], "low": change[1], "high": change[2]})
+    frame.attrs |= attrs_of(
         means.frame,
         shares=shares,
         intact=controls,

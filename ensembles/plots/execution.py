@@ -12,21 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.errors import UsageError
-from ensembles.plots.curves import series_labels
 from ensembles.plots.heat_map import heat_map
-from ensembles.plots.style import (
-    GREY,
-    axes_or_new,
-    legend_above,
-    look,
-    make_room,
-    new_figure,
-    panel_letter,
-    paper_style,
-    save_figure,
-)
+from ensembles.plots.layout import axes_or_new, make_room, new_figure, panel_letter
+from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure
 from ensembles.statistics import median_interval
-from ensembles.tables.frames import split_frames
+from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["cost_by_length", "cost_of_swaps", "plot_execution"]
@@ -54,31 +44,31 @@ def plot_execution(
         OutputError: The file cannot be written.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = [table for frame in given for table in split_frames(frame)]
+    tables = all_networks(given)
     for table in tables:
         require_columns(table, "variant", "first", "last", "length", "loss_rise")
     panels = [
-        (kind, table, label)
+        (panel, table, label)
         for table, label in zip(tables, series_labels(tables), strict=True)
-        for kind in ("spans", "swap", "twice")
-        if not _of(table, kind).empty
+        for panel in ("spans", "swap", "twice")
+        if not _of(table, panel).empty
     ]
     if not panels:
         raise UsageError("no rise of the loss is finite; there is no figure")
     figure, axes = new_figure(len(panels), height=2.4)
-    for letter, ax, (kind, table, label) in zip(ascii_lowercase, axes, panels, strict=False):
-        if kind == "spans":
+    for letter, ax, (panel, table, label) in zip(ascii_lowercase, axes, panels, strict=False):
+        if panel == "spans":
             cost_by_length(table, ax=ax)
-        elif kind == "swap":
+        elif panel == "swap":
             cost_of_swaps(table, ax=ax)
         else:
             heat_map(
-                _of(table, kind), x="first", y="last", value="loss_rise",
+                _of(table, panel), x="first", y="last", value="loss_rise",
                 labels=("First block of the span", "Last block", _RISE), bar="bottom", ax=ax,
             )  # fmt: skip
         if len(panels) > 1:
             panel_letter(ax, letter)
-        if len(tables) > 1 and kind != "spans":
+        if len(tables) > 1 and panel != "spans":
             with paper_style():
                 ax.set_title(label)
     make_room(figure, axes)
@@ -107,16 +97,20 @@ def cost_by_length(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         _rises(ax, spans["loss_rise"])
         for index, (name, rows) in enumerate(spans.groupby("variant", sort=False)):
             style = look(index)
-            found = [(n, median_interval(part["loss_rise"])) for n, part in rows.groupby("length")]
-            x = [length * 2 ** (0.06 * (index - 2.5)) for length, _ in found]
-            y = [one.value for _, one in found]
-            below = [one.value - one.low for _, one in found]
-            above = [one.high - one.value for _, one in found]
+            lengths = sorted(set(rows["length"].astype(int)))
+            found = [
+                median_interval(rows.loc[rows["length"] == length, "loss_rise"])
+                for length in lengths
+            ]
+            x = [length * 2 ** (0.06 * (index - 2.5)) for length in lengths]
+            y = [one.value for one in found]
+            below = [one.value - one.low for one in found]
+            above = [one.high - one.value for one in found]
             ax.errorbar(
                 x, y, [below, above], label=str(name), elinewidth=0.6, markersize=3, **style.line
             )
-        lengths = sorted(set(spans["length"]))
-        ax.set_xticks(lengths, [str(one) for one in lengths])
+        every = sorted(set(spans["length"].astype(int)))
+        ax.set_xticks(every, [str(one) for one in every])
         ax.minorticks_off()
         ax.set_xlabel("Length of the span (blocks)")
         ax.set_ylabel(f"{_RISE},\nmedian over spans")
@@ -153,10 +147,10 @@ def cost_of_swaps(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _of(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:
     """The rows of swaps, of spans that run twice, or of all other spans, where finite."""
     apart = frame["variant"].isin(["swap", "twice"])
-    chosen = frame[~apart] if kind == "spans" else frame[frame["variant"] == kind]
+    chosen = frame[~apart] if panel == "spans" else frame[frame["variant"] == panel]
     return chosen[chosen["loss_rise"].notna()]
 
 

@@ -12,20 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ensembles.plots.curves import series_labels
-from ensembles.plots.style import (
-    DOTTED,
-    GREY,
-    axes_or_new,
-    legend_above,
-    look,
-    make_room,
-    new_figure,
-    panel_letter,
-    paper_style,
-    save_figure,
-)
-from ensembles.tables.frames import split_frames
+from ensembles.plots.layout import axes_or_new, make_room, new_figure, panel_letter
+from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, save_figure
+from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["damage_recalibrated", "plot_recalibration"]
@@ -49,7 +38,7 @@ def plot_recalibration(
         OutputError: The file cannot be written.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = [table for frame in given for table in split_frames(frame)]
+    tables = all_networks(given)
     figure, axes = new_figure(len(tables), height=2.2)
     for letter, ax, table, label in zip(
         ascii_lowercase, axes, tables, series_labels(tables), strict=False
