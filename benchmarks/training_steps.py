@@ -58,11 +58,20 @@ class Profile:
         if self.lines == 2:
             self.profiler.stop()
 
-    def table(self) -> str:
-        sums = self.profiler.key_averages()
-        return str(
-            sums.table(sort_by="self_device_time_total", row_limit=40, max_name_column_width=90)
+    def table(self, steps: int) -> str:
+        """Microseconds a step, calls a step and name of each kernel, the longest first."""
+        kernels = sorted(
+            (event for event in self.profiler.key_averages() if event.self_device_time_total),
+            key=lambda event: -event.self_device_time_total,
         )
+        whole = sum(event.self_device_time_total for event in kernels)
+        calls = sum(event.count for event in kernels)
+        lines = [f"{whole / steps:10.1f} {calls / steps:8.1f}  all"]
+        lines += [
+            f"{event.self_device_time_total / steps:10.1f} {event.count / steps:8.1f}  {event.key}"
+            for event in kernels
+        ]
+        return "\n".join(lines) + "\n"
 
 
 def measured(
@@ -90,7 +99,7 @@ def measured(
         said = read_card(result.card).training.get("cuda_graphs", "no CUDA")
     if profile is not None:
         Path(f"{options.profile}-{precision}-{contestant.replace(', ', '-')}.txt").write_text(
-            profile.table()
+            profile.table(options.steps)
         )
     steps = [1000 * options.batch_size / rate for rate in rates[1:]]
     return {

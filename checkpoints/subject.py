@@ -20,12 +20,16 @@ from ensembles.decomposition.inputs import placed
 from ensembles.engine import choose_device
 from ensembles.errors import UsageError
 from ensembles.lesions import Choice, Lesion, Structure
+from ensembles.models import list_models
 
 from .card_error import check_channels, check_error, check_normalized_once
 from .class_labels import check_classes, labelled_for
+from .hub import is_hub_name
 from .images import ImageChoice
 from .initial_weights import find_initial, open_initial
 from .loader import load
+from .own_network import is_own
+from .random_weights import random_seed
 from .text_subject import TextChoice, is_language, open_for
 
 __all__ = ["Subject", "open_subject"]
@@ -117,6 +121,7 @@ def open_subject(
     initial: str | Path | nn.Module | None = None,
     weights: str | None = None,
     match: str = "names",
+    in_channels: int | None = None,
     window: int | None = None,
     stride: int | None = None,
     front: str | None = None,
@@ -158,6 +163,8 @@ def open_subject(
             lies beside the checkpoint's, if there is one.
         weights: Which of several sets of weights in a file, as for :func:`load`.
         match: How weights are assigned, as for :func:`load`.
+        in_channels: Channels of the images, for random weights, for files without a card, and for
+            functions of your own that take it.
         window: Tokens of a window of a text; by default as many as the model was trained on, or
             at most 256.
         stride: Tokens from a window to the next; by default they lie one after the other.
@@ -179,7 +186,10 @@ def open_subject(
         EnsemblesError: As ``load``, ``open_initial``, ``dataset``, ``decompose``,
             ``check_classes`` and ``check_error`` raise it.
     """
-    network, card = load(model, checkpoint, weights=weights, match=match)
+    more: dict[str, Any] = {} if in_channels is None else {"in_channels": in_channels}
+    if random_seed(checkpoint) is not None and not is_hub_name(model) and not is_own(model):
+        more["num_classes"] = _classes_of(model, dataset, split)
+    network, card = load(model, checkpoint, weights=weights, match=match, **more)
     text = TextChoice(window, stride, front, column, masked, mask_seed)
     if check:
         check_normalized_once(network, normalize or card.normalization)
@@ -209,6 +219,13 @@ def open_subject(
         check_classes(card, subject.data)
         check_error(network, card, subject.data, device=choose_device(device))
     return subject
+
+
+def _classes_of(model: str, dataset: str | None, split: str) -> int | None:
+    """As many classes as the images have; None for a language model, whose words are its own."""
+    if model in list_models("ensembles", task="language"):
+        return None
+    return len(open_dataset(dataset or _DATASET, split, limit=1).classes)
 
 
 def take_apart(

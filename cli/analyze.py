@@ -37,7 +37,7 @@ _SUBJECT = (
     "dataset", "split", "limit", "normalize", "image_size", "resize", "crop", "interpolation",
     "crop_mode", "colours", "test_size", "classes", "labels", "block_names", "block_kinds",
     "nested", "weights", "match", "window", "stride", "front", "column", "masked", "mask_seed",
-    "reference", "initial",
+    "reference", "initial", "in_channels",
 )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.completion import checkpoint_names, dataset_names, model_names
+
 if TYPE_CHECKING:
     from ensembles.checkpoints import Subject
 
@@ -19,6 +21,7 @@ __all__ = [
     "image_lines",
     "materials_options",
     "metrics_option",
+    "model_of",
     "model_options",
     "open_average",
     "open_subject",
@@ -70,16 +73,23 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
     return together(
         click.option(
             "--model", "models" if several else "model", metavar="NAME", multiple=several,
-            default=(DEFAULT_MODEL,) if several else DEFAULT_MODEL, show_default=DEFAULT_MODEL,
+            shell_complete=model_names,
             help="An architecture of `ensembles models`; hf:FOLDER, hf:FILE.gguf or hf:OWNER/NAME "
-            "for a model of Hugging Face; smollm2-135m; or FILE.py:FUNCTION for a network of your "
-            f"own: the file is run, and the function called without arguments.{again}",
+            "for a model of Hugging Face; smollm2-135m; or a network of your own, as "
+            "FILE.py:FUNCTION, FILE.py:FUNCTION(depth=20) or PACKAGE.MODULE:FUNCTION: the code of "
+            f"that file or module is run, with your rights.{again} "
+            f"[default: that of the checkpoint's card, else {DEFAULT_MODEL}]",
         ),
         click.option(
             "--checkpoint", "checkpoints" if several else "checkpoint", metavar="NAME|FILE",
-            multiple=several,
-            help="Trained weights: a name of `ensembles checkpoints list`, or a file. "
-            "[default: the packaged ones of the model]",
+            multiple=several, shell_complete=checkpoint_names,
+            help="Trained weights: a name of `ensembles checkpoints list`, or a file; or random, "
+            "random:SEED, for an untrained control. [default: the packaged ones of the model]",
+        ),
+        click.option(
+            "--in-channels", type=click.IntRange(min=1), metavar="N",
+            help="Channels of the images, for weights that are random or have no card, and for a "
+            "function of your own that takes in_channels.",
         ),
         weights_options(),
         click.option(
@@ -119,7 +129,7 @@ def data_options() -> Callable[[Command], Command]:
     """Which images, and how they are normalised."""
     return together(
         click.option(
-            "--dataset", metavar="NAME|FOLDER",
+            "--dataset", metavar="NAME|FOLDER", shell_complete=dataset_names,
             help="A name of `ensembles datasets`, or a folder of images; for a language model "
             "prose, docstrings, or a file or folder of text. [default: what the checkpoint was "
             "measured on, else digits; for a language model prose]",
@@ -288,13 +298,14 @@ def store_option() -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
+def open_subject(model: str | None, checkpoint: str | None, **options: Any) -> Subject:
     """Load a network and its data as the options say, and take the network apart.
 
     Without ``--force``, the intact network's error is held against its card's first.
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
+    model = model_of(model, checkpoint)
     return opened(model, checkpoint, check=_checks(), nested=asks_for_nested(), **options)
 
 
@@ -329,6 +340,8 @@ def pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str, 
     Raises:
         UsageError: If their numbers do not go together.
     """
+    if not models:
+        return [(model_of(None, one), one) for one in checkpoints or (None,)]
     if not checkpoints:
         return [(model, None) for model in models]
     if len(models) == 1:
@@ -339,6 +352,22 @@ def pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str, 
             "give one checkpoint for each model, or none"
         )
     return list(zip(models, checkpoints, strict=True))
+
+
+def model_of(model: str | None, checkpoint: str | None) -> str:
+    """The model that is meant: as named, else as the checkpoint's card says, else the usual one.
+
+    Raises:
+        UsageError: If the checkpoint has no card.
+    """
+    from ensembles.checkpoints import architecture_of  # noqa: PLC0415 (torch)
+    from ensembles.checkpoints.random_weights import random_seed  # noqa: PLC0415
+
+    if model is not None:
+        return model
+    if checkpoint is None or random_seed(checkpoint) is not None:
+        return DEFAULT_MODEL
+    return architecture_of(checkpoint)
 
 
 def open_average(members: Sequence[tuple[str, str | None]], **options: Any) -> Subject:

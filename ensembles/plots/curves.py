@@ -17,8 +17,8 @@ from ensembles.tables.readings import read_rows, varied_settings
 from ensembles.tables.schema import Attributes, require_columns
 
 __all__ = [
-    "RECALIBRATED_DASH", "Curve", "Level", "curves_of", "form_of", "kinds_of", "levels_of",
-    "placed",
+    "RECALIBRATED_DASH", "Curve", "Level", "curves_of", "form_of", "has_each_block", "kinds_of",
+    "levels_of", "placed",
 ]  # fmt: skip
 
 RECALIBRATED_DASH = (0, (1, 1))
@@ -106,6 +106,13 @@ def form_of(frame: pd.DataFrame, kind: str) -> str:
         return "block"
     taus = chosen.get("kendall_tau")
     return "tau" if taus is not None and taus.notna().all() and not spans else "count"
+
+
+def has_each_block(frame: pd.DataFrame, kind: str) -> bool:
+    """Whether lesions of single blocks, of several blocks one each, are among those of a kind."""
+    chosen = _of_kind(frame, kind)
+    places = [one.place for one in chosen["reading"] if one.known and one.is_single]
+    return len(places) > 1 and len(set(places)) == len(places)
 
 
 def curves_of(

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensembles.errors import UsageError
-from ensembles.plots.curves import form_of, kinds_of
+from ensembles.plots.curves import form_of, has_each_block, kinds_of
 from ensembles.plots.layout import make_room, panel_letter, panels_or_new
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
 from ensembles.plots.measures import Scale
@@ -45,7 +46,7 @@ def plot_lesions(
 
     Lesions of single blocks are drawn by block, spans of one length by their first block, several
     sizes as boxes by size, reorderings by Kendall tau; networks that were studied alike share a
-    panel.
+    panel. Where one block after the other is among several sizes, it has a panel of its own too.
 
     Args:
         frames: Table of lesions of one network, one table for each network, or one that
@@ -75,6 +76,8 @@ def plot_lesions(
     if not panels:
         raise UsageError("no lesions to draw: the tables hold the intact network only")
     own = [ax] if ax is not None else axes
+    if own is None or len(np.ravel(np.asarray(own, dtype=object))) != len(panels):
+        panels = _panels(tables, metric, singles=True)
     figure, found = panels_or_new(own, [kind for kind, _ in panels])
     for letter, axis, ((kind, form), members) in zip(
         ascii_lowercase, found, panels.items(), strict=False
@@ -93,14 +96,23 @@ def plot_lesions(
 
 
 def _panels(
-    tables: Sequence[pd.DataFrame], metric: str
+    tables: Sequence[pd.DataFrame], metric: str, *, singles: bool = False
 ) -> dict[tuple[str, str], list[pd.DataFrame]]:
-    """The tables that each panel draws, by kind and form."""
+    """The tables that each panel draws, by kind and form.
+
+    Args:
+        tables: A table for each network.
+        metric: What is drawn.
+        singles: Whether lesions of every single block have a panel of their own beside sizes.
+    """
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for frame in tables:
         plain = ("error",) if metric == "error" else ()
         require_columns(frame, "lesion", "count", "blocks", *plain)
         for kind in kinds_of(frame):
-            found.setdefault((kind, form_of(frame, kind)), []).append(frame)
+            form = form_of(frame, kind)
+            found.setdefault((kind, form), []).append(frame)
+            if singles and form == "count" and has_each_block(frame, kind):
+                found.setdefault((kind, "block"), []).append(frame)
     order = list(_DRAW)
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0][1]), item[0][0])))

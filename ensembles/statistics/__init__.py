@@ -1,5 +1,6 @@
 """Statistics: of arrays (counts, samples, pairs), and of tables of results by means of these."""
 
+from ensembles.statistics.across_networks import across_networks
 from ensembles.statistics.bootstrap import (
     bootstrap_interval,
     bootstrap_items,
@@ -10,7 +11,7 @@ from ensembles.statistics.correlations import curve_correlations, rank_correlati
 from ensembles.statistics.estimate import Estimate
 from ensembles.statistics.intervals import error_intervals
 from ensembles.statistics.jackknife import Estimates, jackknife
-from ensembles.statistics.paired import correct_by_image, paired_tests
+from ensembles.statistics.paired import correct_by_image, network_tests, paired_tests
 from ensembles.statistics.quantiles import (
     Quartiles,
     equal_bins,
@@ -40,6 +41,7 @@ __all__ = [
     "Estimates",
     "Quartiles",
     "RankTest",
+    "across_networks",
     "bootstrap_by_count",
     "bootstrap_images",
     "bootstrap_interval",
@@ -57,6 +59,7 @@ __all__ = [
     "mann_whitney",
     "mcnemar",
     "median_interval",
+    "network_tests",
     "normal_quantile",
     "paired_difference",
     "paired_tests",

@@ -125,7 +125,7 @@ def series_labels(frames: Sequence[pd.DataFrame]) -> list[str]:
 
 def _labelled(frame: pd.DataFrame, label: str) -> pd.DataFrame:
     named = frame.copy()
-    named.attrs.update(frame.attrs, label=label)
+    named.attrs["label"] = label
     return named
 
 

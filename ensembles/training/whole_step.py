@@ -120,6 +120,7 @@ class WholeStep:
             torch.autograd.backward(loss)
             if self.rounded is not None:
                 self.rounded.hand_over()
+            _lay_out_gradients(self.optimizer)
             with _rates_in_tensors(self.optimizer, self.rates):
                 self.optimizer.step()
         if self.left_out is not None and before is not None and kept is not None:
@@ -199,6 +200,26 @@ def _begin_states(optimizer: torch.optim.Optimizer) -> None:
                 state["exp_avg"] = torch.zeros_like(one)
                 state["exp_avg_sq"] = torch.zeros_like(one)
             state["step"] = state["step"].to(one.device)
+        for one in group["params"]:
+            state = optimizer.state[one]
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == one.shape:
+                    state[key] = _laid_out(value, one)
+
+
+def _lay_out_gradients(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        for one in group["params"]:
+            if one.grad is not None:
+                one.grad = _laid_out(one.grad, one)
+
+
+@torch.no_grad()
+def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor with the strides of another, which fused updates ask for."""
+    if tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_like(like).copy_(tensor)
 
 
 def _states(optimizer: torch.optim.Optimizer, tensors: Sequence[Tensor]) -> list[Tensor]:

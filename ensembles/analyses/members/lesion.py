@@ -14,6 +14,7 @@ from ensembles.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from torch import nn
 
     from ensembles.decomposition import Decomposition
     from ensembles.lesions import Choice, Lesion
@@ -26,7 +27,7 @@ __all__ = ["MEMBER", "LesionOptions", "Lesions", "lesion"]
 
 
 def lesion(
-    net: Decomposition,
+    net: Decomposition | nn.Module,
     data: Any,
     lesions: Iterable[Lesion] | None = None,
     *,
@@ -51,7 +52,8 @@ def lesion(
     statistics unless it measures them anew; lesions that begin alike share the work.
 
     Args:
-        net: A network taken apart by `ensembles.decompose`; it is left as it is.
+        net: A network taken apart by `ensembles.decompose`, or any module, which is then taken
+            apart on the first batch; it is left as it is.
         data: One of our data sets, a torch `Dataset` of (input, target), or an iterable of batches
             (inputs, targets); inputs are taken as they come, normalised by whoever made them.
         lesions: What to do to the blocks (`ensembles.lesions`); by default each block is deleted
@@ -94,10 +96,12 @@ def lesion(
         StoreError: If the store cannot be read or written.
         UsageError: If an argument has no meaning.
     """
+    from ensembles.analyses.first_batch import taken_apart  # noqa: PLC0415 (torch)
     from ensembles.analyses.lesion_sweep import LesionSweep, Surroundings  # noqa: PLC0415
 
     if predictions and store is None:
         raise UsageError("predictions are kept in a store only; name a store, or leave them out")
+    net = taken_apart(net, data)
     sweep = LesionSweep.prepared(
         net,
         data,
