@@ -98,6 +98,18 @@ class Decomposition(nn.Module):
         self.traced = traced
         self._sees: dict[int, int] = {}
 
+    def __repr__(self) -> str:
+        """The blocks in a screen: their names, kinds, shapes and parameters."""
+        from ensembles.decomposition.summary import text_of  # noqa: PLC0415 (made of this)
+
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        from ensembles.decomposition.summary import html_of  # noqa: PLC0415
+
+        return html_of(self)
+
     def __len__(self) -> int:
         return len(self.blocks)
 
