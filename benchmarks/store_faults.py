@@ -11,8 +11,8 @@ finished table must equal that of a sweep that nobody disturbed. *Starts*: two p
 eight, are started at once on a store that is not there yet; together they must measure every lesion
 once. *Storm*: of eight processes that fill one store with 15,000 lesions one is killed and replaced
 eight times a second (of two cores that are theirs alone; where others use them too, seconds last
-longer); the store must fill, and hold in the end what a sweep alone gives. All are forks of a process
-that has imported everything.
+longer); the store must fill, and hold in the end what a sweep alone gives. All are forks of a
+process that has imported everything.
 """
 
 from __future__ import annotations
