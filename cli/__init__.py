@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from ensembles.cli.signals import interruptible
 from ensembles.distribution import DISTRIBUTION, VERSION
 
 __all__ = ["main"]
+
+_COMPLETION = "_ENSEMBLES_COMPLETE"
 
 _COMMANDS = {
     "analyze": "ensembles.cli.analyze:analyze",
@@ -157,7 +160,14 @@ def _command_ended(arguments: list[str]) -> int:
     try:
         with interruptible(), plain_warnings():
             code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
+    except click.UsageError as error:
+        if type(error).__name__ != "NoArgsIsHelpError" or error.ctx is None:
+            raise
+        say(error.ctx.get_help())  # of a group alone; click 8.2 takes it for an error
+        code = 0
     except (OSError, SystemExit) as error:
+        if isinstance(error, SystemExit) and _COMPLETION in os.environ:
+            return int(error.code or 0)  # a shell has asked what may follow
         refuse_output(error)
         raise
     if isinstance(code, int):  # it ended early, as after its help

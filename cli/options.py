@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.completion import checkpoint_names, dataset_names, model_names
+
 if TYPE_CHECKING:
     from ensembles.checkpoints import Subject
 
@@ -71,6 +73,7 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
     return together(
         click.option(
             "--model", "models" if several else "model", metavar="NAME", multiple=several,
+            shell_complete=model_names,
             help="An architecture of `ensembles models`; hf:FOLDER, hf:FILE.gguf or hf:OWNER/NAME "
             "for a model of Hugging Face; smollm2-135m; or a network of your own, as "
             "FILE.py:FUNCTION, FILE.py:FUNCTION(depth=20) or PACKAGE.MODULE:FUNCTION: the code of "
@@ -79,7 +82,7 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
         ),
         click.option(
             "--checkpoint", "checkpoints" if several else "checkpoint", metavar="NAME|FILE",
-            multiple=several,
+            multiple=several, shell_complete=checkpoint_names,
             help="Trained weights: a name of `ensembles checkpoints list`, or a file; or random, "
             "random:SEED, for an untrained control. [default: the packaged ones of the model]",
         ),
@@ -126,7 +129,7 @@ def data_options() -> Callable[[Command], Command]:
     """Which images, and how they are normalised."""
     return together(
         click.option(
-            "--dataset", metavar="NAME|FOLDER",
+            "--dataset", metavar="NAME|FOLDER", shell_complete=dataset_names,
             help="A name of `ensembles datasets`, or a folder of images; for a language model "
             "prose, docstrings, or a file or folder of text. [default: what the checkpoint was "
             "measured on, else digits; for a language model prose]",

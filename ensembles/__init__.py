@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ensembles.analyses.effective_paths import effective_paths
     from ensembles.analyses.members.lesion import lesion
     from ensembles.analyses.members.paths import PathOptions, count_paths, path_ranges, paths
+    from ensembles.catalogue.structure import summary
     from ensembles.checkpoints import load
     from ensembles.data.any_data import dataset
     from ensembles.decomposition import Block, Decomposition, decompose, walk
@@ -56,7 +57,7 @@ __all__ = [
     "analyze", "count_paths", "create_model", "dataset", "decompose", "effective_paths", "lesion",
     "list_analyses", "list_executors", "list_lesions", "list_metrics", "list_models", "list_tasks",
     "load", "path_ranges", "paths", "plot_analysis", "plot_lesions", "plot_paths", "provenance",
-    "read_frame", "read_study", "run_study", "walk", "write_frame",
+    "read_frame", "read_study", "run_study", "summary", "walk", "write_frame",
 ]  # fmt: skip
 __version__ = VERSION
 
@@ -96,6 +97,7 @@ _HOMES = {
     "read_frame": "ensembles.tables",
     "read_study": "ensembles.studies",
     "run_study": "ensembles.studies:run",
+    "summary": "ensembles.catalogue.structure",
     "walk": "ensembles.decomposition",
     "write_frame": "ensembles.tables",
 }

@@ -16,6 +16,7 @@ from networks import build, decomposable, images_for
 from sweeps import every_kind
 from test_engine_memory import FailsAt
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import Materials, evaluate
@@ -29,6 +30,7 @@ from ensembles.lesions import (
     Delete,
     Intact,
     Lesion,
+    Noise,
     Reorder,
     intact,
     random_deletions,
@@ -150,7 +152,9 @@ def engine_of(
 @torch.inference_mode()
 def outputs(engine: LevelOrder, images: Tensor, batch: int) -> list[Tensor]:
     """Logits of each lesion, from batches of a size."""
-    parts = [dict(engine.run(part)) for part in images.split(batch)]
+    parts = [
+        {one: output.clone() for one, output in engine.run(part)} for part in images.split(batch)
+    ]
     return [torch.cat([part[one] for part in parts]) for one in range(len(parts[0]))]
 
 
@@ -216,6 +220,106 @@ def test_states_with_rows_elsewhere_go_depth_first_and_it_is_said() -> None:
         for name in ("level", "direct")
     ]
     assert counts[0] == counts[1]
+
+
+# Recordings
+
+
+class Tape(TorchDispatchMode):
+    """Tensor operations, to be done again into the same tensors, as a CUDA graph does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.entries.append((func, args, kwargs or {}, out))
+        return out
+
+    def replay(self) -> None:
+        for func, args, kwargs, out in self.entries:
+            again = func(*args, **kwargs)
+            if isinstance(out, Tensor) and again.data_ptr() != out.data_ptr():
+                out.copy_(again)
+
+
+class TapeRecorder:
+    """A recorder that needs no CUDA."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault, self.recorded = fault, 0
+
+    def warm(self, function: Any) -> Any:
+        return function()
+
+    def record(self, function: Any) -> Any:
+        with Tape() as tape:
+            made = function()
+        if self.fault:
+            raise RuntimeError(self.fault)
+        self.recorded += 1
+        for output in made:
+            output.fill_(torch.nan)  # a graph that was captured has not run
+
+        def replay() -> Any:
+            tape.replay()
+            return made
+
+        return replay
+
+
+def test_a_slice_that_comes_again_is_replayed() -> None:
+    model = decomposable()
+    images, _ = images_for(model, 19)
+    net = decompose(model, images[:2])
+    sweep = [one for one in every_kind(net, each=1) if not one.needs and one.kind != "noise"]
+    expected = outputs(engine_of(net, sweep, torch.float32, padded=True), images, 5)
+    for width, slices in ((len(sweep), 1), (-(-len(sweep) // 3), 3)):
+        engine = engine_of(net, sweep, torch.float32, padded=True, width=width)
+        engine.recorder = recorder = TapeRecorder()
+        for one, other in zip(outputs(engine, images, 5), expected, strict=True):  # 5, 5, 5, 4
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        assert recorder.recorded == slices
+        assert engine.told == {"engine": "level", "graphs": "yes"}
+
+
+def test_a_step_that_cannot_be_recorded_runs_and_the_provenance_says_so() -> None:
+    model = decomposable()
+    images, _ = images_for(model, 12)
+    net = decompose(model, images[:2])
+    sweep = [intact(), *single_deletions(len(net))]
+    expected = outputs(engine_of(net, sweep, torch.float32), images, 4)
+    engine = engine_of(net, sweep, torch.float32)
+    engine.recorder = TapeRecorder("it waits for the host")
+    for one, other in zip(outputs(engine, images, 4), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert engine.told == {"engine": "level", "graphs": "no (it waits for the host)"}
+
+
+def test_what_is_not_recorded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decomposable()
+    images, labels = images_for(model, 8)
+    net = decompose(model, images)
+    monkeypatch.setattr(level_module, "recorder_for", lambda _: TapeRecorder())
+    found = []
+    noisy, plain = [Noise((1,), 0.5, seed=1)], [Intact(), Delete((1,))]
+    cases: list[tuple[list[Any], int, int]] = [
+        (noisy, 4, 1 << 30),
+        (plain, 8, 1 << 30),
+        (single_deletions(4) * 4, 4, 1),
+        (plain, 2, 1 << 30),
+    ]
+    for sweep, batch, free in cases:
+        monkeypatch.setattr(level_module, "free_bytes", lambda _, free=free: free)
+        told: dict[str, str] = {}
+        data = [(images, labels)]
+        evaluate(net, data, sweep, engine="level", device="cpu", batch_size=batch, told=told)
+        found.append(told["graphs"])
+    assert found == [
+        "no (noise is drawn for each batch)", "no (no batch came after the first)",
+        "no (16 slices)", "yes",
+    ]  # fmt: skip
 
 
 # Memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.checkpoints import edited_model, hub, open_subject, write_network
+from ensembles.checkpoints.files import file_sha256
 from ensembles.decomposition.outputs import answer_of
 from ensembles.errors import (
     CheckpointError,
@@ -249,3 +251,43 @@ def test_lm_eval_takes_an_edited_model(folder: Path) -> None:
     frame = ensembles.lesion(subject.net, subject.data, [Delete((1,))])
     mean = -sum(float(one[0]) for one in found) / (2 * 15)
     assert mean == pytest.approx(frame["loss"][1], abs=1e-5)
+
+
+@pytest.fixture
+def cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's own cache with one model in it, and no network."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    place = tmp_path / "models--own--tiny"
+    shutil.copytree(folder, place / "snapshots" / ("ab" * 20))
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("ab" * 20)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return place / "snapshots" / ("ab" * 20)
+
+
+def test_a_name_of_the_hub_is_its_folder_in_the_cache(folder: Path, cache: Path) -> None:
+    subject, own = (open_subject(f"hf:{one}", window=16, limit=2) for one in ("own/tiny", folder))
+    assert subject.card.name == "tiny"
+    assert subject.card.source == f"own/tiny@{'ab' * 20}"
+    assert subject.card.architecture == "hf:own/tiny"
+    assert subject.card.sha256 == own.card.sha256 == file_sha256(folder / "model.safetensors")
+    assert subject.data.content_hash == own.data.content_hash
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "message"),
+    [
+        ("hf:own/none", None, "is not in the hub's cache, and cannot be fetched: .* name a folder"),
+        ("hf:own/tiny", "model.safetensors", "model 'hf:own/tiny' is not in the hub's cache"),
+        ("hf:own/tiny", "config.json", "model 'hf:own/tiny' is not in the hub's cache"),
+        ("hf:a/b/c", None, "there is no folder 'a/b/c'; expected hf:FOLDER with config.json"),
+        ("hf:", None, "there is no folder ''; expected hf:FOLDER"),
+    ],
+)
+def test_names_that_cannot_be_had(name: str, lost: str | None, message: str, cache: Path) -> None:
+    if lost is not None:
+        (cache / lost).unlink()
+    with pytest.raises(EnsemblesError, match=message) as caught:
+        ensembles.load(name)
+    assert "\n" not in str(caught.value)

@@ -29,6 +29,7 @@ from ensembles.lesions import Lesion
 from ensembles.lesions.steps import Beside, intact_program
 from ensembles.lesions.structure import Structure
 from ensembles.metrics import Metric, Outcome, read, require
+from ensembles.metrics.answers import Answers
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import Progress
 from ensembles.tasks import Batch, Task, task_of
@@ -248,8 +249,9 @@ class _Counter:
         sums = self.sums.blank()
         whole = runner.intact(inputs) if runner.compared else None
         intact = None if whole is None else list(parts(whole, targets))
-        for lesion, output in runner.run(inputs, batch.start + part.start, whole):
-            sums.count(lesion, parts(output, targets, intact))
+        start = batch.start + part.start
+        for lesion, output in runner.run(inputs, start, whole):
+            sums.count(lesion, _in_rows(parts(output, targets, intact), start))
         self._check_intact(sums)
         return sums
 
@@ -262,3 +264,10 @@ class _Counter:
                 f"{sums.observations} {self.task.observation}s; check the normalisation and the "
                 "weights, or use --precision fp32"
             )
+
+
+def _in_rows(parts: Iterable[Answers], start: int) -> Iterator[Answers]:
+    """Tell answers with which row of the data they begin."""
+    for part in parts:
+        part.start = start
+        yield part

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ensembles.cuda_graphs import Replayed, recorder_for
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.inputs import Inputs, mapped, rows_of, take
+from ensembles.decomposition.inputs import Inputs, mapped, named_tensors, rows_of, take
 from ensembles.engine.level_plan import START, LevelPlan, plan_levels
 from ensembles.engine.materials import Materials
 from ensembles.engine.memory import empty_cache, free_bytes, is_oom
@@ -24,6 +25,9 @@ __all__ = ["LevelOrder"]
 
 _PAGES = {"cpu": (1 << 20, 1 << 7), "cuda": (1 << 25, 1 << 14), "mps": (1 << 23, 1 << 11)}
 """On each kind of device: the numbers that a page holds at most, and its rows."""
+
+_MOST_RECORDED = 8
+"""Slices of lesions, beyond which recording them would take longer than running them."""
 
 _SHARE = 0.3
 """Of the free memory, for states that go into a call or come out of it."""
@@ -43,10 +47,11 @@ class LevelOrder(SharedPrefixes):
         materials: What its steps need beside the network.
         device: Where to run.
         dtype: The type of weights and activations.
-        intact: Whether the intact network is run by itself too.
+        intact: Given to all engines; here its parts are always made, to see how it keeps rows.
 
     Attributes:
         padded: Whether all pages of a step have the same number of rows.
+        recorder: What records slices; None where nothing does.
         width: How many lesions a slice has at most; None until the first batch.
         fault: Why the lesions run depth first all the same; "" where they do not.
     """
@@ -63,7 +68,7 @@ class LevelOrder(SharedPrefixes):
         *,
         intact: bool = False,
     ) -> None:
-        super().__init__(net, programs, materials, device, dtype, intact=intact)
+        super().__init__(net, programs, materials, device, dtype, intact=True)
         self.device = device
         self.padded = device.type != "cpu" or dtype == torch.bfloat16
         self.width: int | None = None
@@ -75,12 +80,23 @@ class LevelOrder(SharedPrefixes):
         }
         self._form: RowForm | None = None
         self._shrunk = 1
+        self.recorder = recorder_for(device)
+        self._unrecorded = ""
+        self._replayed: dict[tuple[int, int], Replayed] = {}
+        self._largest = self._batches = 0
+        if self._numbered:
+            self._unrecord("noise is drawn for each batch")
         self._plans: dict[tuple[int, int], LevelPlan] = {}
 
     @property
     def told(self) -> dict[str, str]:
         """How lesions were run, for the provenance."""
-        return {"engine": f"{SharedPrefixes.name} ({self.fault})" if self.fault else self.name}
+        if self.fault:
+            return {"engine": f"{SharedPrefixes.name} ({self.fault})"}
+        if self.recorder is None and not self._unrecorded:
+            return {"engine": self.name}
+        why = self._why_not_recorded
+        return {"engine": self.name, "graphs": f"no ({why})" if why else "yes"}
 
     def run(self, inputs: Inputs) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of each lesion and its output, from inputs of this device and type."""
@@ -94,7 +110,7 @@ class LevelOrder(SharedPrefixes):
             width = self._width(rows_of(inputs), form)
             stop = min(start + width, len(self._order))
             try:
-                yield from self._outputs(self._plan(start, stop), inputs, form, numbers)
+                yield from self._slice(start, stop, inputs, form, numbers)
             except (RuntimeError, MemoryError) as error:
                 if not is_oom(error):
                     raise
@@ -122,6 +138,48 @@ class LevelOrder(SharedPrefixes):
             sequences = [self.sequences[one] for one in lesions]
             self._plans[start, stop] = plan_levels(sequences, lesions)
         return self._plans[start, stop]
+
+    def _slice(
+        self, start: int, stop: int, inputs: Inputs, form: RowForm, numbers: Tensor
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Run a slice of lesions on a batch, from its second time on by a recording.
+
+        What a recording gives is written over by its next run.
+        """
+        plan, rows = self._plan(start, stop), len(numbers)
+        self._largest = max(self._largest, rows)
+        if self.recorder is None or 2 * rows <= self._largest:
+            yield from self._outputs(plan, inputs, form, numbers)
+            return
+        full = mapped(lambda tensor: fixed_rows(tensor, self._largest), inputs)
+        if (start, stop) not in self._replayed:
+            places = torch.arange(self._largest)
+
+            def run(*tensors: Tensor) -> list[Tensor]:
+                given = iter(tensors)
+                again = mapped(lambda _: next(given), full)
+                return [output for _, output in self._outputs(plan, again, form, places)]
+
+            self._replayed[start, stop] = Replayed(run, self.recorder, warm_up=1)
+        self._batches += start == 0
+        outputs = self._replayed[start, stop](*named_tensors(full).values())
+        lesions = (lesion for some in plan.lesions for lesion in some)
+        for lesion, output in zip(lesions, outputs, strict=True):
+            yield lesion, output[:rows]
+
+    @property
+    def _why_not_recorded(self) -> str:
+        """Why slices are not replayed; "" where they are."""
+        refused = [one.refused for one in self._replayed.values() if one.refused is not None]
+        if self.recorder is None or refused:
+            return self._unrecorded or refused[0]
+        return "" if self._batches > 1 else "no batch came after the first"
+
+    def _unrecord(self, why: str) -> None:
+        """Go on without recordings."""
+        if self.recorder is not None:
+            self.recorder, self._unrecorded = None, why
+            self._replayed.clear()
 
     def _outputs(
         self, plan: LevelPlan, inputs: Inputs, form: RowForm, numbers: Tensor
@@ -215,10 +273,12 @@ class LevelOrder(SharedPrefixes):
     def _width(self, rows: int, form: RowForm) -> int:
         """How many lesions a slice has, so that the states of all fit the memory."""
         if self.width is None:
-            states = free_bytes(self.device) // (rows * form.state_bytes)
-            most = max(int(_SHARE * states), 1)
-            slices = math.ceil(len(self._order) / most)
-            self.width = math.ceil(len(self._order) / max(slices, 1))
+            lesion = rows * (form.state_bytes / _SHARE + form.output_bytes)
+            most = max(int(free_bytes(self.device) / lesion), 1)
+            slices = max(math.ceil(len(self._order) / most), 1)
+            self.width = math.ceil(len(self._order) / slices)
+            if slices > _MOST_RECORDED:
+                self._unrecord(f"{slices} slices")
         return max(self.width, 1)
 
     def _shrink(self, width: int) -> None:
@@ -227,3 +287,4 @@ class LevelOrder(SharedPrefixes):
             self._shrunk *= 2
         self.width = max(width // 2, 1)
         self._plans.clear()
+        self._unrecord("memory ran out")

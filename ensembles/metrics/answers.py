@@ -25,6 +25,9 @@ class Answers:
         intact: The answers of the intact network; None where no metric needs them.
         places: The place of each observation in its window, from 0, int64 (N,); None where
             observations have no places.
+        row: Of the rows that were given, the number of the one that all observations lie in, from
+            0; None where each is a row of its own.
+        start: Number in the data of the first of these rows; None where unknown.
     """
 
     output: Tensor
@@ -32,6 +35,8 @@ class Answers:
     finite: Tensor
     intact: Answers | None = None
     places: Tensor | None = None
+    row: int | None = None
+    start: int | None = None
 
     @classmethod
     def of(

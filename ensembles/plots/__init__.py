@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ensembles.plots.analysis import plot_analysis
     from ensembles.plots.layout import figure_width
     from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
+    from ensembles.plots.network_bands import error_across_networks
     from ensembles.plots.panels import plot_lesions
     from ensembles.plots.path_logits import accuracy_by_length, logits_by_length
     from ensembles.plots.paths import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FIGURES",
     "accuracy_by_length",
+    "error_across_networks",
     "error_by_block",
     "error_by_count",
     "error_by_tau",
@@ -45,6 +47,7 @@ __all__ = [
 _HOMES = {
     "FIGURES": "style",
     "accuracy_by_length": "path_logits",
+    "error_across_networks": "network_bands",
     "error_by_block": "lesions",
     "error_by_count": "lesions",
     "error_by_tau": "lesions",

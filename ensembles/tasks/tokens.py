@@ -185,7 +185,8 @@ class Tokens(Task):
         length = max(1, most // output.shape[-1])
         rest = None if intact is None else iter(intact)
         whole = bool((targets >= 0).all())
-        for row, right in zip(self.aligned(output), targets, strict=True):
+        windows = zip(self.aligned(output), targets, strict=True)
+        for number, (row, right) in enumerate(windows):
             for start in range(0, len(right), length):
                 part = slice(start, min(start + length, len(right)))
                 places = torch.arange(part.start, part.stop, device=right.device)
@@ -196,7 +197,9 @@ class Tokens(Task):
                         continue
                     logits, tokens, places = logits[asked], tokens[asked], places[asked]
                 before = None if rest is None else next(rest)
-                yield Answers.of(logits, tokens, before, places)
+                found = Answers.of(logits, tokens, before, places)
+                found.row = number
+                yield found
 
     def observations(self, batch: Batch) -> int:
         """How many tokens are predicted."""
