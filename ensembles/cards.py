@@ -129,7 +129,7 @@ def _problems(card: Card) -> list[str]:
         if key == "normalization" and value is None:
             continue
         if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
-            problems.append(f"{key} is {value!r}, expected {_MEANT[key]}")
+            problems.append(f"{key} is {repr(value)[:200]}, expected {_MEANT[key]}")
     for key in ("num_classes", "images", "size"):
         value = getattr(card, key)
         least = 1 if key == "num_classes" else 0
