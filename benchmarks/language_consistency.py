@@ -6,7 +6,7 @@ Each architecture of the installed transformers gets a configuration of two to f
 weights and windows of 8 tokens. One that cannot be built or run so by itself is a row without a
 verdict. The others are taken apart; the parts must give the model's logits, and deleting the first,
 middle and last block must give the same by both engines. `--write` puts the table into
-docs/language.md. Needs `pip install 'ensembles[hf]'`.
+docs/language.md. Needs `pip install 'residual-ensembles[hf]'`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python benchmarks/language_models.py counts --windows 4 --tokens 128
     python benchmarks/language_models.py time --windows 16 --tokens 256
 
-Needs `pip install 'ensembles[lm]'`. `counts` deletes each attention and each MLP by a hook on the
-model of transformers, window by window, and holds right answers and losses against those of
+Needs `pip install 'residual-ensembles[lm]'`. `counts` deletes each attention and each MLP by a hook
+on the model of transformers, window by window, and holds right answers and losses against those of
 `ensembles.lesion`. `time` runs both, the plain loop for the first and last few lesions alone where
 `--plain K` says so (each of its lesions costs the same), and tells seconds of the processor and of
 the clock, and the peak of memory of each, in a process of its own.

@@ -18,7 +18,7 @@ from .files import (
 from .hub_edits import edited_model
 from .images import ImageChoice
 from .initial_weights import open_initial
-from .loader import load, load_file
+from .loader import architecture_of, load, load_file
 from .pixel_records import of_card as preprocessing_of
 from .state_dicts import build_with_weights
 from .store import (
@@ -43,6 +43,7 @@ __all__ = [
     "Verdict",
     "WeightFile",
     "add",
+    "architecture_of",
     "build_with_weights",
     "cache_folder",
     "card_text",

@@ -67,7 +67,7 @@ def open_average(
     ]
     words = next((card.name for one, card in loaded if is_language(one, card)), None)
     if words is not None:
-        raise UsageError(f"{words} is a language model; expected classifiers of images to average")
+        raise UsageError(f"{words} takes text; expected classifiers of images to average")
     card = _joint([card for _, card in loaded])
     network: nn.Module = Average((network for network, _ in loaded), of)
     given = {kind: _taken(options, kind) for kind in (ImageChoice, TextChoice)}

@@ -19,6 +19,7 @@ __all__ = ["blueprint", "untrained"]
 _MOST_TENSORS = 8_000
 _MOST_NUMBERS = 100_000_000
 _WITHOUT_MEMORY = 64
+_MOST_SIZE = 300_000  # of a depth, width, vocabulary: what computes with it registers nothing
 
 
 def untrained(name: str, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
@@ -53,6 +54,13 @@ def blueprint(
         CheckpointError: When the network is far larger than the weights.
         ModelError: When it cannot be built so.
     """
+    for key, value in arguments.items():
+        for size in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(size, (int, float)) and not abs(size) <= _MOST_SIZE:
+                raise CheckpointError(
+                    f"{origin}: a network with {key} {size} is asked for; expected at most "
+                    f"{_MOST_SIZE:,}: it is another one"
+                )
     tensors = _MOST_TENSORS + 4 * len(weights) if most is None else most
     numbers = _MOST_NUMBERS + 4 * sum(value.numel() for value in weights.values())
     try:

@@ -9,7 +9,7 @@ from torch import nn
 
 from ensembles.cards import Card, Measured
 from ensembles.data import ImageDataset, Normalization
-from ensembles.data.texts import TextDataset
+from ensembles.data.texts import LabelledText, TextDataset
 from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, DataError, UsageError
 from ensembles.models.normalized import Normalized
@@ -59,7 +59,7 @@ def check_normalized_once(model: nn.Module, normalize: str | None) -> None:
 def check_error(
     model: nn.Module,
     card: Card,
-    data: ImageDataset | TextDataset,
+    data: ImageDataset | TextDataset | LabelledText,
     *,
     device: str | torch.device = "auto",
 ) -> None:
@@ -87,7 +87,7 @@ def check_error(
             f"the intact error of {card.name} on {data.name} {data.split} is {found:.2f} %, its "
             f"card says {stated.error:.2f} %"
         )
-        if isinstance(data, TextDataset):
+        if not isinstance(data, ImageDataset):
             raise CheckpointError(f"{differ}: other weights, or go on with --force")
         raise CheckpointError(
             f"{differ}: wrong normalisation is the commonest mistake (used: "
@@ -96,7 +96,7 @@ def check_error(
         )
 
 
-def _is_same(stated: Measured, data: ImageDataset | TextDataset) -> bool:
+def _is_same(stated: Measured, data: ImageDataset | TextDataset | LabelledText) -> bool:
     """Whether a measurement was made on these images or this text, all of it."""
     count = data.windows[:, 1:].numel() if isinstance(data, TextDataset) else len(data)
     if stated.total != count:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data.class_numbers import class_numbers
-from ensembles.data.texts import TextDataset
+from ensembles.data.texts import LabelledText, TextDataset
 from ensembles.errors import DataError
 from ensembles.printable import printable
+
+LabelledT = TypeVar("LabelledT", ImageDataset, LabelledText)
 
 __all__ = ["check_classes", "labelled_for"]
 
 
 def labelled_for(
     card: Card,
-    data: ImageDataset,
+    data: LabelledT,
     classes: str | Path | None = None,
     *,
     force: bool = False,
-) -> tuple[ImageDataset, str]:
+) -> tuple[LabelledT, str]:
     """The data with the class numbers of a network, and how they came, where there is a doubt.
 
     Args:
@@ -34,7 +37,8 @@ def labelled_for(
         UsageError: When `classes` is no file and no such word.
     """
     if classes is None and not data.named:
-        told = "; ".join(filter(None, (data.about_labels, _of_few(data, card.num_classes))))
+        few = _of_few(data, card.num_classes) if isinstance(data, ImageDataset) else ""
+        told = "; ".join(filter(None, (_about(data), few)))
         return data, _line(told)
     where = f"{data.name} ({data.split})"
     found = class_numbers(
@@ -45,14 +49,14 @@ def labelled_for(
         where=where,
         force=force,
     )
-    told = "; ".join(filter(None, (data.about_labels, found.told)))
+    told = "; ".join(filter(None, (_about(data), found.told)))
     if found.numbers == tuple(range(len(data.classes))) and found.names == data.classes:
         return data, _line(told)
     number_of = dict(zip(data.classes, found.numbers, strict=True))
     return data.renumbered(number_of, found.names), _line(told)
 
 
-def check_classes(card: Card, data: ImageDataset | TextDataset) -> None:
+def check_classes(card: Card, data: ImageDataset | TextDataset | LabelledText) -> None:
     """Refuse images of fewer classes than the network has: their numbers mean something else.
 
     Args:
@@ -62,7 +66,7 @@ def check_classes(card: Card, data: ImageDataset | TextDataset) -> None:
     Raises:
         DataError: When the network has more classes.
     """
-    if isinstance(data, TextDataset):
+    if isinstance(data, TextDataset | LabelledText):
         return
     if card.num_classes > len(data.classes) and not data.numbered:
         names = ", ".join(data.classes[:3]) + (", ..." if len(data.classes) > 3 else "")
@@ -72,6 +76,10 @@ def check_classes(card: Card, data: ImageDataset | TextDataset) -> None:
             "says which class each is with --classes, load a network that was trained on these "
             "classes, or go on with --force"
         )
+
+
+def _about(data: ImageDataset | LabelledText) -> str:
+    return data.about_labels if isinstance(data, ImageDataset) else ""
 
 
 def _line(told: str) -> str:

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,10 +19,27 @@ from ensembles.printable import printable
 
 __all__ = ["download"]
 
+_SCHEME = "https://"
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
 _MOST = 64 << 30
 """Bytes of a file that are waited for; an address may give them without end."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection that leaves https."""
+
+    def redirect_request(self, *about: Any) -> urllib.request.Request | None:
+        """The request that follows; see the base class."""
+        newurl = about[-1]
+        if not newurl.startswith(_SCHEME):
+            raise urllib.error.URLError(f"it leads to {newurl!r}, which is no https address")
+        return super().redirect_request(*about)
+
+
+def _answer(url: str) -> Any:
+    request = urllib.request.Request(url, headers={"User-Agent": "ensembles"})
+    return urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)
 
 
 def download(url: str, path: Path, sha256: str, *, progress: bool = True) -> None:
@@ -37,7 +55,7 @@ def download(url: str, path: Path, sha256: str, *, progress: bool = True) -> Non
         CheckpointError: When it cannot be fetched or is another file; the error names the folder
             where a file fetched in another way belongs.
     """
-    if not url.startswith("https://"):
+    if not url.startswith(_SCHEME):
         raise CheckpointError(f"{path.name} has no https address to be fetched from ({url!r})")
     before = path.exists()
     try:
@@ -65,13 +83,12 @@ def _fetch(url: str, path: Path, sha256: str, title: str | None) -> None:
 
 def _stream(url: str, path: Path, title: str | None) -> str:
     """Write what an address gives to a file; its sha256. A bar is shown where it has a title."""
-    request = urllib.request.Request(url, headers={"User-Agent": "ensembles"})
     digest = hashlib.sha256()
     with (
-        urllib.request.urlopen(request, timeout=_TIMEOUT) as answer,
+        _answer(url) as answer,
         path.open("wb") as file,
         tqdm(
-            total=int(answer.headers.get("Content-Length") or 0) or None,
+            total=(length := _length(answer.headers.get("Content-Length"))),
             desc=title and printable(title, lines=False),
             unit="B",
             unit_scale=True,
@@ -84,4 +101,11 @@ def _stream(url: str, path: Path, title: str | None) -> str:
             file.write(chunk)
             digest.update(chunk)
             bar.update(len(chunk))
+        if length is not None and file.tell() != length:
+            raise ConnectionError(f"it ended after {file.tell():,} of {length:,} bytes")
     return digest.hexdigest()
+
+
+def _length(said: str | None) -> int | None:
+    """Bytes that an answer announces, if it does."""
+    return int(said) if said is not None and said.isascii() and said.isdigit() else None

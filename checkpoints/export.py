@@ -68,14 +68,15 @@ def write_network(subject: Subject, lesion: Lesion, path: str | Path) -> Path:
     net = subject.net
     if not path.suffix:
         return _write_folder(subject, lesion, path)
-    materials = Materials(net, task=task_of(net), data=subject.data, **subject.materials)
+    materials = Materials(
+        net, task=task_of(net, data=subject.data), data=subject.data, **subject.materials
+    )
     network = lesioned_module(net, lesion, materials).cpu()
     told = {**subject.about, "model": subject.name, "lesion": lesion.kind, "blocks": lesion.text}
     if path.suffix == ".safetensors":
         write_weights(weights_of(network), path, told)
         return path
-    example = next(task_of(net).batches(subject.data, _EXAMPLES)).inputs
-    assert isinstance(example, Tensor)
+    example = _example(subject)
     program = _exported(network, example.cpu())
     content = BytesIO()
     torch.export.save(program, content, extra_files={"lesion.txt": _listed(told)})
@@ -88,12 +89,27 @@ def _write_folder(subject: Subject, lesion: Lesion, path: Path) -> Path:
     """Write a model of Hugging Face with blocks deleted in its own layout."""
     name = subject.card.architecture
     model, _ = load_hub(name)
-    example = next(task_of(subject.net).batches(subject.data, _EXAMPLES)).inputs
-    assert isinstance(example, Tensor)
+    example = _example(subject)
     edited = edited_model(model, subject.net.cpu(), lesion, example.cpu())
     with refusals(f"network {path}"):
         save_hub(edited, name, path)
     return path
+
+
+def _example(subject: Subject) -> Tensor:
+    """Some rows of the data.
+
+    Raises:
+        OutputError: If the network takes several tensors.
+    """
+    task = task_of(subject.net, data=subject.data)
+    found = task.fitted(subject.net, next(task.batches(subject.data, _EXAMPLES))).inputs
+    if not isinstance(found, Tensor):
+        raise OutputError(
+            f"{subject.name} takes several inputs, and is written as weights alone; expected a "
+            "file that ends in .safetensors"
+        )
+    return found
 
 
 def _exported(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -19,15 +19,20 @@ from torch import nn
 from ensembles.cards import Card, card_name
 from ensembles.data.texts import Tokenizer
 from ensembles.data.texts.hub_tokens import HubTokens
+from ensembles.distribution import install
 from ensembles.errors import CheckpointError, ModelError, UsageError
 from ensembles.files import home_expanded
 
 from .files import file_sha256
+from .hub_cache import WEIGHTS, snapshot
 from .pixel_records import with_record
 
 __all__ = [
     "CAUSAL",
+    "IMAGE",
+    "MASKED",
     "PREFIX",
+    "SEQUENCE",
     "HubPlace",
     "is_hub_name",
     "load_hub",
@@ -39,21 +44,20 @@ __all__ = [
 ]  # fmt: skip
 
 PREFIX = "hf:"
-CAUSAL, MASKED = "causal", "masked"
+CAUSAL, MASKED, SEQUENCE, IMAGE = "causal", "masked", "sequence", "image"
 _AUTO = {
     CAUSAL: "AutoModelForCausalLM",
     MASKED: "AutoModelForMaskedLM",
-    "sequence": "AutoModelForSequenceClassification",
-    "image": "AutoModelForImageClassification",
+    SEQUENCE: "AutoModelForSequenceClassification",
+    IMAGE: "AutoModelForImageClassification",
 }
 _ENDINGS = {
     "ForCausalLM": CAUSAL,
     "LMHeadModel": CAUSAL,
     "ForMaskedLM": MASKED,
-    "ForSequenceClassification": "sequence",
-    "ForImageClassification": "image",
+    "ForSequenceClassification": SEQUENCE,
+    "ForImageClassification": IMAGE,
 }
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.gguf")
 
 SMOLLM2 = Card(
     name="smollm2-135m",
@@ -78,25 +82,32 @@ class HubPlace:
 
     Attributes:
         name: As the user typed it.
-        folder: A folder, or a name of the hub.
+        folder: A folder; of a name of the hub the one that holds it in the hub's own cache.
         gguf: The file in the folder, where it is one of GGUF.
         card: What is known beforehand.
+        repository: The name of the hub and the commit, where it comes from there.
     """
 
     name: str
     folder: str
     gguf: str | None = None
     card: Card | None = None
+    repository: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """What every call of ``from_pretrained`` is given: never code of the model's own."""
-        found: dict[str, Any] = {"trust_remote_code": False}
+        found: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         if self.gguf is not None:
             found["gguf_file"] = self.gguf
-        if Path(self.folder).is_dir() or os.environ.get("HF_HUB_OFFLINE"):
-            found["local_files_only"] = True
         return found
+
+    @property
+    def title(self) -> str:
+        """What the model is called by itself."""
+        if self.repository is not None:
+            return self.repository.partition("@")[0].rpartition("/")[2]
+        return Path(self.folder).name if self.gguf is None else self.gguf
 
 
 def is_hub_name(name: str) -> bool:
@@ -130,20 +141,22 @@ def place_of(name: str) -> HubPlace:
             raise ModelError(f"model {name!r}: there is no file {path}")
         return HubPlace(name, str(path.parent), path.name)
     _require("transformers", "tokenizers", extra="hf", name=name)
-    if not given or (not path.is_dir() and (path.is_absolute() or given.startswith((".", "~")))):
+    if given and path.is_dir():
+        return HubPlace(name, str(path))
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", given):
         raise ModelError(
             f"model {name!r}: there is no folder {given!r}; expected hf:FOLDER with config.json "
             "and weights, hf:FILE.gguf, or hf:OWNER/NAME of the hub"
         )
-    return HubPlace(name, str(path) if path.is_dir() else given)
+    folder = snapshot(given)
+    return HubPlace(name, str(folder), repository=f"{given}@{folder.name}")
 
 
 def _require(*packages: str, extra: str, name: str) -> None:
     missing = [one for one in packages if find_spec(one) is None]
     if missing:
         raise ModelError(
-            f"model {name!r} needs {' and '.join(missing)}, not installed here: "
-            f"pip install 'ensembles[{extra}]'"
+            f"model {name!r} needs {' and '.join(missing)}, not installed here: {install(extra)}"
         )
 
 
@@ -174,7 +187,7 @@ def load_hub(name: str) -> tuple[nn.Module, Card]:
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False  # what was said before is of no use to one pass
     card = place.card or _card(place, model)
-    if purpose == "image" and Path(place.folder).is_dir():
+    if purpose == IMAGE:
         card = with_record(card, Path(place.folder) / "config.json")
     return model.eval(), card
 
@@ -229,7 +242,7 @@ def tokenizer_of(name: str) -> Tokenizer:
             f"{name}: its tokenizer ({type(found).__name__}) does not tell where its tokens lie in "
             "the text; expected a fast one (tokenizer.json)"
         )
-    return HubTokens(backend, name)
+    return HubTokens(backend, name, mask=found.mask_token_id, pad=found.pad_token_id)
 
 
 def save_hub(model: Any, name: str, folder: Path) -> None:
@@ -243,7 +256,7 @@ def save_hub(model: Any, name: str, folder: Path) -> None:
     place = place_of(name)
     with _plainly(name):
         model.save_pretrained(folder)
-        if purpose_of(model) != "image":
+        if purpose_of(model) != IMAGE:
             tokens = import_module("transformers").AutoTokenizer
             tokens.from_pretrained(place.folder, **place.options).save_pretrained(folder)
 
@@ -284,13 +297,13 @@ def _card(place: HubPlace, model: nn.Module) -> Card:
     hashes = [file_sha256(path) for path in files]
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return Card(
-        name=card_name(Path(place.folder).name if place.gguf is None else place.gguf),
-        architecture=place.name if " " not in place.name else PREFIX + card_name(place.folder),
+        name=card_name(place.title),
+        architecture=place.name if " " not in place.name else PREFIX + card_name(place.title),
         num_classes=count,
         classes=names,
         sha256=whole if files else "",
         size=sum(path.stat().st_size for path in files) or None,
-        source=place.folder,
+        source=place.repository or place.folder,
         notes=f"{type(model).__name__} of transformers",
     )
 
@@ -299,14 +312,4 @@ def _weight_files(place: HubPlace) -> list[Path]:
     folder = Path(place.folder)
     if place.gguf is not None:
         return [folder / place.gguf]
-    if not folder.is_dir():  # fetched before: it lies in the hub's own cache
-        hub = import_module("huggingface_hub")
-        found = hub.try_to_load_from_cache(place.folder, "config.json")
-        if not isinstance(found, str):
-            return []
-        folder = Path(found).parent
-    for pattern in _WEIGHTS:
-        files = sorted(folder.glob(pattern))
-        if files:
-            return files
-    return []
+    return next((files for one in WEIGHTS if (files := sorted(folder.glob(one)))), [])

@@ -21,10 +21,11 @@ from .hub import is_hub_name, load_hub
 from .own_network import adopted, is_own, load_own
 from .pixel_records import with_record
 from .public import PUBLIC
+from .random_weights import random_seed, untrained
 from .shards import of_folder, part_hint
 from .state_dicts import fit
 
-__all__ = ["build", "load", "load_file"]
+__all__ = ["architecture_of", "build", "load", "load_file"]
 
 _EMBEDDED = ("digits", "docstrings", "prose")
 """Data that every machine has: weights trained on them come with the package."""
@@ -46,18 +47,21 @@ def load(
     Args:
         name: Name of an architecture, as for :func:`ensembles.create_model`, or of a checkpoint;
             or ``hf:FOLDER``, ``hf:FILE.gguf``, ``hf:OWNER/NAME`` for a model of Hugging Face, or
-            ``smollm2-135m``, which come with their weights; or ``FILE.py:FUNCTION``, whose code is
-            run, for a network of your own, with the weights that the function gives it.
+            ``smollm2-135m``, which come with their weights; or ``FILE.py:FUNCTION`` or
+            ``PACKAGE.MODULE:FUNCTION``, whose code is run, for a network of your own, with the
+            weights that the function gives it.
         checkpoint: Name of a checkpoint, with or without the architecture in front
             (``"cifar10-akamaster"``); a file; for models of torchvision and timm ``"imagenet"``,
-            the name of a weights enum member (``"IMAGENET1K_V2"``), or a timm tag. By default the
-            packaged one on the embedded digits, or ``"imagenet"``.
+            the name of a weights enum member (``"IMAGENET1K_V2"``), or a timm tag; or ``"random"``
+            (``"random:3"`` of seed 3) for an untrained control. By default the packaged one on the
+            embedded digits, or ``"imagenet"``.
         num_classes: What the weights must have; by default what they have.
         weights: Which of several sets of weights in a file: ``"raw"``, ``"ema"`` or its name; by
             default the raw one, which is then said.
         match: ``"names"``, or ``"order"`` for weights under foreign names whose number, order and
             shapes agree with the network's.
-        **arguments: Further ones of the architecture, for a file without a card.
+        **arguments: Further ones of the architecture, for a file without a card, for random
+            weights, and for the function of a network of your own.
 
     Returns:
         The model in evaluation mode, and its card.
@@ -67,18 +71,11 @@ def load(
         CheckpointError: When there is no such checkpoint, its file cannot be had or is not the one
             that the card describes, or it does not fit the architecture.
     """
-    if is_hub_name(name):
-        if checkpoint is not None or weights is not None or match != "names" or arguments:
-            raise UsageError(
-                f"{name} comes with its weights; leave out --checkpoint, --weights and --match"
-            )
-        return _checked(*load_hub(name), num_classes)
-    if is_own(name):
-        adopted(name)
-        if checkpoint is None:
-            if weights is not None or match != "names":
-                raise UsageError("--weights and --match are for files; give --checkpoint too")
-            return _checked(*load_own(name), num_classes)
+    brought = _brought(
+        name, checkpoint, num_classes=num_classes, weights=weights, match=match, arguments=arguments
+    )
+    if brought is not None:
+        return _checked(*brought, num_classes)
     named = store.lookup(name) if checkpoint is None else None
     if named is not None and name not in list_models("ensembles"):
         return _checked(*_load_entry(named, weights, match), num_classes)
@@ -105,6 +102,35 @@ def load(
             )
         return _checked(*imagenet.load(entry, text or "imagenet"), num_classes)
     raise _not_found(entry.name, text)
+
+
+def _brought(
+    name: str,
+    checkpoint: str | Path | None,
+    *,
+    num_classes: int | None,
+    weights: str | None,
+    match: str,
+    arguments: dict[str, Any],
+) -> tuple[nn.Module, Card] | None:
+    """A network that comes with its weights, or has random ones; None for any other."""
+    of_files = weights is not None or match != "names"
+    if is_hub_name(name):
+        if checkpoint is not None or of_files or arguments:
+            raise UsageError(
+                f"{name} comes with its weights; leave out --checkpoint, --weights and --match"
+            )
+        return load_hub(name)
+    if is_own(name):
+        adopted(name)
+    seed = random_seed(checkpoint)
+    if seed is None and (checkpoint is not None or not is_own(name)):
+        return None
+    if of_files:
+        raise UsageError("--weights and --match are for files; give one with --checkpoint")
+    return (
+        load_own(name, arguments) if seed is None else untrained(name, seed, num_classes, arguments)
+    )
 
 
 def load_file(
@@ -173,6 +199,32 @@ def load_file(
     return found.model, imagenet.with_tag(with_record(known, path), entry)
 
 
+def architecture_of(checkpoint: str | Path) -> str:
+    """The architecture of a checkpoint whose card says it.
+
+    Args:
+        checkpoint: A name of `ensembles checkpoints list`, or a file with a card beside it.
+
+    Raises:
+        UsageError: When no card says it.
+    """
+    entry = None if isinstance(checkpoint, Path) else store.lookup(checkpoint)
+    if entry is not None:
+        return entry.card.architecture
+    path = of_folder(home_expanded(checkpoint))
+    beside = path.with_suffix(".toml")
+    card = read_card(beside) if beside.is_file() else _public(path.name)
+    if card is None:
+        raise UsageError(
+            f"checkpoint {checkpoint}: no card says its architecture; name it with --model"
+        )
+    return card.architecture
+
+
+def _public(file: str) -> Card | None:
+    return next((card for card in PUBLIC.values() if card.file == file), None)
+
+
 def _names(name: str, checkpoint: str | None) -> list[str]:
     """Names in the store that a choice of checkpoint may mean."""
     bare = name.rpartition(":")[2]
@@ -237,8 +289,7 @@ def _card_of(path: Path, entry: Architecture) -> Card | None:
     beside = path.with_suffix(".toml")
     if beside.is_file():
         return read_card(beside)
-    known = next((card for card in PUBLIC.values() if card.file == path.name), None)
-    return known or imagenet.card_of_file(entry, path.name)
+    return _public(path.name) or imagenet.card_of_file(entry, path.name)
 
 
 def _not_found(name: str, checkpoint: str | None) -> CheckpointError:

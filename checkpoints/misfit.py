@@ -118,6 +118,9 @@ def _nearest(
     return f"; nearest to {name} in the file: {found} {size(left[found])}"
 
 
+_MOST_HINTED = 5_000  # tensors: each of them is looked at once for each architecture
+
+
 def fitting(entry: Architecture, flat: Mapping[str, Tensor]) -> str | None:
     """Another architecture of the same kind that these weights fit whole, if there is one.
 
@@ -125,6 +128,8 @@ def fitting(entry: Architecture, flat: Mapping[str, Tensor]) -> str | None:
         entry: The architecture that they do not fit.
         flat: All tensors of the file by their whole names.
     """
+    if len(flat) > _MOST_HINTED:
+        return None
     for name in list_models("ensembles") + list_models("torchvision"):
         try:
             other = architecture(name)

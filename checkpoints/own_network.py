@@ -1,14 +1,19 @@
-"""A network of the user's own, from a function in a Python file: ``path/to/file.py:function``."""
+"""A network of the user's own, from a function of a Python file or of an installed module.
+
+``path/to/file.py:function``, ``path/to/file.py:function(depth=20)``, ``package.module:function``.
+"""
 
 from __future__ import annotations
 
+import ast
 import math
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,34 +38,66 @@ _GIVEN: dict[str, str] = {}
 _ALLOWED = "ENSEMBLES_RUN_MODEL_FILES"
 
 
+_NAME = re.compile(
+    r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+):(?P<function>[^:(]*)(?P<call>\(.*\))?",
+    re.DOTALL,
+)
+
+
 def is_own(name: str) -> bool:
-    """Whether a name means a function in a Python file."""
-    return name.rpartition(":")[0].endswith(".py")
+    """Whether a name means a function in a Python file or module."""
+    return _NAME.fullmatch(name) is not None
 
 
-def load_own(name: str) -> tuple[nn.Module, Card]:
+def _parts(name: str) -> tuple[str, str, dict[str, Any]]:
+    """The file or module, the function, and the arguments that it is called with."""
+    found = _NAME.fullmatch(name)
+    assert found is not None
+    return found["place"], found["function"].strip(), _arguments(name, found["call"] or "()")
+
+
+def _arguments(name: str, call: str) -> dict[str, Any]:
+    """Named arguments that are plain values; nothing in their text is run."""
+    try:
+        parsed = ast.parse(f"f{call}", mode="eval").body
+        if not isinstance(parsed, ast.Call) or parsed.args:
+            raise ValueError
+        return {str(one.arg): ast.literal_eval(one.value) for one in parsed.keywords if one.arg}
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ModelError(
+            f"model {name!r}: the arguments {call}; expected names with plain values, such as "
+            "(depth=20, width=0.5, kind='basic')"
+        ) from None
+
+
+def load_own(name: str, more: Mapping[str, Any] | None = None) -> tuple[nn.Module, Card]:
     """The network that a function gives, as it gives it, and what is known of it.
 
     Raises:
         ModelError: As :func:`adopted` raises it.
     """
     entry = adopted(name)
-    path, _, function = name.rpartition(":")
+    path, function, arguments = _parts(name)
+    told = [f"{key}-{value}" for key, value in arguments.items()]
     card = Card(
-        card_name(f"{Path(path).stem}-{function}"), entry.name, entry.num_classes, source=path
+        card_name("-".join([Path(path).stem, function, *told])),
+        entry.name,
+        entry.num_classes,
+        source=path,
     )
     with torch.random.fork_rng(devices=[]):
-        return entry.build().eval(), card
+        return entry.build(**(more or {})).eval(), card
 
 
 def adopted(name: str) -> Architecture:
     """An architecture of the network, which goes by this name for the rest of the process.
 
-    The file is run, and its function called without arguments; the file's folder comes last among
-    those that it imports from.
+    The file is run, or the module imported, and its function called with the arguments that are
+    named; the folder of the file, or the current one, comes last among those that it imports from.
 
     Args:
-        name: The path of the file, a colon, and the name of the function.
+        name: The path of the file or the name of the module, a colon, the name of the function, and
+            arguments in brackets, if any.
 
     Raises:
         ModelError: When there is no such file or function, running it fails, or what comes is no
@@ -76,35 +113,37 @@ def adopted(name: str) -> Architecture:
 
 @cache
 def _entry(name: str, _folder: str) -> Architecture:
-    path, _, function = name.rpartition(":")
-    build = _builder(name, path, function)
+    path, function, arguments = _parts(name)
+    build = _builder(name, path, function, arguments)
     with torch.random.fork_rng(devices=[]):
         size, classes = _sizes(name, build().eval())
 
-    def built(num_classes: int = classes) -> nn.Module:
+    def built(num_classes: int = classes, **more: Any) -> nn.Module:
         if num_classes != classes:
             raise ValueError(f"it gives {classes} classes, and {num_classes} are asked for")
-        return build()
+        return build(**more)
 
     return Architecture(
         re.sub(r"\s", "_", name), "file", built, size, classes, paper=path, published_on=""
     )
 
 
-def _builder(name: str, path: str, function: str) -> Callable[[], nn.Module]:
+def _builder(
+    name: str, path: str, function: str, arguments: dict[str, Any]
+) -> Callable[..., nn.Module]:
     """The function, held to give a network."""
     if not function.isidentifier():
         raise ModelError(f"model {name!r}: expected the name of a function after the colon")
-    module = _module(name, path)
+    module = _module(name, path) if path.endswith(".py") else _imported(name, path)
     call = getattr(module, function, None)
     if not callable(call):
         there = [key for key, one in vars(module).items() if callable(one) and key[0] != "_"]
         known = f"; there are {', '.join(there[:9])}" if there else ""
         what = "has no function" if call is None else "has a value, no function, called"
-        raise ModelError(f"model {name!r}: the file {what} {function!r}{known}")
+        raise ModelError(f"model {name!r}: {path} {what} {function!r}{known}")
 
-    def build() -> nn.Module:
-        made = _run(name, f"calling {function}()", call)
+    def build(**more: Any) -> nn.Module:
+        made = _run(name, f"calling {function}()", partial(call, **arguments, **more))
         if isinstance(made, nn.Module):
             return made
         raise ModelError(
@@ -112,6 +151,18 @@ def _builder(name: str, path: str, function: str) -> Callable[[], nn.Module]:
         )
 
     return build
+
+
+def _imported(name: str, path: str) -> ModuleType:
+    """Import a module by its name, also from the current folder."""
+    sys.path.append(os.fspath(Path.cwd()))
+    try:
+        found = _run(name, f"importing {path}", lambda: import_module(path))
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(os.fspath(Path.cwd()))
+    assert isinstance(found, ModuleType)
+    return found
 
 
 def _module(name: str, path: str) -> ModuleType:
@@ -193,8 +244,10 @@ def allow_in_studies() -> None:
 
 def placed_model(name: str, place: Callable[[str], str | None]) -> str:
     """The name with the file where a study has it; any other name as it is."""
-    path, colon, function = name.rpartition(":")
-    return f"{place(path)}{colon}{function}" if is_own(name) else name
+    found = _NAME.fullmatch(name)
+    if found is None or not found["place"].endswith(".py"):
+        return name
+    return f"{place(found['place'])}{name[len(found['place']) :]}"
 
 
 def refuse_in_study(name: str) -> None:
@@ -205,6 +258,6 @@ def refuse_in_study(name: str) -> None:
     """
     if is_own(name) and os.environ.get(_ALLOWED) != "1":
         raise ModelError(
-            f"model {name!r} is a Python file, whose code would run; where the study and the file "
-            "are your own, give --run-model-files"
+            f"model {name!r} would run code of a Python file or module; where the study and the "
+            "code are your own, give --run-model-files"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def lookup(name: str) -> Entry | None:
     """
     for place, folder in _folders().items():
         path = folder / "cards" / f"{name}.toml"
-        if path.parent == folder / "cards" and path.is_file():
+        if path.parent == folder / "cards" and os.path.lexists(path):
             return _entry(path, place, folder)
     if name in PUBLIC:
         return Entry(PUBLIC[name], "public", cache_folder() / PUBLIC[name].file)
@@ -209,9 +209,13 @@ def save_checkpoint(
         if new and (folder / "cards" / f"{card.name}.toml").exists():
             raise UsageError(f"a checkpoint {card.name!r} was added meanwhile: take another name")
         _check_own(path, card.name, folder)
+        place = folder / "cards" / f"{card.name}.toml"
+        for each in (path, place):
+            if each.is_symlink():  # which would be followed, out of the store
+                raise UsageError(f"{each} is a link: take another name for {card.name!r}")
         size, sha256 = write_weights(state, path)
         card = replace(card, file=path.name, size=size, sha256=sha256)
-        write_card(card, folder / "cards" / f"{card.name}.toml")
+        write_card(card, place)
     return card
 
 
@@ -257,8 +261,12 @@ def _naming(path: Path, name: str, folder: Path) -> list[str]:
             text = read_bytes(card, "card", error=CheckpointError)
         except CheckpointError:
             text = b""
-        if path.name.encode() in text or path.name == f"{card.stem}.safetensors":
+        if os.fsencode(path.name) in text or path.name == f"{card.stem}.safetensors":
             others.append(card.stem)
+        elif b"\\" in text:  # which may write the name in another way
+            with suppress(CheckpointError):
+                if read_card(card).file == path.name:
+                    others.append(card.stem)
     return others
 
 
@@ -299,12 +307,14 @@ def remove(name: str) -> list[Path]:
                 CheckpointWarning,
                 stacklevel=2,
             )
-        gone = [path for path in paths if path.is_file()]
+        gone = [path for path in paths if os.path.lexists(path)]
         try:
             for path in gone:
                 path.unlink()
         except OSError as error:
-            raise CheckpointError(f"checkpoint {name!r} cannot be removed: {error}") from error
+            raise CheckpointError(
+                f"checkpoint {name!r} cannot be removed ({error.strerror}): {path}"
+            ) from error
     return gone
 
 

@@ -14,17 +14,22 @@ from ensembles.cards import Card
 from ensembles.data import ImageDataset
 from ensembles.data import dataset as open_dataset
 from ensembles.data.pixels import SizeText
-from ensembles.data.texts import TextDataset
+from ensembles.data.texts import LabelledText, TextDataset
 from ensembles.decomposition import Decomposition, decompose
+from ensembles.decomposition.inputs import placed
 from ensembles.engine import choose_device
 from ensembles.errors import UsageError
 from ensembles.lesions import Choice, Lesion, Structure
+from ensembles.models import list_models
 
 from .card_error import check_channels, check_error, check_normalized_once
 from .class_labels import check_classes, labelled_for
+from .hub import is_hub_name
 from .images import ImageChoice
 from .initial_weights import find_initial, open_initial
 from .loader import load
+from .own_network import is_own
+from .random_weights import random_seed
 from .text_subject import TextChoice, is_language, open_for
 
 __all__ = ["Subject", "open_subject"]
@@ -53,8 +58,8 @@ class Subject:
     name: str
     card: Card
     net: Decomposition
-    data: ImageDataset | TextDataset
-    reference: ImageDataset | TextDataset | None = None
+    data: ImageDataset | TextDataset | LabelledText
+    reference: ImageDataset | TextDataset | LabelledText | None = None
     initial: nn.Module | None = None
     images: str = ""
     labels: str = ""
@@ -116,10 +121,13 @@ def open_subject(
     initial: str | Path | nn.Module | None = None,
     weights: str | None = None,
     match: str = "names",
+    in_channels: int | None = None,
     window: int | None = None,
     stride: int | None = None,
     front: str | None = None,
     column: str | None = None,
+    masked: float | None = None,
+    mask_seed: int | None = None,
     check: bool = True,
     force: bool | None = None,
 ) -> Subject:
@@ -130,7 +138,7 @@ def open_subject(
         checkpoint: As for :func:`load`.
         dataset: A name or a folder; by default what the checkpoint was measured on, else digits.
             For a language model a text, as :func:`ensembles.data.texts.open_text` takes it; by
-            default ``prose``.
+            default ``prose``. For a classifier of sequences a table of texts and labels.
         split: The part of the data.
         limit: At most so many images or windows, spread evenly.
         normalize: A normalisation; by default the checkpoint's, else the data set's own.
@@ -155,11 +163,16 @@ def open_subject(
             lies beside the checkpoint's, if there is one.
         weights: Which of several sets of weights in a file, as for :func:`load`.
         match: How weights are assigned, as for :func:`load`.
+        in_channels: Channels of the images, for random weights, for files without a card, and for
+            functions of your own that take it.
         window: Tokens of a window of a text; by default as many as the model was trained on, or
             at most 256.
         stride: Tokens from a window to the next; by default they lie one after the other.
         front: A token to put in front of each window, as text or id; none by default.
         column: The column of a table that holds the text.
+        masked: The share of the tokens of a window that are masked, for a masked language model;
+            by default 0.15.
+        mask_seed: Seed of their draws; by default 0.
         check: Whether the network's classes are held against those of the images, and its intact
             error against its card's, first.
         force: Whether fewer classes than the network's are taken where they are numbered from 0;
@@ -173,8 +186,11 @@ def open_subject(
         EnsemblesError: As ``load``, ``open_initial``, ``dataset``, ``decompose``,
             ``check_classes`` and ``check_error`` raise it.
     """
-    network, card = load(model, checkpoint, weights=weights, match=match)
-    text = TextChoice(window, stride, front, column)
+    more: dict[str, Any] = {} if in_channels is None else {"in_channels": in_channels}
+    if random_seed(checkpoint) is not None and not is_hub_name(model) and not is_own(model):
+        more["num_classes"] = _classes_of(model, dataset, split)
+    network, card = load(model, checkpoint, weights=weights, match=match, **more)
+    text = TextChoice(window, stride, front, column, masked, mask_seed)
     if check:
         check_normalized_once(network, normalize or card.normalization)
     before = find_initial(checkpoint) if initial is None else initial
@@ -203,6 +219,13 @@ def open_subject(
         check_classes(card, subject.data)
         check_error(network, card, subject.data, device=choose_device(device))
     return subject
+
+
+def _classes_of(model: str, dataset: str | None, split: str) -> int | None:
+    """As many classes as the images have; None for a language model, whose words are its own."""
+    if model in list_models("ensembles", task="language"):
+        return None
+    return len(open_dataset(dataset or _DATASET, split, limit=1).classes)
 
 
 def take_apart(
@@ -234,21 +257,24 @@ def take_apart(
     }
     words = text or TextChoice()
     if is_language(network, card):
-        if choice != ImageChoice() or (classes, labels) != (None, None):
+        if choice != ImageChoice():
             raise UsageError(
-                f"{name} is a language model: leave out --normalize, --classes, --labels and what "
-                "is asked of images"
+                f"{name} takes text: leave out --normalize and what is asked of images"
             )
-        opened_text = open_for(
-            network, card, words, name=name, dataset=dataset, split=split, limit=limit
+        open_as_text = partial(
+            open_for, network, card, words, name=name, labels=labels, classes=classes, force=force
         )
+        text_data, doubt = open_as_text(dataset=dataset, split=split, limit=limit)
         about = None
         if reference is not None:
-            about = open_for(
-                network, card, words, name=name, dataset=reference, split="train", limit=None
-            )
-        net = decompose(network.to(place), opened_text.windows[:_WINDOWS].to(place), **how)
-        return Subject(name, card, net, opened_text, about, initial, opened_text.told)
+            about, _ = open_as_text(dataset=reference, split="train", limit=None)
+        rows: Any = (
+            text_data.example
+            if isinstance(text_data, LabelledText)
+            else text_data.windows[:_WINDOWS]
+        )
+        net = decompose(network.to(place), placed(rows, place), **how)
+        return Subject(name, card, net, text_data, about, initial, text_data.told, doubt)
     words.refuse(name, dataset)
 
     def opened(

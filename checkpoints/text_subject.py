@@ -1,19 +1,41 @@
-"""A language model together with the text that it is measured on."""
+"""A network that takes text, together with the text that it is measured on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ensembles.cards import Card
-from ensembles.data.texts import BYTES, TEXTS, TextDataset, Tokenizer, is_text, open_text
-from ensembles.errors import CheckpointError, DataError, ModelError, UsageError
+from ensembles.data.texts import (
+    BYTES,
+    TEXTS,
+    LabelledText,
+    MaskedText,
+    Masks,
+    TextDataset,
+    Tokenizer,
+    is_text,
+    open_labelled,
+    open_text,
+)
+from ensembles.errors import CheckpointError, DataError, UsageError
 from ensembles.models import architecture
 from ensembles.models.ensemble import Average
 
-from .hub import CAUSAL, is_hub_name, longest_window, purpose_of, tokenizer_of
+from .class_labels import labelled_for
+from .hub import (
+    CAUSAL,
+    IMAGE,
+    MASKED,
+    SEQUENCE,
+    is_hub_name,
+    longest_window,
+    purpose_of,
+    tokenizer_of,
+)
 
 __all__ = ["TextChoice", "is_language", "open_for", "tokens_for"]
 
@@ -26,16 +48,20 @@ class TextChoice:
     """What a user asks of a text.
 
     Attributes:
-        window: Tokens of a window; None for as many as suit the model.
+        window: Tokens of a window, or of a row with a class; None for as many as suit the model.
         stride: Tokens from a window to the next; None for one after the other.
         front: A token that is put in front of each window, as text or as its id; None for none.
         column: The column of a table that holds the text.
+        masked: The share of tokens that are masked; None for 0.15.
+        mask_seed: Seed of the draws of these; None for 0.
     """
 
     window: int | None = None
     stride: int | None = None
     front: str | None = None
     column: str | None = None
+    masked: float | None = None
+    mask_seed: int | None = None
 
     def refuse(self, name: str, dataset: str | None) -> None:
         """Refuse what is asked of a text, or a text, where a network takes no text.
@@ -46,7 +72,8 @@ class TextChoice:
         """
         if self != TextChoice():
             raise UsageError(
-                f"{name} is no language model: leave out --window, --stride, --front and --column"
+                f"{name} is no language model: leave out --window, --stride, --front, --column, "
+                "--masked and --mask-seed"
             )
         if dataset is not None and is_text(dataset):
             raise DataError(
@@ -56,25 +83,12 @@ class TextChoice:
 
 
 def is_language(model: nn.Module, card: Card) -> bool:
-    """Whether a loaded network predicts the next token.
-
-    Raises:
-        ModelError: When it takes tokens, and does something else with them.
-    """
+    """Whether a loaded network takes text."""
     if isinstance(model, Average):  # of classifiers of images
         return False
     if not is_hub_name(card.architecture):
         return architecture(card.architecture).task == "language"
-    purpose = purpose_of(model)
-    if purpose == CAUSAL:
-        return True
-    if purpose != "image":
-        raise ModelError(
-            f"{card.architecture} is a {type(model).__name__}, an encoder: it sees the tokens that "
-            "it would have to predict. Expected a decoder (a causal language model) here; in a "
-            "program, ensembles.decompose and ensembles.lesion take it with data of your own"
-        )
-    return False
+    return purpose_of(model) != IMAGE
 
 
 def tokens_for(card: Card) -> Tokenizer:
@@ -91,51 +105,110 @@ def open_for(
     dataset: str | None,
     split: str,
     limit: int | None,
-) -> TextDataset:
-    """Open a text as windows for a language model.
+    labels: str | Path | None = None,
+    classes: str | Path | None = None,
+    force: bool = False,
+) -> tuple[TextDataset | LabelledText, str]:
+    """Open a text as a network takes it: windows, windows with masks, or rows with a class each.
 
     Args:
         model: The model.
         card: What is known of its weights.
         choice: What is asked of the text.
         name: What the user called the model.
-        dataset: The text; ``prose`` by default.
+        dataset: The text, ``prose`` by default; of a classifier a table of texts and labels.
         split: The part of it.
-        limit: At most so many windows.
+        limit: At most so many windows or texts.
+        labels: The column of the labels, for a classifier.
+        classes: As :func:`ensembles.data.class_numbers.class_numbers` takes it, likewise.
+        force: Likewise.
+
+    Returns:
+        The data, and how labels were given, where there is a doubt.
 
     Raises:
         DataError: When the text cannot be had, or is shorter than a window.
-        UsageError: When the window is longer than the model's positions, or the token to put in
-            front is none of the model's.
+        UsageError: When the window is longer than the model's positions, the token to put in
+            front is none of the model's, or something is asked that the model has no use for.
         CheckpointError: When the tokenizer has more tokens than the model.
     """
-    longest, trained = longest_window(model), card.preprocessing.get("window", _WINDOW)
-    window = choice.window or min(int(str(trained)), longest or _WINDOW)
-    if longest is not None and window > longest:
+    longest = longest_window(model)
+    if choice.window is not None and longest is not None and choice.window > longest:
         raise UsageError(
-            f"windows of {window} tokens, and {name} has {longest} positions; expected --window "
-            f"{longest} or less"
+            f"windows of {choice.window} tokens, and {name} has {longest} positions; expected "
+            f"--window {longest} or less"
         )
     tokenizer = tokens_for(card)
+    purpose = purpose_of(model) if is_hub_name(card.architecture) else CAUSAL
     if dataset is not None and dataset not in TEXTS and Path(dataset).is_dir():
         _refuse_images(dataset, name)
+    if purpose == SEQUENCE:
+        config: Any = model.config
+        if choice != TextChoice(window=choice.window, column=choice.column):
+            raise UsageError(
+                f"{name} is a classifier of whole texts: leave out --stride, --front, --masked and "
+                "--mask-seed"
+            )
+        if dataset is None or is_text(dataset):
+            found = (
+                "no data are named" if dataset is None else f"{dataset} is a text without labels"
+            )
+            raise UsageError(
+                f"{name} is a classifier of texts, and {found}; give a table of texts and labels "
+                "by --dataset, with --column and --labels for the names of their columns"
+            )
+        rows = open_labelled(
+            dataset, split, labels=None if labels is None else str(labels), column=choice.column,
+            window=choice.window, longest=longest, pad=config.pad_token_id, tokenizer=tokenizer,
+            limit=limit,
+        )  # fmt: skip
+        _fits(rows.ids, int(config.get_text_config().vocab_size), name)
+        return labelled_for(card, rows, classes, force=force)
+    if (labels, classes) != (None, None):
+        raise UsageError(f"{name} is a language model: leave out --classes and --labels")
+    trained = card.preprocessing.get("window", _WINDOW)
     data = open_text(
         _TEXT if dataset is None else dataset,
         split,
-        window=window,
+        window=choice.window or min(int(str(trained)), longest or _WINDOW),
         stride=choice.stride,
         front=None if choice.front is None else _front(choice.front, tokenizer),
         tokenizer=tokenizer,
         column=choice.column,
-        limit=limit,
     )
-    highest = int(data.windows.max())
-    if highest >= card.num_classes:
+    _fits(data.windows, card.num_classes, name)
+    if purpose == MASKED:
+        data = MaskedText(data, _masks(choice, name, tokenizer))
+    elif (choice.masked, choice.mask_seed) != (None, None):
+        raise UsageError(
+            f"{name} predicts the next token, not those behind masks: leave out --masked and "
+            "--mask-seed"
+        )
+    return data if limit is None else data.limited(limit), ""
+
+
+def _fits(ids: Tensor, vocabulary: int, name: str) -> None:
+    highest = int(ids.max())
+    if highest >= vocabulary:
         raise CheckpointError(
             f"the tokenizer of {name} gives the token {highest}, and the model has a vocabulary of "
-            f"{card.num_classes:,}: they do not belong together"
+            f"{vocabulary:,}: they do not belong together"
         )
-    return data
+
+
+def _masks(choice: TextChoice, name: str, tokenizer: Tokenizer) -> Masks:
+    token = getattr(tokenizer, "mask", None)
+    if token is None:
+        raise CheckpointError(
+            f"{name} is a masked language model, and its tokenizer names no mask token; expected "
+            "mask_token in its tokenizer_config.json"
+        )
+    usual = Masks(token)
+    return Masks(
+        token,
+        usual.share if choice.masked is None else choice.masked,
+        usual.seed if choice.mask_seed is None else choice.mask_seed,
+    )
 
 
 def _front(text: str, tokenizer: Tokenizer) -> int:

@@ -150,7 +150,7 @@ def renamed(values: Mapping[str, T], wanted: Collection[str]) -> dict[str, T]:
         values: Anything, by name.
         wanted: The network's names.
     """
-    result = dict(values)
+    result, wanted = dict(values), frozenset(wanted)
     best = _most(result, wanted)
     for rules in _NAMINGS * 2:
         if best == len(wanted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,8 +24,11 @@ from ensembles.cli.output import (
     whole_streams,
 )
 from ensembles.cli.signals import interruptible
+from ensembles.distribution import DISTRIBUTION, VERSION
 
 __all__ = ["main"]
+
+_COMPLETION = "_ENSEMBLES_COMPLETE"
 
 _COMMANDS = {
     "analyze": "ensembles.cli.analyze:analyze",
@@ -112,7 +116,7 @@ the package.
 @click.option(
     "--debug", is_flag=True, help="Show the traceback of an error, and what time goes into."
 )
-@click.version_option(package_name="ensembles")
+@click.version_option(VERSION, package_name=DISTRIBUTION)
 def command_line(debug: bool) -> None:
     """All commands."""
 
@@ -156,7 +160,14 @@ def _command_ended(arguments: list[str]) -> int:
     try:
         with interruptible(), plain_warnings():
             code: Any = command_line.main(arguments, prog_name="ensembles", standalone_mode=False)
+    except click.UsageError as error:
+        if type(error).__name__ != "NoArgsIsHelpError" or error.ctx is None:
+            raise
+        say(error.ctx.get_help())  # of a group alone; click 8.2 takes it for an error
+        code = 0
     except (OSError, SystemExit) as error:
+        if isinstance(error, SystemExit) and _COMPLETION in os.environ:
+            return int(error.code or 0)  # a shell has asked what may follow
         refuse_output(error)
         raise
     if isinstance(code, int):  # it ended early, as after its help

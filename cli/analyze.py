@@ -14,13 +14,13 @@ from ensembles.cli.options import (
     materials_options,
     model_options,
     open_subjects,
-    output_options,
     run_options,
     store_option,
     task_option,
 )
 from ensembles.cli.output import say
-from ensembles.cli.results import check_outputs, deliver, plain_table
+from ensembles.cli.outputs import output_options
+from ensembles.cli.results import check_outputs, deliver, named, plain_table
 from ensembles.cli.settings import setting_options
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _OWN = {"lesion": "ensembles.cli.lesion:lesion", "paths": "ensembles.cli.paths:p
 _SUBJECT = (
     "dataset", "split", "limit", "normalize", "image_size", "resize", "crop", "interpolation",
     "crop_mode", "colours", "test_size", "classes", "labels", "block_names", "block_kinds",
-    "nested", "weights", "match", "window", "stride", "front", "column", "reference", "initial",
+    "nested", "weights", "match", "window", "stride", "front", "column", "masked", "mask_seed",
+    "reference", "initial", "in_channels",
 )  # fmt: skip
 
 
@@ -145,7 +146,7 @@ def _run(
     check_outputs(out, plot, store, (*checkpoints, *models))
     about = {name: given.pop(name) for name in _SUBJECT if name in given}
     subjects = open_subjects(models, checkpoints, device=given["device"], **about)
-    frames = [
+    found = [
         measure(
             subject.net,
             subject.data,
@@ -159,6 +160,7 @@ def _run(
         )
         for subject in subjects
     ]
+    frames = named(found)
     notes = image_lines(subjects)
     notes += [line for frame in frames for line in _notes(analysis, frame, len(frames) > 1)]
     deliver(

@@ -11,6 +11,7 @@ from ensembles.cli.options import (
     data_options,
     device_option,
     materials_options,
+    model_of,
     model_options,
     open_subject,
 )
@@ -51,7 +52,7 @@ __all__ = ["export"]
 )  # fmt: skip
 def export(
     *,
-    model: str,
+    model: str | None,
     checkpoint: str | None,
     kind: str,
     blocks: str,
@@ -66,6 +67,7 @@ def export(
     """
     from ensembles.checkpoints import check_export, write_network  # noqa: PLC0415
 
+    model = model_of(model, checkpoint)
     refuse_twins({"--out": out}, (checkpoint, model, given.get("initial")))
     check_export(out, model)
     settings = settings_of(kind, given)

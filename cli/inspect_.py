@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensembles.cli.options import asks_for_nested, model_options
+from ensembles.cli.options import asks_for_nested, model_of, model_options
 from ensembles.cli.output import say
 from ensembles.cli.tables import aligned
 
@@ -35,8 +35,9 @@ _BINS, _BAR, _TAIL = 20, 40, 0.0005
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def inspect(
     *,
-    model: str,
+    model: str | None,
     checkpoint: str | None,
+    in_channels: int | None,
     weights: str | None,
     match: str,
     block_names: str | None,
@@ -54,12 +55,16 @@ def inspect(
     weights that several blocks share.
     """
     from ensembles.catalogue.structure import describe  # noqa: PLC0415
-    from ensembles.plots import FIGURES  # noqa: PLC0415
-    from ensembles.tables import check_writable  # noqa: PLC0415
 
     if draw is not None:
+        from ensembles.plots import FIGURES  # noqa: PLC0415 (matplotlib)
+        from ensembles.tables import check_writable  # noqa: PLC0415
+
         check_writable(draw, FIGURES)
-    how = {"weights": weights, "match": match}
+    model = model_of(model, checkpoint)
+    how: dict[str, Any] = {"weights": weights, "match": match}
+    if in_channels is not None:
+        how["in_channels"] = in_channels
     net = _open(model, checkpoint, how, image_size=image_size, names=block_names, kinds=block_kinds)
     description = describe(net)
     if as_json:
@@ -89,14 +94,14 @@ def _open(
     from ensembles.checkpoints.hub import is_hub_name, longest_window  # noqa: PLC0415
     from ensembles.checkpoints.own_network import is_own  # noqa: PLC0415
 
-    network, channels, window = None, None, None
+    network, channels, window = None, how.get("in_channels"), None
     if is_hub_name(model):
         network, _ = load(model, checkpoint, **how)
         window = min(_WINDOW, longest_window(network) or _WINDOW)
     elif checkpoint is not None or is_own(model):
         network, card = load(model, checkpoint, **how)
         model, stated = card.architecture, card.arguments.get("in_channels")
-        channels = stated if isinstance(stated, int) else None
+        channels = stated if isinstance(stated, int) else channels
     wanted = kinds.split(",") if kinds is not None else None
     return inspected(
         model,

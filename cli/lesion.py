@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,21 +16,24 @@ from ensembles.cli.options import (
     model_options,
     open_average,
     open_subjects,
-    output_options,
     pairs,
     run_options,
     store_option,
     task_option,
 )
 from ensembles.cli.output import say
-from ensembles.cli.results import check_outputs, deliver
+from ensembles.cli.outputs import output_options
+from ensembles.cli.results import check_outputs, deliver, named
 from ensembles.cli.settings import kind_options, settings_of
 from ensembles.cli.tables import lesion_summary, lesion_table
+from ensembles.engine.names import ENGINES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from ensembles.lesions import Choice
+    from ensembles.plots.measures import Scale
 
 __all__ = ["lesion"]
 
@@ -102,8 +106,9 @@ def _list_kinds(context: click.Context, option: click.Parameter, value: bool) ->
 @task_option()
 @run_options()
 @click.option(
-    "--engine", type=click.Choice(["shared", "direct"]), default="shared", show_default=True,
-    help="direct runs each lesion whole: slow, for checking.",
+    "--engine", type=click.Choice(ENGINES), default="shared",
+    show_default=True,
+    help="shared is prefix or level, as suits the device; direct is slow, for checking.",
 )  # fmt: skip
 @materials_options()
 @store_option()
@@ -111,6 +116,10 @@ def _list_kinds(context: click.Context, option: click.Parameter, value: bool) ->
 @click.option(
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_kinds,
     help="Show all kinds of lesions with a line each.",
+)  # fmt: skip
+@click.option(
+    "--scale", type=click.Choice(["linear", "log", "symlog"]), default="linear", show_default=True,
+    help="Of the figure's axis of errors; symlog shows errors below 1 % and near chance together.",
 )  # fmt: skip
 @output_options("lesion.png")
 def lesion(
@@ -121,6 +130,7 @@ def lesion(
     metrics: str,
     store: str | None,
     predictions: bool,
+    scale: Scale,
     out: str | None,
     plot: str | None,
     as_json: bool,
@@ -134,7 +144,6 @@ def lesion(
     """
     from ensembles.analyses.members.lesion import lesion as run  # noqa: PLC0415
     from ensembles.metrics import read  # noqa: PLC0415
-    from ensembles.plots import plot_lesions  # noqa: PLC0415
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")
@@ -147,7 +156,7 @@ def lesion(
         subjects = [open_average(pairs(models, checkpoints), **given)]
     else:
         subjects = open_subjects(models, checkpoints, **given)
-    frames = [
+    found = [
         run(
             subject.net,
             subject.data,
@@ -163,12 +172,19 @@ def lesion(
         )
         for subject in subjects
     ]
+    frames = named(found)
     deliver(
         frames, out, plot, as_json,
-        draw=plot_lesions, lines=lesion_table,
+        draw=partial(_drawn, scale=scale), lines=lesion_table,
         notes=[*image_lines(subjects), *map(lesion_summary, frames)],
     )  # fmt: skip
     _tell_failures(frames)
+
+
+def _drawn(frames: Sequence[pd.DataFrame], scale: Scale) -> Figure:
+    from ensembles.plots import plot_lesions  # noqa: PLC0415 (matplotlib)
+
+    return plot_lesions(frames, scale=scale)
 
 
 def _choice(given: dict[str, Any]) -> Choice:

@@ -35,7 +35,7 @@ def models(text: str | None, library: str | None, family: str | None, as_json: b
     weights of torchvision or timm with their stated top-1 error on ImageNet in %. Blocks and
     paths of other architectures are counted when TEXT is the name of one.
 
-    timm's are there when the extra ensembles[timm] is installed. A name with its library in front
+    timm's are there when the extra timm is installed. A name with its library in front
     (timm:resnet50) is taken from that one.
     """
     rows = _rows(text, library, family)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.completion import checkpoint_names, dataset_names, model_names
+
 if TYPE_CHECKING:
     from ensembles.checkpoints import Subject
 
@@ -19,28 +21,30 @@ __all__ = [
     "image_lines",
     "materials_options",
     "metrics_option",
+    "model_of",
     "model_options",
     "open_average",
     "open_subject",
     "open_subjects",
-    "output_options",
     "pairs",
     "pixel_options",
     "run_options",
     "store_option",
     "task_option",
     "text_options",
+    "together",
     "weights_options",
 ]
 
 DEFAULT_MODEL = "resnet110"
 _FORCE = "ensembles.force"
-_RAW = "ensembles.raw_cells"
 _NESTED = "ensembles.nested"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one, in their order."""
+
     def apply(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
@@ -66,19 +70,26 @@ def asks_for_nested() -> bool | None:
 def model_options(*, several: bool = False) -> Callable[[Command], Command]:
     """Which network, and which parts of it are its blocks."""
     again = " Repeat it to compare networks." if several else ""
-    return _together(
+    return together(
         click.option(
             "--model", "models" if several else "model", metavar="NAME", multiple=several,
-            default=(DEFAULT_MODEL,) if several else DEFAULT_MODEL, show_default=DEFAULT_MODEL,
+            shell_complete=model_names,
             help="An architecture of `ensembles models`; hf:FOLDER, hf:FILE.gguf or hf:OWNER/NAME "
-            "for a model of Hugging Face; smollm2-135m; or FILE.py:FUNCTION for a network of your "
-            f"own: the file is run, and the function called without arguments.{again}",
+            "for a model of Hugging Face; smollm2-135m; or a network of your own, as "
+            "FILE.py:FUNCTION, FILE.py:FUNCTION(depth=20) or PACKAGE.MODULE:FUNCTION: the code of "
+            f"that file or module is run, with your rights.{again} "
+            f"[default: that of the checkpoint's card, else {DEFAULT_MODEL}]",
         ),
         click.option(
             "--checkpoint", "checkpoints" if several else "checkpoint", metavar="NAME|FILE",
-            multiple=several,
-            help="Trained weights: a name of `ensembles checkpoints list`, or a file. "
-            "[default: the packaged ones of the model]",
+            multiple=several, shell_complete=checkpoint_names,
+            help="Trained weights: a name of `ensembles checkpoints list`, or a file; or random, "
+            "random:SEED, for an untrained control. [default: the packaged ones of the model]",
+        ),
+        click.option(
+            "--in-channels", type=click.IntRange(min=1), metavar="N",
+            help="Channels of the images, for weights that are random or have no card, and for a "
+            "function of your own that takes in_channels.",
         ),
         weights_options(),
         click.option(
@@ -100,7 +111,7 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
 
 def weights_options() -> Callable[[Command], Command]:
     """Which tensors of a file are the weights."""
-    return _together(
+    return together(
         click.option(
             "--weights", metavar="raw|ema|NAME",
             help="Which weights of a file that holds several: raw, averaged over training, or "
@@ -116,9 +127,9 @@ def weights_options() -> Callable[[Command], Command]:
 
 def data_options() -> Callable[[Command], Command]:
     """Which images, and how they are normalised."""
-    return _together(
+    return together(
         click.option(
-            "--dataset", metavar="NAME|FOLDER",
+            "--dataset", metavar="NAME|FOLDER", shell_complete=dataset_names,
             help="A name of `ensembles datasets`, or a folder of images; for a language model "
             "prose, docstrings, or a file or folder of text. [default: what the checkpoint was "
             "measured on, else digits; for a language model prose]",
@@ -143,7 +154,8 @@ def data_options() -> Callable[[Command], Command]:
         click.option(
             "--labels", metavar="FILE|COLUMN",
             help="Where the labels stand: a file of names and labels (FILE:COLUMN for one of "
-            "several), the column of a table, the ending of WebDataset. [default: the usual ones]",
+            "several), the column of a table of images or texts, the ending of WebDataset. "
+            "[default: the usual ones]",
         ),
         click.option(
             "--force", is_flag=True, expose_value=False, callback=_remember,
@@ -155,7 +167,7 @@ def data_options() -> Callable[[Command], Command]:
 
 def text_options() -> Callable[[Command], Command]:
     """How a text is cut into windows of tokens."""
-    return _together(
+    return together(
         click.option(
             "--window", type=int, metavar="T",
             help="Tokens of a window of a text. [default: as many as the model was trained on, or "
@@ -171,8 +183,16 @@ def text_options() -> Callable[[Command], Command]:
         ),
         click.option(
             "--column", metavar="NAME",
-            help="The column of a .jsonl, .parquet or .arrow file that holds the text. "
+            help="The column of a .csv, .jsonl, .parquet or .arrow file that holds the text. "
             "[default: text]",
+        ),
+        click.option(
+            "--masked", type=float, metavar="SHARE",
+            help="The share of the tokens of a window that are masked and predicted, for a masked "
+            "language model. [default: 0.15]",
+        ),
+        click.option(
+            "--mask-seed", type=int, metavar="S", help="Seed of their draws. [default: 0]"
         ),
     )  # fmt: skip
 
@@ -180,7 +200,7 @@ def text_options() -> Callable[[Command], Command]:
 def pixel_options() -> Callable[[Command], Command]:
     """What is done to images before they are normalised."""
     record = "[default: as the checkpoint's record says"
-    return _together(
+    return together(
         click.option(
             "--image-size", metavar="PIXELS",
             help="Resize the shorter side of images to this and cut out the middle square; or two "
@@ -222,7 +242,7 @@ def device_option() -> Callable[[Command], Command]:
 
 def run_options() -> Callable[[Command], Command]:
     """Where and how precisely to compute."""
-    return _together(
+    return together(
         click.option(
             "--batch-size", type=click.IntRange(min=1), metavar="N",
             help="Rows at a time; halved when memory runs out. [default: by the device]",
@@ -239,7 +259,7 @@ def task_option() -> Callable[[Command], Command]:
     """What is asked of the network."""
     return click.option(
         "--task", metavar="NAME",
-        help="What is asked of the network, as classification or language. [default: what its "
+        help="What is asked of the network: classification, language or masked. [default: what its "
         "shapes say]",
     )  # fmt: skip
 
@@ -255,7 +275,7 @@ def metrics_option() -> Callable[[Command], Command]:
 
 def materials_options() -> Callable[[Command], Command]:
     """What some lesions need beside the network."""
-    return _together(
+    return together(
         click.option(
             "--reference", metavar="NAME|FOLDER",
             help="Data for means and BatchNorm statistics, of which the split train is taken. "
@@ -278,47 +298,14 @@ def store_option() -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-def output_options(plot: str) -> Callable[[Command], Command]:
-    """Where the results go."""
-    return _together(
-        click.option(
-            "--out", type=click.Path(dir_okay=False), metavar="FILE",
-            help="Write the whole table as .csv, .parquet or .json.",
-        ),
-        click.option(
-            "--plot", is_flag=False, flag_value=plot, default=None, metavar="[FILE]",
-            help=f"Draw the figure, as .png, .pdf or .svg. [without FILE: {plot}]",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
-        raw_cells_option(),
-    )  # fmt: skip
-
-
-def raw_cells_option() -> Callable[[Command], Command]:
-    """How texts stand in a CSV file that a spreadsheet would take for formulas."""
-    return click.option(
-        "--raw-cells", is_flag=True, expose_value=False, callback=_keep_raw,
-        help="Write CSV texts that begin with =, +, - or @ as they are, without an apostrophe.",
-    )  # fmt: skip
-
-
-def _keep_raw(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    context.meta[_RAW] = value
-
-
-def raw_cells() -> bool:
-    """Whether the command was given ``--raw-cells``."""
-    context = click.get_current_context(silent=True)
-    return context is not None and bool(context.meta.get(_RAW, False))
-
-
-def open_subject(model: str, checkpoint: str | None, **options: Any) -> Subject:
+def open_subject(model: str | None, checkpoint: str | None, **options: Any) -> Subject:
     """Load a network and its data as the options say, and take the network apart.
 
     Without ``--force``, the intact network's error is held against its card's first.
     """
     from ensembles.checkpoints import open_subject as opened  # noqa: PLC0415 (torch)
 
+    model = model_of(model, checkpoint)
     return opened(model, checkpoint, check=_checks(), nested=asks_for_nested(), **options)
 
 
@@ -353,6 +340,8 @@ def pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str, 
     Raises:
         UsageError: If their numbers do not go together.
     """
+    if not models:
+        return [(model_of(None, one), one) for one in checkpoints or (None,)]
     if not checkpoints:
         return [(model, None) for model in models]
     if len(models) == 1:
@@ -363,6 +352,22 @@ def pairs(models: Sequence[str], checkpoints: Sequence[str]) -> list[tuple[str, 
             "give one checkpoint for each model, or none"
         )
     return list(zip(models, checkpoints, strict=True))
+
+
+def model_of(model: str | None, checkpoint: str | None) -> str:
+    """The model that is meant: as named, else as the checkpoint's card says, else the usual one.
+
+    Raises:
+        UsageError: If the checkpoint has no card.
+    """
+    from ensembles.checkpoints import architecture_of  # noqa: PLC0415 (torch)
+    from ensembles.checkpoints.random_weights import random_seed  # noqa: PLC0415
+
+    if model is not None:
+        return model
+    if checkpoint is None or random_seed(checkpoint) is not None:
+        return DEFAULT_MODEL
+    return architecture_of(checkpoint)
 
 
 def open_average(members: Sequence[tuple[str, str | None]], **options: Any) -> Subject:

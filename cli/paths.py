@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +17,16 @@ from ensembles.cli.options import (
     device_option,
     image_lines,
     model_options,
-    open_subject,
-    output_options,
-    raw_cells,
+    open_subjects,
     store_option,
 )
-from ensembles.cli.output import say
-from ensembles.cli.results import check_outputs, plain_table
+from ensembles.cli.outputs import output_options
+from ensembles.cli.results import check_outputs, deliver, named, plain_table, write_figure
 from ensembles.cli.settings import setting_options
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ensembles.checkpoints import Subject
+    from matplotlib.figure import Figure
 
 __all__ = ["paths"]
 
@@ -36,7 +34,7 @@ _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @click.command("paths")
-@model_options()
+@model_options(several=True)
 @data_options()
 @setting_options(PathOptions.settings(), leave_out=("memory",))
 @click.option(
@@ -48,8 +46,8 @@ _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 @output_options("paths.png")
 def paths(
     *,
-    model: str,
-    checkpoint: str | None,
+    models: Sequence[str],
+    checkpoints: Sequence[str],
     device: str,
     ranges: tuple[str, ...],
     store: str | None,
@@ -75,23 +73,37 @@ def paths(
         raise click.UsageError("--between gives a table without a figure; expected no --plot")
     if wanted and store is not None:
         raise click.UsageError("--between is not kept in a store; leave out one of the two")
-    check_outputs(out, plot, store, (checkpoint, model))
-    subject = open_subject(model, checkpoint, device=device, **given)
+    check_outputs(out, plot, store, (*checkpoints, *models))
+    subjects = open_subjects(models, checkpoints, device=device, **given)
     if wanted:
-        frame = path_ranges(
-            subject.net, subject.data, wanted, options=options, device=device, model=model
-        )
-        _deliver(frame, out, as_json, None)
-        say("\n".join(image_lines([subject])), err=True)
+        found = [
+            path_ranges(one.net, one.data, wanted, options=options, device=device, model=one.name)
+            for one in subjects
+        ]
+        frames = named(found)
+        deliver(frames, out, None, as_json, lines=_tables, notes=image_lines(subjects))
         return
-    common: dict[str, Any] = {
-        "device": device, "model": model, "store": store, "about": subject.about,
-    }  # fmt: skip
-    frame = run(subject.net, subject.data, options=options, **common)
-    _deliver(frame, out, as_json, PATHS.shown)
-    say("\n".join(image_lines([subject])), err=True)
-    if plot is not None:
-        _draw(subject, frame, options, common, plot)
+
+    def measured(options: PathOptions) -> list[pd.DataFrame]:
+        return named(
+            [
+                run(
+                    one.net, one.data, options=options, device=device, model=one.name, store=store,
+                    about=one.about,
+                )
+                for one in subjects
+            ]
+        )  # fmt: skip
+
+    frames = measured(options)
+    notes = [line for frame in frames for line in _notes(frame, len(frames) > 1)]
+    deliver(
+        frames, out, plot, as_json,
+        draw=plot_paths, lines=_tables, notes=[*notes, *image_lines(subjects)],
+    )  # fmt: skip
+    if plot is not None and options.direction == "gradient":
+        logits = measured(replace(options, direction="logits", at="input"))
+        write_figure(plot_paths, logits, str(Path(plot).with_stem(f"{Path(plot).stem}-logits")))
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -101,44 +113,32 @@ def _range(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _draw(
-    subject: Subject, frame: pd.DataFrame, options: PathOptions, common: dict[str, Any], plot: str
-) -> None:
-    """Draw the table; with the gradients also the logits, in a file beside it."""
-    from ensembles.analyses.members.paths import paths as run  # noqa: PLC0415
-    from ensembles.plots.paths import plot_paths  # noqa: PLC0415
+def plot_paths(frames: Sequence[pd.DataFrame]) -> Figure:
+    """Draw the tables in one figure."""
+    from ensembles.plots.paths import plot_paths as drawn  # noqa: PLC0415 (matplotlib)
 
-    plot_paths(frame, plot)
-    say(f"wrote {plot}", err=True)
-    if options.direction == "gradient":
-        other = replace(options, direction="logits", at="input")
-        logits = run(subject.net, subject.data, options=other, **common)
-        beside = Path(plot).with_stem(f"{Path(plot).stem}-logits")
-        plot_paths(logits, beside)
-        say(f"wrote {beside}", err=True)
+    return drawn(frames)
 
 
-def _deliver(
-    frame: pd.DataFrame, out: str | None, as_json: bool, shown: tuple[str, ...] | None
-) -> None:
+def _tables(frames: Sequence[pd.DataFrame]) -> Iterator[str]:
+    """Each network's table."""
+    for frame in frames:
+        if len(frames) > 1:
+            yield str(frame.attrs["model"])
+        yield plain_table(frame, PATHS.shown if "length" in frame.columns else ())
+
+
+def _notes(frame: pd.DataFrame, several: bool) -> Iterator[str]:
+    """The effective paths by each measure, and what else is to be known of a table."""
     from ensembles.analyses.effective_paths import effective_paths  # noqa: PLC0415
     from ensembles.analyses.members.paths import cancels  # noqa: PLC0415
-    from ensembles.tables import frame_to_json, write_frame  # noqa: PLC0415
 
-    if out is not None:
-        write_frame(frame, out, raw=raw_cells())
-        say(f"wrote {out}", err=True)
-    if as_json:
-        say(frame_to_json(frame))
-    elif out is None:
-        say(plain_table(frame, shown or ()))
-    if shown is None:
-        return
+    name = f"{frame.attrs['model']}: " if several else ""
     doubt = "; the interval has no meaning where lengths cancel" if cancels(frame) else ""
     for row in effective_paths(frame).to_dict("records"):
-        say(f"effective paths{_place(frame)}, {_effective(row)}{doubt}", err=True)
+        yield f"{name}effective paths{_place(frame)}, {_effective(row)}{doubt}"
     for note in PATHS.notes(frame):
-        say(note, err=True)
+        yield f"{name}{note}"
 
 
 def _place(frame: pd.DataFrame) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensembles.cli.options import raw_cells
+import click
+
 from ensembles.cli.output import say
+from ensembles.cli.outputs import design, raw_cells
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["check_outputs", "deliver", "plain_table", "refuse_twins"]
+__all__ = ["check_outputs", "deliver", "named", "plain_table", "refuse_twins", "write_figure"]
 
 
 def check_outputs(
@@ -31,15 +34,17 @@ def check_outputs(
         EnsemblesError: Saying which, and why.
     """
     refuse_twins({"--out": out, "--plot": plot, "--store": store}, read)
-    from ensembles.plots import FIGURES  # noqa: PLC0415
-    from ensembles.store import Store  # noqa: PLC0415
     from ensembles.tables import check_writable  # noqa: PLC0415
 
     if out is not None:
         check_writable(out)
     if plot is not None:
+        from ensembles.plots import FIGURES  # noqa: PLC0415 (matplotlib)
+
         check_writable(plot, FIGURES)
     if store is not None:
+        from ensembles.store import Store  # noqa: PLC0415
+
         Store(store).close()
 
 
@@ -91,7 +96,7 @@ def deliver(
     plot: str | None,
     as_json: bool,
     *,
-    draw: Callable[[Sequence[pd.DataFrame]], Figure],
+    draw: Callable[[Sequence[pd.DataFrame]], Figure] | None = None,
     lines: Callable[[Sequence[pd.DataFrame]], Iterable[str]],
     notes: Iterable[str] = (),
 ) -> None:
@@ -102,27 +107,58 @@ def deliver(
         out: File for the table.
         plot: File for the figure.
         as_json: Whether JSON is printed instead of lines.
-        draw: Draws the tables.
+        draw: Draws the tables; None where there is no figure of them.
         lines: What a person reads of them, on standard output.
         notes: What is said of them, on standard error.
     """
-    from ensembles.plots import save_figure  # noqa: PLC0415
     from ensembles.tables import frame_to_json, stack_frames, write_frame  # noqa: PLC0415
 
     table = stack_frames(frames)
     if out is not None:
         write_frame(table, out, raw=raw_cells())
         say(f"wrote {out}", err=True)
-    if plot is not None:
-        save_figure(draw(frames), plot)
-        say(f"wrote {plot}", err=True)
-    for line in notes:
-        say(line, err=True)
+    if plot is not None and draw is not None:
+        write_figure(draw, frames, plot)
     if as_json:
         say(frame_to_json(table))
     elif out is None:
         for line in lines(frames):
             say(line)
+    for line in notes:
+        say(line, err=True)
+
+
+def named(frames: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The tables, under the names that `--label` gives to their networks, if any.
+
+    Raises:
+        UsageError: There are more or fewer labels than networks.
+    """
+    labels = design().names
+    if labels and len(labels) != len(frames):
+        raise click.UsageError(
+            f"{len(labels)} labels for {len(frames)} networks; give --label once for each"
+        )
+    for frame, label in zip(frames, labels, strict=False):
+        frame.attrs["model"] = label
+    return list(frames)
+
+
+def write_figure(
+    draw: Callable[[Sequence[pd.DataFrame]], Figure], frames: Sequence[pd.DataFrame], plot: str
+) -> None:
+    """Draw tables as wide as `--width` says, under the title of `--title`, and say where it is."""
+    from ensembles.plots import figure_width, save_figure  # noqa: PLC0415 (matplotlib)
+    from ensembles.plots.layout import put_title  # noqa: PLC0415
+
+    wanted = design()
+    with figure_width(wanted.width) if wanted.width is not None else nullcontext():
+        figure = draw(frames)
+        if wanted.title is not None:
+            put_title(figure, wanted.title)
+    there = Path(plot).exists()
+    save_figure(figure, plot)
+    say(f"wrote {plot}{', in place of the one that was there' if there else ''}", err=True)
 
 
 def plain_table(frame: pd.DataFrame, shown: Sequence[str] = ()) -> str:

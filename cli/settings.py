@@ -20,11 +20,13 @@ __all__ = [
 OPTIONS_OF_COMMANDS = frozenset({
     "as_json", "average", "batch_size", "block_kinds", "block_names", "blocks", "checkpoint",
     "checkpoints", "classes", "colours", "column", "count", "crop", "crop_mode", "dataset",
-    "device", "engine", "force", "front", "help", "image_size", "initial", "interpolation",
-    "kind", "labels", "limit", "list", "match", "metrics", "model", "models", "nested",
-    "normalize", "out", "plan", "plot", "precision", "predictions", "raw_cells",
-    "recalibrated", "reference", "resize", "seed", "skip_transitions", "split", "store",
-    "stride", "task", "test_size", "trials", "weights", "window",
+    "device", "engine", "force", "front", "help", "image_size", "in_channels", "initial",
+    "interpolation",
+    "kind", "labels", "limit", "list", "mask_seed", "masked", "match", "metrics", "model",
+    "models", "names", "nested", "normalize", "out", "plan", "plot", "precision", "predictions",
+    "raw_cells", "recalibrated", "reference", "resize", "scale", "seed", "skip_transitions",
+    "split", "store", "stride", "task", "test_size", "title", "trials", "weights", "width",
+    "window",
 })  # fmt: skip
 """What the commands of lesions name themselves: settings of these names get no option."""
 

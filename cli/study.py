@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ensembles.cli.options import raw_cells, raw_cells_option
 from ensembles.cli.output import say
+from ensembles.cli.outputs import raw_cells, raw_cells_option
 from ensembles.cli.results import refuse_twins
 from ensembles.cli.settings import executor_options, executor_settings
 from ensembles.printable import printable
@@ -88,10 +89,16 @@ def run(
 
         allow_in_studies()
     chosen, place = _opened(file, store)
-    found = measure(
-        chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell,
-        **executor_settings(on or chosen.run.on, settings),
-    )  # fmt: skip
+    try:
+        found = measure(
+            chosen, place, on, device=device, batch_size=batch_size, check=not force, tell=_tell,
+            **executor_settings(on or chosen.run.on, settings),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        again = shlex.join(["ensembles", *sys.argv[1:]])
+        say(f"interrupted; what was measured is in {place}, and the same command goes on: {again}",
+            err=True)  # fmt: skip
+        click.get_current_context().exit(130)
     _print(found)
     failed = found[found["state"] == "failed"]
     if len(failed):

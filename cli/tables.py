@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,28 @@ if TYPE_CHECKING:
 
 __all__ = ["aligned", "lesion_summary", "lesion_table"]
 
+_LEAST = 12  # letters of a text that stay
 _WORDS = ("model", "lesion", "blocks", "name", "95 % interval")
 
 
 def aligned(
-    head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Collection[str] = (),
+    *,
+    room: int | None = None,
 ) -> list[str]:
-    """Lay out cells in columns; those named in `right` are flush right."""
+    """Lay out cells in columns; those named in `right` are flush right.
+
+    Args:
+        head: Names of the columns.
+        rows: The cells.
+        right: Columns of numbers.
+        room: Letters of a line; texts that do not fit lose their middle. By default those of the
+            terminal; a pipe or a file gets everything.
+    """
     rows = [[printable(cell, lines=False) for cell in row] for row in rows]
+    rows = _elided(head, rows, right, _terminal() if room is None else room)
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(
@@ -29,6 +45,39 @@ def aligned(
         ).rstrip()
         for row in (head, *rows)
     ]
+
+
+def _terminal() -> int | None:
+    """Letters of a line of the terminal that reads; None where none does."""
+    stream = sys.stdout
+    known = stream is not None and stream.isatty()
+    return shutil.get_terminal_size().columns if known else None
+
+
+def _elided(
+    head: Sequence[str], rows: list[list[str]], right: Collection[str], room: int | None
+) -> list[list[str]]:
+    """The rows, with the widest columns of text cut until a line fits."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    texts = [place for place, name in enumerate(head) if name not in right]
+    excess = sum(widths) + 2 * (len(widths) - 1) - (room or 10**9)
+    while excess > 0 and texts:
+        widest = max(texts, key=lambda place: widths[place])
+        least = max(_LEAST, len(head[widest]))
+        if widths[widest] <= least:
+            break
+        cut = min(excess, widths[widest] - least)
+        widths[widest] -= cut
+        excess -= cut
+    return [[_short(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+
+
+def _short(text: str, width: int) -> str:
+    """The text with dots in place of its middle."""
+    if len(text) <= width:
+        return text
+    tail = (width - 3) // 2
+    return f"{text[: width - 3 - tail]}...{text[len(text) - tail :]}"
 
 
 def lesion_table(frames: Sequence[pd.DataFrame]) -> list[str]:

@@ -15,8 +15,12 @@ Everything is imported when it is first used. The rooms of the library are its a
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ensembles.clone import find_neighbours
+from ensembles.distribution import VERSION, OtherPackageWarning, other_package
 
 if TYPE_CHECKING:
     from ensembles.analyses.analyze import analyze
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from ensembles.analyses.effective_paths import effective_paths
     from ensembles.analyses.members.lesion import lesion
     from ensembles.analyses.members.paths import PathOptions, count_paths, path_ranges, paths
+    from ensembles.catalogue.structure import summary
     from ensembles.checkpoints import load
     from ensembles.data.any_data import dataset
     from ensembles.decomposition import Block, Decomposition, decompose, walk
@@ -52,9 +57,9 @@ __all__ = [
     "analyze", "count_paths", "create_model", "dataset", "decompose", "effective_paths", "lesion",
     "list_analyses", "list_executors", "list_lesions", "list_metrics", "list_models", "list_tasks",
     "load", "path_ranges", "paths", "plot_analysis", "plot_lesions", "plot_paths", "provenance",
-    "read_frame", "read_study", "run_study", "walk", "write_frame",
+    "read_frame", "read_study", "run_study", "summary", "walk", "write_frame",
 ]  # fmt: skip
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "Analysis": "ensembles.analyses.base",
@@ -92,6 +97,7 @@ _HOMES = {
     "read_frame": "ensembles.tables",
     "read_study": "ensembles.studies",
     "run_study": "ensembles.studies:run",
+    "summary": "ensembles.catalogue.structure",
     "walk": "ensembles.decomposition",
     "write_frame": "ensembles.tables",
 }
@@ -101,6 +107,14 @@ _ROOMS = frozenset({
     "report", "reproduction", "statistics", "store", "studies", "tables", "tasks", "text",
     "training", "unravelling", "weights",
 })  # fmt: skip
+
+
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib is not light)
+find_neighbours(_HERE)
+if _OTHER := other_package(os.path.dirname(_HERE)):  # noqa: PTH120
+    import warnings
+
+    warnings.warn(_OTHER, OtherPackageWarning, stacklevel=2)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -128,7 +129,7 @@ def _problems(card: Card) -> list[str]:
         if key == "normalization" and value is None:
             continue
         if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
-            problems.append(f"{key} is {value!r}, expected {_MEANT[key]}")
+            problems.append(f"{key} is {repr(value)[:200]}, expected {_MEANT[key]}")
     for key in ("num_classes", "images", "size"):
         value = getattr(card, key)
         least = 1 if key == "num_classes" else 0
@@ -141,11 +142,27 @@ def _problems(card: Card) -> list[str]:
     elif card.classes and len(card.classes) != card.num_classes:
         problems.append(f"{len(card.classes)} names for {card.num_classes} classes")
     problems += [p for m in card.measured for p in _measured_problems(m)]
-    for key in _TABLES:
-        values = getattr(card, key).values()
-        if not all(isinstance(value, (str, int, float, list)) for value in values):
-            problems.append(f"{key} holds something else than texts, numbers and lists")
+    problems += [problem for key in _TABLES for problem in _table_problems(card, key)]
     return problems
+
+
+def _table_problems(card: Card, key: str) -> list[str]:
+    table = getattr(card, key)
+    if not isinstance(table, Mapping):
+        return [f"{key} is no table"]
+    problems = []
+    if not all(isinstance(name, str) and _is_plain(value) for name, value in table.items()):
+        problems.append(f"{key} holds something else than texts, finite numbers and lists")
+    if key == "arguments":
+        fields_ = [name for name in ("name", "num_classes") if name in table]
+        problems += [f"arguments holds {name!r}, which is a field of its own" for name in fields_]
+    return problems
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _measured_problems(measured: Measured) -> list[str]:
@@ -161,10 +178,11 @@ def _measured_problems(measured: Measured) -> list[str]:
 
 
 _TABLES = ("arguments", "preprocessing", "training", "recipe")
+_KINDS: Mapping[str, type] = {"classes": list, "file": dict} | dict.fromkeys(_TABLES, dict)
 _FREE = ("dataset", "split", "content_hash", "normalization", "source", "licence", "notes")
 _TEXTS = {
     "name": _NAME.pattern,
-    "architecture": r"[^\s]+",
+    "architecture": r"[^\s]{1,500}",
     "sha256": r"|[0-9a-f]{8,64}",
     "file": rf"|{_NAME.pattern}",
     **dict.fromkeys(_FREE, r"[^\0]*"),
@@ -221,13 +239,20 @@ def parse_card(text: str, origin: str = "card") -> Card:
 
 def _from_table(table: dict[str, Any]) -> Card:
     values = {key: value for key, value in table.items() if key not in _DERIVED}
+    for key, kind in _KINDS.items():
+        if not isinstance(values.get(key, kind()), kind):
+            raise TypeError(f"{key} is no {'list' if kind is list else 'table'}")
     values["classes"] = tuple(values.get("classes", ()))
     values["arguments"] = arguments = dict(values.get("arguments", {}))
-    classes = arguments.pop("num_classes", len(values["classes"]))
-    values.setdefault("num_classes", classes)
+    inner = arguments.pop("num_classes", None)
+    outer = values.setdefault("num_classes", inner or len(values["classes"]))
+    if inner not in (None, outer):
+        raise ValueError(f"num_classes is {outer} and, in arguments, {inner}")
     file = dict(values.pop("file", {}))
     file.pop("format", None)
     values["file"] = file.pop("name", "")
+    if unknown := sorted(file.keys() - {"size", "sha256"}):
+        raise ValueError(f"unknown in file: {', '.join(unknown)}")
     measured = values.pop("measured", [])
     measured = [measured] if isinstance(measured, dict) else measured
     values["measured"] = tuple(

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["differentiable", "exact_attention", "exact_mathematics", "forked", "tf32"]
+__all__ = [
+    "compiled_blocks",
+    "differentiable",
+    "exact_attention",
+    "exact_mathematics",
+    "fastest_convolutions",
+    "forked",
+    "tf32",
+]
 
 
 @contextmanager
@@ -30,6 +39,33 @@ def exact_mathematics(precision: str) -> AbstractContextManager[None]:
         precision: "fp32", "tf32" or "bf16".
     """
     return tf32(precision == "tf32")
+
+
+@contextmanager
+def fastest_convolutions() -> Iterator[None]:
+    """Let CUDA try its kernels for each shape of convolution that is new, and keep the fastest.
+
+    Their sums are rounded differently, so which is chosen shows in the last digits.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
+def compiled_blocks(used: bool) -> Iterator[None]:
+    """Run what was compiled, each layout of blocks by code of its own; or run it as it was written.
+
+    Args:
+        used: Whether compiled code is run.
+    """
+    stance: Literal["default", "force_eager"] = "default" if used else "force_eager"
+    # Networks have more layouts of blocks than the compiler expects of one function.
+    with torch.compiler.set_stance(stance), torch._dynamo.config.patch(recompile_limit=64):
+        yield
 
 
 @contextmanager

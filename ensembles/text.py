@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ensembles.errors import LesionError
+from ensembles.errors import LesionError, UsageError
 
-__all__ = ["read_blocks", "read_counts", "read_roads"]
+__all__ = ["read_blocks", "read_counts", "read_place", "read_roads"]
 
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})", re.ASCII)
 _ROAD = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)
+_PLACE = re.compile(r"(block|parameters)[ :]([0-9]{1,9})", re.ASCII)
 _MOST_BLOCKS = 1_000_000
 
 
@@ -111,6 +112,29 @@ def read_roads(text: str, roads: Sequence[int] | None = None) -> tuple[int | tup
                 "once"
             )
     return tuple(found)
+
+
+def read_place(text: str) -> tuple[str, int | None]:
+    """Read where a gradient is taken: ``"input"``, ``"block 3"``, ``"parameters:3"``.
+
+    Returns:
+        ``input``, ``first``, ``blocks``, ``block`` or ``parameters``, and the number of the block.
+
+    Raises:
+        UsageError: If the text is no such place.
+
+    >>> read_place("block 3")
+    ('block', 3)
+    """
+    if text in ("input", "first", "blocks"):
+        return text, None
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        raise UsageError(
+            f"the place '{text}' of a gradient; expected input, first, blocks, 'block 3' "
+            "or 'parameters 3'"
+        )
+    return found[1], int(found[2])
 
 
 def _named(road: int | tuple[int, int]) -> str:

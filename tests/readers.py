@@ -146,17 +146,54 @@ def _written(ending: str) -> bytes:
         return path.read_bytes()
 
 
-def _git(path: Path) -> None:
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HEAD_FILES = (".git/HEAD", ".git/refs/heads/a", ".git/packed-refs", ".git/commondir", "inner/.git")
+
+
+def _told(folder: Path) -> None:
+    """What is told of a folder's commit is one, or nothing."""
+    found = git_head(folder)
+    assert found is None or re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?(-dirty)?", found), found
+
+
+def _git_index(path: Path) -> None:
     place = path.parent / "r" / ".git"
     place.mkdir(parents=True, exist_ok=True)
-    (place / "HEAD").write_text("0123456789abcdef0123456789abcdef01234567\n")
+    (place / "HEAD").write_text(f"{COMMIT}\n")
     (place / "index").write_bytes(path.read_bytes())
-    git_head(place.parent)
+    _told(place.parent)
 
 
-def _index() -> list[bytes]:
-    entry = bytes(24) + b"\0\0\x81\xa4" + bytes(8) + b"\0\0\0\5" + bytes(20) + b"\0\5a.txt"
-    return [b"DIRC\0\0\0\2\0\0\0\1" + entry + bytes(3) + bytes(20)]
+def _git_head(path: Path) -> None:
+    """The small files of git, one after another, parted by a byte that none of them holds."""
+    top = path.parent / "h"
+    for name, content in zip(HEAD_FILES, path.read_bytes().split(b"\x1e"), strict=False):
+        place = top / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        if not content:
+            place.unlink()
+    _told(top)
+    _told(top / "inner")
+
+
+def _indices() -> list[bytes]:
+    """Index files of the versions 2, 3 and 4, with three entries each."""
+    made = []
+    for version in (2, 3, 4):
+        content, before = b"DIRC" + version.to_bytes(4, "big") + b"\0\0\0\3", b""
+        for name in (b"a.txt", b"a/b.txt", b"a/c.txt"):
+            flags = len(name) | (0x4000 if version == 3 else 0)
+            entry = bytes(24) + b"\0\0\x81\xa4" + bytes(8) + b"\0\0\0\5" + bytes(20)
+            entry += flags.to_bytes(2, "big") + (b"\x20\0" if version == 3 else b"")
+            if version == 4:
+                alike = 2 if before.startswith(b"a/") else before[:1] == name[:1]
+                entry += bytes([len(before) - alike]) + name[alike:] + b"\0"
+            else:
+                entry += name + bytes(8 - (len(entry) + len(name)) % 8)
+            content, before = content + entry, name
+        made.append(content + bytes(20))
+    return made
 
 
 @cache
@@ -289,7 +326,15 @@ READERS: dict[str, Reader] = {
                "CREATE VIEW v AS SELECT * FROM states", "ALTER TABLE notes ADD COLUMN x",
                "UPDATE contexts SET key = replace(key, '6', '7')"),
     ),
-    "git": Reader(_git, ".bin", _index),
+    "git index": Reader(_git_index, ".bin", _indices),
+    "git head": Reader(
+        _git_head, ".bin",
+        _texts(f"{COMMIT}\n",
+               f"ref: refs/heads/a\n\x1e{COMMIT}\n\x1e\x1e\x1egitdir: ../.git\n",
+               f"ref: refs/heads/a\n\x1e\x1e# pack-refs with: peeled\n{COMMIT} refs/heads/a\n",
+               "ref: refs/heads/a\n\x1eref: refs/heads/b\n"
+               f"\x1e{COMMIT} refs/heads/b\n\x1e../.git\n"),
+    ),
 }  # fmt: skip
 
 

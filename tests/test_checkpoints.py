@@ -628,13 +628,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     """What a request for an address gets; no network for the rest."""
     answers: dict[str, bytes] = {}
 
-    def urlopen(request: Any, timeout: float) -> Answer:
-        assert timeout > 0
-        if request.full_url not in answers:
+    def answer(url: str) -> Answer:
+        if url not in answers:
             raise urllib.error.URLError("Network is unreachable")
-        return Answer(answers[request.full_url])
+        return Answer(answers[url])
 
-    monkeypatch.setattr(download_module.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(download_module, "_answer", answer)
     yield answers
 
 

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from networks import decomposable, images_for
+from sweeps import chains, every_kind
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import ensembles
 from ensembles.cards import read_card
 from ensembles.cli import main
 from ensembles.data import ImageDataset
 from ensembles.decomposition import Decomposition
+from ensembles.engine import Materials, evaluate
 from ensembles.lesions import intact, parse_lesion, single_deletions
 from ensembles.tables import read_frame
 from ensembles.training import train
@@ -100,6 +104,55 @@ def test_memory_that_runs_out_halves_the_batch() -> None:
     assert whole["ran_out"] == 0
     assert squeezed["ran_out"] > 0
     assert squeezed["correct"] == whole["correct"]
+
+
+@pytest.mark.parametrize("name", ["small", "preresnet110"])
+def test_level_order_with_graphs_is_direct_for_every_kind_of_lesion(
+    residual: tuple[Decomposition, ImageDataset], name: str
+) -> None:
+    if name == "small":
+        model = decomposable()
+        images, labels = images_for(model, 45)
+        net = ensembles.decompose(model, images[:2])
+    else:
+        net, digits = residual
+        images, labels = next(digits.batches(45))
+    data = TensorDataset(images, labels)
+    given = Materials(
+        net, reference=data, initial=net, sources=lambda _: net, device=torch.device("cuda")
+    )
+    sweep = every_kind(net, each=3)
+    sweep += chains(sweep, net, count=6)
+    for quiet, graphs in ((True, "yes"), (False, "no (noise is drawn for each batch)")):
+        chosen = [one for one in sweep if "noise" not in str(one) or not quiet]
+        options: dict[str, Any] = {
+            "device": "cuda", "materials": given, "metrics": ("top1", "loss", "kl"),
+        }  # fmt: skip
+        told: dict[str, str] = {}
+        fast = evaluate(net, data, chosen, batch_size=20, told=told, **options)
+        slow = evaluate(net, data, chosen, engine="direct", **options)
+        assert told == {"engine": "level", "graphs": graphs}
+        for ours, oracle in zip(fast, slow, strict=True):
+            assert ours.correct == oracle.correct, ours.lesion
+            assert ours.states["loss"] == pytest.approx(oracle.states["loss"], rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_answers_on_a_gpu_do_not_depend_on_how_a_sweep_is_cut(
+    residual: tuple[Decomposition, ImageDataset], precision: str
+) -> None:
+    net, data = residual
+    sweep = [intact(), *single_deletions(54)[::4], parse_lesion("reorder", "5-9")]
+    how: dict[str, Any] = {"device": "cuda", "precision": precision, "predictions": True}
+    whole = evaluate(net, data, sweep, **how)
+    for cut, batch in ((3, 64), (5, 17), (len(sweep), 31)):
+        parts = [sweep[place : place + cut] for place in range(0, len(sweep), cut)]
+        found = [
+            one for part in parts for one in evaluate(net, data, part, batch_size=batch, **how)
+        ]
+        for one, other in zip(found, whole, strict=True):
+            assert np.array_equal(one.predictions, other.predictions), one.lesion  # type: ignore[arg-type]
+            assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-9)
 
 
 def test_a_sweep_of_one_device_is_continued_on_the_other(

@@ -305,6 +305,6 @@ class TestTables:
     def test_without_pyarrow(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pq.write_table(table([0]), tmp_path / "x.parquet")
         monkeypatch.setattr("ensembles.data.layouts.image_tables.find_spec", lambda _: None)
-        assert "needs the package pyarrow: install ensembles[parquet]" in refusal(
+        assert "needs the package pyarrow: pip install 'residual-ensembles[parquet]'" in refusal(
             tmp_path / "x.parquet"
         )

@@ -13,6 +13,7 @@ from torch import nn
 
 from ensembles.decomposition import decompose
 from ensembles.engine import Materials, count_correct, evaluate
+from ensembles.engine.level import LevelOrder
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.errors import DataError, EvaluationError, LesionError, UsageError
 from ensembles.lesions import (
@@ -56,11 +57,13 @@ def test_both_engines_count_the_same(model, batch_size, seed):
     images, labels = images_for(model, 11, seed)
     net = decompose(model, images[:2])
     sweep = sweep_of(net, seed)
-    fast = evaluate(net, [(images, labels)], sweep, batch_size=batch_size, device="cpu")
-    slow = evaluate(net, [(images, labels)], sweep, engine="direct", device="cpu")
-    assert counts(fast) == counts(slow)
-    for ours, oracle in zip(fast, slow, strict=True):
-        assert ours.loss_sum == pytest.approx(oracle.loss_sum, rel=1e-3, abs=1e-3)
+    data = [(images, labels)]
+    slow = evaluate(net, data, sweep, engine="direct", device="cpu")
+    for engine in ("prefix", "level"):
+        fast = evaluate(net, data, sweep, batch_size=batch_size, engine=engine, device="cpu")
+        assert counts(fast) == counts(slow)
+        for ours, oracle in zip(fast, slow, strict=True):
+            assert ours.loss_sum == pytest.approx(oracle.loss_sum, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 11])
@@ -73,7 +76,7 @@ def test_of_exactly_tied_logits_the_first_class_counts_everywhere(batch_size):
     net, data = decompose(model, images[:2]), [(images, labels)]
     ones = int((labels == 1).sum())
     assert count_correct(model, data, batch_size) == (ones, 11)
-    for engine in ("shared", "direct"):
+    for engine in ("prefix", "level", "direct"):
         found = evaluate(
             net, data, sweep_of(net), engine=engine, batch_size=batch_size, device="cpu",
             metrics=["top1", "top5", "classes", "confusion"], predictions=True,
@@ -92,9 +95,12 @@ def test_both_engines_give_the_same_logits(model, seed):
     sweep = sweep_of(net, seed)
     cpu = torch.device("cpu")
     programs = [lesion.program(len(net)) for lesion in sweep]
-    engine = SharedPrefixes(copy.deepcopy(net), programs, Materials(net), cpu, torch.float64)
+    engines = [
+        kind(copy.deepcopy(net), programs, Materials(net), cpu, torch.float64)
+        for kind in (SharedPrefixes, LevelOrder)
+    ]
     with torch.inference_mode():
-        fast = dict(engine.run(images.double()))
+        fast, by_level = (dict(engine.run(images.double())) for engine in engines)
         for i, program in enumerate(programs):
             x = net.stem(images.double())
             for position, steps in enumerate(program, 1):
@@ -104,6 +110,7 @@ def test_both_engines_give_the_same_logits(model, seed):
                     block = net.block(step.block)
                     x = block.deleted(x) if isinstance(step, Bypass) else block(x)
             torch.testing.assert_close(fast[i], net.head(x), rtol=1e-6, atol=1e-8)
+            torch.testing.assert_close(by_level[i], net.head(x), rtol=1e-6, atol=1e-8)
 
 
 def test_the_users_model_and_decomposition_are_left_alone():
@@ -170,7 +177,10 @@ def test_intact_logits_that_are_not_finite_are_refused():
     [
         ({"precision": "fp16"}, "precision 'fp16'; expected fp32, tf32, bf16"),
         ({"precision": "tf32", "device": "cpu"}, "tf32' needs a CUDA device, found cpu"),
-        ({"engine": "dirct"}, "engine 'dirct'; expected shared or direct; did you mean direct"),
+        (
+            {"engine": "dirct"},
+            "engine 'dirct'; expected shared, prefix, level or direct; did you mean direct",
+        ),
         ({"device": "gpu"}, "device 'gpu'; expected auto, cpu, cuda, cuda:0 or mps"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
         ({"device": f"cuda:{'9' * 5000}"}, "; expected auto, cpu, cuda, cuda:0 or mps"),

@@ -311,9 +311,10 @@ def test_both_engines_measure_the_same(model: nn.Module, batch_size: int, seed: 
     sweep += chains(sweep, net, seed)
     options: dict[str, Any] = {"device": "cpu", "metrics": METRICS, "materials": given}
     data = [(images, labels)]
-    fast = evaluate(net, data, sweep, batch_size=batch_size, **options)
     slow = evaluate(net, data, sweep, engine="direct", **options)
-    assert agreeing(fast, slow)
+    for engine in ("prefix", "level"):
+        fast = evaluate(net, data, sweep, batch_size=batch_size, engine=engine, **options)
+        assert agreeing(fast, slow)
 
 
 RARE = {
@@ -340,9 +341,11 @@ def test_both_engines_measure_the_same_on_rare_kinds_of_block(name: str) -> None
     sweep += chains(sweep, net, count=8)
     assert len({lesion.kind for lesion in sweep}) > 5
     options: dict[str, Any] = {"device": "cpu", "metrics": METRICS, "materials": given}
-    fast = evaluate(net, [(images, labels)], sweep, batch_size=3, **options)
-    slow = evaluate(net, [(images, labels)], sweep, engine="direct", **options)
-    assert agreeing(fast, slow)
+    data = [(images, labels)]
+    slow = evaluate(net, data, sweep, engine="direct", **options)
+    for engine in ("prefix", "level"):
+        fast = evaluate(net, data, sweep, batch_size=3, engine=engine, **options)
+        assert agreeing(fast, slow)
 
 
 def agreeing(fast: list[Outcome], slow: list[Outcome]) -> bool:
@@ -385,7 +388,7 @@ def test_lesions_that_are_another_one_by_other_words(model: nn.Module, seed: int
             )
 
 
-@pytest.mark.parametrize("engine", ["shared", "direct"])
+@pytest.mark.parametrize("engine", ["prefix", "level", "direct"])
 def test_the_intact_network_diverges_from_itself_by_nothing_at_all(engine: str) -> None:
     model = decomposable()
     images, labels = images_for(model, 23)
@@ -411,7 +414,7 @@ def test_noise_depends_neither_on_the_batches_nor_on_the_other_lesions() -> None
     data = [(images, labels)]
     alone = losses(evaluate(net, data, noisy[:1], device="cpu"))
     for size in (1, 4, 13):
-        for engine in ("shared", "direct"):
+        for engine in ("prefix", "level", "direct"):
             sweep = [Delete((1,)), *noisy, Delete((2,))]
             some = evaluate(net, data, sweep, batch_size=size, engine=engine, device="cpu")
             assert losses(some)[1] == pytest.approx(alone[0], rel=1e-5)

@@ -87,7 +87,7 @@ def test_statistics_are_those_of_a_plain_loop(model: nn.Module, seed: int) -> No
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7, msg=str(lesion))
 
 
-@pytest.mark.parametrize("engine", ["shared", "direct"])
+@pytest.mark.parametrize("engine", ["prefix", "level", "direct"])
 def test_what_is_evaluated_is_the_recalibrated_network(engine: str) -> None:
     model = decomposable()
     images, labels = images_for(model, 17)
@@ -109,7 +109,9 @@ def test_what_is_evaluated_is_the_recalibrated_network(engine: str) -> None:
         plain = evaluate(net, [(images, labels)], [*inner, Delete((4,))], batch_size=size,
                          engine=engine, device="cpu")  # fmt: skip
         unaffected = [*outcomes[:4], outcomes[8]]
-        assert [one.loss_sum for one in unaffected] == [one.loss_sum for one in plain]
+        rounding = 1e-6 if engine == "level" else 0.0  # in fp32 its batches hold other lesions too
+        expected = pytest.approx([one.loss_sum for one in plain], rel=rounding, abs=0.0)
+        assert [one.loss_sum for one in unaffected] == expected
         assert outcomes[4].loss_sum != pytest.approx(outcomes[0].loss_sum, rel=1e-3)
         assert outcomes[0].row()["kl"] == 0.0 < outcomes[4].row()["kl"]
 
@@ -126,7 +128,7 @@ def test_without_batchnorm_nothing_changes_to_the_last_bit(kinds: tuple[str, ...
     assert net.batch_norms == 0
     inner: list[Lesion] = [Intact(), Delete((1,)), Randomize((2,), seed=1, how="permute")]
     sweep = [*inner, *(one.recalibrated(2, 4) for one in inner)]
-    for engine in ("shared", "direct"):
+    for engine in ("prefix", "level", "direct"):
         found = evaluate(net, [(images, labels)], sweep, engine=engine, batch_size=4, device="cpu",
                          metrics=("top1", "loss", "kl"))  # fmt: skip
         for plain, anew in zip(found[:3], found[3:], strict=True):
@@ -144,7 +146,7 @@ def test_the_network_keeps_its_statistics() -> None:
     before = copy.deepcopy((model.state_dict(), net.state_dict()))
     given = Materials(net, reference=[(images, labels)])
     sweep = [Delete((1,)).recalibrated(2, 4)]
-    for engine in ("shared", "direct"):
+    for engine in ("prefix", "level", "direct"):
         evaluate(net, [(images, labels)], sweep, engine=engine, device="cpu", materials=given)
     lesioned_module(net, sweep[0], given)
     for now, then in zip((model.state_dict(), net.state_dict()), before, strict=True):

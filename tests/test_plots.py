@@ -38,6 +38,7 @@ from ensembles.statistics import summary_by_tau, wilson_interval
 from ensembles.tables import read_frame, stack_frames, write_frame
 
 TOTAL = 1000
+BOX, COUNTED = "quartiles, whiskers to 1.5 boxes", "1,000 images"
 
 
 def table(rows: list[tuple[str, int, str, float, float]], **attrs: object) -> pd.DataFrame:
@@ -109,7 +110,9 @@ def test_error_by_block(singles: pd.DataFrame) -> None:
     assert data(hollow) == ([3], [0.45])
     assert hollow.get_markerfacecolor() == "white"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Deleted block", "Top-1 error (%)")
-    assert legend(ax) == ["resnet20", "transition", "intact", "chance", "95% interval"]
+    assert legend(ax) == [
+        "resnet20", "transition", "intact", "chance (90%)", "95% interval", COUNTED,
+    ]  # fmt: skip
     assert list(ax.get_xticks()) == [1, 2, 3, 4, 5]
     bottom, top = ax.get_ylim()
     assert bottom == 0
@@ -145,7 +148,7 @@ def test_lesions_without_an_error_are_marked(singles: pd.DataFrame) -> None:
     ax = error_by_block(singles)
     assert math.isnan(data(lines(ax, "_single")[0])[1][1])
     assert data(lines(ax, "_nonfinite")[0])[0] == [2]
-    assert legend(ax)[-1] == "logits not finite"
+    assert legend(ax)[-2] == "logits not finite"
     singles["error"] = math.nan
     assert error_by_block(singles).get_ylim()[0] == 0
 
@@ -154,7 +157,7 @@ def test_chance_far_above_the_errors(singles: pd.DataFrame) -> None:
     ax = error_by_block(singles.assign(error=singles.error / 100, correct=TOTAL, total=TOTAL))
     assert len(lines(ax, "_chance")) == 1
     assert ax.get_ylim()[1] < 0.1
-    assert "chance 90% (above)" in legend(ax)
+    assert "chance (90%), above" in legend(ax)
 
 
 def test_blocks_read_as_numbers(singles: pd.DataFrame) -> None:
@@ -292,7 +295,14 @@ def test_recalibrated_sets_are_boxes_beside_the_others() -> None:
     ax = plot_lesions(lesioned(sentences, rising(32))).axes[0]
     boxes = [patch for patch in ax.patches if isinstance(patch, PathPatch)]
     assert len(boxes) == 4 and len({box.get_facecolor() for box in boxes}) == 2
-    assert legend(ax) == ["resnet20", "recalibrated", "intact", "chance"]
+    assert legend(ax) == [
+        "resnet20",
+        "recalibrated",
+        BOX,
+        "intact",
+        "chance (90%)",
+        COUNTED,
+    ]
 
 
 def test_spans_of_one_length_stand_at_their_first_block() -> None:
@@ -336,7 +346,7 @@ def test_a_long_legend_does_not_press_the_axes(sets: pd.DataFrame) -> None:
     assert ax.get_window_extent().height > 1.1 * figure.dpi
     assert figure.get_figheight() > 2.4
     both = plot_lesions([lesioned(sentences, rising(len(sentences))), sets])
-    assert both.get_figheight() == pytest.approx(figure.get_figheight() + 2.4)
+    assert both.get_figheight() == pytest.approx(figure.get_figheight() + 2.4 + 0.14)  # five rows
 
 
 def test_kinds_of_packages_that_are_not_here_are_boxes() -> None:
@@ -389,13 +399,13 @@ def test_any_measure_can_be_drawn(form: str) -> None:
     frame = lesioned(sentences, rising(len(sentences)), chances={"agreement": 0.1})
     ax = plot_lesions(frame, metric="kl").axes[0]
     assert ax.get_ylabel() == "KL(intact || lesioned) (nats)"
-    assert legend(ax)[-1] == "intact" and not lines(ax, "_chance")
+    assert legend(ax)[-2] == "intact" and not lines(ax, "_chance")
     assert not ax.collections or form == "tau"
     assert data(lines(ax, "_intact")[0])[1] == pytest.approx([0, 0])
     assert ax.yaxis.get_major_formatter()(0.25, 0) != "25"
     ax = plot_lesions(frame, metric="agreement").axes[0]
     assert ax.get_ylabel() == "Agreement with the\nintact network"
-    assert legend(ax)[-1] == "chance" and set(data(lines(ax, "_chance")[0])[1]) == {0.1}
+    assert legend(ax)[-2] == "chance (0.1)" and set(data(lines(ax, "_chance")[0])[1]) == {0.1}
     assert ax.get_ylim()[1] == pytest.approx(1.04 * 0.9)
     below = plot_lesions(frame.assign(kl=-frame["kl"]), metric="kl").axes[0]
     assert below.get_ylim()[0] < -1.7
@@ -428,7 +438,7 @@ def test_error_by_count(sets: pd.DataFrame) -> None:
     assert set(data(lines(ax, "_intact")[0])[1]) == {0.1}
     assert ax.get_xlabel() == "Number of deleted blocks"
     assert ax.get_ylabel() == "Top-1 error (%)"
-    assert legend(ax) == ["resnet20", "intact", "chance"]
+    assert legend(ax) == ["resnet20", BOX, "intact", "chance (90%)", COUNTED]
     assert list(ax.get_xticks()) == list(range(1, 11))
 
 
@@ -471,7 +481,7 @@ def test_boxes_of_numbers_far_apart_stay_at_their_number(
 def test_all_lesions_without_an_error(sets: pd.DataFrame, reorders: pd.DataFrame) -> None:
     for frame in (sets, reorders):
         figure = plot_lesions(frame.assign(error=math.nan))
-        assert legend(figure.axes[0])[-1] == "logits not finite"
+        assert legend(figure.axes[0])[-2] == "logits not finite"
 
 
 def test_error_by_tau(reorders: pd.DataFrame) -> None:
@@ -493,7 +503,8 @@ def test_error_by_tau(reorders: pd.DataFrame) -> None:
         "median, quartiles",
         "one reordering",
         "intact",
-        "chance 90% (above)",
+        "chance (90%), above",
+        COUNTED,
     ]
 
 
@@ -522,7 +533,7 @@ def test_plot_lesions_picks_the_plot(
     ]
     figure = plot_lesions(mixed)
     assert [ax.texts[0].get_text() for ax in figure.axes] == ["(a)", "(b)"]
-    assert figure.get_size_inches().tolist() == [3.25, 4.8]
+    assert figure.get_size_inches().tolist() == pytest.approx([3.25, 4.8 + 3 * 0.14])  # of rows
 
 
 @pytest.mark.parametrize("long_name", [False, True])
@@ -615,9 +626,7 @@ def test_plot_lesions_into_axes_of_the_users_own(
     assert plot_lesions(reorders, ax=right) is figure
     assert [ax.get_xlabel()[:7] for ax in figure.axes] == ["Deleted", "Kendall"]
     assert not left.texts
-    with pytest.raises(
-        UsageError, match=r"^2 kinds of study for one axes \(delete, reorder\): give"
-    ):
+    with pytest.raises(UsageError, match=r"^1 axes for 2 panels \(delete, reorder\): give as many"):
         plot_lesions([singles, reorders], ax=left)
 
 

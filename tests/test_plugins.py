@@ -145,7 +145,7 @@ def test_a_lesion_of_a_package_is_one_like_the_others(subject: Subject) -> None:
     lesion = parse_lesion("dim", "2 4 d0.25")
     assert lesion.text == "2 4 d0.25" and parse_lesion("dim", lesion.text) == lesion
     scaled = ensembles.lesion(*subject, [Scale((2, 4), 0.75)])
-    for engine in ("shared", "direct"):
+    for engine in ("prefix", "level", "direct"):
         dimmed = ensembles.lesion(*subject, [lesion], engine=engine)
         assert list(dimmed["lesion"]) == ["none", "dim"]
         assert list(dimmed["correct"]) == list(scaled["correct"])

@@ -164,7 +164,7 @@ def test_unknown_library() -> None:
 
 
 def test_timm_missing_says_how_to_install_it(no_timm: None) -> None:
-    assert "pip install 'ensembles[timm]'" in refusal("timm:resnet26")
+    assert "pip install 'residual-ensembles[timm]'" in refusal("timm:resnet26")
     assert "if it is one of timm's, timm is not installed" in refusal("resnet26x")
     assert list_models("timm") == []
 

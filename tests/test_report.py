@@ -18,10 +18,11 @@ from ensembles.analyses.kinds import ANALYSES
 from ensembles.cli import main
 from ensembles.errors import OutputError, UsageError
 from ensembles.plots import plot_lesions
-from ensembles.plots.style import new_figure
+from ensembles.plots.layout import new_figure
 from ensembles.report import Page, Section, drawing, page, section_of, table, write_page
 from ensembles.report.parts import flat, number, percent
-from ensembles.tables import stack_frames, write_frame
+from ensembles.report.stores import store_frames
+from ensembles.tables import split_frames, stack_frames, write_frame
 
 VOID = {"meta", "link", "br", "path", "use", "rect"}
 
@@ -349,7 +350,7 @@ def test_a_missing_template_engine_is_a_line(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(OutputError, match=r"needs the package jinja2; install ensembles\[report\]"):
+    with pytest.raises(OutputError, match="needs the package jinja2; pip install"):
         page(Page("x", (), ()))
 
 
@@ -409,6 +410,36 @@ def test_the_command_makes_a_page_of_a_store(tmp_path):
     assert "KL(intact || lesioned) (nats)" in text and "Effective paths, tiny" in text
     assert "Rank correlation of proxies with damage" in text
     assert text.count("<tr>") > len(net)
+
+
+def test_a_store_shows_its_networks_together_and_tells_seeds_apart(tmp_path):
+    import torch
+    from networks import build
+
+    import ensembles
+
+    data = [(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))]
+    path = tmp_path / "study.db"
+    for model, blocks in (("tiny", 3), ("small", 2)):
+        spec = [("post", 6, 1)] * blocks
+        net = ensembles.decompose(build(spec), torch.zeros(2, 3, 8, 8))
+        about = {"store": path, "model": model, "device": "cpu"}
+        pairs = [ensembles.lesions.Delete((b, b + 1)) for b in range(1, blocks)]
+        ensembles.lesion(net, data, **about)
+        ensembles.lesion(net, data, pairs, **about)
+        for seed in (0, 1):
+            ensembles.paths(net, data, images=2, signs=2, seed=seed, **about)
+    frames = dict(store_frames(path))
+    assert set(frames) == {"lesions", "paths of gradient exact"}
+    spectra = [one.attrs["model"] for one in split_frames(frames["paths of gradient exact"])]
+    assert spectra == ["tiny, seed 0", "tiny, seed 1", "small, seed 0", "small, seed 1"]
+    drawn = plot_lesions(frames["lesions"])
+    assert [ax.get_xlabel() for ax in drawn.axes] == ["Deleted block", "Number of deleted blocks"]
+    singles = [line for line in drawn.axes[0].lines if line.get_label() == "_single"]
+    assert [len(line.get_xdata()) for line in singles] == [3, 2]
+    assert run("report", path, "--out", tmp_path / "page.html") == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("<figure>") == 2 and "tiny, seed 1" in text
 
 
 def test_an_empty_store_is_a_line(tmp_path, capsys):

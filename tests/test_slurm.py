@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import ensembles
 from ensembles.lesions import Choice
 from ensembles.studies import Data, Network, Study, Sweep, run, tables
 from ensembles.studies.workers.roll import workers_said
+from ensembles.studies.workers.slurm_queue import largest_array
 from ensembles.studies.workers.work_folder import WorkFolder, work_folder
 
 pytestmark = [
@@ -44,9 +46,12 @@ def study(tmp_path: Path) -> Study:
 
 
 def slurmed(
-    study: Study, tmp_path: Path, disturb: Callable[[WorkFolder], bool] | None = None
+    study: Study,
+    tmp_path: Path,
+    disturb: Callable[[WorkFolder], bool] | None = None,
+    workers: int = 2,
 ) -> list[str]:
-    """Run the study on two workers, disturb them once, and compare with one process."""
+    """Run the study on some workers, disturb them once, and compare with one process."""
     store, lines = tmp_path / "slurm.db", list[str]()
     folder, done = work_folder(study, store), threading.Event()
 
@@ -60,7 +65,7 @@ def slurmed(
     try:
         run(
             study, store, "slurm", device="cpu", check=False, tell=lines.append,
-            workers=2, threads=1, time=5, lease=5.0, minutes=0.001,
+            workers=workers, threads=1, time=5, lease=5.0, minutes=0.001,
         )  # fmt: skip
     finally:
         done.set()
@@ -84,6 +89,22 @@ def test_the_export_is_that_of_one_process(study: Study, tmp_path: Path) -> None
     assert "2 workers submitted to Slurm as job " in lines[1]
     said = workers_said(work_folder(study, tmp_path / "slurm.db"))
     assert any(line.startswith("slurm jobs: ") for line in said)
+
+
+def test_more_workers_than_an_array_may_have_are_several_arrays(
+    study: Study, tmp_path: Path
+) -> None:
+    most = largest_array()
+    if most > 9:
+        pytest.skip(f"an array may have {most} tasks here, too many to go beyond")
+    lines = slurmed(study, tmp_path, workers=2 * most + 1)
+    folder = work_folder(study, tmp_path / "slurm.db")
+    tasks = Counter(job.partition("_")[0] for job in folder.jobs())
+    assert list(tasks.values()) == [most, most, 1]
+    assert f"{2 * most + 1} workers submitted to Slurm as job {', '.join(tasks)};" in lines[1]
+    busy = {name for name, told in folder.workers().items() if told["parts"]}
+    arrays = {(int(name.rpartition("-")[2]) - 1) // most for name in busy}
+    assert len(arrays) > 1, f"only {busy} measured anything"
 
 
 def test_a_task_that_is_killed_costs_nothing(study: Study, tmp_path: Path) -> None:

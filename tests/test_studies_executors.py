@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from pandas.testing import assert_frame_equal
 import ensembles
 from ensembles.analyses.base import Options, option
 from ensembles.analyses.path_options import PathOptions
-from ensembles.errors import StoreError, UsageError
+from ensembles.errors import EvaluationError, StoreError, UsageError
 from ensembles.lesions import Choice
 from ensembles.progress import Progress
 from ensembles.store import Store
@@ -42,6 +43,7 @@ from ensembles.studies import (
     written_unit,
 )
 from ensembles.studies.members.slurm import SlurmOptions, _job_name
+from ensembles.studies.workers import slurm_queue
 
 IN_A_PROCESS = """
 import json, sys
@@ -258,3 +260,43 @@ def test_no_text_of_a_study_becomes_a_line_of_a_script_of_slurm(text: str) -> No
         with pytest.raises(UsageError, match="expected names of letters, digits and"):
             options.check()
     SlurmOptions(partition="gpu,gpu-long", account="lab_1").check()
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [
+        ("MaxArraySize            = 1001\n", 1001),  # numbered from 0
+        ("MaxArraySize = 7\nSchedulerParameters = bf_max=3,max_array_tasks=5,defer\n", 5),
+        ("MaxArraySize = 1\nSchedulerParameters = (null)\n", 1),
+        ("Configuration data as of today\n", 1000),
+    ],
+)
+def test_arrays_are_as_large_as_slurm_says(
+    said: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = subprocess.CompletedProcess([], 0, stdout=said)
+    monkeypatch.setattr(slurm_queue.subprocess, "run", lambda *_, **__: done)
+    assert slurm_queue.largest_array() == most
+
+
+def test_an_array_that_is_refused_takes_those_before_it_along(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ensembles.studies.members import slurm as module
+
+    submitted: list[Any] = []
+    cancelled: list[str] = []
+
+    class Refuses:
+        def map_array(self, worker: object, names: list[str]) -> list[Any]:
+            if submitted:
+                raise RuntimeError("sbatch: error: QOSMaxSubmitJobPerUserLimit\n")
+            submitted.extend(SimpleNamespace(job_id=f"12_{k}") for k, _ in enumerate(names))
+            return submitted
+
+    monkeypatch.setattr(module, "largest_array", lambda: 2)
+    monkeypatch.setattr(module, "_executor", lambda *_: Refuses())
+    monkeypatch.setattr(module, "cancel", cancelled.extend)
+    with pytest.raises(EvaluationError, match=r"^slurm: the job was not taken: sbatch: error: QOS"):
+        run(study, tmp_path / "x.db", "slurm", workers=3)
+    assert cancelled == ["12_0", "12_1"]

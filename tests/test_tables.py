@@ -231,7 +231,18 @@ def test_several_networks_in_one_file(frame: pd.DataFrame, suffix: str, tmp_path
         assert part.attrs == whole.attrs
     assert stack_frames([frame]) is frame
     assert split_frames(frame)[0] is frame
-    assert len(split_frames(table[1:])) == 1
+    chosen = split_frames(table[1:])  # rows that the attributes no longer count
+    assert [part.attrs["model"] for part in chosen] == ["resnet110", "vgg15"]
+    assert [len(part) for part in chosen] == [3, 2]
+    assert chosen[0].attrs["transitions"] == frame.attrs["transitions"]
+    bare = table.copy()
+    bare.attrs = {}  # as pandas alone reads the file
+    assert [part.attrs["model"] for part in split_frames(bare)] == ["resnet110", "vgg15"]
+
+
+def test_networks_that_nothing_tells_apart_are_refused(frame: pd.DataFrame) -> None:
+    with pytest.raises(UsageError, match=r"holds 2 intact networks, .*: give a table for each"):
+        split_frames(pd.concat([frame, frame]))
 
 
 def three(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
@@ -378,7 +389,7 @@ def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ensembles.tables.formats.find_spec", lambda _: None)
-    with pytest.raises(OutputError, match="Parquet needs the package pyarrow; install ensembles"):
+    with pytest.raises(OutputError, match="Parquet needs the package pyarrow"):
         check_writable(tmp_path / "x.parquet")
 
 

@@ -21,6 +21,7 @@ from ensembles.tasks.members.classification import MEMBER as CLASSIFICATION
 from ensembles.tasks.members.classification import Classification
 from ensembles.tasks.members.language import MEMBER as LANGUAGE
 from ensembles.tasks.members.language import Language
+from ensembles.tasks.token_items import ids_of
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Net:
     output_shape: tuple[int, ...] = (5,)
     input_names: tuple[str, ...] = ()
     input_types: tuple[torch.dtype, ...] = (torch.float32,)
+    sees_ahead: bool | None = False
 
     @property
     def num_classes(self) -> int:
@@ -252,16 +254,20 @@ class TestLanguage:
             ([torch.zeros(9)], "item 0 of the data is of type float32; expected whole numbers"),
             ([[[[1]]]], r"item 0 of the data is of shape \(1, 1, 1\); expected whole numbers"),
             ([[3]], "item 0 of the data is a window of 1 tokens, of which none is predicted"),
-            ([[3, -1]], "item 0 of the data has the token -1; expected ids from 0, without padd"),
+            ([[3, -1]], "item 0 of the data has the token -1; expected ids from 0, with padding"),
             ([[1, 2], [1, 2, 3]], r"item 1 of the data has inputs of shape \(3,\), those before"),
             (["text"], "item 0 of the data has a str as window; expected a tensor"),
             ([{"ids": [1]}], "item 0 of the data is a mapping with ids; expected one with input_"),
             (
-                [{"input_ids": [1, 2], "attention_mask": [1, 0]}],
-                "zeros in attention_mask; expected whole windows of one length, without padding",
+                [{"input_ids": [1, 2], "attention_mask": [1]}],
+                r"has attention_mask of whole numbers, \(1, 1\); expected whole numbers like",
             ),
             (
-                [{"input_ids": [1, 2], "labels": [-100, 2]}],
+                [{"input_ids": [1, 2], "attention_mask": [0.5, 1]}],
+                "has attention_mask of real numbers",
+            ),
+            (
+                [{"input_ids": [1, 2], "labels": [3, 2]}],
                 "labels that are not its input_ids; leave them out: all tokens from the second on",
             ),
             (
@@ -286,10 +292,12 @@ class TestLanguage:
         LANGUAGE.check(net, Batch(ids, ids[:, 1:], 0))
         with pytest.raises(DataError, match="the windows have 5 tokens; the network was taken apa"):
             LANGUAGE.check(net, Batch(ids[:, 1:], ids[:, 2:], 0))
+        masked = Batch({"input_ids": ids, "attention_mask": ids * 0}, ids[:, 1:], 0)
+        with pytest.raises(DataError, match="have zeros in attention_mask, and the network was ta"):
+            LANGUAGE.fitted(net, masked)
         with pytest.raises(DataError, match="have the token 20, the network a vocabulary of 20"):
             LANGUAGE.check(net, Batch(ids + 20, ids[:, 1:], 0))
 
 
 def _tensor(inputs: Any) -> Tensor:
-    assert isinstance(inputs, Tensor)
-    return inputs
+    return ids_of(inputs)

@@ -117,7 +117,7 @@ class TestLanguage:
             ends[block - 1].bias.data *= 0.5 if isinstance(lesion, Scale) else 0
         return twin
 
-    @pytest.mark.parametrize("engine", ["shared", "direct"])
+    @pytest.mark.parametrize("engine", ["prefix", "level", "direct"])
     @pytest.mark.parametrize("size", [1, 2, 5, 64])
     def test_correct_total_and_loss_count_tokens(
         self, transformer: tuple[Transformer, Decomposition, Tensor], engine: str, size: int

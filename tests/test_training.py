@@ -33,7 +33,7 @@ from ensembles.training import (
     load_recipe,
     train,
 )
-from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
+from ensembles.training.augmentation import draw_moves, moved, padding_colour, shrink
 from ensembles.training.loader import EpochBatches
 from ensembles.training.plan import trainer_options
 from ensembles.training.stochastic_depth import drop_branches, dropping_for
@@ -153,7 +153,7 @@ def test_augmented_images_are_windows_of_the_padded_ones(
     drawn = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (count, 2, *size), generator=drawn).to(torch.uint8)
     colour = torch.tensor([7, 9], dtype=torch.uint8)
-    out = shift_and_flip(images, padding, flip, colour, drawn)
+    out = moved(images, draw_moves(count, padding, flip, drawn), padding, colour)
     assert out.shape == images.shape
     assert out.dtype == torch.uint8
     for before, after in zip(images, out, strict=True):
@@ -176,7 +176,8 @@ def windows(image: Tensor, padding: int, colour: Tensor, flip: bool) -> list[Ten
 def test_all_shifts_and_both_sides_occur() -> None:
     image = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3).repeat(600, 1, 1, 1)
     black = torch.zeros(1, dtype=torch.uint8)
-    out = shift_and_flip(image, 1, True, black, torch.Generator().manual_seed(0))
+    moves = draw_moves(len(image), 1, True, torch.Generator().manual_seed(0))
+    out = moved(image, moves, 1, black)
     assert len({tuple(one.flatten().tolist()) for one in out}) == 18
 
 

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from ensembles.data import ImageDataset
-from ensembles.data.texts import TextDataset
+from ensembles.data.texts import LabelledText, MaskedText, TextDataset
 from ensembles.decomposition import Decomposition
 from ensembles.errors import DataWarning
 
@@ -15,7 +15,7 @@ __all__ = ["about_data", "about_text", "doubt_places", "name_of"]
 
 def about_data(data: Any) -> dict[str, object]:
     """What is known of data: of one of our data sets all, of others nothing."""
-    if isinstance(data, TextDataset):
+    if isinstance(data, TextDataset | LabelledText):
         return about_text(data)
     if not isinstance(data, ImageDataset):
         return {}
@@ -42,13 +42,30 @@ def about_text(data: Any) -> dict[str, object]:
             "tokenizer": data.tokenizer.name,
             "bytes_per_token": data.bytes_per_token,
             "content_hash": data.content_hash,
+            **_about_masks(data),
+        }
+    if isinstance(data, LabelledText):
+        return {
+            "dataset": data.name,
+            "split": data.split,
+            "texts": len(data),
+            "window": data.ids.shape[1],
+            "cut": data.cut,
+            "tokenizer": data.tokenizer.name,
+            "content_hash": data.content_hash,
         }
     return {}
 
 
+def _about_masks(data: TextDataset) -> dict[str, object]:
+    if not isinstance(data, MaskedText):
+        return {}
+    return {"masked": data.masks.share, "mask_seed": data.masks.seed}
+
+
 def name_of(data: Any) -> str | None:
     """The name of the data set; None where it has none."""
-    return data.name if isinstance(data, ImageDataset | TextDataset) else None
+    return data.name if isinstance(data, ImageDataset | TextDataset | LabelledText) else None
 
 
 def doubt_places(net: Decomposition, data: Any) -> None:

@@ -14,6 +14,7 @@ from ensembles.analyses.kinds import ANALYSES, AnyAnalysis
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from torch import nn
 
     from ensembles.decomposition import Decomposition
     from ensembles.progress import Progress
@@ -24,7 +25,7 @@ __all__ = ["analyze"]
 
 
 def analyze(
-    net: Decomposition,
+    net: Decomposition | nn.Module,
     data: Any,
     name: str,
     *,
@@ -44,7 +45,8 @@ def analyze(
     """Run an analysis; `ensembles.list_analyses()` names them all (docs/analyses.md).
 
     Args:
-        net: A network taken apart by `ensembles.decompose`; it is left as it is.
+        net: A network taken apart by `ensembles.decompose`, or any module, which is then taken
+            apart on the first batch; it is left as it is.
         data: One of our data sets, a torch `Dataset` of (input, target), or an iterable of batches
             that can be read several times.
         name: Name of the analysis.
@@ -71,13 +73,15 @@ def analyze(
         UsageError: If there is no such analysis or option, or a value has no meaning.
         EnsemblesError: As the analysis raises it.
     """
+    from ensembles.analyses.first_batch import taken_apart  # noqa: PLC0415 (torch)
     from ensembles.tasks import task_of  # noqa: PLC0415
 
     analysis = ANALYSES.get(name)
     chosen: Options = analysis.options.made(options, name)
+    net = taken_apart(net, data)
     analysis.check(net, chosen)
     run = Run(
-        task=task_of(net, task),
+        task=task_of(net, task, data),
         device=str(device),
         precision=analysis.precision(net, chosen, precision),
         batch_size=batch_size,

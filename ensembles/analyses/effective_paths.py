@@ -7,6 +7,7 @@ import pandas as pd
 
 from ensembles.analyses.path_columns import relative
 from ensembles.errors import UsageError
+from ensembles.tables.networks import by_network
 from ensembles.unravelling.effective_interval import Effective, by_weight_layers, effective
 
 __all__ = ["effective_paths"]
@@ -19,6 +20,7 @@ _MEASURES = {
 }
 
 
+@by_network
 def effective_paths(frame: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
     """Find the effective paths of a network by each measure that a table holds.
 
@@ -41,6 +43,11 @@ def effective_paths(frame: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
     for column in ("at", "class"):
         if column in frame.columns and len(frame):
             frame = frame[frame[column] == frame[column].iloc[0]]
+    if frame["length"].duplicated().any():
+        raise UsageError(
+            "the table holds a length twice, as of two runs: give a table for each, or split it by "
+            "the options that differ"
+        )
     lengths = [int(length) for length in frame["length"]]
     counts = dict(zip(lengths, (int(number) for number in frame["paths"]), strict=True))
     joint = {(k, w): int(c) for k, w, c in frame.attrs.get("weight_layers", [])}

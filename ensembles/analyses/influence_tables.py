@@ -88,7 +88,8 @@ def _walked(net: Decomposition, data: Any, options: InfluenceOptions, run: Run) 
         exact_mathematics(run.precision),
         exact_attention(),
     ):
-        for batch in run.task.batches(data, size):
+        for given in run.task.batches(data, size):
+            batch = run.task.fitted(net, given)
             run.task.check(net, batch)
             inputs = batch.inputs
             halver.each(rows_of(inputs), partial(_add_rows, stream, inputs, device, dtype))

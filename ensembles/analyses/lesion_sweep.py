@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from ensembles.engine import (
 )
 from ensembles.engine.devices import compute_dtype
 from ensembles.engine.evaluation import choose_engine
+from ensembles.engine.names import kept_engine
 from ensembles.lesions import Delete, Intact, Lesion
 from ensembles.metrics import Metric, Outcome, read, require
 from ensembles.progress import Progress, bar
@@ -84,6 +85,7 @@ class LesionSweep:
         precision: Precision of the computation.
         engine: Which engine computes.
         predictions: Whether the predicted class of each observation is kept.
+        told: How lesions were run, for the provenance.
     """
 
     net: Decomposition
@@ -97,6 +99,7 @@ class LesionSweep:
     precision: str
     engine: str
     predictions: bool
+    told: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def prepared(
@@ -115,13 +118,13 @@ class LesionSweep:
         predictions: bool,
     ) -> LesionSweep:
         """A sweep whose arguments have a meaning together; as for :func:`ensembles.lesion`."""
-        asked, place = task_of(net, task), choose_device(device)
+        asked, place = task_of(net, task, data), choose_device(device)
         measured = _with_usual(read(metrics), asked)
         require(measured, asked, net.num_classes)
         doubt_places(net, data)
         for metric in measured:
             metric.suited(net, data)
-        choose_engine(engine)
+        told = {"engine": choose_engine(engine, place).name}
         compute_dtype(precision, place)
         named = range(1, len(net) + 1)
         single: list[Lesion] = [Delete((block,)) for block in named]
@@ -141,6 +144,7 @@ class LesionSweep:
             precision=precision,
             engine=engine,
             predictions=predictions,
+            told=told,
         )
 
     def frame(
@@ -160,6 +164,7 @@ class LesionSweep:
                 named = {"model": model, **about}
                 with Store(store) if isinstance(store, (str, Path)) else nullcontext(store) as it:
                     outcomes, failed, extra = self._from_store(it, made, named, report)
+        made |= self.told
         frame = lesion_frame(
             outcomes,
             names=self.net.names,
@@ -195,8 +200,8 @@ class LesionSweep:
             about: What is said of the network, its name as `model` at least.
         """
         return describe(
-            self.net, self.data, task=self.task, precision=self.precision, engine=self.engine,
-            about=about,
+            self.net, self.data, task=self.task, precision=self.precision,
+            engine=kept_engine(self.engine), about=about,
         )  # fmt: skip
 
     @cached_property
@@ -228,6 +233,7 @@ class LesionSweep:
             engine=self.engine,
             materials=self.materials,
             progress=report,
+            told=self.told,
             **how,
         )
 
@@ -235,7 +241,7 @@ class LesionSweep:
         details = {
             "model": model,
             "task": self.task.name,
-            "engine": self.engine,
+            **self.told,
             "batch_size": self.batch_size,
             **about_data(self.data),
             **about,

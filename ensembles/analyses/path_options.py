@@ -7,6 +7,7 @@ from typing import Any
 
 from ensembles.analyses.base import Options, option
 from ensembles.errors import UsageError
+from ensembles.text import read_place
 
 __all__ = ["IMAGES", "PathOptions"]
 
@@ -120,6 +121,7 @@ class PathOptions(Options):
             raise UsageError(f"{self.memory} bytes of memory; expected more than 0")
         if self.per_class and self.direction != "logits":
             raise UsageError("rows for each class are of logits; expected direction logits")
+        read_place(self.at)
         if self.at != "input" and self.direction != "gradient":
             raise UsageError(
                 f"the place '{self.at}' is one of gradients; expected direction gradient, or "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import torch
 
 from ensembles.decomposition import Block, Decomposition, decompose
@@ -12,7 +13,7 @@ from ensembles.models import architecture, create_model
 from ensembles.numerics import forked
 from ensembles.unravelling.path_counts import block_lengths, graph_lengths, weight_lengths
 
-__all__ = ["describe", "inspected"]
+__all__ = ["describe", "inspected", "summary"]
 
 _WORDS = 100
 """Ids that every language model has."""
@@ -60,7 +61,8 @@ def inspected(
         images = torch.randn(shape, generator=generator)
     if model is None:
         with forked(0):
-            model = create_model(name)
+            more = {} if channels is None else {"in_channels": channels}
+            model = create_model(name, **more)
     try:
         net = decompose(model, images, blocks=blocks, kinds=kinds, nested=nested)
     except (DecompositionError, ModelError):
@@ -70,6 +72,43 @@ def inspected(
         net = decompose(model.double(), images.double(), blocks=blocks, kinds=kinds, nested=nested)
     net.model_name = name
     return net
+
+
+def summary(
+    model: torch.nn.Module, example: Any = None, *, size: tuple[int, ...] | None = None
+) -> pd.DataFrame:
+    """The blocks of a network, one row each.
+
+    Args:
+        model: A network taken apart, or any module; for a module an example or a size is needed.
+        example: A batch of what the module takes, as for :func:`ensembles.decompose`.
+        size: In its place the shape of one row, such as (3, 224, 224), for a random one.
+
+    Returns:
+        Columns `block`, `name`, `kind`, `shortcut`, `transition`, `in_shape`, `out_shape`,
+        `weight_layers`, `parameters`; ``attrs`` hold `model`, `parameters` and `paths`.
+
+    Raises:
+        UsageError: If a module comes without example and size.
+        DecompositionError: If it cannot be taken apart.
+    """
+    if not isinstance(model, Decomposition):
+        if example is None and size is None:
+            raise UsageError(
+                f"the model {type(model).__name__} is not taken apart; give an example, a batch of "
+                "what it takes, or a size, such as size=(3, 224, 224)"
+            )
+        if example is None:
+            assert size is not None
+            example = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
+        model = decompose(model, example)
+    described = describe(model)
+    names = ("block", "name", "kind", "shortcut", "transition", "in_shape", "out_shape",
+             "weight_layers", "parameters")  # fmt: skip
+    rows = [[row[name] for name in names] for row in described["blocks"]]
+    frame = pd.DataFrame(rows, columns=list(names))
+    frame.attrs.update({name: described[name] for name in ("model", "parameters", "paths")})
+    return frame
 
 
 def describe(net: Decomposition) -> dict[str, Any]:

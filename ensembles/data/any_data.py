@@ -7,12 +7,21 @@ from typing import Any
 
 from ensembles.data.any_dataset import dataset as open_images
 from ensembles.data.dataset import ImageDataset
-from ensembles.data.texts import TextDataset, is_text, open_text
+from ensembles.data.texts import (
+    LabelledText,
+    MaskedText,
+    Masks,
+    TextDataset,
+    is_text,
+    open_labelled,
+    open_text,
+)
 from ensembles.data.texts.hub_tokens import as_tokenizer
+from ensembles.errors import UsageError
 
 __all__ = ["dataset"]
 
-_OF_TEXT = ("window", "stride", "front", "tokenizer", "column")
+_OF_TEXT = ("window", "stride", "front", "tokenizer", "column", "masked", "mask_seed")
 
 
 def dataset(
@@ -21,7 +30,7 @@ def dataset(
     *,
     limit: int | None = None,
     **options: Any,
-) -> ImageDataset | TextDataset:
+) -> ImageDataset | TextDataset | LabelledText:
     """Open a data set: images by name or folder, or a text.
 
     Args:
@@ -33,10 +42,13 @@ def dataset(
         **options: Of images ``normalize``, ``root``, ``download``, ``image_size`` and
             ``preprocessing``, as :func:`ensembles.data.dataset` takes them; of a text ``window``,
             ``stride``, ``front`` and ``column``, as :func:`ensembles.data.texts.open_text` does,
-            and ``tokenizer``, which may be a fast one of transformers.
+            and ``tokenizer``, which may be a fast one of transformers. With ``masked``, the share
+            of tokens that are masked, and ``mask_seed`` (0) the windows are for a masked language
+            model; with ``tokenizer`` and ``labels``, the column of the labels, each text is a row
+            with a class, as :func:`ensembles.data.texts.open_labelled` makes it.
 
     Returns:
-        Images with labels, or windows of tokens, in a fixed order.
+        Images with labels, windows of tokens, or rows of tokens with labels, in a fixed order.
 
     Raises:
         DataError: When the data, the split or a file is missing, misplaced or damaged.
@@ -48,5 +60,17 @@ def dataset(
     if is_text(name_or_folder) or any(name in options for name in _OF_TEXT):
         if "tokenizer" in options:
             options["tokenizer"] = as_tokenizer(options["tokenizer"])
-        return open_text(name_or_folder, split, limit=limit, **options)
+            if "labels" in options:
+                return open_labelled(name_or_folder, split, limit=limit, **options)
+        share, seed = options.pop("masked", None), options.pop("mask_seed", 0)
+        if share is None:
+            return open_text(name_or_folder, split, limit=limit, **options)
+        token = getattr(options.get("tokenizer"), "mask", None)
+        if token is None:
+            raise UsageError(
+                "masked places need a tokenizer with a mask token; pass that of a masked language "
+                "model as tokenizer="
+            )
+        masked = MaskedText(open_text(name_or_folder, split, **options), Masks(token, share, seed))
+        return masked if limit is None else masked.limited(limit)
     return open_images(name_or_folder, split, limit=limit, **options)

@@ -10,9 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from ensembles.errors import EvaluationError
+from ensembles.errors import DecompositionError, EvaluationError
 
-__all__ = ["Decision", "ancestors", "calling_line", "guarded", "settle", "without_guards"]
+__all__ = [
+    "Decision", "ancestors", "calling_line", "guarded", "settle", "undecided",
+    "without_guards",
+]  # fmt: skip
+
+_OF_IDS = " of the ids"
+"""Stands behind the place of a decision where the model takes whole numbers alone."""
 
 _OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
@@ -44,23 +50,40 @@ def guarded(x: Any, condition: Any, outcome: Any, place: str) -> Any:
         return x  # a run before has checked it
     found = condition.item() if isinstance(condition, Tensor) else condition
     if type(outcome)(found) != outcome:
+        advice = "leave such inputs out, or take the network apart with an example of them"
+        if place.endswith(_OF_IDS):
+            advice = (
+                "where this is padding that it looks for among the ids, pass attention_mask beside "
+                "input_ids, by name, to decompose and in the data"
+            )
         raise EvaluationError(
             f"the network decides on the data ({place}): {outcome} for the example, {found} for "
-            "this batch, which would run other operations; leave such inputs out, or take the "
-            "network apart with an example of them"
+            f"this batch, which would run other operations; {advice}"
         )
     return x
 
 
-def calling_line() -> str:
-    """The line of the user's code that runs now, as "file.py, line 3"."""
+def calling_line(ids: bool = False) -> str:
+    """The line of the user's code that runs now, as "file.py, line 3".
+
+    Args:
+        ids: Whether what it reads is made of whole numbers alone, which is then said.
+    """
     frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith(_OURS):
-            return f"{Path(name).name}, line {frame.f_lineno}"
+            return f"{Path(name).name}, line {frame.f_lineno}{_OF_IDS if ids else ''}"
         frame = frame.f_back
     return "its forward"
+
+
+def undecided(model: nn.Module, scope: str, what: str, place: str) -> DecompositionError:
+    """The error of a model that reads numbers out of an activation, which no batch has again."""
+    return DecompositionError(
+        f"{type(model).__name__} decides on the data in {scope or 'its forward'} ({what} of a "
+        f"tensor), {place}; expected the same operations for all images"
+    )
 
 
 def ancestors(node: fx.Node) -> Iterator[fx.Node]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs, Shape
+from ensembles.decomposition.reach import reach, takes_ids
 from ensembles.decomposition.state import Opening, Passage
 from ensembles.decomposition.walk import Visit, last_output, states, walk
 from ensembles.errors import LesionError
@@ -66,6 +67,8 @@ class Decomposition(nn.Module):
             so that paths are not defined; "" where it gives the same.
         other_weights: The same of the gradients of its weights.
         answer: What the logits are called in what the model gives; "" for a tensor by itself.
+        sees_ahead: Whether its answers at a place of a window change with the tokens behind it;
+            None where nobody has looked.
     """
 
     def __init__(
@@ -91,7 +94,21 @@ class Decomposition(nn.Module):
         self.other_gradient = self.other_weights = ""
         self.uncut: tuple[str, ...] = ()
         self.answer = ""
+        self.sees_ahead: bool | None = None
         self.traced = traced
+        self._sees: dict[int, int] = {}
+
+    def __repr__(self) -> str:
+        """The blocks in a screen: their names, kinds, shapes and parameters."""
+        from ensembles.decomposition.summary import text_of  # noqa: PLC0415 (made of this)
+
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        from ensembles.decomposition.summary import html_of  # noqa: PLC0415
+
+        return html_of(self)
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -132,6 +149,23 @@ class Decomposition(nn.Module):
     def is_nested(self) -> bool:
         """Whether several tensors are alive between blocks: nested blocks, or a mask for all."""
         return isinstance(self.stem, Opening)
+
+    def sees(self, index: int) -> int | tuple[str, ...]:
+        """Which tokens of its window a block sees: how far back it looks, 0 for not at all.
+
+        Of a network whose masks are inputs the names of what it reads beside its input; 0 too
+        where the network takes no ids of tokens.
+        """
+        block = self.block(index)
+        if not takes_ids(self) or len(block.in_shape) != 2 or block.in_shape != block.out_shape:
+            return 0
+        if block.reads:
+            return tuple(block.reads)
+        if self.is_nested:
+            return 0
+        if index not in self._sees:
+            self._sees[index] = reach(block)
+        return self._sees[index]
 
     def alive(self, index: int) -> tuple[str, ...]:
         """Names of what a block at a place can read beside its input; none in a chain."""

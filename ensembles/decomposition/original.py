@@ -222,10 +222,12 @@ def gradient_of(
             out = called(model, probe * 1)  # a model may overwrite what it is given
             if not out.requires_grad:
                 return torch.zeros_like(inputs)
+            if out.shape != cotangent.shape:
+                return None
+            total = (out * cotangent).sum()  # for a cotangent of its own autograd loads sympy
             if whole:
-                (out * cotangent).sum().backward()
+                torch.autograd.backward(total)
                 return torch.zeros_like(inputs) if probe.grad is None else probe.grad.detach()
-            total = (out * cotangent).sum()  # a cotangent given to autograd imports sympy
             (found,) = torch.autograd.grad(total, probe, materialize_grads=True)
         except RuntimeError:  # such as values that autograd needs and the model overwrites
             return None

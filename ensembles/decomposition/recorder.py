@@ -20,7 +20,14 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
-from ensembles.decomposition.guards import Decision, ancestors, calling_line, guarded, settle
+from ensembles.decomposition.guards import (
+    Decision,
+    ancestors,
+    calling_line,
+    guarded,
+    settle,
+    undecided,
+)
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, given_by, rows_of
 from ensembles.decomposition.outputs import answer_of
@@ -101,6 +108,7 @@ class Recorder(TorchFunctionMode):
         self._hidden = tensor_names(model)
         self._leaf: nn.Module | None = None
         self._call: tuple[Any, Any] = ((), {})
+        self._ids = False
 
     def run(self, inputs: Inputs) -> None:
         """Run the model and record it.
@@ -122,6 +130,7 @@ class Recorder(TorchFunctionMode):
 
     def begin(self, inputs: Inputs) -> None:
         """Open the graph with the inputs: one node, and one for each tensor of several."""
+        self._ids = isinstance(inputs, Tensor) and not inputs.is_floating_point()
         node = self.graph.placeholder("x")
         node.meta["several"] = not isinstance(inputs, Tensor)
         self.active.add(node)
@@ -260,13 +269,9 @@ class Recorder(TorchFunctionMode):
 
     def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
         """Write down what the model reads out of an activation, as a guard of that."""
-        place = calling_line()
+        place = calling_line(self._ids)
         if type(outcome) not in (bool, int):  # a real number is another one for each batch
-            raise DecompositionError(
-                f"{type(self.model).__name__} decides on the data in "
-                f"{self.scopes[-1] or 'its forward'} ({name.strip('_')} of a tensor), {place}; "
-                "expected the same operations for all images"
-            )
+            raise undecided(self.model, self.scopes[-1], name.strip("_"), place)
         condition = written[0][0]
         if name in _COMPARES:
             condition = self.graph.create_node("call_function", func, *written)

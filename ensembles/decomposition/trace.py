@@ -15,6 +15,7 @@ from ensembles.decomposition.outputs import answer_of
 from ensembles.decomposition.pure_forms import UnfollowableError
 from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
+from ensembles.decomposition.skipped_masks import masks_made
 from ensembles.decomposition.verification import altered
 from ensembles.errors import DecompositionError, EnsemblesError
 
@@ -101,7 +102,8 @@ def probe(example: Inputs, size: int) -> Inputs:
 def _recorded(model: nn.Module, inputs: Inputs) -> Recorder:
     recorder = Recorder(model)
     try:
-        recorder.run(cloned(inputs))
+        with masks_made():
+            recorder.run(cloned(inputs))
     except (EnsemblesError, UnfollowableError):
         raise
     except Exception as error:  # the user's code runs here

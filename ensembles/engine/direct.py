@@ -30,8 +30,11 @@ class Direct:
         intact: Whether the intact network is run by itself too.
 
     Attributes:
+        name: What the engine is called.
         evaluations: How many steps (blocks, mostly) a batch costs.
     """
+
+    name = "direct"
 
     def __init__(
         self,
@@ -50,6 +53,11 @@ class Direct:
         self.parts = {key: parts.plain(step) for key, step in steps.items()}
         self.evaluations = sum(len(steps) for program in self.programs for steps in program)
         self.to(device, dtype)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """How lesions were run, for the provenance."""
+        return {"engine": self.name}
 
     @property
     def modules(self) -> list[nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -16,8 +16,10 @@ from ensembles.engine.devices import (
     default_batch_size,
 )
 from ensembles.engine.direct import Direct
+from ensembles.engine.level import LevelOrder
 from ensembles.engine.materials import Materials
 from ensembles.engine.memory import Halver, each_alone, twice
+from ensembles.engine.names import ENGINES
 from ensembles.engine.parts import steps_of
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.engine.sums import Sums
@@ -27,15 +29,20 @@ from ensembles.lesions import Lesion
 from ensembles.lesions.steps import Beside, intact_program
 from ensembles.lesions.structure import Structure
 from ensembles.metrics import Metric, Outcome, read, require
+from ensembles.metrics.answers import Answers
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import Progress
 from ensembles.tasks import Batch, Task, task_of
 
-__all__ = ["EngineName", "check_lesions", "choose_engine", "evaluate", "evaluate_each"]
+__all__ = [
+    "check_lesions",
+    "choose_engine",
+    "evaluate",
+    "evaluate_each",
+]
 
 _LARGEST_BATCH = 2**31 - 1
 
-EngineName = Literal["shared", "direct"]
 Data = Dataset[Any] | Iterable[Any]
 
 
@@ -53,6 +60,7 @@ def evaluate(
     predictions: bool = False,
     materials: Materials | None = None,
     progress: Progress | None = None,
+    told: dict[str, str] | None = None,
 ) -> list[Outcome]:
     """Run every lesion over every observation once, in a fixed order.
 
@@ -67,12 +75,14 @@ def evaluate(
             runs out, with nothing lost or counted twice.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         precision: "fp32", "tf32" (CUDA) or "bf16".
-        engine: "shared" runs each common prefix of the lesions once, on folded parts; "direct" runs
-            each lesion whole, as its oracle.
+        engine: "prefix" and "level" run each common prefix of the lesions once, on folded parts,
+            depth first or level by level; "shared" is the one that suits the device; "direct" runs
+            each lesion whole, as their oracle.
         predictions: Whether the predicted class of each observation is kept too.
         materials: Reference data and other networks, for lesions that need some; by default
             reference data is another split of the same data set.
         progress: Called with (work done, all work or 0 if unknown), in lesions times rows.
+        told: Gets, by name, how the lesions were run.
 
     Returns:
         One outcome for each lesion: observations, those whose logits are not finite, and what each
@@ -86,12 +96,12 @@ def evaluate(
         EvaluationError: If the intact network's logits are not finite.
     """
     sweep = list(lesions)
-    asked, measured = task_of(net, task), read(metrics)
+    asked, measured = task_of(net, task, data), read(metrics)
     require(measured, asked, net.num_classes)
     measured = tuple(metric.suited(net, data) for metric in measured)
     place = choose_device(device)
     dtype = compute_dtype(precision, place)
-    kind = choose_engine(engine)
+    kind = choose_engine(engine, place)
     size = batch_size if batch_size is not None else default_batch_size(net, place)
     if not 1 <= size <= _LARGEST_BATCH:
         expected = "1 or more" if size < 1 else f"at most {_LARGEST_BATCH}"
@@ -120,6 +130,8 @@ def evaluate(
                     progress(counter.rows * len(sweep), total)
         if counter.rows == 0:
             raise DataError("the data set holds no observation; expected one or more")
+        if told is not None:
+            told.update(runner.told)
         return sums.outcomes(sweep)
 
     if isinstance(data, Iterator):
@@ -159,19 +171,26 @@ def evaluate_each(
     return each_alone(run, lesions, vital)
 
 
-def choose_engine(name: str) -> type[Direct] | type[SharedPrefixes]:
+def choose_engine(name: str, device: torch.device) -> type[Direct] | type[SharedPrefixes]:
     """Find the engine of a name.
+
+    Args:
+        name: "shared" (the one of the next two that suits the device), "prefix", "level" or
+            "direct".
+        device: Where it runs.
 
     Raises:
         UsageError: If there is none.
     """
     engines: dict[str, type[Direct] | type[SharedPrefixes]] = {
-        "shared": SharedPrefixes,
+        "shared": LevelOrder if device.type == "cuda" else SharedPrefixes,
+        "prefix": SharedPrefixes,
+        "level": LevelOrder,
         "direct": Direct,
     }
     if name not in engines:
-        names = get_args(EngineName)
-        raise UsageError(f"engine '{name}'; expected {' or '.join(names)}" + nearest(name, names))
+        expected = f"{', '.join(ENGINES[:-1])} or {ENGINES[-1]}"
+        raise UsageError(f"engine '{name}'; expected {expected}" + nearest(name, ENGINES))
     return engines[name]
 
 
@@ -216,6 +235,7 @@ class _Counter:
 
     def add(self, batch: Batch) -> None:
         """Run the sweep on a batch and count; the counts change only when all of it succeeded."""
+        batch = self.task.fitted(self.net, batch)
         self.task.check(self.net, batch)
         rows = rows_of(batch.inputs)
         self._halver.each(rows, lambda part: self.sums.add(self._run(batch, part)))
@@ -229,8 +249,9 @@ class _Counter:
         sums = self.sums.blank()
         whole = runner.intact(inputs) if runner.compared else None
         intact = None if whole is None else list(parts(whole, targets))
-        for lesion, output in runner.run(inputs, batch.start + part.start, whole):
-            sums.count(lesion, parts(output, targets, intact))
+        start = batch.start + part.start
+        for lesion, output in runner.run(inputs, start, whole):
+            sums.count(lesion, _in_rows(parts(output, targets, intact), start))
         self._check_intact(sums)
         return sums
 
@@ -243,3 +264,10 @@ class _Counter:
                 f"{sums.observations} {self.task.observation}s; check the normalisation and the "
                 "weights, or use --precision fp32"
             )
+
+
+def _in_rows(parts: Iterable[Answers], start: int) -> Iterator[Answers]:
+    """Tell answers with which row of the data they begin."""
+    for part in parts:
+        part.start = start
+        yield part

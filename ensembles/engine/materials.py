@@ -72,7 +72,7 @@ class Materials:
         Raises:
             UsageError: If no task suits its shapes.
         """
-        return task_of(self.net) if self._task is None else self._task
+        return task_of(self.net, data=self.data) if self._task is None else self._task
 
     def around(self, net: Decomposition) -> Materials:
         """The same materials for a copy of the network that may be moved and rounded.
@@ -112,8 +112,9 @@ class Materials:
             LesionError: If there are none, or too few.
         """
         for batch in self._of(need.split).batches(need.size, batch_size):
-            self.task.check(self.net, batch)
-            yield batch
+            fit = self.task.fitted(self.net, batch)
+            self.task.check(self.net, fit)
+            yield fit
 
     def means(self, need: Reference) -> tuple[Tensor, ...]:
         """The mean over reference observations of what each block's branch gives.
@@ -210,7 +211,7 @@ class Materials:
         """Some inputs to take a model apart by."""
         for data in (self._reference, self.data):
             if data is not None and not isinstance(data, Iterator):
-                batch = next(self.task.batches(data, _EXAMPLES))
+                batch = self.task.fitted(self.net, next(self.task.batches(data, _EXAMPLES)))
                 self.task.check(self.net, batch)
                 return batch.inputs
         return None

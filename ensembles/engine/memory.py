@@ -9,7 +9,10 @@ import torch
 
 from ensembles.errors import OutOfMemoryError
 
-__all__ = ["Halver", "each_alone", "is_oom", "twice"]
+__all__ = ["Halver", "each_alone", "empty_cache", "free_bytes", "is_oom", "twice"]
+
+_ELSEWHERE = 1 << 30
+"""Bytes that states of lesions may take where a device does not say how much is free."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,7 +49,7 @@ def twice(work: Callable[[], R], device: torch.device, what: str) -> R:
                 raise OutOfMemoryError(
                     f"memory ran out on {device} for {what}; free some, or use another device"
                 ) from error
-        _empty_cache(device)
+        empty_cache(device)
     raise AssertionError("the second time returns or raises")
 
 
@@ -93,7 +96,7 @@ class Halver:
             else:
                 done = part.stop
                 continue
-            _empty_cache(self.device)
+            empty_cache(self.device)
 
 
 def each_alone(
@@ -129,6 +132,16 @@ def each_alone(
     return [*first, *second], {**failed, **also_failed}
 
 
-def _empty_cache(device: torch.device) -> None:
+def free_bytes(device: torch.device) -> int:
+    """How much memory can be had: on a GPU what is free, elsewhere a fixed amount."""
+    if device.type != "cuda":
+        return _ELSEWHERE
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + kept)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give back what the allocator of a GPU keeps."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -15,12 +15,17 @@ from ensembles.engine.graphs import block_graph, bypass_graph, without_graph
 from ensembles.engine.materials import Materials
 from ensembles.lesions.steps import Beside, Bypass, Key, Program, Run, Step, Variant, Without
 
-__all__ = ["Parts", "number_rows", "numbered", "steps_of"]
+__all__ = ["Parts", "first_block", "number_rows", "numbered", "steps_of"]
 
 
 def steps_of(programs: Iterable[Program]) -> dict[Key, Step]:
     """All steps of some programs, each once, by key."""
     return {step.key: step for program in programs for steps in program for step in steps}
+
+
+def first_block(step: Step) -> int:
+    """The block at whose place a step runs; of several the first."""
+    return step.parts[0].block if isinstance(step, Beside) else step.block
 
 
 def numbered(modules: Iterable[nn.Module]) -> list[nn.Module]:
@@ -80,8 +85,7 @@ class Parts:
         """A module as it runs between others: on a state where several tensors are alive."""
         if not self.net.is_nested:
             return module
-        first = step.parts[0] if isinstance(step, Beside) else step
-        return OnState(module, self.net.block(first.block).reads)
+        return OnState(module, self.net.block(first_block(step)).reads)
 
     def block(self, step: Run | Variant | Beside) -> Block:
         """The block that runs whole in a step."""

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ensembles.lesions.steps import Bypass, Key, Program
 
-__all__ = ["Route", "flat_keys", "passage_key", "plan_routes"]
+__all__ = ["Level", "Route", "flat_keys", "levels_of", "passage_key", "plan_routes"]
+
+Level: TypeAlias = "tuple[int, int]"
+"""A place in the walk: a position, and the how-manieth step there; 0 is what stands before it."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,26 @@ def flat_keys(program: Program, passages: frozenset[int], idle: frozenset[int]) 
         passages: Positions that have something fixed before their block.
         idle: Blocks that do nothing at all once their branch is deleted.
     """
-    keys: list[Key] = []
+    return tuple(key for _, key in levels_of(program, passages, idle))
+
+
+def levels_of(
+    program: Program, passages: frozenset[int], idle: frozenset[int]
+) -> tuple[tuple[Level, Key], ...]:
+    """Write a program as :func:`flat_keys` does, each key with its level.
+
+    Args:
+        program: What runs at each position.
+        passages: Positions that have something fixed before their block.
+        idle: Blocks that do nothing at all once their branch is deleted.
+    """
+    found: list[tuple[Level, Key]] = []
     for position, steps in enumerate(program, 1):
         if position in passages:
-            keys.append(passage_key(position))
-        keys.extend(
-            step.key for step in steps if not (isinstance(step, Bypass) and step.block in idle)
-        )
-    return tuple(keys)
+            found.append(((position, 0), passage_key(position)))
+        busy = [one for one in steps if not (isinstance(one, Bypass) and one.block in idle)]
+        found.extend(((position, place), step.key) for place, step in enumerate(busy, 1))
+    return tuple(found)
 
 
 def plan_routes(sequences: Sequence[tuple[Key, ...]]) -> list[Route]:

@@ -1,4 +1,4 @@
-"""Each step of the tree of lesions is run once a batch, on parts made fast."""
+"""Each step of the tree of lesions is run once a batch, depth first, on parts made fast."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ensembles.decomposition.inputs import Inputs, mapped
 from ensembles.engine.folding import Folder
 from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
-from ensembles.engine.parts import Parts, steps_of
-from ensembles.engine.prefix_tree import flat_keys, passage_key, plan_routes
-from ensembles.lesions.steps import Bypass, Key, Program, intact_program
+from ensembles.engine.parts import Parts, first_block, steps_of
+from ensembles.engine.prefix_tree import levels_of, passage_key, plan_routes
+from ensembles.lesions.steps import Bypass, Key, Program, Run, intact_program
 
 __all__ = ["SharedPrefixes"]
 
@@ -31,8 +31,18 @@ class SharedPrefixes:
         intact: Whether the intact network is run by itself too.
 
     Attributes:
+        name: What the engine is called.
+        parts: What a step runs, by its key.
+        usual: Of each step, what the intact network runs in its place.
+        stem: What comes before the first block.
+        head: What comes after the last block.
+        sequences: What each lesion runs, with levels.
+        whole: What the intact network runs, with levels.
+        routes: The lesions in the order of the tree.
         evaluations: How many steps (blocks, mostly) a batch costs.
     """
+
+    name = "prefix"
 
     def __init__(
         self,
@@ -46,6 +56,7 @@ class SharedPrefixes:
     ) -> None:
         whole = intact_program(len(net))
         steps = steps_of([*programs, whole] if intact else programs)
+        self.usual = {key: Run(first_block(step)).key for key, step in steps.items()}
         parts, folder = Parts(net, materials), Folder()
         made = {key: parts.graph(step) for key, step in steps.items()}
         idle = frozenset(
@@ -55,8 +66,9 @@ class SharedPrefixes:
         )
         passages = {block.index: block.before for block in net if block.before is not None}
         places = frozenset(passages)
-        self.routes = plan_routes([flat_keys(program, places, idle) for program in programs])
-        self._intact = flat_keys(whole, places, idle)
+        self.sequences = [levels_of(program, places, idle) for program in programs]
+        self.whole = levels_of(whole, places, idle)
+        self.routes = plan_routes([tuple(key for _, key in one) for one in self.sequences])
         made |= {passage_key(place): part_graph(part) for place, part in passages.items()}
 
         def fast(part: nn.Module) -> nn.Module:
@@ -65,6 +77,11 @@ class SharedPrefixes:
         self.parts = {key: fast(part) for key, part in made.items() if part is not None}
         self.stem, self.head = fast(part_graph(net.stem)), fast(part_graph(net.head))
         self.evaluations = sum(len(route.keys) - route.shared for route in self.routes)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """How lesions were run, for the provenance."""
+        return {"engine": self.name}
 
     @property
     def modules(self) -> list[nn.Module]:
@@ -94,7 +111,7 @@ class SharedPrefixes:
     def intact(self, inputs: Inputs) -> Tensor:
         """The output of the intact network."""
         value = self._begun(inputs)
-        for key in self._intact:
+        for _, key in self.whole:
             value = self.parts[key](value)
         out: Tensor = self.head(value)
         return out

@@ -74,6 +74,11 @@ class Sweep:
             modules = [*modules, *self._recalibrated.modules]
         self._numbered = numbered(modules)
 
+    @property
+    def told(self) -> dict[str, str]:
+        """How lesions were run, for the provenance."""
+        return self._engine.told
+
     def run(
         self, inputs: Inputs, start: int, whole: Tensor | None = None
     ) -> Iterator[tuple[int, Tensor]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ensembles.errors import LesionError
 from ensembles.lesions.initializers import undrawn
@@ -78,6 +78,10 @@ class Form:
         return f"block {self.index} ({self.name})"
 
 
+def _nothing(block: int) -> Any:
+    return 0
+
+
 @dataclass(frozen=True)
 class Structure:
     """The blocks of a network, in order.
@@ -85,10 +89,13 @@ class Structure:
     Attributes:
         forms: A form for each block.
         batch_norms: How many BatchNorm layers with running statistics the network has.
+        sees: Tells which tokens of its window a block sees, by its number; false where it sees its
+            own alone. Asked where a block runs at another's place.
     """
 
     forms: tuple[Form, ...]
     batch_norms: int = 0
+    sees: Callable[[int], Any] = field(default=_nothing, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.forms)
@@ -112,7 +119,42 @@ class Structure:
     def stages(self) -> tuple[tuple[int, ...], ...]:
         """Groups of two blocks or more that can change places: equal shapes, no transitions."""
         fixed = [form.index for form in self.forms if form.transition or not form.ordered]
-        return exchangeable([(form.in_shape, form.out_shape) for form in self.forms], fixed)
+        shapes = [(form.in_shape, form.out_shape) for form in self.forms]
+        groups = exchangeable(shapes, fixed)
+        return tuple(part for group in groups for part in self._of_one_sight(group))
+
+    def _of_one_sight(self, group: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """A group as it is, or parts of it where some see other tokens than others do."""
+        sights = {block: self.sees(block) for block in group}
+        if len({sight for sight in sights.values() if sight}) < 2:
+            return (tuple(group),)
+        parts: dict[Any, list[int]] = {}
+        for block, sight in sights.items():
+            parts.setdefault(sight, []).append(block)
+        return tuple(tuple(part) for part in parts.values() if len(part) > 1)
+
+    def require_one_sight(self, what: str, one: int, other: int) -> None:
+        """Refuse that a block runs where another sees other tokens of its window.
+
+        Args:
+            what: The lesion, for messages.
+            one: Number of a block.
+            other: Number of the other.
+
+        Raises:
+            LesionError: If one has sliding attention and the other full, or of another length.
+        """
+        sights = self.sees(one), self.sees(other)
+        if not all(sights) or sights[0] == sights[1]:
+            return
+        told = " and ".join(
+            f"{self.form(block).label} {_sight(sight)}"
+            for block, sight in zip((one, other), sights, strict=True)
+        )
+        raise LesionError(
+            f"{what}: {told}; blocks of sliding attention change places among themselves, those of "
+            "full attention too"
+        )
 
     @property
     def roads(self) -> tuple[int, ...]:
@@ -169,7 +211,7 @@ class Structure:
             )
             for block in net
         )
-        return cls(forms, net.batch_norms)
+        return cls(forms, net.batch_norms, net.sees)
 
 
 def arrow(form: Form) -> str:
@@ -223,6 +265,8 @@ def require_flow(what: str, program: Program, structure: Structure) -> None:
                 if isinstance(part, Without):
                     structure.require_roads(part.block, part.roads)
                 _require_at_home(what, met, form, alone=len(steps) == 1)
+                if met.index != form.index:
+                    structure.require_one_sight(what, met.index, form.index)
                 flow.meet(met.in_shape, met)
             flow.shape, flow.last = met.out_shape, met
     if forms:
@@ -276,6 +320,12 @@ class _Flow:
                 f"{self.what}: {name} reads the shape {_times(expected)}, but would meet "
                 f"{_times(self.shape)} after {last}; choose blocks of equal shape"
             )
+
+
+def _sight(sight: Any) -> str:
+    if isinstance(sight, int):
+        return f"looks back over {sight} token{'' if sight == 1 else 's'}"
+    return f"reads {', '.join(sight)}"
 
 
 def _times(shape: Shape) -> str:

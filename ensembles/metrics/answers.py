@@ -23,15 +23,20 @@ class Answers:
         target: Class of each observation, int64 (N,).
         finite: Whether the logits of each observation are finite, (N,).
         intact: The answers of the intact network; None where no metric needs them.
-        first: The place of the first observation in its window, from 0, the others lying behind
-            it; None where observations have no places.
+        places: The place of each observation in its window, from 0, int64 (N,); None where
+            observations have no places.
+        row: Of the rows that were given, the number of the one that all observations lie in, from
+            0; None where each is a row of its own.
+        start: Number in the data of the first of these rows; None where unknown.
     """
 
     output: Tensor
     target: Tensor
     finite: Tensor
     intact: Answers | None = None
-    first: int | None = None
+    places: Tensor | None = None
+    row: int | None = None
+    start: int | None = None
 
     @classmethod
     def of(
@@ -39,7 +44,7 @@ class Answers:
         output: Tensor,
         target: Tensor,
         intact: Tensor | Answers | None = None,
-        first: int | None = None,
+        places: Tensor | None = None,
     ) -> Answers:
         """Answers from raw logits; those that are not finite are marked and set to zero.
 
@@ -49,8 +54,7 @@ class Answers:
             target: Class of each observation, int64 (N,).
             intact: The intact network's logits, (N, classes); or its answers, so that what they
                 hold is computed once for all lesions.
-            first: Where the observations lie one after the other in a window: the place of the
-                first of them, from 0.
+            places: The place of each in its window, from 0, int64 (N,), where it has one.
         """
         wide = output if output.dtype == torch.float64 else output.float()
         if wide.shape[-1] == 1:
@@ -59,7 +63,7 @@ class Answers:
         of_intact = cls.of(intact, target) if isinstance(intact, Tensor) else intact
         if wide.device.type != "cpu" or not bool(finite.all()):
             wide = torch.where(finite[:, None], wide, 0.0)
-        return cls(wide, target, finite, of_intact, first)
+        return cls(wide, target, finite, of_intact, places)
 
     def __len__(self) -> int:
         return len(self.target)

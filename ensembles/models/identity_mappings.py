@@ -74,10 +74,7 @@ class ConstantScaling(OriginalBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H', W')."""
-        out = 0.5 * self.shortcut(x)
-        if self.branch_active:
-            out = out + 0.5 * self.branch(x)
-        return self.post(out)
+        return self.post(self.joined(0.5 * self.shortcut(x), lambda: 0.5 * self.branch(x)))
 
 
 class GatedBlock(OriginalBlock):
@@ -110,10 +107,7 @@ class ExclusiveGating(GatedBlock):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H', W')."""
         g = torch.sigmoid(self.gate(x))
-        out = (1 - g) * self.shortcut(x)
-        if self.branch_active:
-            out = out + g * self.branch(x)
-        return self.post(out)
+        return self.post(self.joined((1 - g) * self.shortcut(x), lambda: g * self.branch(x)))
 
 
 class ShortcutGating(GatedBlock):
@@ -122,10 +116,7 @@ class ShortcutGating(GatedBlock):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H', W')."""
         g = torch.sigmoid(self.gate(x))
-        out = (1 - g) * self.shortcut(x)
-        if self.branch_active:
-            out = out + self.branch(x)
-        return self.post(out)
+        return self.post(self.joined((1 - g) * self.shortcut(x), lambda: self.branch(x)))
 
 
 class ConvShortcut(OriginalBlock):

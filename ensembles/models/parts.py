@@ -102,14 +102,15 @@ class ResidualBlock(nn.Module):
 
     Subclasses set ``shortcut`` and define ``branch``; ``pre`` and ``post`` are the identity unless
     overridden. While ``branch_active`` is false the block runs its shortcut alone, and the branch
-    costs nothing: training with dropped blocks switches it for each batch.
+    costs nothing: training with dropped blocks switches it for each batch. It may be a tensor, a
+    bool: both are then computed and one is chosen, so that all steps are the same launches.
     """
 
     shortcut: nn.Module
 
     def __init__(self) -> None:
         super().__init__()
-        self.branch_active = True
+        self.branch_active: bool | Tensor = True
 
     @property
     def branch_end(self) -> nn.Module:
@@ -131,10 +132,14 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H', W')."""
         x = self.pre(x)
-        out: Tensor = self.shortcut(x)
-        if self.branch_active:
-            out = out + self.branch(x)
-        return self.post(out)
+        return self.post(self.joined(self.shortcut(x), lambda: self.branch(x)))
+
+    def joined(self, out: Tensor, branch: Callable[[], Tensor]) -> Tensor:
+        """What the shortcut gives, and the branch where it is active."""
+        active = self.branch_active
+        if isinstance(active, Tensor):
+            return torch.where(active, out + branch(), out)
+        return out + branch() if active else out
 
 
 class SideBySide(nn.Sequential):

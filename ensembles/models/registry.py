@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from ensembles.distribution import install
 from ensembles.errors import ModelError, nearest
 
 from .field import ALIASES, LIBRARY_ROWS, TIMM_ERRORS
@@ -49,7 +50,7 @@ _TRAINED = {
     *("weights", "weights_backbone", "pretrained", "checkpoint_path"),
     *("pretrained_cfg", "pretrained_cfg_overlay"),
 }
-_TIMM_MISSING = "timm is not installed: pip install 'ensembles[timm]'"
+_TIMM_MISSING = f"timm is not installed: {install('timm')}"
 
 
 def list_models(library: str | None = None, *, task: str = "classification") -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ensembles.analyses.kinds import analysis_of
 from ensembles.errors import UsageError
 from ensembles.plots.style import save_figure
-from ensembles.tables.frames import split_frames
+from ensembles.tables.networks import all_networks
 
 __all__ = ["plot_analysis"]
 
@@ -35,7 +35,7 @@ def plot_analysis(
         OutputError: If the file cannot be written.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = [table for frame in given for table in split_frames(frame)]
+    tables = all_networks(given)
     if not tables:
         raise UsageError("no tables to draw; expected one at least")
     analyses = {one.name: one for one in map(analysis_of, tables)}

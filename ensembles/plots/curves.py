@@ -12,12 +12,13 @@ import pandas as pd
 from ensembles.errors import UsageError
 from ensembles.plots.measures import Measure
 from ensembles.plots.style import Look, look, tint
+from ensembles.tables.networks import series_labels
 from ensembles.tables.readings import read_rows, varied_settings
 from ensembles.tables.schema import Attributes, require_columns
 
 __all__ = [
-    "RECALIBRATED_DASH", "Curve", "Level", "curves_of", "form_of", "kinds_of", "levels_of",
-    "placed", "series_labels",
+    "RECALIBRATED_DASH", "Curve", "Level", "curves_of", "form_of", "has_each_block", "kinds_of",
+    "levels_of", "placed",
 ]  # fmt: skip
 
 RECALIBRATED_DASH = (0, (1, 1))
@@ -78,19 +79,6 @@ class Level:
     recalibrated: bool
 
 
-def series_labels(frames: Sequence[pd.DataFrame]) -> list[str]:
-    """A label for each table: its model, with the data set or a number where needed."""
-    found = [Attributes.of(frame) for frame in frames]
-    models = [one.model or "network" for one in found]
-    datasets = [one.dataset for one in found]
-    if len(set(datasets)) > 1:
-        models = [f"{m}, {d}" if d else m for m, d in zip(models, datasets, strict=True)]
-    return [
-        f"{model} ({models[: place + 1].count(model)})" if models.count(model) > 1 else model
-        for place, model in enumerate(models)
-    ]
-
-
 def kinds_of(frame: pd.DataFrame) -> list[str]:
     """The kinds of lesion in a table, sorted; those that BatchNorm is recalibrated after as well.
 
@@ -120,13 +108,26 @@ def form_of(frame: pd.DataFrame, kind: str) -> str:
     return "tau" if taus is not None and taus.notna().all() and not spans else "count"
 
 
-def curves_of(frames: Sequence[pd.DataFrame], kind: str, measure: Measure) -> list[Curve]:
+def has_each_block(frame: pd.DataFrame, kind: str) -> bool:
+    """Whether lesions of single blocks, of several blocks one each, are among those of a kind."""
+    chosen = _of_kind(frame, kind)
+    places = [one.place for one in chosen["reading"] if one.known and one.is_single]
+    return len(places) > 1 and len(set(places)) == len(places)
+
+
+def curves_of(
+    frames: Sequence[pd.DataFrame],
+    kind: str,
+    measure: Measure,
+    colours: Sequence[str] | None = None,
+) -> list[Curve]:
     """The curves of a kind: one for each network and combination of settings.
 
     Args:
         frames: Tables of lesions of one network each.
         kind: The kind of lesion.
         measure: What is drawn.
+        colours: Those of the curves, in place of the usual ones.
 
     Raises:
         UsageError: There are no tables, or one holds no lesions of the kind.
@@ -144,7 +145,7 @@ def curves_of(frames: Sequence[pd.DataFrame], kind: str, measure: Measure) -> li
             y=rows[measure.column].astype(float), changed=rows["block"].isin(transitions)
         )
         for settings, recalibrated, own in _parted(rows, varied):
-            style = looks.setdefault((place, settings), look(len(looks)))
+            style = looks.setdefault((place, settings), look(len(looks), colours))
             again = len(frames) == 1 and found and found[-1].look != style
             words = [settings] if settings and again else [label, settings]
             name = ", ".join(word for word in words if word)
@@ -176,6 +177,13 @@ def placed(curve: Curve, kind: str) -> Curve:
     if not any(chosen):
         raise UsageError(f"no {kind} of a single block to draw: draw the error by count instead")
     every = curve.rows[chosen]
+    told = [name for name in ("lesion", "blocks", "trial", "seed") if name in every.columns]
+    again = every[every.duplicated(told)]
+    if len(again) and "material" not in every.columns:
+        raise UsageError(
+            f"the table holds {kind} {again['blocks'].iloc[0]} twice, as of two networks that "
+            "nothing tells apart: give a table for each, or a column model"
+        )
     every = every.assign(
         key=[one.unseeded for one in every["reading"]], block=every["block"].astype(int)
     )

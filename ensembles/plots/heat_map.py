@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import ascii_lowercase
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,9 @@ from seaborn import color_palette
 
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
-from ensembles.plots.curves import series_labels
-from ensembles.plots.style import axes_or_new, new_figure, panel_letter, paper_style
+from ensembles.plots.layout import axes_or_new, new_figure, panel_letter
+from ensembles.plots.style import paper_style
+from ensembles.tables.networks import one_network, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["heat_map", "heat_maps"]
@@ -68,6 +69,7 @@ def heat_map(
     labels: tuple[str, str, str] = ("", "", ""),
     limits: tuple[float, float] | None = None,
     logarithmic: bool = False,
+    bar: Literal["right", "bottom"] = "right",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one value of pairs of blocks; pairs that are not there stay white.
@@ -83,6 +85,7 @@ def heat_map(
         labels: Of the x axis, the y axis and the colours; by default the names of the columns.
         limits: Smallest and largest value of the scale; by default those of the table.
         logarithmic: Whether the scale is one of ratios, for positive values alone.
+        bar: Where the colour bar stands.
         ax: Axes to draw into; a new figure's where None.
 
     Returns:
@@ -92,6 +95,7 @@ def heat_map(
         UsageError: If a column is missing, or no value is finite.
     """
     require_columns(frame, x, y, value)
+    frame = one_network(frame, "a heat map")
     grid = frame.pivot_table(index=y, columns=x, values=value, aggfunc="mean", dropna=False)
     columns, rows = (
         range(int(axis.min()), int(axis.max()) + 1) for axis in (grid.columns, grid.index)
@@ -111,10 +115,10 @@ def heat_map(
         ax.set_aspect("equal")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6, integer=True))
-        bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8)
+        colour_bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8, location=bar)
         ax.set_xlabel(labels[0] or x)
         ax.set_ylabel(labels[1] or y)
-        bar.set_label(labels[2] or value)
+        colour_bar.set_label(labels[2] or value)
     return ax
 
 

@@ -15,18 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ensembles.errors import UsageError
-from ensembles.plots.curves import series_labels
-from ensembles.plots.style import (
-    GREY,
-    axes_or_new,
-    legend_above,
-    look,
-    new_figure,
-    panel_letter,
-    paper_style,
-    save_figure,
-)
-from ensembles.tables.frames import split_frames
+from ensembles.plots.layout import axes_or_new, new_figure, panel_letter
+from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure
+from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["damage_by_proxy", "plot_influence"]
@@ -63,7 +54,7 @@ def plot_influence(
         OutputError: The file cannot be written.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = [table for frame in given for table in split_frames(frame)]
+    tables = all_networks(given)
     panels = [name for name in _PANELS if any(_known(one, name).any() for one in tables)]
     if not panels:
         raise UsageError("no block has both a proxy and a rise of the loss; there is no figure")
@@ -99,6 +90,7 @@ def damage_by_proxy(
     Raises:
         UsageError: A column is missing.
     """
+    frames = tuple(all_networks(frames))
     for frame in frames:
         require_columns(frame, proxy, damage, "against")
     with paper_style():

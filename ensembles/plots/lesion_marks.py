@@ -24,6 +24,7 @@ __all__ = [
 _BOXES = 0.75  # width of the boxes of one number, of the room that it has
 _INTACT_DASH = (0, (3, 2))
 _AGAIN = "recalibrated"
+_BOX = "quartiles, whiskers to 1.5 boxes"
 _MANY_POINTS = 2000
 
 
@@ -95,8 +96,13 @@ def draw_boxes(
         Patch(facecolor=curve.face, edgecolor=INK, linewidth=0.6, label=curve.label)
         for curve in curves
     ]
+    told = (
+        proxy("one lesion", marker="o", markersize=2.5)
+        if few
+        else Patch(facecolor="white", edgecolor=INK, linewidth=0.6, label=_BOX)
+    )
     pale = Patch(facecolor=tint(tint(GREY)), edgecolor=INK, linewidth=0.6, label=_AGAIN)
-    return _parted(curves, patches, pale)
+    return [*_parted(curves, patches, pale), told]
 
 
 def curve_handles(curves: Sequence[Curve]) -> list[Artist]:

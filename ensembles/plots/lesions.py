@@ -23,6 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.plots.curves import Curve, curves_of, placed
+from ensembles.plots.layout import axes_or_new
 from ensembles.plots.lesion_marks import (
     curve_handles,
     draw_boxes,
@@ -33,16 +34,24 @@ from ensembles.plots.lesion_marks import (
     room_of,
     whole_ticks,
 )
-from ensembles.plots.measures import Measure, Range
-from ensembles.plots.style import GREY, axes_or_new, legend_above, paper_style, proxy, tint
+from ensembles.plots.measures import Measure, Range, Scale, counted
+from ensembles.plots.style import GREY, legend_above, paper_style, proxy, tint
 from ensembles.statistics import require_columns
+from ensembles.tables.networks import all_networks
 from ensembles.tables.readings import words_of
 
 __all__ = ["error_by_block", "error_by_count", "error_by_tau"]
 
 
 def error_by_block(
-    *frames: pd.DataFrame, kind: str = "delete", metric: str = "error", ax: Axes | None = None
+    *frames: pd.DataFrame,
+    kind: str = "delete",
+    metric: str = "error",
+    ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+    scale: Scale = "linear",
 ) -> Axes:
     """A measure after the lesion of each single block, or of each span of one length.
 
@@ -52,10 +61,16 @@ def error_by_block(
     other and are joined by a line; many are pooled as seeds are.
 
     Args:
-        frames: Lesions of each network; other lesions than those are left out.
+        frames: Lesions of each network, or of several in one table; other lesions are left out.
         kind: Name of a kind of lesion.
         metric: Column that is drawn, or the metric that it belongs to.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the curves, as matplotlib names them; by default a palette that all kinds
+            of colour vision, and grey, tell apart.
+        legend: Whether there is one, above the axes.
+        scale: Of the y axis: ``linear``, ``log``, or ``symlog``, which shows errors below 1 % and
+            near chance in one figure.
 
     Returns:
         The axes: x block number, y the measure; an error as a share.
@@ -64,7 +79,8 @@ def error_by_block(
         UsageError: A table lacks a column or has no lesions of single blocks, nor of spans of one
             length.
     """
-    measure, curves = _opened(frames, kind, metric)
+    tables = all_networks(frames, labels)
+    measure, curves = _opened(tables, kind, metric, scale, colours)
     curves = [placed(curve, kind) for curve in curves]
     rows = pd.concat([curve.rows for curve in curves])
     with paper_style():
@@ -76,19 +92,27 @@ def error_by_block(
         if rows["changed"].any():
             handles.append(proxy("transition", marker="o", markerfacecolor="white", markersize=5))
         handles += _pooled(curves)
-        handles += draw_levels(ax, frames, curves, measure, drawn)
+        handles += draw_levels(ax, tables, curves, measure, drawn)
         if drawn.widest > 0.04 * float(np.ptp(ax.get_ylim())):
             handles.append(Patch(facecolor=tint(GREY), linewidth=0, label="95% interval"))
         handles += mark_nonfinite(ax, rows.loc[rows["y"].isna(), "at"])
         last = int(rows["block"].max())
         ax.set_xlim(0.7 - 0.02 * last, last + 0.02 * last + 0.3)
         ax.set_xticks(whole_ticks(1, last))
-        _finish(ax, measure, _by_block(rows, kind), handles)
+        told = [*handles, *counted(tables)] if legend else []
+        _finish(ax, measure, _by_block(rows, kind), told)
     return ax
 
 
 def error_by_count(
-    *frames: pd.DataFrame, kind: str = "delete", metric: str = "error", ax: Axes | None = None
+    *frames: pd.DataFrame,
+    kind: str = "delete",
+    metric: str = "error",
+    ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+    scale: Scale = "linear",
 ) -> Axes:
     """Boxes of a measure by the size of the lesion: blocks, swaps, roads, length of a span.
 
@@ -97,10 +121,16 @@ def error_by_count(
     Dashed: the intact network. Dotted: chance level.
 
     Args:
-        frames: Lesions of each network; those of other kinds are left out.
+        frames: Lesions of each network, or of several in one table; other kinds are left out.
         kind: Name of a kind of lesion.
         metric: Column that is drawn, or the metric that it belongs to.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the curves, as matplotlib names them; by default a palette that all kinds
+            of colour vision, and grey, tell apart.
+        legend: Whether there is one, above the axes.
+        scale: Of the y axis: ``linear``, ``log``, or ``symlog``, which shows errors below 1 % and
+            near chance in one figure.
 
     Returns:
         The axes: x size, y the measure; an error as a share.
@@ -108,7 +138,8 @@ def error_by_count(
     Raises:
         UsageError: A table lacks a column or has no lesions of the kind.
     """
-    measure, curves = _opened(frames, kind, metric)
+    tables = all_networks(frames, labels)
+    measure, curves = _opened(tables, kind, metric, scale, colours)
     parts = [curve.rows[["count", "y"]].assign(series=i) for i, curve in enumerate(curves)]
     data = pd.concat(parts, ignore_index=True)
     with paper_style():
@@ -117,12 +148,13 @@ def error_by_count(
         room, gap = room_of(known["count"])
         handles = draw_boxes(ax, known, curves, room, gap)
         drawn.add(data["y"])
-        handles += draw_levels(ax, frames, curves, measure, drawn)
+        handles += draw_levels(ax, tables, curves, measure, drawn)
         handles += mark_nonfinite(ax, sorted(set(data.loc[data["y"].isna(), "count"])))
         first, last = int(data["count"].min()), int(data["count"].max())
         ax.set_xlim(first - 0.6 * room, last + 0.6 * room)
         ax.set_xticks(whole_ticks(first, last))
-        _finish(ax, measure, words_of(kind).several, handles)
+        told = [*handles, *counted(tables)] if legend else []
+        _finish(ax, measure, words_of(kind).several, told)
     return ax
 
 
@@ -132,6 +164,10 @@ def error_by_tau(
     kind: str = "reorder",
     metric: str = "error",
     ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+    scale: Scale = "linear",
 ) -> Axes:
     """A measure of reorderings against Kendall tau of the order, falling from 1 as in the paper.
 
@@ -139,11 +175,17 @@ def error_by_tau(
     or more, with quartiles. Dashed: the intact network. Dotted: chance level.
 
     Args:
-        frames: Lesions of each network; those of other kinds are left out.
+        frames: Lesions of each network, or of several in one table; other kinds are left out.
         bins: Number of bins for the medians.
         kind: Name of a kind of lesion that only changes the order.
         metric: Column that is drawn, or the metric that it belongs to.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the curves, as matplotlib names them; by default a palette that all kinds
+            of colour vision, and grey, tell apart.
+        legend: Whether there is one, above the axes.
+        scale: Of the y axis: ``linear``, ``log``, or ``symlog``, which shows errors below 1 % and
+            near chance in one figure.
 
     Returns:
         The axes: x Kendall tau, y the measure; an error as a share.
@@ -153,7 +195,8 @@ def error_by_tau(
     """
     for frame in frames:
         require_columns(frame, "kendall_tau")
-    measure, curves = _opened(frames, kind, metric)
+    tables = all_networks(frames, labels)
+    measure, curves = _opened(tables, kind, metric, scale, colours)
     rows = pd.concat([curve.rows for curve in curves])
     with paper_style():
         ax = axes_or_new(ax)
@@ -164,23 +207,30 @@ def error_by_tau(
         handles = curve_handles(curves)
         handles.append(proxy("median, quartiles", linestyle="-", marker="|", markersize=8))
         handles.append(proxy("one reordering", marker=".", color=GREY))
-        handles += draw_levels(ax, frames, curves, measure, drawn)
+        handles += draw_levels(ax, tables, curves, measure, drawn)
         handles += mark_nonfinite(ax, rows.loc[rows["y"].isna(), "kendall_tau"])
         lowest = float(rows["kendall_tau"].min())
         pad = 0.03 * max(1 - lowest, 1e-3)
         ax.set_xlim(1 + pad, lowest - pad)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-        _finish(ax, measure, "Kendall tau of the order of the blocks", handles)
+        told = [*handles, *counted(tables)] if legend else []
+        _finish(ax, measure, "Kendall tau of the order of the blocks", told)
     return ax
 
 
-def _opened(frames: Sequence[pd.DataFrame], kind: str, metric: str) -> tuple[Measure, list[Curve]]:
+def _opened(
+    frames: Sequence[pd.DataFrame],
+    kind: str,
+    metric: str,
+    scale: Scale,
+    colours: Sequence[str] | None,
+) -> tuple[Measure, list[Curve]]:
     """What is drawn, and the curves of it."""
     plain = ("error",) if metric == "error" else ()
     for frame in frames:
         require_columns(frame, "lesion", "count", "blocks", *plain)
-    measure = Measure.of(frames, metric)
-    return measure, curves_of(frames, kind, measure)
+    measure = Measure.of(frames, metric, scale)
+    return measure, curves_of(frames, kind, measure, colours)
 
 
 def _pooled(curves: Sequence[Curve]) -> list[Artist]:
@@ -208,4 +258,5 @@ def _by_block(rows: pd.DataFrame, kind: str) -> str:
 def _finish(ax: Axes, measure: Measure, xlabel: str, handles: Sequence[Artist]) -> None:
     ax.set_xlabel(xlabel)
     measure.finish(ax)
-    legend_above(ax, handles)
+    if handles:
+        legend_above(ax, handles)

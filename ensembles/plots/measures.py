@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from textwrap import fill
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from ensembles.errors import UsageError, nearest
@@ -20,7 +21,14 @@ from ensembles.statistics import wilson_interval
 from ensembles.tables.metric_columns import column_of, number_column
 from ensembles.tables.schema import Attributes
 
-__all__ = ["Measure", "Range"]
+__all__ = ["Measure", "Range", "Scale", "counted"]
+
+Scale: TypeAlias = Literal["linear", "log", "symlog"]
+_LARGER = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+_SHARES = {
+    "symlog": (0, 0.005, *_LARGER),
+    "log": (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, *_LARGER),
+}
 
 _ERROR = "error"
 _WIDEST = 30  # letters beside the axis of a panel
@@ -49,23 +57,29 @@ class Measure:
         column: Its name.
         label: What the axis calls it.
         better: Whether more or less of it is better; None for neither.
+        scale: Of the axis: ``linear``, ``log``, or ``symlog``, which is linear below a hundredth
+            of the whole for errors, a thousandth of what is drawn for others.
     """
 
     column: str
     label: str
     better: str | None = None
+    scale: Scale = "linear"
 
     @classmethod
-    def of(cls, frames: Sequence[pd.DataFrame], name: str) -> Measure:
+    def of(cls, frames: Sequence[pd.DataFrame], name: str, scale: Scale = "linear") -> Measure:
         """The measure of some tables.
 
         Args:
             frames: Tables of lesions.
             name: Name of a column, or of a metric with a column of numbers.
+            scale: Of the axis.
 
         Raises:
-            UsageError: A table lacks it, or it holds no numbers.
+            UsageError: A table lacks it, or it holds no numbers; or there is no such scale.
         """
+        if scale not in get_args(Scale):
+            raise UsageError(f"scale '{scale}'; expected {', '.join(get_args(Scale))}")
         column = number_column(name, frames[0]) if frames else name
         for frame in frames:
             if column not in frame.columns:
@@ -76,8 +90,9 @@ class Measure:
             filter(None, (column_of(column, frame) for frame in frames)), column_of(column)
         )
         if found is None:
-            return cls(column, column.replace("_", " "))
-        return cls(column, f"{found.label} (%)" if column == _ERROR else found.label, found.better)
+            return cls(column, column.replace("_", " "), scale=scale)
+        label = f"{found.label} (%)" if column == _ERROR else found.label
+        return cls(column, label, found.better, scale)
 
     @property
     def in_percent(self) -> bool:
@@ -116,30 +131,61 @@ class Measure:
             ax.axhline(
                 chance, color=INK, linestyle=DOTTED, linewidth=0.9, label="_chance", zorder=1.7
             )
-            near = highest >= chance / 3
+            near = highest >= chance / (3 if self.scale == "linear" else 100)
             if near:
                 drawn.add([chance])
             written = f"{chance:.0%}" if self.in_percent else f"{chance:.3g}"
-            label = "chance" if near else f"chance {written} (above)"
+            label = f"chance ({written})" if near else f"chance ({written}), above"
             handles.append(proxy(label, linestyle=DOTTED, linewidth=0.9))
         return handles
 
     def limit(self, ax: Axes, lowest: float, highest: float) -> None:
         """Set the range of the axis: from 0, unless there is less than that."""
-        if lowest >= 0:
+        if self.scale == "log" and lowest > 0:
+            ax.set_yscale("log")
+            ax.set_ylim(lowest / 1.3, highest * 1.3)
+        elif self.scale != "linear":
+            self._symlog(ax, lowest, highest)
+        elif lowest >= 0:
             top = 1.04 * highest
             ax.set_ylim(0, (min(top, 1.02) if self.in_percent else top) or 1)
         else:
             room = 0.04 * max(highest - lowest, 1e-9)
             ax.set_ylim(lowest - room, highest + room)
 
+    def _symlog(self, ax: Axes, lowest: float, highest: float) -> None:
+        far = max(abs(lowest), abs(highest))
+        linear = 0.01 if self.in_percent else (far / 1000 or 1.0)
+        ax.set_yscale("symlog", linthresh=linear, linscale=0.5)
+        top = 1.3 * max(highest, linear)
+        ax.set_ylim(0 if lowest >= 0 else 1.3 * lowest, min(top, 1.3) if self.in_percent else top)
+
     def finish(self, ax: Axes) -> None:
         """Name the axis and choose its ticks."""
         lines = ceil(len(self.label) / _WIDEST)
         ax.set_ylabel(fill(self.label, ceil(len(self.label) / lines) + 3))
-        ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        if ax.get_yscale() == "linear":
+            ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        elif self.in_percent:
+            ax.yaxis.set_major_locator(FixedLocator(_SHARES[ax.get_yscale()]))
+            ax.yaxis.set_minor_locator(NullLocator())
         if self.in_percent:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{round(100 * y, 6):g}"))
+
+
+def counted(frames: Sequence[pd.DataFrame]) -> list[Artist]:
+    """The legend's part that says how many observations each number counts.
+
+    Args:
+        frames: Tables of lesions.
+    """
+    totals = {int(n) for one in frames if "total" in one.columns for n in one["total"].dropna()}
+    what = next((one.observation for one in map(Attributes.of, frames) if one.observation), None)
+    if not totals:
+        return []
+    low, high = min(totals), max(totals)
+    number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return [proxy(f"{number} {what or 'image'}s", linestyle="")]
 
 
 def _missing(frame: pd.DataFrame, column: str) -> str:

@@ -6,16 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from ensembles.errors import UsageError
-from ensembles.plots.curves import form_of, kinds_of
+from ensembles.plots.curves import form_of, has_each_block, kinds_of
+from ensembles.plots.layout import make_room, panel_letter, panels_or_new
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
-from ensembles.plots.style import make_room, new_figure, panel_letter, save_figure
+from ensembles.plots.measures import Scale
+from ensembles.plots.style import save_figure
 from ensembles.statistics import require_columns
-from ensembles.tables.frames import split_frames
+from ensembles.tables.networks import all_networks
 
 __all__ = ["plot_lesions"]
 
@@ -32,75 +35,84 @@ def plot_lesions(
     path: str | Path | None = None,
     *,
     ax: Axes | None = None,
+    axes: Sequence[Axes] | None = None,
     metric: str = "error",
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+    scale: Scale = "linear",
 ) -> Figure:
     """Draw what the tables hold, in one panel for each kind of study.
 
     Lesions of single blocks are drawn by block, spans of one length by their first block, several
     sizes as boxes by size, reorderings by Kendall tau; networks that were studied alike share a
-    panel.
+    panel. Where one block after the other is among several sizes, it has a panel of its own too.
 
     Args:
         frames: Table of lesions of one network, one table for each network, or one that
             :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
         ax: Axes to draw into, where there is one kind of study; a new figure where None.
+        axes: Axes to draw into, one for each kind of study, in the order by block, by size, by
+            Kendall tau.
         metric: Column that is drawn, or the metric that it belongs to.
+        labels: What legends call the networks; by default their models.
+        colours: Those of the curves; by default a palette for all kinds of colour vision.
+        legend: Whether there are legends.
+        scale: Of the y axes: ``linear``, ``log`` or ``symlog``.
 
     Returns:
         The figure, as wide as a paper's column, and higher where legends need it; that of ``ax``
-        where it is given.
+        or ``axes`` where they are given. Its panels are ``figure.axes``.
 
     Raises:
         UsageError: The tables hold no lesions, lack a column, or the file's ending tells no
-            known format; or ``ax`` is one and the kinds of study are several.
+            known format; or the axes are more or fewer than the kinds of study.
         OutputError: The file cannot be written.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else frames
-    panels = _panels([table for frame in given for table in split_frames(frame)], metric)
+    tables = all_networks(given, labels)
+    panels = _panels(tables, metric)
     if not panels:
         raise UsageError("no lesions to draw: the tables hold the intact network only")
-    if ax is None:
-        figure, axes = new_figure(len(panels))
-    elif len(panels) == 1:
-        figure, axes = _figure_of(ax), [ax]
-    else:
-        names = ", ".join(kind for kind, _ in panels)
-        raise UsageError(
-            f"{len(panels)} kinds of study for one axes ({names}): give tables of one, or no axes"
-        )
+    own = [ax] if ax is not None else axes
+    if own is None or len(np.ravel(np.asarray(own, dtype=object))) != len(panels):
+        panels = _panels(tables, metric, singles=True)
+    figure, found = panels_or_new(own, [kind for kind, _ in panels])
     for letter, axis, ((kind, form), members) in zip(
-        ascii_lowercase, axes, panels.items(), strict=False
+        ascii_lowercase, found, panels.items(), strict=False
     ):
-        _DRAW[form](*members, kind=kind, metric=metric, ax=axis)
+        _DRAW[form](
+            *members, kind=kind, metric=metric, ax=axis, colours=colours, legend=legend, scale=scale
+        )
         if len(panels) > 1:
             panel_letter(axis, letter)
-    if ax is None:
-        figure.align_ylabels(axes)
-        make_room(figure, axes)
+    if own is None:
+        figure.align_ylabels(found)
+        make_room(figure, found)
     if path is not None:
         save_figure(figure, path)
     return figure
 
 
 def _panels(
-    tables: Sequence[pd.DataFrame], metric: str
+    tables: Sequence[pd.DataFrame], metric: str, *, singles: bool = False
 ) -> dict[tuple[str, str], list[pd.DataFrame]]:
-    """The tables that each panel draws, by kind and form."""
+    """The tables that each panel draws, by kind and form.
+
+    Args:
+        tables: A table for each network.
+        metric: What is drawn.
+        singles: Whether lesions of every single block have a panel of their own beside sizes.
+    """
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for frame in tables:
         plain = ("error",) if metric == "error" else ()
         require_columns(frame, "lesion", "count", "blocks", *plain)
         for kind in kinds_of(frame):
-            found.setdefault((kind, form_of(frame, kind)), []).append(frame)
+            form = form_of(frame, kind)
+            found.setdefault((kind, form), []).append(frame)
+            if singles and form == "count" and has_each_block(frame, kind):
+                found.setdefault((kind, "block"), []).append(frame)
     order = list(_DRAW)
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0][1]), item[0][0])))
-
-
-def _figure_of(ax: Axes) -> Figure:
-    figure = ax.figure
-    while isinstance(figure, SubFigure):
-        figure = figure.figure
-    if figure is None:
-        raise UsageError("the axes belong to no figure")
-    return figure

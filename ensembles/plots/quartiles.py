@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from ensembles.plots.layout import axes_or_new
 from ensembles.plots.measures import Measure
-from ensembles.plots.style import DOTTED, INK, axes_or_new, legend_above, look, paper_style, proxy
+from ensembles.plots.style import DOTTED, INK, legend_above, look, paper_style, proxy
 from ensembles.statistics import require_columns
 
 __all__ = ["error_quartiles"]

@@ -5,7 +5,6 @@ Nothing here touches matplotlib's global settings or pyplot.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import is_color_like, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
+from ensembles.errors import UsageError
 from ensembles.files import atomic, refusals
 from ensembles.tables.formats import check_writable
 
@@ -33,16 +33,14 @@ __all__ = [
     "GREY",
     "INK",
     "Look",
-    "axes_or_new",
     "legend_above",
+    "legend_columns",
     "look",
-    "make_room",
-    "new_figure",
-    "panel_letter",
     "paper_style",
     "proxy",
     "save_figure",
     "tint",
+    "width_of",
 ]
 
 COLUMN_WIDTH = 3.25
@@ -77,7 +75,6 @@ _SETTINGS: dict[Any, Any] = {
     "ytick.major.width": 0.6,
 }
 _HANDLE, _SPACING = 2.8, 1.2  # of a legend, in units of its font size
-_ROW, _USUAL_ROWS = 0.14, 4  # height of a row of a legend, in inches, and rows that have room
 _UNDATED: dict[str, dict[str, Any]] = {
     ".png": {},
     ".pdf": {"CreationDate": None},
@@ -115,14 +112,30 @@ _LOOKS = (
 )
 
 
-def look(index: int) -> Look:
+def look(index: int, colours: Sequence[str] | None = None) -> Look:
     """The look of series ``index``, from 0.
 
     Colours repeat after the sixth, with another marker and another dash; all repeats after 36.
+
+    Args:
+        index: Which series.
+        colours: Colours as matplotlib names them, in place of the usual ones; the first is taken
+            again after the last.
+
+    Raises:
+        UsageError: One of them is no colour, or there are none.
     """
     size = len(_LOOKS)
     plain, turned = _LOOKS[index % size], _LOOKS[(index + index // size) % size]
-    return Look(plain.colour, turned.marker, turned.dash)
+    if colours is None:
+        return Look(plain.colour, turned.marker, turned.dash)
+    wrong = [one for one in colours if not is_color_like(one)]
+    if wrong or not colours:
+        raise UsageError(
+            f"colours {', '.join(map(repr, wrong)) or 'of none'}; expected names or codes of "
+            "matplotlib's, such as 'black' or '#0072b2'"
+        )
+    return Look(colours[index % len(colours)], turned.marker, turned.dash)
 
 
 @contextmanager
@@ -130,49 +143,6 @@ def paper_style() -> Iterator[None]:
     """Draw for a paper's column, and leave matplotlib's settings as they were."""
     with mpl.rc_context(_SETTINGS):
         yield
-
-
-def new_figure(panels: int = 1, *, height: float = 2.4) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as a paper's column, with panels below each other.
-
-    Args:
-        panels: How many.
-        height: Of one panel, in inches.
-    """
-    with paper_style():
-        figure = Figure(figsize=(COLUMN_WIDTH, height * panels), layout="constrained")
-        grid = figure.subplots(panels, 1, squeeze=False)
-    return figure, list(grid[:, 0])
-
-
-def make_room(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Make panels below each other higher where their legend has more rows than the usual four.
-
-    Args:
-        figure: A figure of :func:`new_figure`.
-        axes: Its panels, from top to bottom.
-    """
-    usual = figure.get_figheight() / len(axes)
-    heights = [usual + _ROW * max(0, _legend_rows(ax) - _USUAL_ROWS) for ax in axes]
-    if sum(heights) > figure.get_figheight():
-        figure.set_figheight(sum(heights))
-        spec = axes[0].get_subplotspec()
-        assert spec is not None
-        spec.get_gridspec().set_height_ratios(heights)
-
-
-def _legend_rows(ax: Axes) -> int:
-    legend = ax.get_legend()
-    if legend is None:
-        return 0
-    names = [text.get_text() for text in legend.get_texts()]
-    columns = _columns(names, float(_SETTINGS["legend.fontsize"]), _width(ax))
-    return math.ceil(len(names) / columns) + sum(name.count("\n") for name in names)
-
-
-def axes_or_new(ax: Axes | None) -> Axes:
-    """The axes given, or those of a new figure."""
-    return new_figure()[1][0] if ax is None else ax
 
 
 def tint(colour: str | tuple[float, float, float]) -> tuple[float, float, float]:
@@ -186,25 +156,16 @@ def proxy(label: str, **line: Any) -> Line2D:
     return Line2D([], [], **{"color": INK, "linestyle": "", "label": label, **line})
 
 
-def panel_letter(ax: Axes, letter: str) -> None:
-    """Write the letter of a panel above its left corner."""
-    with paper_style():
-        ax.annotate(
-            f"({letter})", (0, 1), (-30, 6), xycoords="axes fraction",
-            textcoords="offset points", fontweight="bold",
-        )  # fmt: skip
-
-
 def legend_above(ax: Axes, handles: Sequence[Artist]) -> Legend:
     """Put a legend above the axes, where it covers no data, in as many columns as fit."""
-    size, room = float(mpl.rcParams["legend.fontsize"]), _width(ax)
+    size, room = float(mpl.rcParams["legend.fontsize"]), width_of(ax)
     labels = [_broken(str(handle.get_label()), size, room) for handle in handles]
     return ax.legend(
         handles=list(handles),
         labels=labels,
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=_columns(labels, size, room),
+        ncols=legend_columns(labels, size, room),
         frameon=False,
         borderaxespad=0.2,
         columnspacing=_SPACING,
@@ -214,7 +175,7 @@ def legend_above(ax: Axes, handles: Sequence[Artist]) -> Legend:
     )
 
 
-def _columns(labels: Sequence[str], size: float, room: float) -> int:
+def legend_columns(labels: Sequence[str], size: float, room: float) -> int:
     """The most columns in which the labels fit into ``room`` points."""
     widths = [_text_width(label, size) for label in labels]
     for columns in range(len(labels), 1, -1):
@@ -242,7 +203,7 @@ def _text_width(label: str, size: float) -> float:
     )
 
 
-def _width(ax: Axes) -> float:
+def width_of(ax: Axes) -> float:
     """Width of the axes in points."""
     return float(ax.bbox.width * 72 / ax.figure.dpi)
 

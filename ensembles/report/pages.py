@@ -7,6 +7,7 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
+from ensembles.distribution import install
 from ensembles.errors import OutputError
 from ensembles.files import atomic, refusals
 from ensembles.report.parts import Page, flat
@@ -26,7 +27,7 @@ def page(report: Page) -> str:
     try:
         import jinja2  # noqa: PLC0415  (an extra)
     except ImportError as error:
-        raise OutputError("a report needs the package jinja2; install ensembles[report]") from error
+        raise OutputError(f"a report needs the package jinja2; {install('report')}") from error
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

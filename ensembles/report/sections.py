@@ -14,8 +14,8 @@ from ensembles.plots.panels import plot_lesions
 from ensembles.report.lesion_tables import lesion_tables
 from ensembles.report.parts import Drawing, Section, Table, number, percent, table
 from ensembles.report.svg import drawing
-from ensembles.tables.frames import split_frames
 from ensembles.tables.metric_columns import column_of, number_columns
+from ensembles.tables.networks import split_frames
 from ensembles.tables.readings import read_rows
 from ensembles.tables.schema import Attributes, is_lesion_table
 

@@ -1,5 +1,6 @@
 """Statistics: of arrays (counts, samples, pairs), and of tables of results by means of these."""
 
+from ensembles.statistics.across_networks import across_networks
 from ensembles.statistics.bootstrap import (
     bootstrap_interval,
     bootstrap_items,
@@ -9,7 +10,8 @@ from ensembles.statistics.bootstrap import (
 from ensembles.statistics.correlations import curve_correlations, rank_correlations
 from ensembles.statistics.estimate import Estimate
 from ensembles.statistics.intervals import error_intervals
-from ensembles.statistics.paired import correct_by_image, paired_tests
+from ensembles.statistics.jackknife import Estimates, jackknife
+from ensembles.statistics.paired import correct_by_image, network_tests, paired_tests
 from ensembles.statistics.quantiles import (
     Quartiles,
     equal_bins,
@@ -36,8 +38,10 @@ from ensembles.tables.schema import require_columns
 
 __all__ = [
     "Estimate",
+    "Estimates",
     "Quartiles",
     "RankTest",
+    "across_networks",
     "bootstrap_by_count",
     "bootstrap_images",
     "bootstrap_interval",
@@ -50,10 +54,12 @@ __all__ = [
     "error_intervals",
     "fixed_bins",
     "holm",
+    "jackknife",
     "largest_step",
     "mann_whitney",
     "mcnemar",
     "median_interval",
+    "network_tests",
     "normal_quantile",
     "paired_difference",
     "paired_tests",

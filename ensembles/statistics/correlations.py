@@ -10,6 +10,7 @@ import pandas as pd
 from ensembles.errors import UsageError
 from ensembles.statistics.bootstrap import percentile_interval
 from ensembles.statistics.ranks import Coefficient, coefficient, rank_correlation
+from ensembles.tables.networks import by_network, one_network
 from ensembles.tables.readings import lesioned, texts
 from ensembles.tables.schema import require_columns
 
@@ -18,6 +19,7 @@ __all__ = ["curve_correlations", "rank_correlations"]
 _COEFFICIENTS: tuple[Coefficient, ...] = get_args(Coefficient)
 
 
+@by_network
 def rank_correlations(
     frame: pd.DataFrame, confidence: float = 0.95, column: str = "error"
 ) -> pd.DataFrame:
@@ -109,6 +111,7 @@ def curve_correlations(
 
 def _curve(frame: pd.DataFrame, which: str, kind: str, column: str) -> pd.Series[Any]:
     require_columns(frame, "lesion", "count", "blocks", column)
+    frame = one_network(frame, f"the {which} curve")
     single = frame[(frame["lesion"] == kind) & (frame["count"] == 1)]
     if single.empty:
         raise UsageError(f"the {which} table holds no {kind} of a single block; expected some")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from ensembles.tables.schema import WHOLE
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
 
-__all__ = ["correct_by_image", "paired_tests"]
+__all__ = ["correct_by_image", "network_tests", "paired_tests"]
 
 
 def correct_by_image(
@@ -85,25 +85,75 @@ def paired_tests(correct: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
     require_intact(correct)
     intact = correct[WHOLE].to_numpy(bool)[:, None]
     others = [name for name in names_of(correct) if name != WHOLE]
-    lesioned = correct[others].to_numpy(bool)
-    b, c = (intact & ~lesioned).sum(0), (~intact & lesioned).sum(0)
-    both, neither = (intact & lesioned).sum(0), (~intact & ~lesioned).sum(0)
-    difference, low, high = paired_difference(neither, b, c, both, confidence)
-    p_value, exact = mcnemar(b, c)
+    b, c, columns = _pairs(intact, correct[others].to_numpy(bool), confidence)
     return pd.DataFrame(
         {
             "lesion": pd.Series([kind for kind, _ in others], dtype="str"),
             "blocks": pd.Series([text for _, text in others], dtype="str"),
             "only_intact": b,
             "only_lesioned": c,
-            "difference": difference,
-            "low": low,
-            "high": high,
-            "p_value": p_value,
-            "p_holm": holm(p_value),
-            "test": pd.Series(np.where(exact, "exact", "chi-squared"), dtype="str"),
+            **columns,
         }
     )
+
+
+def network_tests(
+    first: pd.DataFrame, second: pd.DataFrame, confidence: float = 0.95
+) -> pd.DataFrame:
+    """Test for each lesion whether two networks differ under it: McNemar's test, image by image.
+
+    Args:
+        first: As :func:`correct_by_image` gives it for one network.
+        second: The same for another network, on the same images in the same order.
+        confidence: Level of confidence of the interval.
+
+    Returns:
+        One row for each lesion that both have, in the order of the first: ``lesion``, ``blocks``,
+        ``only_first`` (images that the first network alone gets right), ``only_second``,
+        ``difference`` (error of the second less that of the first), ``low``, ``high`` (Newcombe's
+        interval for pairs), ``p_value``, ``p_holm`` (adjusted for the number of lesions) and
+        ``test``, as :func:`paired_tests` has them.
+
+    Raises:
+        UsageError: The tables have other numbers of images, none, or no lesion in common.
+    """
+    if len(first) != len(second):
+        raise UsageError(
+            f"{len(first)} images for one network and {len(second)} for the other; expected the "
+            "same images, in the same order"
+        )
+    shared = [name for name in names_of(first) if name in set(names_of(second))]
+    if not shared or first.empty:
+        raise UsageError("the two networks have no lesion in common; expected one or more")
+    b, c, columns = _pairs(first[shared].to_numpy(bool), second[shared].to_numpy(bool), confidence)
+    return pd.DataFrame(
+        {
+            "lesion": pd.Series([kind for kind, _ in shared], dtype="str"),
+            "blocks": pd.Series([text for _, text in shared], dtype="str"),
+            "only_first": b,
+            "only_second": c,
+            **columns,
+        }
+    )
+
+
+def _pairs(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], confidence: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, Any]]:
+    """Counts of what only one gets right, and the columns of the test, column by column."""
+    b, c = (first & ~second).sum(0), (~first & second).sum(0)
+    both, neither = (first & second).sum(0), (~first & ~second).sum(0)
+    difference, low, high = paired_difference(neither, b, c, both, confidence)
+    p_value, exact = mcnemar(b, c)
+    columns = {
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p_value": p_value,
+        "p_holm": holm(p_value),
+        "test": pd.Series(np.where(exact, "exact", "chi-squared"), dtype="str"),
+    }
+    return b, c, columns
 
 
 def names_of(correct: pd.DataFrame) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ensembles.errors import UsageError, nearest
 from ensembles.statistics.bootstrap import percentile_interval
 from ensembles.statistics.paired import names_of, require_intact
+from ensembles.tables.networks import by_network
 from ensembles.tables.readings import lesioned, read_lesion
 from ensembles.tables.schema import INTACT, WHOLE, require_columns
 
@@ -20,6 +21,7 @@ __all__ = ["bootstrap_by_count", "bootstrap_images"]
 _STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 
 
+@by_network
 def bootstrap_by_count(
     frame: pd.DataFrame,
     statistic: str = "median",

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ensembles.errors import UsageError
 from ensembles.statistics.quantiles import equal_bins, fixed_bins, quartiles_by_bin
+from ensembles.tables.networks import by_network
 from ensembles.tables.readings import lesioned
 from ensembles.tables.schema import require_columns
 
@@ -15,6 +16,7 @@ __all__ = ["reorderings", "summary_by_count", "summary_by_tau", "summary_by_tau_
 _QUARTILES = ("n", "q1", "median", "q3")
 
 
+@by_network
 def summary_by_count(frame: pd.DataFrame, column: str = "error") -> pd.DataFrame:
     """Summarise a measure for each kind of lesion and size.
 
@@ -25,7 +27,7 @@ def summary_by_count(frame: pd.DataFrame, column: str = "error") -> pd.DataFrame
     Returns:
         One row for each ``lesion`` and ``count``, the intact network left out: ``n`` (lesions that
         have the measure), ``q1``, ``median``, ``q3`` (of the measure), ``nonfinite`` (lesions
-        without it).
+        without it); of several networks, after a column ``network``.
 
     Raises:
         UsageError: A column is missing.
@@ -42,6 +44,7 @@ def summary_by_count(frame: pd.DataFrame, column: str = "error") -> pd.DataFrame
     return pd.DataFrame(columns=["lesion", "count", *_QUARTILES, "nonfinite"])
 
 
+@by_network
 def summary_by_tau(frame: pd.DataFrame, bins: int = 10, column: str = "error") -> pd.DataFrame:
     """Summarise a measure of reorderings by Kendall tau, in bins of equal width.
 
@@ -77,6 +80,7 @@ def summary_by_tau(frame: pd.DataFrame, bins: int = 10, column: str = "error") -
     )[columns]
 
 
+@by_network
 def summary_by_tau_step(
     frame: pd.DataFrame, step: float = 0.025, column: str = "error"
 ) -> pd.DataFrame:

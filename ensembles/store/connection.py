@@ -206,23 +206,36 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
         raw = connect(path, way)
         try:
             raw.execute("PRAGMA query_only = ON")
-            version = patiently(lambda raw=raw: stored_version(raw, path))  # type: ignore[misc]
-            if version is None:
-                raise StoreError(f"store {path}: is empty, nothing has been stored in it")
+            version = patiently(lambda raw=raw: _checked_version(raw, path))  # type: ignore[misc]
             if version == VERSION:
-                check_objects(raw, path, version)
                 return raw
-            copy = migrated_copy(raw, path, version)
+            copy = migrated_copy(raw, path)
             raw.close()
             return copy
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             raw.close()
-            if way == ways[-1]:
+            # While another process writes, a way without locks would see half of it.
+            if way == ways[-1] or "is locked" in str(error):
                 raise
         except BaseException:
             raw.close()
             raise
     raise AssertionError("the last way raises")
+
+
+def _checked_version(raw: sqlite3.Connection, path: Path) -> int:
+    """The version of a store, and its objects held against it, as of one moment."""
+    raw.execute("BEGIN")
+    try:
+        version = stored_version(raw, path)
+        if version is None:
+            raise StoreError(f"store {path}: is empty, nothing has been stored in it")
+        if version == VERSION:
+            check_objects(raw, path, version)
+        return version
+    finally:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
 
 
 def _ways_to_read(path: Path) -> list[str]:

@@ -50,7 +50,7 @@ def describe(
         DataError: If the data can be read only once, or hold nothing.
         UsageError: If the task is unknown, or does not suit the network.
     """
-    chosen = task_of(net, task)
+    chosen = task_of(net, task, data)
     read: ImageDataset | Watched
     if isinstance(data, Watched) or (isinstance(data, ImageDataset) and chosen == CLASSIFICATION):
         read = data

@@ -202,6 +202,11 @@ class Watched(Iterable[Any]):
         """As the data say it, where they are a text."""
         return getattr(self._data, "bytes_per_token", None)
 
+    @property
+    def task(self) -> Task:
+        """What the data are for."""
+        return self._task
+
     def check(self) -> None:
         """Read the data again, and compare.
 

@@ -103,22 +103,23 @@ def _is_copy(path: Path) -> bool:
     return False
 
 
-def migrated_copy(raw: sqlite3.Connection, path: Path, version: int) -> sqlite3.Connection:
+def migrated_copy(raw: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """A temporary copy of a store, brought up to date; it is gone when it is closed.
 
     Args:
         raw: A connection that reads.
-        path: Of the store.
-        version: Of its tables.
+        path: Of the store; another process may bring it up to date before it is copied.
     """
     copy = sqlite3.connect("", isolation_level=None)
     try:
         copy_all(raw, copy)
+        version = stored_version(copy, path) or VERSION
         check_objects(copy, path, version)
-        copy.execute("BEGIN")
-        bring_up_to_date(copy, version)
-        _check_references(copy, path)
-        copy.execute("COMMIT")
+        if version != VERSION:
+            copy.execute("BEGIN")
+            bring_up_to_date(copy, version)
+            _check_references(copy, path)
+            copy.execute("COMMIT")
         copy.execute("PRAGMA query_only = ON")
     except BaseException:
         copy.close()

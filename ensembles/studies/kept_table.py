@@ -49,7 +49,7 @@ class KeptTable(Kept):
         context, _ = describe(
             subject.net,
             subject.data,
-            task=task_of(subject.net, self.measurement.task),
+            task=task_of(subject.net, self.measurement.task, subject.data),
             precision=self.analysis.precision(subject.net, chosen, self._precision),
             engine=self.analysis.engine(chosen),
         )

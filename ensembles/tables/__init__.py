@@ -7,7 +7,8 @@ from ensembles.tables.formats import (
     read_frame,
     write_frame,
 )
-from ensembles.tables.frames import lesion_frame, split_frames, stack_frames
+from ensembles.tables.frames import lesion_frame, stack_frames
+from ensembles.tables.networks import split_frames
 from ensembles.tables.provenance import provenance
 from ensembles.tables.schema import Attributes
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 import pandas as pd
 
+from ensembles.distribution import install
 from ensembles.errors import OutputError, UsageError
 from ensembles.files import atomic, refusals
 from ensembles.tables.columns import Value, describe, infer, plain, restore
@@ -68,7 +69,7 @@ def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path
         raise UsageError(f"output {path}: {found} tells no known format; expected {known}")
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
         raise OutputError(
-            f"output {path}: Parquet needs the package pyarrow; install ensembles[parquet], "
+            f"output {path}: Parquet needs the package pyarrow ({install('parquet')}); "
             "or write .csv or .json"
         )
     with refusals(f"output {path}"):
@@ -160,7 +161,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     if reader is None:
         raise UsageError(f"results {path}: expected a file ending in {', '.join(TABLES)}")
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise UsageError(f"results {path}: Parquet needs ensembles[parquet]")
+        raise UsageError(f"results {path}: Parquet needs pyarrow; {install('parquet')}")
     try:
         if path.exists():
             _check_size(path)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ensembles.lesions.steps import Bypass
 from ensembles.metrics import read
-from ensembles.tables.columns import describe, plain, restore, series
+from ensembles.tables.columns import describe, restore, series
 from ensembles.tables.schema import LESION_COLUMNS, WHOLE, Attributes
 
 if TYPE_CHECKING:  # a saved table is read and drawn without torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a saved table is read and drawn without torch
     from ensembles.metrics import Metric, Outcome
     from ensembles.tasks import Task
 
-__all__ = ["lesion_frame", "split_frames", "stack_frames"]
+__all__ = ["lesion_frame", "stack_frames"]
 
 _FIRST = ("lesion", "count", "blocks", "block_names", "kendall_tau", "trial", "seed")
 _MEASURED = ("correct", "total", "error", "loss")
@@ -125,32 +125,6 @@ def stack_frames(frames: Sequence[pd.DataFrame], *, always: bool = False) -> pd.
         ]
     }
     return table
-
-
-def split_frames(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Take a table apart again that :func:`stack_frames` put together.
-
-    Returns:
-        A table for each network; any other table alone, as it is.
-
-    Raises:
-        UsageError: The table's attributes are not what they should be.
-    """
-    networks = Attributes.of(table).networks
-    if not networks or sum(network.rows for network in networks) != len(table):
-        return [table]
-    frames, start = [], 0
-    for network in networks:
-        part = table.iloc[start : start + network.rows].reset_index(drop=True)
-        start += network.rows
-        if network.columns is None:
-            frame = part.drop(columns="model", errors="ignore")
-        else:  # the columns that it had, without the gaps that the others made
-            kept = {name: dtype for name, dtype in network.columns.items() if name in part}
-            frame = pd.DataFrame({n: restore(plain(part[n], t), t) for n, t in kept.items()})
-        frame.attrs.update(network.attrs)
-        frames.append(frame)
-    return frames
 
 
 def _types(metrics: Sequence[Metric]) -> dict[str, str]:

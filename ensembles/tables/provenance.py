@@ -10,11 +10,12 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+from ensembles.distribution import VERSION
 from ensembles.tables.git_head import git_head
 
 __all__ = ["provenance"]
 
-_PACKAGES = ("ensembles", "torch", "torchvision", "numpy")
+_PACKAGES = ("torch", "torchvision", "numpy")
 
 
 def provenance(
@@ -38,7 +39,7 @@ def provenance(
         files: no program is run for it), ``versions``, ``platform``, ``device``,
         ``device_name``, ``precision``, ``threads``, and the details.
     """
-    versions = {name: _version(name) for name in _PACKAGES}
+    versions = {"ensembles": VERSION, **{name: _version(name) for name in _PACKAGES}}
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),

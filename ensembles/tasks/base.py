@@ -66,6 +66,14 @@ class Task(ABC):
             DataError: If an item is something else, or there are none.
         """
 
+    def fitted(self, net: Decomposition, batch: Batch) -> Batch:
+        """A batch in the form that a network takes; as it is where there is but one form.
+
+        Raises:
+            DataError: If it cannot be brought into that form.
+        """
+        return batch
+
     @abstractmethod
     def check(self, net: Decomposition, batch: Batch) -> None:
         """Hold a batch against a network.

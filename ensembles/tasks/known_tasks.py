@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ensembles.errors import UsageError
 from ensembles.open_set import OpenSet
@@ -23,16 +23,20 @@ TASKS: OpenSet[Task] = OpenSet(
 """All tasks by name, as instances."""
 
 
-def task_of(net: Decomposition, task: str | Task | None = None) -> Task:
+def task_of(net: Decomposition, task: str | Task | None = None, data: Any = None) -> Task:
     """The task of a network.
 
     Args:
         net: The decomposition.
-        task: A task or its name; by default the first one that suits the network's shapes.
+        task: A task or its name; by default that which the data are for, else the first one that
+            suits the network's shapes.
+        data: What the network is to be measured on; a text of ours may be for one task.
 
     Raises:
         UsageError: If the name is unknown, the task does not suit the network, or none does.
     """
+    if task is None:
+        task = getattr(data, "task", None)
     if task is not None:
         chosen: object = TASKS.get(task) if isinstance(task, str) else task
         if not isinstance(chosen, Task):

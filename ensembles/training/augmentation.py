@@ -9,7 +9,7 @@ from torch import Tensor
 from ensembles.data import Normalization
 from ensembles.training.recipes import Recipe
 
-__all__ = ["padding_colour", "shift_and_flip", "shrink", "shrunk_side"]
+__all__ = ["draw_moves", "moved", "padding_colour", "shrink", "shrunk_side"]
 
 
 def padding_colour(recipe: Recipe, normalization: Normalization, channels: int) -> Tensor:
@@ -20,42 +20,52 @@ def padding_colour(recipe: Recipe, normalization: Normalization, channels: int) 
     return (mean * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def shift_and_flip(
-    images: Tensor,
-    padding: int,
-    flip: bool,
-    colour: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Pad each image, cut it out again at a random place, and mirror half of them.
+def draw_moves(count: int, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Draw how each image of a batch is shifted and mirrored.
+
+    Args:
+        count: Number of images.
+        padding: Each shift up to it, in both directions, is equally likely.
+        flip: Whether each image is mirrored left to right with probability one half.
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        int64 (3, count): row and column of the padded image at which each begins, and 1 where it is
+        mirrored.
+    """
+    shifts = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)[..., 0]
+    mirrored = torch.zeros(count, dtype=torch.int64)
+    if flip:
+        mirrored = (torch.rand(count, 1, generator=generator)[:, 0] < 0.5).long()
+    return torch.cat([shifts, mirrored.unsqueeze(0)])
+
+
+def moved(images: Tensor, moves: Tensor, padding: int, colour: Tensor) -> Tensor:
+    """Pad each image, cut it out again at another place, and mirror it or not.
 
     Args:
         images: uint8, (N, C, H, W).
-        padding: Pixels added on each side; each shift up to it is equally likely.
-        flip: Whether each image is mirrored left to right with probability one half.
-        colour: Colour of the padding, uint8 (C,).
-        generator: Source of randomness, on the CPU.
+        moves: As :func:`draw_moves` gives them, on the device of the images.
+        padding: Pixels added on each side.
+        colour: Colour of the padding, uint8 (C,), on the device of the images.
 
     Returns:
         uint8 of the same shape, channels last in memory.
     """
     count, channels, height, width = images.shape
+    device = images.device
     if padding:
         shape = (count, channels, height + 2 * padding, width + 2 * padding)
-        padded = colour.to(images.device).view(1, -1, 1, 1).expand(shape).contiguous()
+        padded = colour.view(1, -1, 1, 1).expand(shape).contiguous()
         padded[:, :, padding : padding + height, padding : padding + width] = images
     else:
         padded = images
-    shifts = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)
-    rows = shifts[0] + torch.arange(height)
-    columns = torch.arange(width).expand(count, width)
-    if flip:
-        mirrored = torch.rand(count, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, width - 1 - columns, columns)
-    columns = shifts[1] + columns
-    index = (torch.arange(count).view(-1, 1, 1), rows.unsqueeze(2), columns.unsqueeze(1))
-    image, row, column = (part.to(images.device) for part in index)
-    return padded[image, :, row, column].permute(0, 3, 1, 2)
+    first_row, first_column, mirrored = moves.unsqueeze(2)
+    rows = first_row + torch.arange(height, device=device)
+    columns = torch.arange(width, device=device)
+    columns = first_column + torch.where(mirrored > 0, width - 1 - columns, columns)
+    image = torch.arange(count, device=device).view(-1, 1, 1)
+    return padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
 
 
 def shrunk_side(side: int, factor: float) -> int:

@@ -24,6 +24,8 @@ def card_of(
     precision: str,
     device: str,
     initial_sha256: str | None = None,
+    *,
+    graphs: str = "",
 ) -> Card:
     """Describe the final weights of a training.
 
@@ -33,6 +35,7 @@ def card_of(
         precision: Precision of the training, as the trainer names it.
         device: Name of the device that it ran on.
         initial_sha256: sha256 of the file of the initial weights, where they are kept.
+        graphs: Whether whole steps were recorded as CUDA graphs, or why not; empty off CUDA.
 
     Returns:
         The card; file, size and sha256 are left open.
@@ -61,6 +64,7 @@ def card_of(
                 "initial_sha256": initial_sha256,
                 "precision": precision,
                 "device": device,
+                "cuda_graphs": graphs or None,
                 "torch": str(torch.__version__),
             }
         ),

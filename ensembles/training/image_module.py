@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ensembles.data import ImageDataset
-from ensembles.training.augmentation import padding_colour, shift_and_flip, shrink
+from ensembles.training.augmentation import draw_moves, moved, padding_colour, shrink
 from ensembles.training.loader import EpochBatches
 from ensembles.training.module import TrainingModule
 from ensembles.training.recipes import Recipe
@@ -40,20 +41,34 @@ class ImageModule(TrainingModule):
             self.seed,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
+            device=self.trainer.strategy.root_device,
         )
 
-    def answered(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits and labels of uint8 images (N, C, H, W) and their labels, int64 (N,)."""
-        images, labels = batch
-        return self.model(self._prepared(images)).float(), labels
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        """Augment, normalise and shrink: uint8 to float32, channels last."""
+    def draw(self, count: int) -> tuple[Tensor, ...]:
+        """Shifts and mirror images of a batch."""
         recipe = self.recipe
-        images = shift_and_flip(
-            images, recipe.crop_padding, recipe.flip, self.colour, self.augmentation
-        )
-        if self.shift.device != images.device:
-            self.shift, self.scale = self.shift.to(images.device), self.scale.to(images.device)
+        return (draw_moves(count, recipe.crop_padding, recipe.flip, self.augmentation),)
+
+    def example(self) -> Tensor:
+        """Two images."""
+        images, _ = next(self.images.batches(2))
+        return shrink(images, self.recipe.resolution(0, self.epochs))
+
+    def answered(
+        self, network: Callable[..., Tensor], inputs: Tensor, targets: Tensor, *drawn: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and labels of uint8 images (N, C, H, W) and their labels, int64 (N,)."""
+        return network(self._prepared(inputs, *drawn)).float(), targets
+
+    def _prepared(self, images: Tensor, moves: Tensor) -> Tensor:
+        """Augment, normalise and shrink: uint8 to float32, channels last."""
+        images = moved(images, moves, self.recipe.crop_padding, self.colour)
         images = images.to(torch.float32).sub_(self.shift).mul_(self.scale)
         return shrink(images, self.resolution)
+
+    def on_train_start(self) -> None:
+        """Bring colours to the device."""
+        self.colour, self.shift, self.scale = (
+            constant.to(self.device) for constant in (self.colour, self.shift, self.scale)
+        )
+        super().on_train_start()

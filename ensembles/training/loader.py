@@ -25,6 +25,8 @@ class EpochBatches:
         seed: Seed of the training.
         rank: Number of this process.
         world: Number of processes.
+        device: Where the batches are wanted. All images lie there, if they take at most half of the
+            memory that is free.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class EpochBatches:
         *,
         rank: int = 0,
         world: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         self.images = images
         self.labels = labels
@@ -43,7 +46,9 @@ class EpochBatches:
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.device = device
         self.epoch = 0
+        self._placed: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def sampler(self) -> EpochBatches:
@@ -61,9 +66,27 @@ class EpochBatches:
         order = torch.randperm(
             len(self.labels), generator=generator(self.seed, "order", self.epoch)
         )
+        images, labels = self._near()
+        order = order.to(images.device)
         for first, last in self._bounds():
             chosen = order[first:last][self.rank :: self.world]
-            yield self.images[chosen], self.labels[chosen]
+            yield images[chosen], labels[chosen]
+
+    def sizes(self) -> list[int]:
+        """Images of this process in each batch."""
+        return [(last - first) // self.world for first, last in self._bounds()]
+
+    def _near(self) -> tuple[Tensor, Tensor]:
+        """Images and labels on the device, where it is a GPU with room for them."""
+        if self.device is None or self.device.type != "cuda":
+            return self.images, self.labels
+        if self._placed is None or self._placed[0] is not self.images:
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if 2 * self.images.nbytes > free:
+                return self.images, self.labels
+            near = self.images.to(self.device), self.labels.to(self.device)
+            self._placed = (self.images, *near)
+        return self._placed[1:]
 
     def _bounds(self) -> list[tuple[int, int]]:
         """Start and end of each batch; every process gets equally many images of it.

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
+from ensembles.cuda_graphs import Recorder
 from ensembles.data import ImageDataset
 from ensembles.data.texts import TextDataset
 from ensembles.engine import count_correct
@@ -21,14 +22,19 @@ from ensembles.errors import EvaluationError
 from ensembles.files import atomic, refusals
 from ensembles.models.parts import residual_blocks
 from ensembles.training.loader import EpochBatches
+from ensembles.training.optimizers import optimizer_of, schedule_of
 from ensembles.training.randomness import generator, stream_seed
 from ensembles.training.recipes import Recipe
 from ensembles.training.stochastic_depth import BlockDropping, drop_branches, fold_survival
+from ensembles.training.whole_step import WholeStep
 
-__all__ = ["STATE", "AtomicCheckpointIO", "TrainingModule", "optimizer_of"]
+__all__ = ["STATE", "AtomicCheckpointIO", "TrainingModule"]
 
 STATE = "ensembles"
 """Key of our own part of a checkpoint: the settings and the history of epochs."""
+
+_VALIDATION_BATCH = {False: 250, True: 1000}
+"""Observations at a time on the CPU, and on a GPU, which waits for Python with fewer."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -69,6 +75,12 @@ class TrainingModule(LightningModule):
         seed: Seed of order, augmentation, dropped blocks and dropout.
         settings: What a resumed training must agree on; kept in every checkpoint.
         report: Takes one line an epoch.
+        recorder: Gives what records whole steps on a device, or ``None`` where each step is run by
+            itself.
+        compiled: Whether blocks are compiled for whole steps.
+
+    Attributes:
+        graphs: Whether whole steps were recorded and replayed, or why not; empty where none are.
     """
 
     def __init__(
@@ -83,6 +95,8 @@ class TrainingModule(LightningModule):
         seed: int,
         settings: Mapping[str, Any],
         report: Callable[[str], None],
+        recorder: Callable[[torch.device], Recorder | None] = lambda device: None,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -96,6 +110,11 @@ class TrainingModule(LightningModule):
         self.report = report
         self.history: list[dict[str, float]] = []
         self.residual = residual_blocks(model)
+        self.recorder = recorder
+        self.compiled = compiled
+        self.whole: WholeStep | None = None
+        self.graphs = ""
+        self.loss_sum = self.correct = torch.zeros(0)
 
     @property
     def observation(self) -> str:
@@ -106,33 +125,53 @@ class TrainingModule(LightningModule):
         """The data of this process, in a new order every epoch."""
         raise NotImplementedError
 
-    def answered(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (observations, classes) and classes (observations,) of a batch."""
+    def draw(self, count: int) -> tuple[Tensor, ...]:
+        """What is drawn for a batch of ``count`` rows, on the CPU."""
+        return ()
+
+    def example(self) -> Tensor:
+        """A small input of the network."""
+        raise NotImplementedError
+
+    def answered(
+        self, network: Callable[..., Tensor], inputs: Tensor, targets: Tensor, *drawn: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (observations, classes) and classes (observations,) of a batch.
+
+        Args:
+            network: Answers as the network does.
+            inputs: Of the batch.
+            targets: Of the batch.
+            drawn: What :meth:`draw` gave, on the device.
+        """
         raise NotImplementedError
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser, and its schedule counted in steps."""
-        recipe = self.recipe
-        optimizer = optimizer_of(self.model, recipe)
-        steps = len(self.train_dataloader())
-        scheduler: torch.optim.lr_scheduler.LRScheduler
-        if recipe.schedule == "steps":
-            milestones = [
-                round(epoch * self.epochs / recipe.epochs) * steps for epoch in recipe.milestones
-            ]
-            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, recipe.decay)
-        else:
-            scheduler = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer,
-                recipe.learning_rate,
-                total_steps=self.epochs * steps,
-                pct_start=_warmup(recipe, self.epochs * steps),
-                cycle_momentum=False,
-            )
+        optimizer = optimizer_of(self.model, self.recipe)
+        scheduler = schedule_of(optimizer, self.recipe, self.epochs, len(self.train_dataloader()))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """Prepare whole steps, now that the states of an earlier training are there."""
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self._counting_device())
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        recorder = self.recorder(self.device) if self.trainer.world_size == 1 else None
+        if recorder is not None:
+            self.graphs = "replayed"
+            self.whole = WholeStep(
+                self.model,
+                self.trainer.optimizers[0],
+                self._loss,
+                recorder,
+                bf16=str(self.trainer.precision).startswith("bf16"),
+                drops=self.dropping is not None,
+                example=self.example().to(self.device),
+                compiled=self.compiled,
+            )
 
     def on_train_epoch_start(self) -> None:
         """Start the random streams and the counts of this epoch."""
@@ -140,23 +179,59 @@ class TrainingModule(LightningModule):
         self.augmentation = generator(self.seed, f"augmentation {rank}", epoch)
         self.blocks_drawn = generator(self.seed, "blocks", epoch)
         torch.manual_seed(stream_seed(self.seed, f"dropout {rank}", epoch))
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self._counting_device())
-        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.loss_sum.zero_()
+        self.correct.zero_()
         self.seen = 0
         self.started = time.monotonic()
         self.resolution = self.recipe.resolution(epoch, self.epochs)
+        if self.whole is not None:
+            self._draw_ahead()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross-entropy of one batch, on the network's device."""
+    def _draw_ahead(self) -> None:
+        """Draw for all steps of the epoch at once, so that no step waits for a transfer."""
+        loader: Any = self.trainer.train_dataloader
+        sizes = loader.sizes()
+        drawn = zip(*(self.draw(size) for size in sizes), strict=True)
+        parts = [torch.split(torch.cat(one, -1).to(self.device), sizes, -1) for one in drawn]
+        self.drawn = list(zip(*parts, strict=True)) if parts else [()] * len(sizes)
+        self.kept: Tensor | None = None
+        if self.dropping is not None:
+            rows = [self.dropping.draw(self.blocks_drawn) for _ in sizes]
+            self.kept = torch.tensor(rows).to(self.device)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        """Cross-entropy of one batch, on the network's device; or a whole step, and nothing."""
+        self.seen += batch[1].numel()
+        if self.whole is not None:
+            kept = None if self.kept is None else self.kept[batch_idx]
+            self.whole(*batch, *self.drawn[batch_idx], kept=kept, variant=self.resolution)
+            return None
         if self.dropping is not None:
             drop_branches(self.residual, self.dropping.draw(self.blocks_drawn))
-        logits, labels = self.answered(batch)
+        drawn = [one.to(self.device) for one in self.draw(len(batch[1]))]
+        return self._loss(self.model, *batch, *drawn)
+
+    def _loss(self, network: Callable[..., Tensor], *batch: Tensor) -> Tensor:
+        """Cross-entropy of a batch; it is counted too."""
+        logits, labels = self.answered(network, *batch)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         with torch.no_grad():
             self.loss_sum += loss.detach() * len(labels)
             self.correct += (logits.argmax(1) == labels).sum()
-        self.seen += len(labels)
         return loss
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Update the weights, unless whole steps do."""
+        if self.whole is None or optimizer_closure is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        else:
+            optimizer_closure()
 
     def _counting_device(self) -> torch.device:
         # MPS has no float64; its losses are summed on the CPU.
@@ -174,6 +249,8 @@ class TrainingModule(LightningModule):
                 f"the loss is not finite in epoch {self.current_epoch + 1}: the training diverged; "
                 f"lower the learning rate ({self.recipe.learning_rate:g}) of the recipe"
             )
+        if self.whole is not None and self.whole.refused:
+            self.graphs = f"not recorded: {self.whole.refused}"
         seconds = time.monotonic() - self.started
         row = {
             "epoch": self.current_epoch + 1,
@@ -186,6 +263,7 @@ class TrainingModule(LightningModule):
             correct, total = count_correct(
                 plain,
                 self.validation,
+                _VALIDATION_BATCH[self.device.type == "cuda"],
                 device=self.device,
                 precision="bf16" if str(self.trainer.precision).startswith("bf16") else "fp32",
                 diverging=True,
@@ -219,36 +297,3 @@ class TrainingModule(LightningModule):
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def _warmup(recipe: Recipe, steps: int) -> float:
-    """The share of all steps in which the rate rises; torch divides by one step less than that."""
-    alone = abs(recipe.warmup * steps - 1) < 1e-6
-    return recipe.warmup * 1.001 if alone else recipe.warmup
-
-
-def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with momentum; or AdamW, which leaves gains and biases undecayed.
-
-    Args:
-        model: The network.
-        recipe: Its ``momentum`` is the first of AdamW's two, of which the second is 0.95.
-    """
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(),
-            recipe.learning_rate,
-            recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
-    weights = [one for one in model.parameters() if one.ndim > 1]
-    others = [one for one in model.parameters() if one.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": weights, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        recipe.learning_rate,
-        (recipe.momentum, 0.95),
-    )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ensembles.errors import UsageError
 from ensembles.models.parts import ResidualBlock, residual_blocks
@@ -110,8 +110,8 @@ def dropping_for(
     return BlockDropping.paths_only(blocks, paths_only)
 
 
-def drop_branches(blocks: Sequence[ResidualBlock], kept: Sequence[bool]) -> None:
-    """Switch the branches of a network for the next forward pass."""
+def drop_branches(blocks: Sequence[ResidualBlock], kept: Sequence[bool | Tensor]) -> None:
+    """Switch the branches of a network for the next forward pass, by values or by masks."""
     for block, keep in zip(blocks, kept, strict=True):
         block.branch_active = keep
 

@@ -26,15 +26,29 @@ class EpochWindows(EpochBatches):
         seed: Seed of the training.
         rank: Number of this process.
         world: Number of processes.
+        device: Where the batches are wanted.
     """
 
     def __init__(
-        self, data: TextDataset, batch_size: int, seed: int, *, rank: int = 0, world: int = 1
+        self,
+        data: TextDataset,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         self.length = data.cut.length
         self.joined = data.windows.flatten() if data.cut.step == data.cut.length else None
         super().__init__(
-            data.windows, data.windows[:, 1:], batch_size, seed, rank=rank, world=world
+            data.windows,
+            data.windows[:, 1:],
+            batch_size,
+            seed,
+            rank=rank,
+            world=world,
+            device=device,
         )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

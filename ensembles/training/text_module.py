@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,10 +34,16 @@ class TextModule(TrainingModule):
             self.seed,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
+            device=self.trainer.strategy.root_device,
         )
 
-    def answered(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def example(self) -> Tensor:
+        """Two windows."""
+        return self.text.windows[:2]
+
+    def answered(
+        self, network: Callable[..., Tensor], inputs: Tensor, targets: Tensor, *drawn: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Logits and classes of the tokens from the second of each window on."""
-        ids, following = batch
-        logits = self.model(ids)[:, :-1].flatten(0, 1).float()
-        return logits, following.flatten()
+        logits = network(inputs)[:, :-1].flatten(0, 1).float()
+        return logits, targets.flatten()

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +14,13 @@ from ensembles.cards import Card, Measured, read_card, write_card
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data.texts import TextDataset
 from ensembles.engine import count_correct, device_name
-from ensembles.errors import CheckpointError, EnsemblesError, OutputError, UsageError
+from ensembles.errors import CheckpointError, OutputError, UsageError
 from ensembles.files import atomic, home_expanded, refusals, remove_partial
 from ensembles.training.card import card_of, history_text
+from ensembles.training.lightning_trainer import interruptible, quiet, trainer_of
 from ensembles.training.plan import Plan, trainer_options
 from ensembles.training.recipes import Recipe, load_recipe
-from ensembles.training.stochastic_depth import BlockDropping, fold_survival
+from ensembles.training.stochastic_depth import fold_survival
 from ensembles.training.training_data import (
     AnyData,
     Data,
@@ -41,9 +37,6 @@ if TYPE_CHECKING:
     from ensembles.training.module import TrainingModule
 
 __all__ = ["TrainingResult", "train"]
-
-_VALIDATION_IMAGES = 2000
-_VALIDATION_WINDOWS = 100
 
 
 @dataclass(frozen=True)
@@ -89,6 +82,8 @@ def train(
     window: int | None = None,
     task: str | None = None,
     report: Callable[[str], None] | None = None,
+    graphs: bool = True,
+    compiled: bool = False,
 ) -> TrainingResult:
     """Train a network and leave its weights with their card.
 
@@ -122,6 +117,8 @@ def train(
         window: Tokens of a window of a text; by default as many as the model takes.
         task: ``classification`` or ``language``; by default what the model is for.
         report: Takes one line an epoch; otherwise nothing is reported.
+        graphs: Whether a GPU replays whole steps from CUDA graphs, where they can be recorded.
+        compiled: Whether blocks that are replayed are compiled first (``torch.compile``).
 
     Returns:
         The files, and the error that was measured.
@@ -161,7 +158,15 @@ def train(
         start=start,
     )
     with torch.random.fork_rng():
-        return _run(plan, options, resume, _initial_file(plan, init), report)
+        return _run(
+            plan,
+            options,
+            resume,
+            _initial_file(plan, init),
+            report,
+            graphs=graphs,
+            compiled=compiled,
+        )
 
 
 def _initial_file(plan: Plan, init: bool | str | os.PathLike[str]) -> Path | None:
@@ -186,6 +191,9 @@ def _run(
     resume: bool,
     initial: Path | None,
     report: Callable[[str], None],
+    *,
+    graphs: bool,
+    compiled: bool,
 ) -> TrainingResult:
     model, dropping = plan.build()
     going_on = _prepare_folder(plan, resume)
@@ -200,8 +208,10 @@ def _run(
         report(f"already trained: {plan.file('.safetensors')}")
         measured = _recorded(plan, before)
     else:
-        trainer, module = _trainer(plan, model, dropping, options, report)
-        with _quiet(), _interruptible(trainer):
+        trainer, module = trainer_of(
+            plan, model, dropping, options, report, graphs=graphs, compiled=compiled
+        )
+        with quiet(), interruptible(trainer):
             trainer.fit(module, ckpt_path=plan.state if going_on else None)
         measured = _export(plan, trainer, module, before) if _leads() else None
     return TrainingResult(
@@ -269,89 +279,6 @@ def _recorded(plan: Plan, initial_sha256: str | None) -> Measured | None:
     return next(iter(card.measured), None)
 
 
-def _trainer(
-    plan: Plan,
-    model: torch.nn.Module,
-    dropping: BlockDropping | None,
-    options: dict[str, Any],
-    report: Callable[[str], None],
-) -> tuple[Trainer, TrainingModule]:
-    try:
-        from lightning.pytorch import Trainer  # noqa: PLC0415 (slow, and an extra)
-        from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: PLC0415
-    except ImportError:
-        raise EnsemblesError(
-            "training needs the package lightning, which is not installed; "
-            "run: pip install 'ensembles[train]'"
-        ) from None
-    from ensembles.training.image_module import ImageModule  # noqa: PLC0415
-    from ensembles.training.module import AtomicCheckpointIO  # noqa: PLC0415
-    from ensembles.training.text_module import TextModule  # noqa: PLC0415
-
-    kind: Any = TextModule if isinstance(plan.train, TextDataset) else ImageModule
-    most = _VALIDATION_IMAGES if kind is ImageModule else _VALIDATION_WINDOWS
-    module = kind(
-        model.to(memory_format=torch.channels_last),
-        plan.recipe,
-        plan.epochs,
-        train=plan.train,
-        validation=None if plan.test is None else plan.test.limited(most),
-        dropping=dropping,
-        seed=plan.seed,
-        settings=plan.settings,
-        report=report,
-    )
-    saving = ModelCheckpoint(
-        plan.out, plan.state.stem, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    with _quiet():
-        trainer = Trainer(
-            **options,
-            max_epochs=plan.epochs,
-            default_root_dir=plan.out,
-            callbacks=[saving],
-            plugins=[AtomicCheckpointIO()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-        )
-    return trainer, module
-
-
-@contextmanager
-def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """Turn the trainer's own way of ending on Ctrl-C back into ``KeyboardInterrupt``."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main else None
-    try:
-        yield
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-        raise KeyboardInterrupt from None
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the trainer's own notes off the terminal; restored afterwards."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _export(
     plan: Plan, trainer: Trainer, module: TrainingModule, initial_sha256: str | None
 ) -> Measured | None:
@@ -363,7 +290,9 @@ def _export(
     path = plan.file(".safetensors")
     size, sha256 = write_weights(weights_of(model), path)
     place = device_name(trainer.strategy.root_device)  # the module is back on the CPU by now
-    card = card_of(plan, measured, str(trainer.precision), place, initial_sha256)
+    card = card_of(
+        plan, measured, str(trainer.precision), place, initial_sha256, graphs=module.graphs
+    )
     write_card(replace(card, file=path.name, size=size, sha256=sha256), plan.file(".toml"))
     return measured
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from ensembles.decomposition import Decomposition
 from ensembles.errors import UsageError
+from ensembles.text import read_place
 
 __all__ = ["Place", "parse_places"]
-
-_NUMBERED = re.compile(r"(?:block|parameters)[ :]([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -54,22 +52,16 @@ def parse_places(text: str, net: Decomposition) -> tuple[Place, ...]:
     Raises:
         UsageError: If there is no such place.
     """
-    if text == "input":
-        return (Place("input"),)
-    if text == "first":
-        return (Place("block", 1),)
-    if text == "blocks":
-        return tuple(Place("block", block.index) for block in net)
-    found = _NUMBERED.fullmatch(text)
-    if found is None:
-        raise UsageError(
-            f"the place '{text}' of a gradient; expected input, first, blocks, 'block 3' "
-            "or 'parameters 3'"
-        )
-    number = int(found[1])
+    where, number = read_place(text)
+    if number is None:
+        return {
+            "input": (Place("input"),),
+            "first": (Place("block", 1),),
+            "blocks": tuple(Place("block", block.index) for block in net),
+        }[where]
     if not 1 <= number <= len(net):
         raise UsageError(f"the place '{text}': the network has blocks 1 to {len(net)}")
-    if text.startswith("block"):
+    if where == "block":
         return (Place("block", number),)
     if not any(True for _ in net.block(number).parameters()):
         raise UsageError(f"the place '{text}': block {number} has no parameters of its own")

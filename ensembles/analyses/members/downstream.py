@@ -164,7 +164,8 @@ class _Sweep:
             exact_mathematics(self.run.precision),
             exact_attention(),
         ):
-            for batch in self.run.task.batches(data, self.size):
+            for given in self.run.task.batches(data, self.size):
+                batch = self.run.task.fitted(self.net, given)
                 self.run.task.check(self.net, batch)
                 halver.each(rows_of(batch.inputs), partial(self._add, batch))
                 report(self.seen, whole)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensembles.analyses.base import Analysis, Options, Run, option
+from ensembles.engine.names import ENGINES, kept_engine
 from ensembles.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from torch import nn
 
     from ensembles.decomposition import Decomposition
     from ensembles.lesions import Choice, Lesion
@@ -25,7 +27,7 @@ __all__ = ["MEMBER", "LesionOptions", "Lesions", "lesion"]
 
 
 def lesion(
-    net: Decomposition,
+    net: Decomposition | nn.Module,
     data: Any,
     lesions: Iterable[Lesion] | None = None,
     *,
@@ -50,7 +52,8 @@ def lesion(
     statistics unless it measures them anew; lesions that begin alike share the work.
 
     Args:
-        net: A network taken apart by `ensembles.decompose`; it is left as it is.
+        net: A network taken apart by `ensembles.decompose`, or any module, which is then taken
+            apart on the first batch; it is left as it is.
         data: One of our data sets, a torch `Dataset` of (input, target), or an iterable of batches
             (inputs, targets); inputs are taken as they come, normalised by whoever made them.
         lesions: What to do to the blocks (`ensembles.lesions`); by default each block is deleted
@@ -66,7 +69,9 @@ def lesion(
         batch_size: Rows at a time; by default as many as suit the device.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "fp32", "tf32" (CUDA) or "bf16".
-        engine: "shared" (fast) or "direct" (its oracle: each lesion run whole).
+        engine: "prefix" (what lesions share is run once, depth first), "level" (level by level,
+            lesions that meet the same step as one batch), "shared" (the one of the two that suits
+            the device), or "direct" (their oracle: each lesion run whole).
         progress: Whether to show a bar, by default only on a terminal; or a function to tell.
         model: Name of the network in the frame; by default its class.
         store: A store of results, or its path (docs/store.md): lesions that are in it are not
@@ -91,10 +96,12 @@ def lesion(
         StoreError: If the store cannot be read or written.
         UsageError: If an argument has no meaning.
     """
+    from ensembles.analyses.first_batch import taken_apart  # noqa: PLC0415 (torch)
     from ensembles.analyses.lesion_sweep import LesionSweep, Surroundings  # noqa: PLC0415
 
     if predictions and store is None:
         raise UsageError("predictions are kept in a store only; name a store, or leave them out")
+    net = taken_apart(net, data)
     sweep = LesionSweep.prepared(
         net,
         data,
@@ -119,7 +126,7 @@ class LesionOptions(Options):
         lesions: The lesions; by default those of the choice.
         choice: What makes the lesions; by default each block is deleted once.
         metrics: What is measured.
-        engine: "shared", or "direct" for checking.
+        engine: As for :func:`lesion`.
         predictions: Whether a store keeps the predicted class of each observation.
     """
 
@@ -127,8 +134,8 @@ class LesionOptions(Options):
     choice: Choice | None = None
     metrics: Sequence[str | Metric] = ("top1", "loss")
     engine: str = option(
-        "direct runs each lesion whole: slow, for checking.",
-        "shared", choices=("shared", "direct"),
+        "shared is prefix or level, as suits the device; direct is slow, for checking.",
+        "shared", choices=ENGINES,
     )  # fmt: skip
     predictions: bool = option(
         "Keep the predicted classes in the store too.", False, determines=False
@@ -151,7 +158,7 @@ class LesionOptions(Options):
     def determining(self) -> dict[str, Any]:
         """Metrics and engine; the lesions are rows of their own."""
         names = [one if isinstance(one, str) else one.name for one in self.metrics]
-        return {"metrics": names, "engine": self.engine}
+        return {"metrics": names, "engine": kept_engine(self.engine)}
 
 
 class Lesions(Analysis[LesionOptions]):
@@ -166,8 +173,8 @@ class Lesions(Analysis[LesionOptions]):
     by_lesion = True
 
     def engine(self, options: LesionOptions) -> str:
-        """The engine of the options."""
-        return options.engine
+        """The engine of the options; those that share prefixes count the same."""
+        return kept_engine(options.engine)
 
     def measure(
         self, net: Decomposition, data: Any, options: LesionOptions, run: Run

@@ -15,7 +15,7 @@ from ensembles.errors import UsageError, nearest
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-    from matplotlib.figure import Figure
+    from torch import nn
 
     from ensembles.decomposition import Decomposition
     from ensembles.progress import Progress
@@ -32,7 +32,7 @@ _TOLD = {
 
 
 def paths(
-    net: Decomposition,
+    net: Decomposition | nn.Module,
     data: Any,
     method: Literal["exact", "sampled", "all"] | None = None,
     direction: Literal["gradient", "logits"] | None = None,
@@ -52,7 +52,8 @@ def paths(
     follows the published protocol (Veit et al. 2016, section 4.3).
 
     Args:
-        net: A network taken apart by `ensembles.decompose`; it is left as it is.
+        net: A network taken apart by `ensembles.decompose`, or any module, which is then taken
+            apart on the first batch; it is left as it is.
         data: One of our data sets, a torch `Dataset` of (image, label), or an iterable of batches.
         method: "exact" (the default), "sampled" or "all"; for gradients.
         direction: "gradient" (the default), from the loss to `at`; or "logits".
@@ -85,6 +86,7 @@ def paths(
         UsageError: If an option has no meaning.
     """
     from ensembles.analyses.about import about_text  # noqa: PLC0415
+    from ensembles.analyses.first_batch import taken_apart  # noqa: PLC0415 (torch)
     from ensembles.analyses.path_measures import (  # noqa: PLC0415
         expanded,
         measure_paths,
@@ -97,7 +99,7 @@ def paths(
     named = {"method": method, "direction": direction}
     given = {name: value for name, value in named.items() if value is not None} | fields
     chosen = _chosen(options, given)
-    place = choose_device(device)
+    net, place = taken_apart(net, data), choose_device(device)
     told = {"model": model or net.model_name, **about_text(data), **(about or {})}
     net, data, chosen = expanded(net, data, chosen)
     require_shortcuts(net)
@@ -115,7 +117,7 @@ def paths(
 
 
 def path_ranges(
-    net: Decomposition,
+    net: Decomposition | nn.Module,
     data: Any,
     ranges: Sequence[tuple[int, int]] | None = None,
     *,
@@ -128,7 +130,7 @@ def path_ranges(
     """Measure the accuracy of sub-ensembles: all paths with a length between two bounds.
 
     Args:
-        net: A network taken apart.
+        net: As for `paths`.
         data: As for `paths`.
         ranges: Pairs (first, last), both included; by default all.
         options: As for `paths`; the direction is that of logits.
@@ -145,6 +147,7 @@ def path_ranges(
         UsageError: If a range does not lie in 0..n.
         PathError: As for `paths`.
     """
+    from ensembles.analyses.first_batch import taken_apart  # noqa: PLC0415 (torch)
     from ensembles.analyses.path_measures import (  # noqa: PLC0415
         expanded,
         measure_ranges,
@@ -153,7 +156,7 @@ def path_ranges(
     from ensembles.engine import choose_device  # noqa: PLC0415
 
     chosen = _chosen(options, {**fields, "direction": "logits"})
-    place = choose_device(device)
+    net, place = taken_apart(net, data), choose_device(device)
     name = model or net.model_name
     net, data, chosen = expanded(net, data, chosen)
     require_shortcuts(net)
@@ -280,13 +283,6 @@ class Paths(Analysis[PathOptions]):
             model=run.model,
             about=dict(run.about),
         )
-
-    def draw(self, frames: Sequence[pd.DataFrame]) -> Figure:
-        """Draw the table of one network."""
-        if len(frames) != 1:
-            raise UsageError(f"{len(frames)} tables of paths; a figure of paths takes one")
-        figure: Figure = self.drawing(frames[0])
-        return figure
 
     def views(self, frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The effective paths by each measure."""

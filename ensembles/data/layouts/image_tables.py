@@ -18,6 +18,7 @@ from ensembles.data.layouts.image_tree import MOST_IMAGES, ImageTree, key_of
 from ensembles.data.layouts.parts import choose_part
 from ensembles.data.layouts.table_files import MOST_GROUP, SUFFIXES, TableFile, damage, open_table
 from ensembles.data.pictures import MOST_BYTES
+from ensembles.distribution import install
 from ensembles.errors import DataError
 
 __all__ = ["SUFFIXES", "TableRows", "read_tables"]
@@ -111,7 +112,7 @@ def read_tables(
             several; or when pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
-        raise DataError(f"{place} needs the package pyarrow: install ensembles[parquet]")
+        raise DataError(f"{place} needs the package pyarrow: {install('parquet')}")
     part = choose_part(split, parts, place)
     files = list(parts[part])
     tables = [open_table(path) for path in files]

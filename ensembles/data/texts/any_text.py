@@ -6,10 +6,12 @@ import hashlib
 import os
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from ensembles.data.splits import choose_split
 from ensembles.data.texts.embedded_texts import EMBEDDED, documents
-from ensembles.data.texts.text_files import read_documents
+from ensembles.data.texts.labelled_text import LabelledText
+from ensembles.data.texts.text_files import read_documents, read_labelled
 from ensembles.data.texts.token_codes import BYTES, Encoded, Tokenizer
 from ensembles.data.texts.token_files import kept
 from ensembles.data.texts.windows import TextDataset, Windows
@@ -17,7 +19,7 @@ from ensembles.errors import DataError, UsageError, nearest
 from ensembles.files import home_expanded
 from ensembles.text_names import TEXTS, is_text
 
-__all__ = ["TEXTS", "is_text", "open_text"]
+__all__ = ["TEXTS", "is_text", "open_labelled", "open_text"]
 
 _BETWEEN = "\n\n"
 
@@ -41,8 +43,9 @@ def open_text(
 
     Args:
         name: ``prose`` (descriptions of scikit-learn's data sets), ``docstrings`` (of
-            scikit-learn); a file of UTF-8; a table (``.jsonl``, ``.parquet``, ``.arrow``); or a
-            folder of these. A name wins over a file of that name; write ``./prose`` then.
+            scikit-learn); a file of UTF-8; a table (``.csv``, ``.jsonl``, ``.parquet``,
+            ``.arrow``); or a folder of these. A name wins over a file of that name; write
+            ``./prose`` then.
         split: The part, where there are several.
         window: Tokens of a window.
         stride: Tokens from a window to the next; by default windows lie one after the other.
@@ -66,16 +69,64 @@ def open_text(
         part = choose_split(split, ("train", "test"), str(name))
         encoded = _embedded(str(name), part, tokenizer)
     else:
-        path = home_expanded(name)
-        if not str(name).strip() or (os.sep not in str(name) and not path.exists()):
-            raise DataError(
-                f"no text or file {str(name)!r}; known are {', '.join(TEXTS)}"
-                f"{nearest(str(name).lower(), TEXTS)}"
-            )
-        part, found = read_documents(path, split, column)
+        part, found = read_documents(_path(name), split, column)
         encoded = _tokens(_BETWEEN.join(found), tokenizer)
     data = TextDataset.of_text(str(name), part, encoded, cut, tokenizer=tokenizer, opener=opener)
     return data if limit is None else data.limited(limit)
+
+
+def open_labelled(
+    name: str | os.PathLike[str],
+    split: str = "test",
+    *,
+    labels: str | None = None,
+    column: str | None = None,
+    window: int | None = None,
+    longest: int | None = None,
+    pad: int | None = None,
+    tokenizer: Tokenizer,
+    limit: int | None = None,
+) -> LabelledText:
+    """Open a table of texts and labels as rows of tokens of one length.
+
+    Each text becomes one row by the tokenizer's own template, special tokens included.
+
+    Args:
+        name: A table (``.csv``, ``.jsonl``, ``.parquet``, ``.arrow``), or a folder of such.
+        split: The part, where there are several.
+        labels: The column of the labels, class numbers or names; ``label`` by default.
+        column: The column of the texts; ``text`` by default.
+        window: Tokens of a row; by default as many as the longest text has, at most 512.
+        longest: How many tokens a row may have by default.
+        pad: The id that fills a row up; by default the tokenizer's own, else 0.
+        tokenizer: A fast one of transformers, as :func:`as_tokenizer` makes it one of ours.
+        limit: At most so many texts, spread evenly.
+
+    Raises:
+        DataError: When there is no such table, part or column.
+        UsageError: When the tokenizer makes no rows, or a number cannot be meant.
+    """
+    part, found = read_labelled(_path(name), split, column, labels)
+    fill = getattr(tokenizer, "pad", None) if pad is None else pad
+    data = LabelledText.of_rows(
+        str(name), part, found, length=window, longest=longest, pad=fill or 0, tokenizer=tokenizer,
+        opener=partial(
+            open_labelled, name, labels=labels, column=column, window=window, longest=longest,
+            pad=pad, tokenizer=tokenizer,
+        ),
+    )  # fmt: skip
+    return data if limit is None else data.limited(limit)
+
+
+def _path(name: str | os.PathLike[str]) -> Path:
+    """Where a text lies that is none by name."""
+    path = home_expanded(name)
+    if not str(name).strip() or (os.sep not in str(name) and not path.exists()):
+        raise DataError(
+            f"no text or file {str(name)!r}; known are {', '.join(TEXTS)}"
+            f"{nearest(str(name).lower(), TEXTS)}"
+        )
+    return path
 
 
 def _embedded(name: str, split: str, tokenizer: Tokenizer) -> Encoded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,12 +19,16 @@ class HubTokens:
     """What a fast tokenizer makes of a text, no token added.
 
     Args:
-        backend: A ``tokenizers.Tokenizer``.
+        backend: A ``tokenizers.Tokenizer``; left as it is.
         name: What results call it.
+        mask: The id of its mask token, where it has one.
+        pad: The id of its token for padding, likewise.
     """
 
-    def __init__(self, backend: Any, name: str) -> None:
-        self._backend, self.name = backend, name
+    def __init__(
+        self, backend: Any, name: str, *, mask: int | None = None, pad: int | None = None
+    ) -> None:
+        self._backend, self.name, self.mask, self.pad = _whole(backend), name, mask, pad
 
     @property
     def size(self) -> int:
@@ -49,6 +54,29 @@ class HubTokens:
         before = np.concatenate([[0], np.cumsum(sizes)])[np.maximum.accumulate(ends, 0)]
         return Encoded(ids, np.diff(before, prepend=0).astype(np.int64))
 
+    def rows(self, texts: Sequence[str], length: int | None) -> list[list[int]]:
+        """The ids of each text with the special tokens of its model.
+
+        Args:
+            texts: The texts.
+            length: At most so many tokens, special ones included; None for all.
+        """
+        backend = self._backend
+        if length is not None:
+            backend = _whole(backend)
+            backend.enable_truncation(length)
+        return [list(one.ids) for one in backend.encode_batch(list(texts))]
+
+
+def _whole(backend: Any) -> Any:
+    """A copy that neither cuts texts off nor fills them up, as its file may say."""
+    if not hasattr(backend, "no_truncation"):
+        return backend
+    copied = type(backend).from_str(backend.to_str())
+    copied.no_truncation()
+    copied.no_padding()
+    return copied
+
 
 def as_tokenizer(given: Any) -> Tokenizer:
     """One of ours, from one of ours or of Hugging Face.
@@ -69,4 +97,5 @@ def as_tokenizer(given: Any) -> Tokenizer:
             "a fast tokenizer of transformers"
         )
     name = str(getattr(given, "name_or_path", "") or "") or type(given).__name__
-    return HubTokens(backend, name)
+    mask, pad = (getattr(given, f"{one}_token_id", None) for one in ("mask", "pad"))
+    return HubTokens(backend, name, mask=mask, pad=pad)

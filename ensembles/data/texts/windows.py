@@ -69,7 +69,12 @@ class TextDataset(Dataset[Tensor]):
         cut: How the text was cut.
         tokenizer: What made the ids.
         opener: Opens another split of the same text, cut alike.
+
+    Attributes:
+        task: The task that the data are for, where it is not the next token.
     """
+
+    task: str | None = None
 
     def __init__(
         self,

@@ -129,6 +129,7 @@ class Replace(Variation):
                 f"{pair}: {form.label} and {other.label} read other tensors beside their inputs "
                 "or hold blocks within their branches; choose blocks that read the same"
             )
+        structure.require_one_sight(pair, form.index, other.index)
         if (form.transition, form.prepared) != (other.transition, other.prepared):
             odd = form if form.transition else other
             raise LesionError(

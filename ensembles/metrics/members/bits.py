@@ -35,7 +35,7 @@ class Bits(Metric):
     summary = "bits a byte of the text"
     columns = (Column("bits", "number", "less", "Bits a byte"),)
     span = (0, math.inf)
-    tasks = ("language",)
+    tasks = ("language", "masked")
 
     bytes_per_token: float | None = None
 

@@ -28,7 +28,7 @@ class Perplexity(Mean):
     summary = "exp of the mean loss of a token"
     columns = (Column("perplexity", "number", "less", "Perplexity"),)
     span = (0, math.inf)
-    tasks = ("language",)
+    tasks = ("language", "masked")
 
     def values(self, answers: Answers) -> Tensor:
         """Cross-entropy of each token, (N,)."""

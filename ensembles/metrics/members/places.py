@@ -64,8 +64,9 @@ class Places(Metric):
                 "metric 'places' does not know the length of the windows; measure it by "
                 "ensembles.lesion, or make it suited to the network first"
             )
-        numbers = torch.arange(len(answers), device=answers.output.device)
-        at = ((answers.first or 0) + numbers) % self.places
+        at = answers.places
+        if at is None:  # whole windows, one behind the other
+            at = torch.arange(len(answers), device=answers.output.device) % self.places
         finite = answers.finite.to(answers.wide)
         zero = torch.zeros(3, self.places, dtype=answers.wide, device=answers.output.device)
         zero[0].index_add_(0, at, finite)

@@ -23,8 +23,9 @@ from ensembles.analyses.path_columns import relative
 from ensembles.errors import EvaluationError
 from ensembles.models import architecture
 from ensembles.models.identity_mappings import DEPTHS, VARIANTS
+from ensembles.plots.layout import new_figure
 from ensembles.plots.lesions import error_by_block
-from ensembles.plots.style import legend_above, look, new_figure, paper_style
+from ensembles.plots.style import legend_above, look, paper_style
 from ensembles.reproduction.criteria import intact_error, singles, spread
 from ensembles.reproduction.experiment import Comparison, Experiment, Part, Parts, Picture
 from ensembles.reproduction.image_spectra import (

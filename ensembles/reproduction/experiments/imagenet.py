@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ensembles.data import known_datasets
+from ensembles.plots.layout import new_figure
 from ensembles.plots.lesions import error_by_block
-from ensembles.plots.style import new_figure
 from ensembles.reproduction.criteria import LITTLE_IN_WORDS, cost_of_one, costlier, points
 from ensembles.reproduction.experiment import Experiment, Part, Parts, Picture
 from ensembles.reproduction.judgements import Claim, Frames

@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ensembles.plots.layout import new_figure
 from ensembles.plots.paths import gradient_by_length, path_lengths, shares_by_length
-from ensembles.plots.style import INK, legend_above, new_figure, paper_style
+from ensembles.plots.style import INK, legend_above, paper_style
 from ensembles.reproduction.experiment import Comparison, Experiment, Parts, Picture
 from ensembles.reproduction.image_spectra import (
     add_parts,

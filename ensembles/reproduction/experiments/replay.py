@@ -13,8 +13,8 @@ import pandas as pd
 from ensembles.bounded import read_text
 from ensembles.errors import LesionError, UsageError
 from ensembles.lesions import Choice, Lesion, parse_lesion
+from ensembles.plots.layout import new_figure
 from ensembles.plots.quartiles import error_quartiles
-from ensembles.plots.style import new_figure
 from ensembles.reproduction.comparisons import sizes_beside
 from ensembles.reproduction.criteria import of_kind, quartiles
 from ensembles.reproduction.experiment import Comparison, Experiment, Part, Parts, Picture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ensembles.plots.layout import new_figure
 from ensembles.plots.lesions import error_by_block
-from ensembles.plots.style import new_figure
 from ensembles.reproduction.comparisons import singles_beside
 from ensembles.reproduction.criteria import (
     LITTLE_IN_WORDS,

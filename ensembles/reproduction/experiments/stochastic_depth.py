@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from scipy.stats import wilcoxon
 
+from ensembles.plots.layout import new_figure
 from ensembles.plots.lesions import error_by_block
-from ensembles.plots.style import new_figure
 from ensembles.reproduction.criteria import alike, intact_error, labelled, points, singles, spread
 from ensembles.reproduction.experiment import Experiment, Part, Parts, Picture
 from ensembles.reproduction.judgements import Claim, Finding, Frames

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ensembles.studies.workers.work_folder import WorkFolder
 
 __all__ = ["MEMBER", "Local", "LocalOptions"]
 
+_CARD = re.compile(r"cuda:(\d{1,4})")
 _RESTARTS = 3  # of each worker, in a row and without a part measured
 _GRACE = 20.0  # seconds in which a worker publishes what it has, before it is killed
 
@@ -87,23 +89,31 @@ class Local(Driver):
 
 def _places(options: LocalOptions, device: str) -> list[tuple[str, int | None]]:
     """Device of each worker, and which GPU it sees."""
-    if device in ("auto", "cuda"):
-        import torch  # noqa: PLC0415
+    cards = _cards(options, device)
+    if cards:
+        return [("cuda", cards[k % len(cards)]) for k in range(options.workers or len(cards))]
+    usual = 1 if device == "mps" else _cores()
+    return [("cpu" if device == "auto" else device, None)] * (options.workers or usual)
 
-        there = torch.cuda.device_count()
-        wanted = there if options.gpus is None else options.gpus
-        if wanted > there:
-            raise UsageError(f"gpus {wanted}; this machine has {there}")
-        if wanted:
-            each = [("cuda", gpu) for gpu in range(wanted)]
-            number = options.workers or wanted
-            return [each[k % wanted] for k in range(number)]
-        if device == "cuda":
-            raise UsageError("device 'cuda'; this machine has no GPU that torch can use")
-        device = "cpu"
-    elif options.gpus:
-        raise UsageError(f"gpus {options.gpus} and device '{device}'; leave one of them out")
-    return [(device, None)] * (options.workers or _cores())
+
+def _cards(options: LocalOptions, device: str) -> list[int]:
+    """The numbers of the GPUs that workers are spread over."""
+    gpus, chosen = options.gpus, _CARD.fullmatch(device)
+    cuda = device == "cuda" or chosen is not None
+    if gpus is not None and not {"auto": True, "cuda": gpus > 0}.get(device, not (gpus or chosen)):
+        raise UsageError(f"gpus {gpus} and device '{device}'; leave one of them out")
+    if not cuda and device != "auto":
+        return []
+    import torch  # noqa: PLC0415
+
+    there = torch.cuda.device_count()
+    wanted = there if gpus is None else gpus
+    if wanted > there:
+        raise UsageError(f"gpus {wanted}; this machine has {there}")
+    cards = [int(chosen[1])] if chosen else list(range(wanted))
+    if cuda and (not cards or cards[-1] >= there):
+        raise UsageError(f"device '{device}'; this machine has {there} GPUs that torch can use")
+    return cards
 
 
 def _cores() -> int:
@@ -135,7 +145,8 @@ class _Process:
             for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         }
         if self.gpu is not None:
-            visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+            given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+            visible = [one.strip() for one in given if one.strip()]
             environment["CUDA_VISIBLE_DEVICES"] = visible[self.gpu] if visible else str(self.gpu)
         self.log = (self.folder / "logs" / f"{self.own_name}.log").open("ab")
         self.process = subprocess.Popen(

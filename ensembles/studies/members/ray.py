@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ensembles.analyses.base import option
+from ensembles.distribution import install
 from ensembles.errors import EvaluationError, UsageError
 from ensembles.studies.executors import Setting, Tell
 from ensembles.studies.workers.driver import Crew, Driver, WorkerOptions
@@ -98,7 +99,7 @@ class Ray(Driver):
             import ray  # noqa: PLC0415
         except ImportError as error:
             raise UsageError(
-                "executor 'ray' needs Ray, which is not installed; pip install 'ensembles[ray]'"
+                f"executor 'ray' needs Ray, which is not installed; {install('ray')}"
             ) from error
         own = not ray.is_initialized()
         if own:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ensembles.analyses.base import option
+from ensembles.distribution import install
 from ensembles.errors import EvaluationError, UsageError
 from ensembles.printable import printable
 from ensembles.studies.executors import Setting, Tell
@@ -136,6 +137,8 @@ class Slurm(Driver):
             try:
                 found = executor.map_array(worker, names)
             except Exception as error:
+                if jobs:
+                    cancel(jobs)
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise EvaluationError(f"slurm: the job was not taken: {reason}") from error
             jobs += [job.job_id for job in found]
@@ -154,8 +157,7 @@ def _executor(logs: Path, options: SlurmOptions, study: str, count: int) -> Any:
         from submitit.slurm.slurm import SlurmExecutor  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
-            "executor 'slurm' needs submitit, which is not installed; pip install "
-            "'ensembles[slurm]'"
+            f"executor 'slurm' needs submitit, which is not installed; {install('slurm')}"
         ) from error
     executor = SlurmExecutor(folder=logs, max_num_timeout=1000)
     given = {

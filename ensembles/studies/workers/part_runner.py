@@ -100,7 +100,7 @@ class PartRunner:
         from ensembles.tasks import task_of  # noqa: PLC0415
 
         subject = self.networks.open(unit, self.study, self.device)
-        task = task_of(subject.net, getattr(unit.analysis, "task", None))
+        task = task_of(subject.net, getattr(unit.analysis, "task", None), subject.data)
         batch = next(iter(task.batches(subject.data, int(self.wishes["batch_size"] or 64))))
         took = 0.0
         for _ in range(2):  # the first one warms up

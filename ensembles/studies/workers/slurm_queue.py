@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from ensembles.errors import EvaluationError
 
 __all__ = ["cancel", "job_states", "largest_array"]
 
+_LARGEST = re.compile(r"^(?:MaxArraySize|SchedulerParameters.*\bmax_array_tasks) *= *(\d+)", re.M)
 _USUAL = 1000  # tasks of an array where Slurm does not say how many it allows
 
 
@@ -26,11 +28,8 @@ def largest_array() -> int:
         raise EvaluationError(
             "slurm: scontrol does not answer; run the study on a machine of the cluster"
         ) from error
-    for line in done.stdout.splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize" and value.strip().isdigit():
-            return max(1, int(value) - 1)
-    return _USUAL
+    said = _LARGEST.findall(done.stdout)
+    return max(1, min(map(int, said))) if said else _USUAL
 
 
 def job_states(jobs: Sequence[str]) -> dict[str, str] | None:

@@ -1,0 +1,85 @@
+"""The figure of criticality: what is left of the accuracy, by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ensembles.plots.layout import axes_or_new, make_room, new_figure, panel_letter
+from ensembles.plots.style import legend_above, look, paper_style, save_figure
+from ensembles.tables.networks import all_networks, series_labels
+from ensembles.tables.schema import require_columns
+
+__all__ = ["plot_criticality", "recovered_by_block"]
+
+
+def plot_criticality(
+    frames: pd.DataFrame | Sequence[pd.DataFrame], path: str | Path | None = None
+) -> Figure:
+    """Draw what is left of the accuracy, by block, a panel a network.
+
+    Args:
+        frames: Table of ``ensembles.analyze(net, data, "criticality")`` of one network, one for
+            each network, or one that :func:`ensembles.tables.stack_frames` put together.
+        path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+
+    Returns:
+        The figure, as wide as a paper's column.
+
+    Raises:
+        UsageError: A column is missing, or the file's ending is unknown.
+        OutputError: The file cannot be written.
+    """
+    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
+    tables = all_networks(given)
+    figure, axes = new_figure(len(tables), height=2.2)
+    for letter, ax, table, label in zip(
+        ascii_lowercase, axes, tables, series_labels(tables), strict=False
+    ):
+        recovered_by_block(table, ax=ax)
+        if len(tables) > 1:
+            panel_letter(ax, letter)
+            with paper_style():
+                ax.set_title(label)
+    make_room(figure, axes)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def recovered_by_block(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Accuracy over that of the intact network, by block, a curve for each variant.
+
+    Whiskers: 95 % interval, paired over rows of the data.
+
+    Args:
+        frame: A table of criticality of one network.
+        ax: Axes to draw into; a new figure's where None.
+
+    Raises:
+        UsageError: A column is missing.
+    """
+    require_columns(frame, "block", "variant", "recovered", "recovered_low", "recovered_high")
+    with paper_style():
+        ax = axes_or_new(ax)
+        for index, (name, rows) in enumerate(frame.groupby("variant", sort=False)):
+            style, y = look(index), rows["recovered"].to_numpy(float)
+            low, high = (rows[f"recovered_{end}"].to_numpy(float) for end in ("low", "high"))
+            ends = [np.nan_to_num((y - low).clip(min=0)), np.nan_to_num((high - y).clip(min=0))]
+            ax.errorbar(
+                rows["block"], y, ends, label=str(name), elinewidth=0.5, markersize=2.5,
+                **style.line,
+            )  # fmt: skip
+        ax.set_ylim(bottom=0)
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        ax.set_xlabel("Block")
+        ax.set_ylabel("Accuracy over that of\nthe intact network")
+        legend_above(ax, ax.get_legend_handles_labels()[0])
+    return ax

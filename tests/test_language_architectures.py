@@ -1,0 +1,78 @@
+"""What language models of transformers have and others have not: sliding attention, experts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import ensembles
+from ensembles.errors import LesionError
+from ensembles.lesions import Delete, Lesion, Parallel, Reorder, Replace, Reverse, Structure
+
+transformers = pytest.importorskip("transformers")
+
+SMALL = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "vocab_size": 50, "pad_token_id": 0, "use_cache": False,
+}  # fmt: skip
+IDS = torch.randint(1, 50, (3, 12), generator=torch.Generator().manual_seed(0))
+
+
+def built(kind: str, **options: Any) -> Any:
+    config = "Gemma3Text" if kind == "Gemma3" else kind
+    torch.manual_seed(0)
+    made = getattr(transformers, f"{config}Config")(**{**SMALL, **options})
+    return getattr(transformers, f"{kind}ForCausalLM")(made).eval()
+
+
+@pytest.fixture(scope="module")
+def gemma() -> Any:
+    """Layers 1 and 3 slide over 4 tokens, 2 and 4 see all."""
+    return ensembles.decompose(built("Gemma2", head_dim=8, sliding_window=4), IDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "sees"),
+    [
+        ("Mistral", {"sliding_window": 4}, [3, 0] * 4),
+        ("Mistral", {"sliding_window": 20}, [11, 0] * 4),
+        ("Llama", {}, [11, 0] * 4),
+        ("Gemma3", {"head_dim": 8, "sliding_window": 4,
+                    "layer_types": ["sliding_attention"] * 3 + ["full_attention"]},
+         [3, 0, 3, 0, 3, 0, 11, 0]),
+    ],
+)  # fmt: skip
+def test_how_far_each_block_looks_back(kind: str, options: Any, sees: list[int]) -> None:
+    net = ensembles.decompose(built(kind, **options), IDS)
+    assert [net.sees(block) for block in range(1, 9)] == sees
+
+
+@pytest.mark.parametrize(
+    "lesion", [Reorder(((1, 3),)), Replace(1, by=3), Reverse((1, 3)), Reverse((1, 7))]
+)
+def test_sliding_and_full_attention_do_not_change_places(gemma: Any, lesion: Lesion) -> None:
+    if lesion == Reverse((1, 7)):  # 1 with 7: sliding with full
+        assert gemma.sees(1) != gemma.sees(7)
+    with pytest.raises(LesionError, match=r"looks back over 3 tokens|looks back over 11 tokens"):
+        ensembles.lesion(gemma, IDS, [lesion])
+
+
+def test_what_sees_the_same_changes_places(gemma: Any) -> None:
+    lesions = [Reorder(((1, 5), (3, 7))), Reorder(((2, 4),)), Reorder(((1, 2),)), Parallel((3, 4))]
+    frame = ensembles.lesion(gemma, IDS, lesions)
+    assert len(frame) == 5
+    assert Structure.of(gemma).stages == ((1, 5), (2, 4, 6, 8), (3, 7))
+    short = ensembles.decompose(built("Gemma2", head_dim=8, sliding_window=4), IDS[:, :4])
+    assert Structure.of(short).stages == (tuple(range(1, 9)),)
+    ensembles.lesion(short, IDS[:, :4], [Reorder(((1, 3),))])
+
+
+def test_masks_that_are_inputs_tell_them_apart_too() -> None:
+    example = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
+    example["attention_mask"][0, 8:] = 0
+    net = ensembles.decompose(built("Gemma2", head_dim=8, sliding_window=4), example)
+    with pytest.raises(LesionError, match=r"\(.*self_attn\) reads .* and block 1 .* reads"):
+        ensembles.lesion(net, [example], [Reorder(((1, 3),))])
+    assert len(ensembles.lesion(net, [example], [Reorder(((1, 5),)), Delete((3,))])) == 3
