@@ -131,7 +131,8 @@ class LesionedNetwork(nn.Module):
                 given = given[_IDS]
             found = next(iter(named_tensors(given).values())).shape[-1]
             if found != self.length:
-                return self._of_length(found)(*inputs, **named)
+                whole: Tensor = self._of_length(found)(*inputs, **named)
+                return whole
         x = self.stem(given)
         for place in self.order:
             x = self.parts[place](x)
@@ -157,7 +158,7 @@ class LesionedNetwork(nn.Module):
 class Logits(Tensor):
     """Logits that are found under the name ``logits``, too."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @property
     def logits(self) -> Tensor:
