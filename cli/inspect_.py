@@ -55,10 +55,11 @@ def inspect(
     weights that several blocks share.
     """
     from ensembles.catalogue.structure import describe  # noqa: PLC0415
-    from ensembles.plots import FIGURES  # noqa: PLC0415
-    from ensembles.tables import check_writable  # noqa: PLC0415
 
     if draw is not None:
+        from ensembles.plots import FIGURES  # noqa: PLC0415 (matplotlib)
+        from ensembles.tables import check_writable  # noqa: PLC0415
+
         check_writable(draw, FIGURES)
     model = model_of(model, checkpoint)
     how: dict[str, Any] = {"weights": weights, "match": match}

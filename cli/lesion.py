@@ -30,6 +30,7 @@ from ensembles.engine.names import ENGINES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from ensembles.lesions import Choice
     from ensembles.plots.measures import Scale
@@ -143,7 +144,6 @@ def lesion(
     """
     from ensembles.analyses.members.lesion import lesion as run  # noqa: PLC0415
     from ensembles.metrics import read  # noqa: PLC0415
-    from ensembles.plots import plot_lesions  # noqa: PLC0415
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")
@@ -175,10 +175,16 @@ def lesion(
     frames = named(found)
     deliver(
         frames, out, plot, as_json,
-        draw=partial(plot_lesions, scale=scale), lines=lesion_table,
+        draw=partial(_drawn, scale=scale), lines=lesion_table,
         notes=[*image_lines(subjects), *map(lesion_summary, frames)],
     )  # fmt: skip
     _tell_failures(frames)
+
+
+def _drawn(frames: Sequence[pd.DataFrame], scale: Scale) -> Figure:
+    from ensembles.plots import plot_lesions  # noqa: PLC0415 (matplotlib)
+
+    return plot_lesions(frames, scale=scale)
 
 
 def _choice(given: dict[str, Any]) -> Choice:

@@ -34,15 +34,17 @@ def check_outputs(
         EnsemblesError: Saying which, and why.
     """
     refuse_twins({"--out": out, "--plot": plot, "--store": store}, read)
-    from ensembles.plots import FIGURES  # noqa: PLC0415
-    from ensembles.store import Store  # noqa: PLC0415
     from ensembles.tables import check_writable  # noqa: PLC0415
 
     if out is not None:
         check_writable(out)
     if plot is not None:
+        from ensembles.plots import FIGURES  # noqa: PLC0415 (matplotlib)
+
         check_writable(plot, FIGURES)
     if store is not None:
+        from ensembles.store import Store  # noqa: PLC0415
+
         Store(store).close()
 
 

@@ -109,7 +109,9 @@ def test_what_is_evaluated_is_the_recalibrated_network(engine: str) -> None:
         plain = evaluate(net, [(images, labels)], [*inner, Delete((4,))], batch_size=size,
                          engine=engine, device="cpu")  # fmt: skip
         unaffected = [*outcomes[:4], outcomes[8]]
-        assert [one.loss_sum for one in unaffected] == [one.loss_sum for one in plain]
+        rounding = 1e-6 if engine == "level" else 0.0  # in fp32 its batches hold other lesions too
+        expected = pytest.approx([one.loss_sum for one in plain], rel=rounding, abs=0.0)
+        assert [one.loss_sum for one in unaffected] == expected
         assert outcomes[4].loss_sum != pytest.approx(outcomes[0].loss_sum, rel=1e-3)
         assert outcomes[0].row()["kl"] == 0.0 < outcomes[4].row()["kl"]
 
