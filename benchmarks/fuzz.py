@@ -129,8 +129,9 @@ def follow_coverage(
         (known / str(number)).write_bytes(content)
     quiet = ["-verbosity=0", "-print_final_stats=0", "-timeout=0", "-rss_limit_mb=0"]
     handled = [f"-handle_{name}=0" for name in ("int", "term", "usr1", "usr2")]
+    kept = [f"-artifact_prefix={folder}/"]
     limits = [f"-max_total_time={int(seconds)}", "-max_len=200000", "-len_control=0"]
-    atheris.Setup(["fuzz", *quiet, *handled, *limits, str(known)], one)
+    atheris.Setup(["fuzz", *quiet, *handled, *kept, *limits, str(known)], one)
     atheris.Fuzz()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from more_consistency import _deletions
+from examination import deletions
 
 from ensembles.decomposition import decompose
 from ensembles.errors import EnsemblesError
@@ -137,7 +137,7 @@ def examine(name: str, ids: torch.Tensor) -> tuple[str, str]:
         names = ", ".join(one.rpartition("layers.")[2] for one in net.names[:3])
         kinds = [block.kind for block in net]
         counted = " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-        return "yes", f"{counted} ({names}, ...), difference {gap:.0e}, {_deletions(net, ids)}"
+        return "yes", f"{counted} ({names}, ...), difference {gap:.0e}, {deletions(net, ids)} agree"
     except EnsemblesError as error:
         return "no", _line(error)
     except Exception as error:

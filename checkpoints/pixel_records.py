@@ -161,8 +161,9 @@ def of_card(card: Card, *, test: bool = False) -> Preprocessing:
             found = found.changed(colours="grey")
         found = replace(found, half=known.get("half", "even"))
         if "fill" in known:
-            red, green, blue = known["fill"]
-            found = replace(found, fill=(red, green, blue))
+            if not isinstance(known["fill"], list) or len(known["fill"]) != 3:
+                raise ValueError(f"fill {known['fill']!r}; expected red, green and blue")
+            found = replace(found, fill=tuple(known["fill"]))
         elif found.crop_mode == "border" and normal is not None:
             found = replace(found, fill=mean_colour(normal))
     except (UsageError, TypeError, ValueError, LookupError, AttributeError) as error:
@@ -312,8 +313,10 @@ def _pair(value: Any) -> tuple[int, int] | None:
     """Sides as a card has them: one number, or a list of two."""
     if value is None:
         return None
-    height, width = _both(value) if isinstance(value, int) else value
-    return height, width
+    sides = _both(value) if isinstance(value, int) else value
+    if not isinstance(sides, (list, tuple)) or len(sides) != 2:
+        raise ValueError(f"sides {value!r}; expected a number of pixels, or two")
+    return sides[0], sides[1]
 
 
 def _both(side: int) -> tuple[int, int]:

@@ -129,7 +129,7 @@ def _problems(card: Card) -> list[str]:
         if key == "normalization" and value is None:
             continue
         if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
-            problems.append(f"{key} is {value!r}, expected {_MEANT[key]}")
+            problems.append(f"{key} is {repr(value)[:200]}, expected {_MEANT[key]}")
     for key in ("num_classes", "images", "size"):
         value = getattr(card, key)
         least = 1 if key == "num_classes" else 0
@@ -178,7 +178,7 @@ def _measured_problems(measured: Measured) -> list[str]:
 
 
 _TABLES = ("arguments", "preprocessing", "training", "recipe")
-_KINDS: dict[str, type] = {"classes": list, "file": dict} | dict.fromkeys(_TABLES, dict)
+_KINDS: Mapping[str, type] = {"classes": list, "file": dict} | dict.fromkeys(_TABLES, dict)
 _FREE = ("dataset", "split", "content_hash", "normalization", "source", "licence", "notes")
 _TEXTS = {
     "name": _NAME.pattern,

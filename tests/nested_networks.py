@@ -93,6 +93,28 @@ class LongSkip(Network):
         return self.head(self.body(self.stem(x)).mean((2, 3)))
 
 
+class Hourglass(Network):
+    """Two streams of blocks that begin at one tensor and are added, as in Wang et al. (2017).
+
+    The sum of one is read once more behind the addition, in which no stream is a way around.
+    """
+
+    count = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.down, self.head = conv(3, out=4), conv(4), nn.Linear(4, 3)
+        self.trunk = nn.Sequential(Sum(layers(4)), Sum(layers(4)))
+        self.mask = nn.Sequential(Sum(layers(4)), Sum(layers(4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        trunk = self.trunk(x)
+        mask = self.mask(self.down(nn.functional.max_pool2d(x, 2)))
+        mask = nn.functional.interpolate(mask, scale_factor=2.0, mode="bilinear") + trunk
+        return self.head(((1 + mask.sigmoid()) * trunk).mean((2, 3)))
+
+
 class Attention(nn.Module):
     """One head, with a mask that is added to its scores, and with other tokens to look at."""
 
@@ -209,7 +231,8 @@ class Reversible(Network):
 
 
 NESTED = (
-    CrossStage, Resolutions, LongSkip, Masked, OneInput, CrossAttention, ClassAttention, Reversible,
+    CrossStage, Resolutions, LongSkip, Hourglass, Masked, OneInput, CrossAttention, ClassAttention,
+    Reversible,
 )  # fmt: skip
 
 

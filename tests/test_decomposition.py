@@ -293,7 +293,7 @@ def test_the_users_model_is_left_alone_after_an_error(monkeypatch):
     model = build([("post", 6, 1), ("post", 8, 2)]).train()
     images, _ = images_for(model, 2)
     state = torch.get_rng_state()
-    for place in ("trace", "simplify", "verify", "_assemble", "check_independence"):
+    for place in ("trace", "simplify", "verify", "_assemble", "Original.alone"):
         untouched = Untouched(model)
         with monkeypatch.context() as patch:
             patch.setattr(f"ensembles.decomposition.assembly.{place}", lambda *_: 1 / 0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
+import importlib
 import sys
 from pathlib import Path
 
@@ -18,14 +17,19 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def consistency():
     """The benchmark that builds networks with cheap random weights."""
-    spec = importlib.util.spec_from_file_location("consistency", ROOT / "benchmarks/consistency.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    threads = torch.get_num_threads()
-    yield module
+    before = [*sys.path], torch.get_num_threads()
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield importlib.import_module("consistency")
+    sys.path[:], threads = before
     torch.set_num_threads(threads)
-    del sys.modules[spec.name]
+
+
+def examined(consistency, name, size, **arguments):
+    """What the benchmark finds in one network."""
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return consistency.examine(
+        consistency.Network(name, lambda: consistency.cheaply(name, **arguments), images)
+    )
 
 
 PUBLISHED = [
@@ -63,7 +67,7 @@ def test_published_numbers_of_blocks(consistency, name, size, kinds, transitions
     if name.startswith("timm"):
         pytest.importorskip("timm")
     arguments = _SMALL.get(name, {})
-    row = consistency.examine("", name, size, **arguments)
+    row = examined(consistency, name, size, **arguments)
     assert not row.problem
     assert (row.kinds, row.transitions) == (kinds, transitions)
     assert row.deletable == sum(kinds.values())
@@ -80,25 +84,19 @@ def test_vgg16_has_no_shortcut_and_sixteen_plain_blocks(consistency):
 
 @pytest.mark.slow
 def test_the_deepest_network(consistency):
-    row = consistency.examine("", "resnet1202", 8)
+    row = examined(consistency, "resnet1202", 8)
     assert not row.problem and row.kinds == {"residual": 600}
 
 
-def documented(library, budget):
+def documented(consistency, library, budget):
     """Rows of the table in docs for networks with at most so many million parameters."""
-    text = (ROOT / "docs/decomposition.md").read_text()
-    part = text.partition(f"<!-- {library}: begin -->")[2].partition(f"<!-- {library}: end -->")[0]
-    rows = re.findall(
-        r"^\| (?:\w+ \| )?(\w+) \| ([\d.]+) \| (\d+) \| (.+?) \| (\d+) \|", part, re.M
-    )
+    rows = consistency.rows_of(library)
     if not rows:
-        pytest.skip(
-            "no table in docs/decomposition.md: make it with benchmarks/consistency.py --write"
-        )
+        pytest.skip("no table in docs/coverage.md: make it with benchmarks/consistency.py --write")
     return [
-        (f"{library}:{name}", int(size), blocks, int(transitions))
-        for name, million, size, blocks, transitions in rows
-        if float(million) <= budget and int(size) < 224
+        (f"{library}:{row[1]}", int(row[3].rpartition("x")[2]), row[4], int(row[6]))
+        for row in rows
+        if float(row[2]) <= budget and int(row[3].rpartition("x")[2]) < 224
     ]
 
 
@@ -107,10 +105,10 @@ def documented(library, budget):
 def test_the_table_in_docs(consistency, library, budget):
     """A sample of the rows; benchmarks/consistency.py makes them all."""
     pytest.importorskip(library)
-    rows = documented(library, budget)
+    rows = documented(consistency, library, budget)
     assert len(rows) > 20
     for name, size, blocks, transitions in rows[:: len(rows) // 8]:
-        row = consistency.examine("", name, size)
+        row = examined(consistency, name, size)
         found = row.problem or " + ".join(f"{n} {kind}" for kind, n in row.kinds.items())
         assert found == blocks.removeprefix("**no**: "), name
         assert row.transitions == transitions, name

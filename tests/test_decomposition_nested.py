@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lesion_values import any_lesions
 from torch import Tensor, nn
 
 import ensembles
@@ -17,7 +21,8 @@ from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.errors import DecompositionError, LesionError
-from ensembles.lesions import Delete, Lesion, parse_lesion
+from ensembles.lesions import Delete, Drop, Lesion, parse_lesion
+from ensembles.lesions.structure import Structure
 from tests.nested_networks import NESTED, CrossStage, LongSkip, Masked, Network, Reversible, made
 
 
@@ -63,6 +68,32 @@ def test_numbers_are_plain_and_read_back() -> None:
     assert net.block(7).holds == (1, 2, 3, 4, 5, 6) and net.names[6] == "body"
     for kind, text in (("delete", "3 7"), ("scale", "7 x0.5"), ("reorder", "2-5")):
         assert parse_lesion(kind, text).text == text
+
+
+NEST = Structure.of(ensembles.decompose(made(LongSkip), LongSkip.example))
+
+
+@given(any_lesions(len(NEST)))
+def test_every_text_means_the_same_lesion_where_blocks_lie_inside_others(lesion: Lesion) -> None:
+    """Numbers of nested blocks are whole: a point in a text stands before a road, never a block."""
+    back = parse_lesion(lesion.kind, lesion.text)
+    assert back == lesion and back.text == lesion.text
+    found = []
+    for one in (lesion, back):
+        try:
+            one.check(NEST)
+            found.append(one.program(len(NEST)))
+        except LesionError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
+@given(st.integers(1, len(NEST)), st.integers(1, 9))
+def test_a_point_in_a_text_stands_before_a_road(block: int, road: int) -> None:
+    text = f"{block}.{road}"
+    assert parse_lesion("drop", text) == Drop(((block, road),))
+    with pytest.raises(LesionError, match=re.escape(text)):
+        parse_lesion("delete", text)
 
 
 @pytest.mark.parametrize("kind", [Masked, CrossStage])

@@ -135,6 +135,63 @@ def test_a_join_is_a_sum(spelling):
         torch.testing.assert_close(found.reshape(made.shape) * factor, made)
 
 
+REPEATED = {
+    "2x - (x - y)": (lambda m, x, y: 2 * x - (x - y), 1),
+    "3x - (2x - y)": (lambda m, x, y: 3 * x - (2 * x - y), 1),
+    "2x - x + y": (lambda m, x, y: 2 * x - x + y, 1),
+    "2(x + y) - x - y": (lambda m, x, y: 2 * (x + y) - x - y, 1),
+    "1.5x - (x - 2y)/2": (lambda m, x, y: 1.5 * x - (x - 2 * y) / 2, 1),
+    "x/2 + (x + y)/2": (lambda m, x, y: 0.5 * x + 0.5 * (x + y), 1),
+    "x + (x + y)": (lambda m, x, y: x + (x + y), 2),
+    "alpha": (lambda m, x, y: torch.add(2 * x, x - y, alpha=-1), 1),
+    "stack": (lambda m, x, y: torch.stack([2 * x, -x, y], -1).sum(-1), 1),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spelling", REPEATED)
+def test_what_a_sum_holds_several_times_is_one_road(spelling):
+    """Deletion leaves what a sum leaves of its input when the branch gives nothing."""
+    join, left = REPEATED[spelling]
+    model = joined(join)
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    net = decompose(model, rows)
+    assert [block.kind for block in net] == ["residual"] * 2
+    torch.testing.assert_close(net(rows), model(rows))
+    x = net.stem(rows)
+    torch.testing.assert_close(net.block(1).deleted(x), left * x)
+    kept = join(model, x, torch.tanh(model.branches[0](x)) * 0)
+    torch.testing.assert_close(net.block(1).deleted(x), kept)
+
+
+UPDATES = {
+    "number": lambda m, x, y: x + (y - x) / 4,
+    "weight": lambda m, x, y: x + m.weights[1] * (y - x),
+    "weights": lambda m, x, y: x - m.scale * (x - y),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spelling", UPDATES)
+def test_an_update_of_what_is_carried_is_left_out_whole(spelling):
+    model = joined(UPDATES[spelling])
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    net = decompose(model, rows)
+    assert [block.kind for block in net] == ["residual"] * 2
+    torch.testing.assert_close(net(rows), model(rows))
+    x = net.stem(rows)
+    torch.testing.assert_close(net.block(1).deleted(x), x)
+
+
+@torch.no_grad()
+def test_a_sum_in_which_the_input_cancels_out_has_no_shortcut():
+    model = joined(lambda m, x, y: x + y - x)
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    net = decompose(model, rows)
+    assert {block.kind for block in net} == {"plain"}
+    torch.testing.assert_close(net(rows), model(rows))
+
+
 def test_a_gate_in_an_interpolation():
     model = joined(lambda m, x, y: torch.lerp(x, y, torch.sigmoid(m.branches[0](x))))
     rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))

@@ -61,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             while not self.ended.is_set():
                 self.wfile.write(bytes(100_000))
         else:
+            self.ended.wait(1.0 if how == "slowly" else 0)
             self.wfile.write(CONTENT)
 
     def log_message(self, *_: object) -> None: ...
@@ -145,6 +146,18 @@ def test_a_download_ends_when_it_is_asked_to(
     assert files(tmp_path) == []
     fetched(server, "whole", tmp_path / "a.pt")
     assert (tmp_path / "a.pt").read_bytes() == CONTENT and files(tmp_path) == ["a.pt"]
+
+
+@unix
+def test_two_processes_fetch_it_once_and_read_the_same(server: str, tmp_path: Path) -> None:
+    def reads(name: str) -> None:
+        fetched(server, "slowly", tmp_path / "a.pt")
+        (tmp_path / name).write_text(hashlib.sha256((tmp_path / "a.pt").read_bytes()).hexdigest())
+
+    children = [in_a_process(lambda name=name: reads(name)) for name in ("first", "second")]
+    assert [status_of(child) for child in children] == [0, 0]
+    assert Handler.asked == ["/slowly"] and files(tmp_path) == ["a.pt", "first", "second"]
+    assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() == SHA256
 
 
 @unix

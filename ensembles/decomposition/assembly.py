@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.blocks import Block, Slot
 from ensembles.decomposition.chain import cut
+from ensembles.decomposition.collected_terms import collect_terms
 from ensembles.decomposition.gradient_check import other_gradient, other_weights
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.hidden_sums import write_hidden_sums
@@ -32,12 +34,13 @@ from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.norms import norms_as_layers
 from ensembles.decomposition.original import Original, plain_execution
+from ensembles.decomposition.other_lengths import OtherLengths, windows_alone
 from ensembles.decomposition.selection import named, selected
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.sites import between, block_at
 from ensembles.decomposition.trace import probe, trace
 from ensembles.decomposition.uncut import require_shortcuts, uncut
-from ensembles.decomposition.verification import check_finite, check_independence, verify
+from ensembles.decomposition.verification import check_finite, verify
 from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
@@ -94,13 +97,13 @@ def decompose(
         rows = cloned(rows)
         twin, logits = original.twin(rows)
         laps.done("copied and run")
-        alone = check_independence(twin, rows, logits)
-        original.compare(rows, alone)
+        alone = original.alone(twin, rows, logits)
         laps.done("held against the model and against single rows")
         traced, sizes, custom, answer = trace(twin, rows)
         laps.done("recorded")
         norms_as_layers(traced, sizes)
         write_sums(traced, sizes)
+        collect_terms(traced, sizes)
         simplify(traced)
         graph = write_hidden_sums(Graph(traced, sizes))
         graph.mixed = mixed(traced, sizes, graph.chain, probe(rows, 2))
@@ -133,6 +136,9 @@ def decompose(
             net.other_weights = other_weights(original, net, rows, custom)
             laps.done("gradient compared")
     laps.tell(outside.model_name)
+    if windows_alone(rows):
+        again = partial(decompose, model, blocks=blocks, kinds=kinds, nested=nested)
+        net.lengths = OtherLengths(model, rows, again)
     return net
 
 

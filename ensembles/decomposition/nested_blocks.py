@@ -149,8 +149,8 @@ def _bare(node: fx.Node) -> fx.Node:
 def _against_dominator(graph: Graph, node: fx.Node, found: Sequence[Segment]) -> Segment | None:
     """A sum between its immediate dominator and itself.
 
-    Its shortcut must hold no block of its own and no product of activations: else streams meet
-    there, of which none is a way around the other.
+    Its shortcut must hold no block of its own, nor come through the sum of one, and no product of
+    activations: else streams meet there, of which none is a way around the other.
     """
     if len(graph.inputs(node)) < 2:
         return None
@@ -164,7 +164,24 @@ def _against_dominator(graph: Graph, node: fx.Node, found: Sequence[Segment]) ->
     ends = {other.exit for other in found}
     if around & ends or any(_mixes(graph, inner, entry) for inner in around):
         return None
+    hull = _hull(graph, segment)
+    through = (o.exit for o in found if o.exit in hull and o.entry is not entry)
+    if any(_adds(graph, end, entry, segment.shortcut) for end in through):
+        return None
     return segment
+
+
+def _adds(graph: Graph, end: fx.Node, entry: fx.Node, parts: Sequence[fx.Node]) -> bool:
+    """Whether a sum holds one of some parts, through linear nodes alone."""
+    open_nodes, seen = [end], set[fx.Node]()
+    while open_nodes:
+        node = open_nodes.pop()
+        if node in parts:
+            return True
+        if node not in seen and node is not entry and is_linear(graph, node):
+            seen.add(node)
+            open_nodes.extend(graph.inputs(node))
+    return False
 
 
 def _mixes(graph: Graph, node: fx.Node, entry: fx.Node) -> bool:

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ensembles.decomposition.inputs import Inputs, called, take
 from ensembles.decomposition.private_copy import hooks_of, private_copy, uncompiled
-from ensembles.decomposition.verification import check_logits, equal
+from ensembles.decomposition.verification import check_independence, check_logits, equal
 from ensembles.errors import DecompositionError, EnsemblesError
 from ensembles.numerics import differentiable
 
@@ -116,16 +116,24 @@ class Original:
             )
         return twin, logits
 
-    def compare(self, inputs: Inputs, alone: Tensor) -> None:
-        """Hold a copy's logits for the first row against the model's own.
+    def alone(self, twin: nn.Module, inputs: Inputs, logits: Tensor) -> Tensor:
+        """The logits of the first row alone, held against those beside others and the model's own.
+
+        Args:
+            twin: A copy of the model.
+            inputs: A batch of inputs.
+            logits: What the copy makes of them.
 
         Raises:
             DecompositionError: If they differ.
         """
-        if self._compared:
-            return
-        wanted = self.logits(take(inputs, slice(1)))
-        if not equal(wanted, alone):
+        try:
+            wanted = None if self._compared else self.logits(take(inputs, slice(1)))
+        except DecompositionError:  # a part in training mode, that the copy can name
+            check_independence(twin, inputs, logits)
+            raise
+        alone = check_independence(twin, inputs, logits, wanted)
+        if wanted is not None and not equal(wanted, alone):
             by = f"its hooks ({', '.join(self._hook_names())})" if self.hooks else "its state"
             raise DecompositionError(
                 f"{type(self.given).__name__} gives other logits than a copy of it (by "
@@ -133,6 +141,7 @@ class Original:
                 f"{float(wanted.abs().max()):.2g}): {by} cannot be copied; expected a model that "
                 "computes with its own weights alone"
             )
+        return alone
 
     def _hook_names(self) -> list[str]:
         return [f"a {what} on {name or 'the model'}" for name, what, _ in self.hooks]

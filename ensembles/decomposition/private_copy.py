@@ -15,7 +15,7 @@ from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from ensembles.decomposition.hidden import adopt
 from ensembles.errors import DecompositionError
 
-__all__ = ["Sealed", "hooks_of", "private_copy", "uncompiled", "without_hooks"]
+__all__ = ["Sealed", "hooks_of", "is_leaf", "private_copy", "uncompiled", "without_hooks"]
 
 _HOOKS = (
     "_backward_hooks",
@@ -85,6 +85,18 @@ class Sealed(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
         return self.compiled(*args, **kwargs)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is taken whole: torch's own layers, but for those made of others."""
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    if "forward" in vars(module) or any(tensor.is_complex() for tensor in own):
+        return False
+    if isinstance(module, (nn.MultiheadAttention, Sealed)):
+        return True
+    torch_s = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
+    torch_s = torch_s and not isinstance(module, nn.Sequential)
+    return torch_s and not any(True for _ in module.children())
 
 
 def uncompiled(model: nn.Module) -> nn.Module:

@@ -8,8 +8,10 @@ in place are written down as the pure operations that they stand for.
 from __future__ import annotations
 
 import operator
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -29,7 +31,7 @@ from ensembles.decomposition.guards import (
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, given_by, rows_of
 from ensembles.decomposition.outputs import answer_of
-from ensembles.decomposition.private_copy import Sealed
+from ensembles.decomposition.private_copy import is_leaf
 from ensembles.decomposition.pure_forms import (
     UnfollowableError,
     Written,
@@ -39,7 +41,13 @@ from ensembles.decomposition.pure_forms import (
     pure,
     settled,
 )
-from ensembles.decomposition.tensor_state import custom_function, storage, version
+from ensembles.decomposition.tensor_state import (
+    custom_function,
+    is_among,
+    storage,
+    tensors_in,
+    version,
+)  # fmt: skip
 from ensembles.errors import DecompositionError
 
 __all__ = ["Recorder"]
@@ -57,9 +65,9 @@ _COMPARES = {"equal", "allclose", "__contains__"}
 
 
 class _Known(NamedTuple):
-    """A tensor that was seen: held, so that its id stays its own."""
+    """A tensor that was seen: forgotten when it ends, so that its id stays its own."""
 
-    tensor: Tensor
+    tensor: weakref.ref[Tensor]
     node: fx.Node
     version: int
     source: Tensor | None
@@ -134,6 +142,8 @@ class Recorder(TorchFunctionMode):
         if not isinstance(out, Tensor) or id(out) not in self._known:
             raise UnfollowableError("the output was not made by an operation that can be seen")
         self.graph.output(self.node_of(out))
+        self._known.clear()
+        self._views.clear()
         if not settle(self.graph, self.decisions, self.active, self.shapes):
             raise DecompositionError(
                 f"{type(self.model).__name__} decides on the data ({self.decisions[-1].place}) "
@@ -153,7 +163,7 @@ class Recorder(TorchFunctionMode):
                 with torch._C.DisableTorchFunction():
                     self._leave(module, out)
 
-            inner = _is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
+            inner = is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
             yield module.register_forward_pre_hook(enter, prepend=not inner, with_kwargs=True)
             yield module.register_forward_hook(leave, prepend=inner, with_kwargs=True)
 
@@ -161,7 +171,7 @@ class Recorder(TorchFunctionMode):
         if self._leaf is None:
             self.scopes.append(name)
             self._calls[name] += 1
-            if _is_leaf(module) and self._holds_its_own(module):
+            if is_leaf(module) and self._holds_its_own(module):
                 self._leaf, self._call = module, self._arguments(args, kwargs)
 
     def _holds_its_own(self, module: nn.Module) -> bool:
@@ -194,7 +204,7 @@ class Recorder(TorchFunctionMode):
         if func in _DERIVES:
             raise UnfollowableError("it takes gradients within its forward")
         read = {key: value for key, value in kwargs.items() if key != "out"}
-        tensors = list(_tensors((args, read)))
+        tensors = list(tensors_in((args, read)))
         try:
             written = self._arguments(args, read)
         except UnfollowableError:
@@ -218,8 +228,8 @@ class Recorder(TorchFunctionMode):
             if name != "__setitem__" or not self._holds(written[0], first):
                 self.write(pure(func, name, *written), first)
                 self._write_back(first)
-        elif any(True for _ in _tensors(out)):
-            if isinstance(out, Tensor) and name != "contiguous" and _is_among(out, tensors):
+        elif any(True for _ in tensors_in(out)):
+            if isinstance(out, Tensor) and name != "contiguous" and is_among(out, tensors):
                 return out
             func, name, written = settled(func, name, written, out)
             self.write(described(func, name, *written), out, args[0] if args else None)
@@ -250,10 +260,11 @@ class Recorder(TorchFunctionMode):
             return False
         if known.node.args[1:] != tuple(written[1:]):
             return False
+        view = whole
         while known is not None:  # what it is a view of holds what it held, too
-            self._remember(known.tensor, known.node, known.source)
-            source, _ = self._views.get(id(known.tensor), (None, None))
-            known = self._known.get(id(source))
+            self._remember(view, known.node, known.source)
+            view, _ = self._views.get(id(view), (None, None))
+            known = self._known.get(id(view))
         return True
 
     def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
@@ -273,9 +284,10 @@ class Recorder(TorchFunctionMode):
             if one in self.active and (one.op == "placeholder" or len(self.shapes[one] or ()) > 1)
         )
         call: Written = ("call_function", guarded, (carrier, condition, outcome, place), {})
-        held = [k for k in self._known.values() if k.node is carrier]
-        current = [k for k in held if k.version == version(k.tensor)]
-        guard = self.write(call, current[0].tensor if current else None)
+        held = [(k.tensor(), k) for k in self._known.values() if k.node is carrier]
+        current = [one for one, k in held if one is not None and k.version == version(one)]
+        guard = self.write(call, current[0] if current else None)
+        guard.meta |= {key: carrier.meta[key] for key in ("real", "dtype") if key in carrier.meta}
         self.shapes[guard] = self.shapes.get(carrier)
         self.decisions.append(Decision(guard, outcome, place))
 
@@ -309,7 +321,8 @@ class Recorder(TorchFunctionMode):
             node.meta["real"] = out.is_floating_point() or out.is_complex()
             node.meta["dtype"] = out.dtype
             base = source if isinstance(source, Tensor) and out._is_view() else None
-            self._known[id(out)] = _Known(out, node, version(out), base)
+            held = weakref.ref(out, partial(_forget, self._known, self._views, id(out)))
+            self._known[id(out)] = _Known(held, node, version(out), base)
             if base is not None and node.target is operator.getitem:
                 self._views[id(out)] = base, node.args[1]
             return
@@ -317,7 +330,7 @@ class Recorder(TorchFunctionMode):
             return  # nothing, or what holds no tensors
         items = out.items() if isinstance(out, dict) else enumerate(out)
         for key, item in items:
-            if any(True for _ in _tensors(item)):
+            if any(True for _ in tensors_in(item)):
                 self.write(("call_function", operator.getitem, (node, key), {}), item)
 
     def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -373,28 +386,10 @@ class Recorder(TorchFunctionMode):
         return node
 
 
-def _is_leaf(module: nn.Module) -> bool:
-    """Whether a module is taken whole: torch's own layers, but for those made of others."""
-    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-    if "forward" in vars(module) or any(tensor.is_complex() for tensor in own):
-        return False
-    if isinstance(module, (nn.MultiheadAttention, Sealed)):
-        return True
-    torch_s = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
-    torch_s = torch_s and not isinstance(module, nn.Sequential)
-    return torch_s and not any(True for _ in module.children())
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _is_among(tensor: Tensor, others: list[Tensor]) -> bool:
-    return any(tensor is other for other in others)
+def _forget(
+    known: dict[int, _Known], views: dict[int, Any], key: int, ended: weakref.ref[Tensor]
+) -> None:
+    """Leave out a tensor that is there no more."""
+    if key in known and known[key].tensor is ended:
+        del known[key]
+        views.pop(key, None)

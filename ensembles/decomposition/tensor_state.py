@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["custom_function", "storage", "version"]
+__all__ = ["custom_function", "is_among", "storage", "tensors_in", "version"]
 
 
 def storage(tensor: Any) -> Any:
@@ -37,3 +38,20 @@ def custom_function() -> str | None:
             return names[frame.f_code]
         frame = frame.f_back
     return None
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in arguments or results, however they are held."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def is_among(tensor: Tensor, others: list[Tensor]) -> bool:
+    """Whether a tensor itself is one of several."""
+    return any(tensor is other for other in others)

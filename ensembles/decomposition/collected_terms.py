@@ -1,0 +1,149 @@
+"""What is added several times in one sum is added once, with the sum of its factors.
+
+``2 * x - (x - f(x))`` is ``x + f(x)``. An update of what is carried, ``x + a * (f(x) - x)``, stays
+as it is written: without the update ``x`` is left.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from functools import reduce
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx
+
+from ensembles.decomposition.simplification import is_add, operation
+from ensembles.decomposition.sizes import Sizes
+from ensembles.decomposition.sum_writer import SumWriter
+
+__all__ = ["collect_terms"]
+
+_PRODUCTS = ("mul", "rmul", "multiply")
+_QUOTIENTS = ("truediv", "div", "divide", "true_divide")
+_NOTHING = 1e-12
+
+
+class _Term(NamedTuple):
+    """An activation, and what it is multiplied by: a number and tensors that are fixed."""
+
+    value: fx.Node
+    number: float = 1
+    factors: tuple[fx.Node, ...] = ()
+
+
+def collect_terms(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
+    """Rewrite in place the sums in which a tensor comes up several times.
+
+    A sum is followed through those sums and products with fixed factors that nothing else reads.
+
+    Args:
+        traced: A recorded graph whose sums are written as additions and products.
+        sizes: Shapes of its values by node name; those of new nodes are entered.
+    """
+    sums = SumWriter(traced.graph, sizes)
+    inner: set[fx.Node] = set()
+    for node in reversed(list(traced.graph.nodes)):
+        if node in inner or not _is_sum(sums, node):
+            continue
+        terms = list(_terms(sums, _Term(node), inner))
+        once = len({term.value for term in terms}) == len(terms)
+        if once or _is_update(node, terms) or not _alike(sums, node, terms):
+            continue
+        sums.node = node
+        with traced.graph.inserting_before(node):
+            parts = _collected(sums, terms)
+        if parts:
+            with traced.graph.inserting_before(node):
+                node.replace_all_uses_with(sums.total(parts))
+            traced.graph.erase_node(node)
+    traced.graph.eliminate_dead_code()
+
+
+def _is_sum(sums: SumWriter, node: fx.Node) -> bool:
+    return is_add(node) and len(node.args) == 2 and not node.kwargs and sums.both(*node.args)
+
+
+def _terms(sums: SumWriter, term: _Term, inner: set[fx.Node]) -> Iterator[_Term]:
+    """What a sum adds, the sums and products within it taken apart."""
+    for one in _split(sums, term):
+        inside = len(one.value.users) == 1 and any(True for _ in _split(sums, one))
+        if inside:
+            inner.add(one.value)
+            yield from _terms(sums, one, inner)
+        else:
+            yield one
+
+
+def _split(sums: SumWriter, term: _Term) -> list[_Term]:
+    """The summands of a sum, or the one activation that is multiplied; none of anything else."""
+    node = term.value
+    if _is_sum(sums, node):
+        return [term._replace(value=arg) for arg in node.args if isinstance(arg, fx.Node)]
+    name, args = operation(node), node.args
+    if name == "neg" and sums.both(*args):
+        return [_Term(args[0], -term.number, term.factors)]  # type: ignore[arg-type]
+    if name not in (*_PRODUCTS, *_QUOTIENTS) or len(args) != 2 or node.kwargs:
+        return []
+    for value, factor in (args, args[::-1]) if name in _PRODUCTS else (args,):
+        if sums.both(value) and isinstance(value, fx.Node) and sums.fixed(factor):
+            alike = sums.sizes[value.name] == sums.sizes[node.name]
+            scaled = _scaled(term._replace(value=value), factor, name in _PRODUCTS)
+            return [scaled] if alike and scaled is not None else []
+    return []
+
+
+def _scaled(term: _Term, factor: Any, multiplied: bool) -> _Term | None:
+    """A term times a number or a fixed tensor, or divided by a number."""
+    if not isinstance(factor, fx.Node):
+        number = term.number * factor if multiplied else term.number / factor
+        return term._replace(number=number)
+    return term._replace(factors=(*term.factors, factor)) if multiplied else None
+
+
+def _is_update(whole: fx.Node, terms: list[_Term]) -> bool:
+    """Whether a sum is ``x + a * (y - x)``, with another factor than 1."""
+    carried = [term for term in terms if term.value in whole.args and term[1:] == (1, ())]
+    if len(terms) != 3 or len(carried) != 1:
+        return False
+    back, new = sorted(
+        (term for term in terms if term is not carried[0]),
+        key=lambda term: term.value is not carried[0].value,
+    )
+    scaled = back[1:] != (-1, ()) and new.number == -back.number and new.factors == back.factors
+    return back.value is carried[0].value and scaled
+
+
+def _alike(sums: SumWriter, whole: fx.Node, terms: list[_Term]) -> bool:
+    """Whether nothing is broadcast or of another type."""
+    size, dtype = sums.sizes[whole.name], whole.meta.get("dtype")
+    values = [term.value for term in terms]
+    return all(sums.sizes[v.name] == size and v.meta.get("dtype") == dtype for v in values)
+
+
+def _collected(sums: SumWriter, terms: list[_Term]) -> list[fx.Node]:
+    """Each value once, times the sum of its factors; none of those that cancel out."""
+    parts = []
+    for value in dict.fromkeys(term.value for term in terms):
+        numbers = [term.number for term in terms if term.value is value and not term.factors]
+        tensors = [term for term in terms if term.value is value and term.factors]
+        number = math.fsum(numbers)
+        if abs(number) <= _NOTHING * math.fsum(map(abs, numbers)):
+            number = 0
+        factors = [_product(sums, term) for term in tensors]
+        if number and factors:
+            factors.append(number)  # type: ignore[arg-type]
+        if factors:
+            factor = reduce(lambda one, other: sums.call(operator.add, one, other), factors)
+            parts.append(sums.scaled(value, factor))
+        elif number:
+            parts.append(sums.scaled(value, int(number) if number == int(number) else number))
+    return parts
+
+
+def _product(sums: SumWriter, term: _Term) -> fx.Node:
+    factor: fx.Node = reduce(lambda one, other: sums.call(torch.mul, one, other), term.factors)
+    made: fx.Node = sums.scaled(factor, term.number)
+    return made
