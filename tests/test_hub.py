@@ -323,3 +323,13 @@ def test_names_that_cannot_be_had(name: str, lost: str | None, message: str, cac
     with pytest.raises(EnsemblesError, match=message) as caught:
         ensembles.load(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_first_look_takes_few_windows_and_says_so(folder: Path) -> None:
+    whole = open_subject(f"hf:{folder}", dataset="prose", window=24)
+    assert whole.labels == ""
+    few = open_subject(f"hf:{folder}", window=24)
+    assert len(few.data) == 4 < len(whole.data)
+    assert few.labels == f"4 of {len(whole.data)} windows, evenly spread: --limit takes more"
+    own = open_subject("gpt12", window=24)
+    assert len(own.data) > 4
