@@ -1,4 +1,4 @@
-"""Count blocks and paths of every architecture of the field, for `ensembles models` to list.
+"""Count blocks and paths of every architecture of the literature, for `ensembles models` to list.
 
     python benchmarks/architectures.py [NAME ...]
 

@@ -2,6 +2,7 @@
 
     python benchmarks/lesion_speed.py
     python benchmarks/lesion_speed.py --keep-memory
+    python benchmarks/lesion_speed.py --busy 1               # beside another program
 
 The network is trained on the digits first, in 20 epochs. The plain loop is what one would write by
 hand: copy the model, replace one block by its shortcut, run it over the images, count. Contestants
@@ -10,18 +11,31 @@ user would run it: glibc gives large freed tensors back to the system, and payin
 every layer costs the plain loop about half of its time, unless earlier work of the process (a
 training, say) has taught the allocator to keep them. With
 --keep-memory every contestant runs with an allocator that keeps them.
+
+Direct convolution can be no faster than the product of matrices: what the engine reaches is told
+as a share of it too, of large square matrices in the same process and precision, before and after
+the sweep. Operations are those of convolutions and linear layers, counted on some of the images.
+With one thread the share is one of the processor's time, which other programs hardly change.
+
+"in parts" is the engine on one thread a part of the images, side by side: parts wait for nobody, so
+that beside --busy programs they lose what these take, and no more.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +43,10 @@ import torch
 import torch.nn.functional as F
 from machine import describe, parser, ratios, seconds, spread
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import ensembles
+from ensembles.decomposition import Decomposition
 from ensembles.engine import evaluate
 from ensembles.lesions import intact, single_deletions
 from ensembles.training import train
@@ -47,9 +63,20 @@ class ShortcutOnly(nn.Module):
         return F.relu(self.shortcut(x))
 
 
-def trained(folder: Path) -> nn.Module:
+CONTESTANTS = {
+    "plain": "plain loop",
+    "fp32": "shared, fp32",
+    "bf16": "shared, bf16",
+    "fp32 parts": "in parts, fp32",
+    "bf16 parts": "in parts, bf16",
+}
+
+
+def trained(folder: Path, epochs: int) -> nn.Module:
     """A ResNet-56 whose decisions have margins, so that counts mean something."""
-    result = train("resnet56", "digits", recipe="digits", epochs=20, out=folder, device="cpu")
+    if not epochs:
+        return ensembles.create_model("resnet56")
+    result = train("resnet56", "digits", recipe="digits", epochs=epochs, out=folder, device="cpu")
     model, _ = ensembles.load("resnet56", result.weights)
     return model
 
@@ -77,25 +104,92 @@ def deviation(found: Sequence[int], expected: Sequence[int], images: int) -> flo
     return max(abs(a - b) for a, b in zip(found, expected, strict=True)) / images
 
 
+def product_rate(dtype: torch.dtype) -> float:
+    """Operations a second of products of square matrices."""
+    one = torch.randn(2048, 2048).to(dtype)
+    one @ one
+    times = []
+    for _ in range(5):
+        start = clock()
+        one @ one
+        times.append(clock() - start)
+    return 2 * 2048**3 / statistics.median(times)
+
+
+def clock() -> float:
+    """Seconds: of the processor for one thread, else on the clock."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def in_parts(net: Decomposition, images: Tensor, labels: Tensor, precision: str) -> list[int]:
+    """Correct counts from parts of the images, as many at a time as there are threads."""
+    threads = torch.get_num_threads()
+    sweep = [intact(), *single_deletions(len(net))]
+
+    def part(some: tuple[Tensor, Tensor]) -> list[int]:
+        torch.set_num_threads(1)
+        found = evaluate(net, [some], sweep, precision=precision, device="cpu")
+        return [outcome.correct for outcome in found]
+
+    size = -(-len(images) // (2 * threads))
+    with ThreadPoolExecutor(threads) as pool:
+        rows = list(pool.map(part, zip(images.split(size), labels.split(size), strict=True)))
+    torch.set_num_threads(threads)
+    return [sum(column) for column in zip(*rows, strict=True)]
+
+
+def operations(net: Decomposition, images: Tensor, labels: Tensor) -> int:
+    """Operations of the whole sweep."""
+    some = 8
+    with FlopCounterMode(display=False) as counter:
+        evaluate(net, [(images[:some], labels[:some])], [intact(), *single_deletions(len(net))],
+                 device="cpu")  # fmt: skip
+    return counter.get_total_flops() * len(images) // some
+
+
 def run_one(contestant: str, folder: Path, batch: int) -> None:
     """Time one contestant in this process, and print seconds and counts."""
     model = ensembles.create_model("resnet56")
     model.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     images, labels = torch.load(folder / "images.pt", weights_only=True)
     model.eval()
-    counts: list[int] = []
     if contestant == "plain":
+        counts: list[int] = []
         took = seconds(lambda: counts.extend(plain_loop(model, images, labels, batch)))
+        print(json.dumps({"seconds": took, "counts": counts}))
+        return
+    precision, _, parts = contestant.partition(" ")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    rates = [product_rate(dtype)]
+    start, begun = time.perf_counter(), clock()
+    net = ensembles.decompose(model, images[:16])
+    if parts:
+        counts = in_parts(net, images, labels, precision)
     else:
+        sweep = [intact(), *single_deletions(len(net))]
+        outcomes = evaluate(net, [(images, labels)], sweep, precision=precision, device="cpu")
+        counts = [outcome.correct for outcome in outcomes]
+    took, used = time.perf_counter() - start, clock() - begun
+    rates.append(product_rate(dtype))
+    print(json.dumps({
+        "seconds": took,
+        "counts": counts,
+        "rate": operations(net, images, labels) / used,
+        "product": statistics.mean(rates),
+    }))  # fmt: skip
 
-        def ours() -> None:
-            net = ensembles.decompose(model, images[:16])
-            sweep = [intact(), *single_deletions(len(net))]
-            outcomes = evaluate(net, [(images, labels)], sweep, precision=contestant, device="cpu")
-            counts.extend(outcome.correct for outcome in outcomes)
 
-        took = seconds(ours)
-    print(json.dumps({"seconds": took, "counts": counts}))
+@contextmanager
+def busy(programs: int) -> Iterator[None]:
+    """Keep as many cores busy as there are programs."""
+    code = "while True: pass"
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(programs)]
+    try:
+        yield
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
 
 
 def start(contestant: str, folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
@@ -113,6 +207,12 @@ def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--batch", type=int, default=128, help="batch of the plain loop")
     options.add_argument("--keep-memory", action="store_true", help="an allocator that keeps pages")
+    options.add_argument("--images", type=int, default=1000)
+    options.add_argument(
+        "--epochs", type=int, default=20, help="of training before; 0 for random weights"
+    )
+    options.add_argument("--busy", type=int, default=0, help="busy programs beside each contestant")
+    options.add_argument("--contestants", default="plain,fp32,bf16", help=", ".join(CONTESTANTS))
     options.add_argument("--contestant", nargs=2, help="(used by the benchmark itself)")
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -120,28 +220,37 @@ def main() -> None:
         run_one(chosen.contestant[0], Path(chosen.contestant[1]), chosen.batch)
         return
     data = ensembles.dataset("digits", split="train")
-    images, labels = next(data.batches(1000))
-    times: dict[str, list[float]] = {"plain": [], "fp32": [], "bf16": []}
-    counts: dict[str, list[int]] = {}
+    images, labels = next(data.batches(chosen.images))
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen.contestants.split(",")}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        torch.save(trained(folder / "training").state_dict(), folder / "weights.pt")
+        torch.save(trained(folder / "training", chosen.epochs).state_dict(), folder / "weights.pt")
         torch.save([images, labels], folder / "images.pt")
-        for _ in range(chosen.rounds):
-            for contestant, taken in times.items():
-                found = start(contestant, folder, chosen)
-                taken.append(found["seconds"])
-                counts[contestant] = found["counts"]
-    print(describe() + (", memory kept" if chosen.keep_memory else ""))
-    print(f"ResNet-56, 1000 images, intact and {len(counts['plain']) - 1} single deletions")
-    print(f"plain loop       {spread(times['plain'])}")
-    for precision in ("fp32", "bf16"):
-        off = deviation(counts[precision], counts["plain"], 1000)
-        print(
-            f"shared, {precision}     {spread(times[precision])}, "
-            f"{ratios(times['plain'], times[precision])} times as fast; "
-            f"largest difference of a count {100 * off:.2f} % of the images"
-        )
+        with busy(chosen.busy):
+            for _, contestant in itertools.product(range(chosen.rounds), found):
+                found[contestant].append(start(contestant, folder, chosen))
+    print(
+        describe() + (", memory kept" if chosen.keep_memory else "")
+        + (f", beside {chosen.busy} busy programs" if chosen.busy else "")
+    )  # fmt: skip
+    counts = {name: runs[-1]["counts"] for name, runs in found.items()}
+    print(
+        f"ResNet-56, {len(images)} images, intact and {len(counts['plain']) - 1} single deletions"
+    )
+    plain = [run["seconds"] for run in found["plain"]]
+    for name, runs in found.items():
+        times = [run["seconds"] for run in runs]
+        line = f"{CONTESTANTS[name]:16} {spread(times)}"
+        if name != "plain":
+            off = deviation(counts[name], counts["plain"], len(images))
+            share = statistics.median(run["rate"] / run["product"] for run in runs)
+            product = statistics.median(run["product"] for run in runs) / 1e9
+            line += (
+                f", {ratios(plain, times)} times as fast, {100 * share:.0f} % of the product of "
+                f"matrices ({product:.0f} GFLOP/s); largest difference of a count "
+                f"{100 * off:.2f} % of the images"
+            )
+        print(line)
 
 
 if __name__ == "__main__":

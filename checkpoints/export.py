@@ -77,6 +77,7 @@ def write_network(subject: Subject, lesion: Lesion, path: str | Path) -> Path:
         write_weights(weights_of(network), path, told)
         return path
     example = _example(subject)
+    network.answer = ""  # a program gives a plain tensor
     program = _exported(network, example.cpu())
     content = BytesIO()
     torch.export.save(program, content, extra_files={"lesion.txt": _listed(told)})

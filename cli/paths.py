@@ -130,8 +130,8 @@ def _tables(frames: Sequence[pd.DataFrame]) -> Iterator[str]:
 
 def _notes(frame: pd.DataFrame, several: bool) -> Iterator[str]:
     """The effective paths by each measure, and what else is to be known of a table."""
+    from ensembles.analyses.cancellation import cancels  # noqa: PLC0415
     from ensembles.analyses.effective_paths import effective_paths  # noqa: PLC0415
-    from ensembles.analyses.members.paths import cancels  # noqa: PLC0415
 
     name = f"{frame.attrs['model']}: " if several else ""
     doubt = "; the interval has no meaning where lengths cancel" if cancels(frame) else ""

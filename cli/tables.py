@@ -35,8 +35,8 @@ def aligned(
         room: Letters of a line; texts that do not fit lose their middle. By default those of the
             terminal; a pipe or a file gets everything.
     """
-    rows = [[printable(cell, lines=False) for cell in row] for row in rows]
-    rows = _elided(head, rows, right, _terminal() if room is None else room)
+    cells = [[printable(cell, lines=False) for cell in row] for row in rows]
+    rows = _elided(head, cells, right, _terminal() if room is None else room)
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(

@@ -120,3 +120,8 @@ def test_a_summary_has_a_row_for_each_block() -> None:
     pd.testing.assert_frame_equal(ensembles.summary(net), found)
     with pytest.raises(UsageError, match=r"give an example, .* such as size=\(3, 224, 224\)"):
         ensembles.summary(model)
+
+
+def test_a_notebook_shows_a_figure_by_itself() -> None:
+    figure = ensembles.plot_lesions(seeds(1))
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]

@@ -185,10 +185,12 @@ class TestNames:
         assert table.exit_code == 0
         assert "digits         train 1,438, test 359" in table.output
         assert f"no (download)  {tmp_path}" in table.output
+        assert "docstrings  train, test  docstrings of scikit-learn, embedded" in table.output
         listed = CliRunner().invoke(datasets_command, ["--json"])
         names = [entry["name"] for entry in json.loads(listed.output)]
         assert names == [
-            "digits", "cifar10", "cifar100", "svhn", "mnist", "fashion-mnist", "imagenet",
+            "digits", "cifar10", "cifar100", "svhn", "mnist", "fashion-mnist", "imagenet", "prose",
+            "docstrings",
         ]  # fmt: skip
 
 

@@ -302,3 +302,26 @@ def test_a_masked_model_without_a_mask_token(tmp_path: Path, folder_text: str = 
     assert isinstance(decoder(IDS), Tensor)
     with pytest.raises(UsageError, match="predicts the next token, not those behind masks"):
         open_subject("gpt12", window=16, limit=2, masked=0.2)
+
+
+def test_objects_of_datasets_are_texts_and_labelled_texts(table: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    classifier("Bert", tmp_path)
+    tokens = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    rows = {"text": [text for text, _ in TEXTS], "label": [kind for _, kind in TEXTS]}
+    one = datasets.Dataset.from_dict(rows)
+    both = datasets.DatasetDict({"train": one.select([0, 1]), "test": one})
+    found = ensembles.dataset(both, tokenizer=tokens, labels="label")
+    wanted = ensembles.dataset(table, tokenizer=tokens, labels="label")
+    assert isinstance(found, LabelledText)
+    assert isinstance(wanted, LabelledText)
+    assert (found.split, found.content_hash) == ("test", wanted.content_hash)
+    assert len(found.of_split("train")) == 2
+    text = ensembles.dataset(one, window=8)
+    assert bytes(text.windows[0].tolist()) == b"the digi"  # type: ignore[union-attr]
+    masked = ensembles.dataset(both, "train", tokenizer=tokens, window=4, masked=0.5)
+    assert isinstance(masked, MaskedText)
+    with pytest.raises(DataError, match="has no column 'txt', only text, label; did you mean text"):
+        ensembles.dataset(one, window=8, column="txt")
+    with pytest.raises(DataError, match="the DatasetDict has no split 'other'; it has train, test"):
+        ensembles.dataset(both, "other", window=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -237,17 +238,48 @@ def test_deleted_blocks_are_written_for_other_tools(
         write_network(subject, Scale((1,), 0.5), tmp_path / "scaled")
 
 
-def test_lm_eval_takes_an_edited_model(folder: Path) -> None:
+@pytest.mark.parametrize("handed", ["edited", "lesioned"])
+def test_lm_eval_takes_a_lesioned_model(
+    folder: Path, handed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = pytest.importorskip("lm_eval.models.huggingface")
     transformers = pytest.importorskip("transformers")
     subject = open_subject(f"hf:{folder}", window=16, limit=2)
     model, _ = ensembles.load(f"hf:{folder}")
     ids = subject.data.windows  # type: ignore[union-attr]
-    tokens = transformers.AutoTokenizer.from_pretrained(folder, pad_token="!")
-    edited = edited_model(model, subject.net, Delete((1,)), ids)
-    judge = models.HFLM(pretrained=edited, tokenizer=tokens, backend="causal", batch_size=2)
+    tokens = transformers.AutoTokenizer.from_pretrained(folder, pad_token="!", eos_token="!")
+    made: Any = (
+        edited_model(model, subject.net, Delete((1,)), ids)
+        if handed == "edited"
+        else subject.net.lesioned(Delete((1,)))
+    )
+    judge = models.HFLM(pretrained=made, tokenizer=tokens, backend="causal", batch_size=2)
     asked = [(("", ""), window[:1].tolist(), window[1:].tolist()) for window in ids]
     found = judge._loglikelihood_tokens(asked, disable_tqdm=True)
+    texts = [("the data", " set of"), ("the digits of", " the wine and the data")]
+    lines = [json.dumps({"front": front, "rest": rest}) for front, rest in texts]
+    (tmp_path / "own.jsonl").write_text("\n".join(lines))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    own = pytest.importorskip("lm_eval.api.task").ConfigurableTask(config={
+        "task": "own", "dataset_path": "json", "test_split": "test",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "own.jsonl")}},
+        "output_type": "loglikelihood", "doc_to_text": "{{front}}", "doc_to_target": "{{rest}}",
+        "target_delimiter": "", "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
+    })  # fmt: skip
+    results = pytest.importorskip("lm_eval").simple_evaluate(
+        model=judge, tasks=[own], log_samples=False, bootstrap_iters=0, random_seed=None,
+        numpy_random_seed=None, torch_random_seed=None, fewshot_random_seed=None,
+    )["results"]["own"]  # fmt: skip
+    told = 0.0
+    for front, rest in texts:
+        begun, both = (
+            tokens(text, return_tensors="pt")["input_ids"] for text in (front, front + rest)
+        )
+        with torch.no_grad():
+            logits = made(both).logits[0, :-1].log_softmax(-1)
+        each = logits.gather(-1, both[0, 1:, None])[:, 0]
+        told -= float(each[begun.shape[1] - 1 :].sum()) / 2
+    assert math.log(results["perplexity,none"]) == pytest.approx(told, abs=1e-4)
     frame = ensembles.lesion(subject.net, subject.data, [Delete((1,))])
     mean = -sum(float(one[0]) for one in found) / (2 * 15)
     assert mean == pytest.approx(frame["loss"][1], abs=1e-5)
@@ -291,3 +323,13 @@ def test_names_that_cannot_be_had(name: str, lost: str | None, message: str, cac
     with pytest.raises(EnsemblesError, match=message) as caught:
         ensembles.load(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_first_look_takes_few_windows_and_says_so(folder: Path) -> None:
+    whole = open_subject(f"hf:{folder}", dataset="prose", window=24)
+    assert whole.labels == ""
+    few = open_subject(f"hf:{folder}", window=24)
+    assert len(few.data) == 4 < len(whole.data)
+    assert few.labels == f"4 of {len(whole.data)} windows, evenly spread: --limit takes more"
+    own = open_subject("gpt12", window=24)
+    assert len(own.data) > 4

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ensembles
-from ensembles.errors import LesionError
+from ensembles.errors import DecompositionError, LesionError
 from ensembles.lesions import Delete, Lesion, Parallel, Reorder, Replace, Reverse, Structure
 
 transformers = pytest.importorskip("transformers")
@@ -76,3 +76,46 @@ def test_masks_that_are_inputs_tell_them_apart_too() -> None:
     with pytest.raises(LesionError, match=r"\(.*self_attn\) reads .* and block 1 .* reads"):
         ensembles.lesion(net, [example], [Reorder(((1, 3),))])
     assert len(ensembles.lesion(net, [example], [Reorder(((1, 5),)), Delete((3,))])) == 3
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Gemma2"])
+def test_one_network_has_windows_of_several_lengths(kind: str) -> None:
+    options = {"head_dim": 8, "sliding_window": 4} if kind == "Gemma2" else {}
+    model = built(kind, **options)
+    net = ensembles.decompose(model, IDS)
+    assert net.at_length(12) is net
+    with torch.no_grad():
+        for weight in net.parameters():  # of the network's own, not the model's
+            weight.mul_(0.9)
+    twin = ensembles.decompose(model, IDS[:, :7])
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.mul_(0.9)
+    short = net.at_length(7)
+    assert torch.allclose(short(IDS[:, :7]), twin(IDS[:, :7]), atol=1e-6)
+    assert net.at_length(7) is short
+    assert next(short.parameters()).data_ptr() == next(net.parameters()).data_ptr()
+    lesioned: Any = net.lesioned(Delete((2,)))
+    for size in (12, 7, 5):
+        given = lesioned(IDS[:, :size])
+        assert torch.equal(given, net.at_length(size).lesioned(Delete((2,)))(IDS[:, :size]))
+        assert torch.equal(given.logits, given)
+        assert torch.equal(lesioned(input_ids=IDS[:, :size]).logits, given)
+    assert type(given * 1) is torch.Tensor
+    assert lesioned.config.vocab_size == 50
+    with pytest.raises(
+        LesionError, match="windows of 7 tokens, and the lesioned network is for wi"
+    ):
+        mean = ensembles.lesions.MeanBranch((2,), 3)
+        materials = ensembles.engine.Materials(net, data=IDS, reference=IDS)
+        net.lesioned(mean, materials)(IDS[:, :7])
+    with pytest.raises(DecompositionError, match="windows of 1 tokens; expected at least 2"):
+        net.at_length(1)
+
+
+def test_a_network_of_images_has_no_lengths() -> None:
+    images = torch.randn(2, 3, 32, 32)
+    net = ensembles.decompose(ensembles.create_model("resnet20", num_classes=10), images)
+    with pytest.raises(DecompositionError, match="was not taken apart with windows of tokens"):
+        net.at_length(7)
+    assert not hasattr(net.lesioned(Delete((1,)))(images), "logits")

@@ -82,7 +82,9 @@ def test_the_field_is_listed_with_its_numbers(call: Any) -> None:
     code, out, err = call()
     assert code == 0
     lines = out.splitlines()
-    assert len(lines) == 1 + sum(name in set(list_models()) for name in field_models())
+    words = [*list_models(task="language"), "smollm2-135m"]
+    assert len(lines) == 1 + sum(name in set(list_models()) for name in field_models()) + len(words)
+    assert [line.split()[0] for line in lines[-len(words) :]] == words
     head = "model family parameters blocks paths weight layers published error public weights"
     assert lines[0].split() == head.split()
     [line] = [line for line in lines if line.startswith("resnet152 ")]
@@ -134,7 +136,11 @@ def test_another_name_is_counted_when_it_is_asked_for(call: Any) -> None:
         (["preresnet111"], 1, "preresnet has 20, 32, 44, 56, 110, 164, 200 or 1001 layers"),
         (["rsnet110"], 1, "did you mean resnet110"),
         (["--family", "incepton"], 2, "no architecture is like that; did you mean inception?"),
-        (["--family", "zzz", "--library", "ensembles"], 2, "there are dense, fractal, highway,"),
+        (
+            ["--family", "zzz", "--library", "ensembles"],
+            2,
+            "there are dense, fractal, gpt, highway,",
+        ),
         (["zzz", "--library", "torchvision"], 2, "no architecture is like that"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
 import re
 import subprocess
 import sys
@@ -139,7 +140,10 @@ def test_listings_print_well():
     assert ensembles.list_lesions().names[:3] == ("none", "delete", "reorder")
 
 
-def test_a_wheel_has_one_top_level_name_and_all_that_is_needed(tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel, built from what git would put into a clone."""
+    tmp_path = tmp_path_factory.mktemp("wheel")
     copy = tmp_path / "source"
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -158,6 +162,29 @@ def test_a_wheel_has_one_top_level_name_and_all_that_is_needed(tmp_path):
         check=True, capture_output=True,
     )  # fmt: skip
     [wheel] = tmp_path.glob("*.whl")
+    return wheel
+
+
+def test_a_wheel_runs_where_nothing_else_of_the_project_is(wheel, tmp_path):
+    """Unpacked outside the clone; without `site` no installation of it is seen."""
+    place = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(place)
+    others = [path for path in sys.path if path.endswith("site-packages")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *others])}
+    where = "import ensembles.cli, ensembles.checkpoints as c; print(c.__file__)"
+    command = ["-m", "ensembles", "lesion", "--limit", "2", "--blocks", "1", "--plot"]
+    for arguments in (["-c", where], command):
+        done = subprocess.run(
+            [sys.executable, "-S", *arguments], cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert str(place) in done.stdout or "delete  1" in done.stdout
+    assert (tmp_path / "lesion.png").exists()
+
+
+def test_a_wheel_has_one_top_level_name_and_all_that_is_needed(wheel):
+    assert wheel.name.startswith("residual_ensembles-")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"ensembles"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 import ensembles
 from ensembles.errors import PathError, UsageError
 from ensembles.numerics import differentiable
+from ensembles.plots.paths import shares_by_length
+from ensembles.unravelling.maps import FunctionMap
 from ensembles.unravelling.measurement import prepared
 from ensembles.unravelling.oracle import path_gradients, path_logits
 from ensembles.unravelling.token_streams import at_token, counting
@@ -114,3 +117,51 @@ def test_what_cannot_be_asked() -> None:
         ensembles.paths(other, [(images, torch.tensor([0, 1]))], token=2)
     with pytest.raises(PathError, match="has no block of attention with a shortcut to count"):
         counting(other, "attention")
+
+
+def test_cancellation_stands_in_the_figure() -> None:
+    torch.manual_seed(0)
+    model = ensembles.create_model("gpt6", width=16, heads=2)
+    data = ensembles.dataset("prose", window=12, limit=2)
+    net = ensembles.decompose(model, data.windows)  # type: ignore[union-attr]
+    frame = ensembles.paths(net, data, signs=0)
+    ratio = frame.attrs["cancellation"]["input"]
+    far = frame.copy()
+    far.attrs = {**frame.attrs, "cancellation": {"input": 68_000.0}}
+    for one, told in ((frame, f"norms {ratio:,.3g} × that of their sum"),
+                      (far, "norms 6.8e+04 × that of their sum: lengths cancel")):  # fmt: skip
+        axes = shares_by_length(one)
+        legend = axes.get_legend() or axes.figure.legends[0]
+        assert told in [text.get_text() for text in legend.get_texts()]
+        pale = [line.get_alpha() for line in axes.lines if line.get_linewidth() == 2.5]
+        assert pale
+        assert all((alpha is not None) == (one is far) for alpha in pale)
+
+
+def test_encoders_have_no_paths_to_a_next_token() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=50,
+    )  # fmt: skip
+    ids = torch.randint(0, 50, (2, 8))
+    net = ensembles.decompose(transformers.BertForMaskedLM(config).eval(), ids)
+    with pytest.raises(UsageError, match="is an encoder, and paths are those to the logits of a n"):
+        ensembles.paths(net, ids)
+
+
+def test_tangents_are_pushed_by_several_threads_at_once() -> None:
+    def curve(x: Tensor) -> Tensor:
+        for _ in range(20):
+            x = (x * 1.1).sin()
+        return x
+
+    torch.manual_seed(0)
+    x, rows = torch.randn(2, 5).double(), torch.randn(8, 5).double()
+    wanted = FunctionMap(curve, x, "curve").push(rows)
+
+    def push(_: int) -> Tensor:
+        return FunctionMap(curve, x, "curve").push(rows)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(found, wanted) for found in pool.map(push, range(24)))

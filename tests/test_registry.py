@@ -152,7 +152,7 @@ def test_another_depth_says_which_there_are() -> None:
 
 
 def test_a_name_like_no_other_is_told_where_the_names_are() -> None:
-    assert refusal("xx") == "unknown model 'xx'; `ensembles models` lists those of the field"
+    assert refusal("xx") == "unknown model 'xx'; `ensembles models` lists those of the literature"
 
 
 def test_unknown_library() -> None:

@@ -27,6 +27,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.errors import DataError, PathError, RoundingError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
+from ensembles.tasks.foresight import sees_ahead
 from ensembles.tasks.members.language import MEMBER as LANGUAGE
 from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import Engine, Linearizer
@@ -259,6 +260,11 @@ def expanded(
         doubt_places(net, data)
         return net, data, chosen
     windows = _windows(data, _count(chosen)).to(next(net.parameters()).device)
+    if getattr(data, "task", None) is not None or sees_ahead(net, windows):
+        raise UsageError(
+            f"{net.model_name} is an encoder, and paths are those to the logits of a next token; "
+            "expected a decoder (a causal language model)"
+        )
     first, rows = at_token(net, windows, chosen.token)
     return counting(first, chosen.counted), rows, chosen
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ensembles.data.any_dataset import dataset as open_images
@@ -16,6 +15,7 @@ from ensembles.data.texts import (
     open_labelled,
     open_text,
 )
+from ensembles.data.texts.hub_datasets import is_hub_dataset
 from ensembles.data.texts.hub_tokens import as_tokenizer
 from ensembles.errors import UsageError
 
@@ -25,7 +25,7 @@ _OF_TEXT = ("window", "stride", "front", "tokenizer", "column", "masked", "mask_
 
 
 def dataset(
-    name_or_folder: str | os.PathLike[str],
+    name_or_folder: Any,
     split: str = "test",
     *,
     limit: int | None = None,
@@ -36,7 +36,8 @@ def dataset(
     Args:
         name_or_folder: As for :func:`ensembles.data.dataset` (``digits``, ``cifar10``, a folder of
             images, ...); or ``prose``, ``docstrings``, a file of text, or, with one of the options
-            of a text, a folder of these.
+            of a text, a folder of these; or a ``Dataset`` or ``DatasetDict`` of the package
+            datasets, whose column ``text`` (or that of ``column``) is the text.
         split: The part.
         limit: At most so many images or windows, spread evenly.
         **options: Of images ``normalize``, ``root``, ``download``, ``image_size`` and
@@ -57,7 +58,8 @@ def dataset(
     >>> dataset("prose", window=64, limit=3).windows.shape
     torch.Size([3, 64])
     """
-    if is_text(name_or_folder) or any(name in options for name in _OF_TEXT):
+    objects = is_hub_dataset(name_or_folder)
+    if objects or is_text(name_or_folder) or any(name in options for name in _OF_TEXT):
         if "tokenizer" in options:
             options["tokenizer"] = as_tokenizer(options["tokenizer"])
             if "labels" in options:

@@ -136,5 +136,5 @@ def different_sizes(
     return DataError(
         f"images differ in size: {first} has {first_size[1]}x{first_size[0]} pixels, {second} has "
         f"{second_size[1]}x{second_size[0]}; make them equal, or give an image size to resize and "
-        "crop to"
+        "crop to (--image-size 224, image_size=224)"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
@@ -33,6 +34,7 @@ from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.norms import norms_as_layers
 from ensembles.decomposition.original import Original, plain_execution
+from ensembles.decomposition.other_lengths import OtherLengths, windows_alone
 from ensembles.decomposition.selection import named, selected
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.sites import between, block_at
@@ -134,6 +136,9 @@ def decompose(
             net.other_weights = other_weights(original, net, rows, custom)
             laps.done("gradient compared")
     laps.tell(outside.model_name)
+    if windows_alone(rows):
+        again = partial(decompose, model, blocks=blocks, kinds=kinds, nested=nested)
+        net.lengths = OtherLengths(model, rows, again)
     return net
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs, Shape
+from ensembles.decomposition.other_lengths import OtherLengths
 from ensembles.decomposition.reach import reach, takes_ids
 from ensembles.decomposition.state import Opening, Passage
 from ensembles.decomposition.walk import Visit, last_output, states, walk
-from ensembles.errors import LesionError
+from ensembles.errors import DecompositionError, LesionError
 
 if TYPE_CHECKING:
     from ensembles.engine.materials import Materials
@@ -69,6 +70,7 @@ class Decomposition(nn.Module):
         answer: What the logits are called in what the model gives; "" for a tensor by itself.
         sees_ahead: Whether its answers at a place of a window change with the tokens behind it;
             None where nobody has looked.
+        lengths: Takes it apart for windows of other lengths; None where it takes no tokens.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Decomposition(nn.Module):
         self.answer = ""
         self.sees_ahead: bool | None = None
         self.traced = traced
+        self.lengths: OtherLengths | None = None
         self._sees: dict[int, int] = {}
 
     def __repr__(self) -> str:
@@ -149,6 +152,26 @@ class Decomposition(nn.Module):
     def is_nested(self) -> bool:
         """Whether several tensors are alive between blocks: nested blocks, or a mask for all."""
         return isinstance(self.stem, Opening)
+
+    def at_length(self, length: int) -> Decomposition:
+        """The same network for windows of another length, with this one's weights.
+
+        It is taken apart once for each length; the copies share the weights in memory.
+
+        Args:
+            length: Tokens of a window.
+
+        Raises:
+            DecompositionError: If it takes no windows of tokens, or cannot be taken apart so.
+        """
+        if length == self.output_shape[0] and len(self.output_shape) == 2:
+            return self
+        if self.lengths is None:
+            raise DecompositionError(
+                f"{self.model_name} was not taken apart with windows of tokens, so that it has no "
+                "other lengths; expected ids (N, T) as its example"
+            )
+        return self.lengths.of(self, length)
 
     def sees(self, index: int) -> int | tuple[str, ...]:
         """Which tokens of its window a block sees: how far back it looks, 0 for not at all.

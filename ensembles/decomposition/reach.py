@@ -33,11 +33,10 @@ def reach(block: Block) -> int:
             beside it.
     """
     weight = next(block.parameters(), None)
-    like = {} if weight is None else {"device": weight.device, "dtype": weight.dtype}
     draws = torch.Generator().manual_seed(0)
     streams = torch.randn(1, *block.in_shape, generator=draws).repeat(2, 1, 1)
     streams[1, 0] = torch.randn(block.in_shape[-1], generator=draws)
     with torch.no_grad():
-        one, other = block(streams.to(**like)).float()
+        one, other = block(streams if weight is None else streams.to(weight)).float()
     changed = (one - other).abs().amax(-1) > _ROUNDING * one.abs().amax()
     return int(changed.nonzero().max()) if bool(changed.any()) else 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.inputs import Inputs
+from ensembles.decomposition.inputs import Inputs, named_tensors
 from ensembles.engine.devices import home_of
 from ensembles.engine.evaluation import check_lesions
 from ensembles.engine.materials import Materials
@@ -19,7 +21,9 @@ from ensembles.errors import LesionError
 from ensembles.lesions import Lesion
 from ensembles.lesions.steps import Key, Program
 
-__all__ = ["LesionedNetwork", "lesioned_module"]
+__all__ = ["LesionedNetwork", "Logits", "lesioned_module"]
+
+_IDS = "input_ids"
 
 
 def lesioned_module(
@@ -52,6 +56,12 @@ def lesioned_module(
         )
     if lesion.recalibration is not None and net.batch_norms:
         recalibrate(network, lesion, supplied)
+    network.answer, network.named = net.answer, bool(net.input_names)
+    if net.lengths is not None:
+        network.length = int(net.input_shape[0][0] if net.input_names else net.input_shape[0])
+        network.config = copy.deepcopy(getattr(net.lengths.model, "config", None))
+        if not lesion.needs:  # whose values may belong to places of the window
+            network.at_length = lambda length: lesioned_module(net.at_length(length), lesion)
     return network
 
 
@@ -68,7 +78,18 @@ class LesionedNetwork(nn.Module):
         parts: What runs between stem and head, each part once.
         order: Which of the parts run, one after the other.
         head: What comes after the last block.
+        answer: What the logits are called in what the original gives; "" for a tensor by itself.
+        named: Whether it takes its inputs by name.
+        length: Tokens of a window; None for other inputs.
+        at_length: Makes the same for windows of another length; None where that has no meaning.
+        config: Of a model of transformers its configuration.
     """
+
+    answer: str = ""
+    named: bool = False
+    length: int | None = None
+    at_length: Callable[[int], LesionedNetwork] | None = None
+    config: Any = None
 
     def __init__(self, net: Decomposition, program: Program, materials: Materials) -> None:
         super().__init__()
@@ -86,14 +107,60 @@ class LesionedNetwork(nn.Module):
         kept = {key: part for key, part in found.items() if part is not None}
         places = {key: place for place, key in enumerate(kept)}
         self.stem, self.head = net.stem, net.head
+        self._others: dict[int, LesionedNetwork] = {}
         self.parts = nn.ModuleList(kept.values())
         self.order = tuple(places[key] for key in order if key in places)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    def tie_weights(self) -> None:
+        """Nothing is left to do: weights that were tied are one tensor."""
+
     def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
-        """Logits from what the network takes: a tensor, several, or several by name."""
+        """Logits from what the network takes: a tensor, several, or several by name.
+
+        Windows of tokens may have any length. Where the original gives an object with ``logits``,
+        what comes back has them too: they are the tensor itself.
+        """
         given: Inputs = named or (inputs[0] if len(inputs) == 1 else inputs)
+        if self.length is not None:
+            if not self.named and isinstance(given, dict) and given.keys() == {_IDS}:
+                given = given[_IDS]
+            found = next(iter(named_tensors(given).values())).shape[-1]
+            if found != self.length:
+                whole: Tensor = self._of_length(found)(*inputs, **named)
+                return whole
         x = self.stem(given)
         for place in self.order:
             x = self.parts[place](x)
         out: Tensor = self.head(x)
-        return out
+        return out.as_subclass(Logits) if self.answer == "logits" else out
+
+    def _of_length(self, length: int) -> LesionedNetwork:
+        """The same for windows of another length, with these weights, made once."""
+        if length not in self._others:
+            if self.at_length is None:
+                raise LesionError(
+                    f"windows of {length} tokens, and the lesioned network is for windows of "
+                    f"{self.length}: what the lesion needs was measured at their places"
+                )
+            self._others[length] = self.at_length(length).to(self.device)
+        other = self._others[length]
+        own = dict(self.named_parameters())
+        for name, weight in other.named_parameters():
+            weight.data = own[name].data
+        return other
+
+
+class Logits(Tensor):
+    """Logits that are found under the name ``logits``, too."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @property
+    def logits(self) -> Tensor:
+        """The tensor itself."""
+        return self.as_subclass(Tensor)

@@ -82,7 +82,7 @@ def list_models(library: str | None = None, *, task: str = "classification") -> 
 
 
 def field_models() -> list[str]:
-    """Name the architectures of the field, from LeNet to FractalNet, wherever they come from."""
+    """Name the architectures of the literature, LeNet to FractalNet, wherever they come from."""
     return [*_OWN, *LIBRARY_ROWS]
 
 
@@ -221,7 +221,7 @@ def _stated_error(meta: dict[str, Any]) -> float | None:
 
 
 def _with_row(entry: Architecture, name: str) -> Architecture:
-    """Add what is known of an architecture of the field beyond its library."""
+    """Add what is known of an architecture of the literature beyond its library."""
     row = LIBRARY_ROWS.get(name)
     return entry if row is None else replace(entry, **vars(row))
 
@@ -304,7 +304,9 @@ def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:
     names = {"ensembles": own, "torchvision": _torchvision_names(), "timm": _timm_names()}
     known = list(dict.fromkeys(one for source in libraries for one in names[source]))
     hint = _other_sizes(bare, known) + nearest(bare, known)
-    message = f"unknown model {name!r}{hint or '; `ensembles models` lists those of the field'}"
+    message = (
+        f"unknown model {name!r}{hint or '; `ensembles models` lists those of the literature'}"
+    )
     if "timm" in libraries and not _timm_installed():
         message += f"; if it is one of timm's, {_TIMM_MISSING}"
     return message

@@ -46,8 +46,7 @@ def plot_criticality(
         recovered_by_block(table, ax=ax)
         if len(tables) > 1:
             panel_letter(ax, letter)
-            with paper_style():
-                ax.set_title(label)
+            ax.set_xlabel(f"{ax.get_xlabel()} of {label}")
     make_room(figure, axes)
     if path is not None:
         save_figure(figure, path)
@@ -80,6 +79,7 @@ def recovered_by_block(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_ylim(bottom=0)
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.set_xlabel("Block")
+        ax.margins(x=0.02)
         ax.set_ylabel("Accuracy over that of\nthe intact network")
         legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax

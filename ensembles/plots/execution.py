@@ -68,9 +68,8 @@ def plot_execution(
             )  # fmt: skip
         if len(panels) > 1:
             panel_letter(ax, letter)
-        if len(tables) > 1 and panel != "spans":
-            with paper_style():
-                ax.set_title(label)
+        if len(tables) > 1:
+            ax.set_xlabel(f"{ax.get_xlabel()},\n{label}")
     make_room(figure, axes)
     if path is not None:
         save_figure(figure, path)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,8 +21,19 @@ __all__ = [
 ]  # fmt: skip
 
 _WIDTH: ContextVar[float] = ContextVar("width of figures in inches", default=COLUMN_WIDTH)
+_SCREEN_DPI = 150
 _TITLE = 0.25  # height of a line of a title, in inches
 _ROW, _USUAL_ROWS = 0.14, 4  # height of a row of a legend, in inches, and rows that have room
+
+
+class PaperFigure(Figure):
+    """A figure that a notebook shows by itself, without pyplot or a magic line."""
+
+    def _repr_png_(self) -> bytes:
+        """The picture, as a notebook asks for it."""
+        with BytesIO() as file, paper_style():
+            self.savefig(file, format="png", dpi=_SCREEN_DPI)
+            return file.getvalue()
 
 
 @contextmanager
@@ -51,7 +63,7 @@ def new_figure(panels: int = 1, *, height: float = 2.4) -> tuple[Figure, list[Ax
         height: Of one panel, in inches.
     """
     with paper_style():
-        figure = Figure(figsize=(_WIDTH.get(), height * panels), layout="constrained")
+        figure = PaperFigure(figsize=(_WIDTH.get(), height * panels), layout="constrained")
         grid = figure.subplots(panels, 1, squeeze=False)
     return figure, list(grid[:, 0])
 

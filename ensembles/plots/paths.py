@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from ensembles.analyses.cancellation import cancellation_texts, cancels
 from ensembles.analyses.effective_paths import effective_paths
 from ensembles.errors import UsageError
 from ensembles.plots.layout import axes_or_new, make_room, panel_letter, panels_or_new
@@ -49,6 +50,7 @@ _MEASURES = {
     "logit_norm": "logits",
 }
 _BAR = 0.035  # between the bars of intervals, in heights of the axes
+_PALE = 0.3
 
 
 def plot_paths(
@@ -224,7 +226,9 @@ def shares_by_length(
     """How much of the gradient each length holds: number of paths times norm (figure 6c).
 
     Each measure is drawn as a share of its sum; bars below the axis mark the shortest interval that
-    holds 95 %.
+    holds 95 %. The legend tells how many times the norm of their sum the norms of all lengths add
+    up to (cancellation); where that is much, lengths cancel, and the bars are pale, as such an
+    interval says nothing.
 
     Args:
         frames: Tables of :func:`ensembles.paths`.
@@ -258,6 +262,7 @@ def shares_by_length(
                 ax.plot(
                     [row["first"], row["last"]], [height, height], lw=2.5,
                     color=one.look.colour, solid_capstyle="butt",
+                    alpha=_PALE if cancels(one.frame) else None,
                     transform=ax.get_xaxis_transform(), clip_on=False,
                 )  # fmt: skip
         ax.tick_params(axis="x", pad=3 + 3 * len(series))
@@ -266,6 +271,11 @@ def shares_by_length(
         ax.set_ylabel("Share of the total" if len(tables) == 1 else f"Share, {_short(series[0])}")
         finish_lengths(ax, tables)
         handles.append(Line2D([], [], color=GREY, lw=2.5, label="95% interval of lengths"))
+        told = zip(tables, series_labels(tables), strict=True)
+        for frame, label in told:
+            name = f"{label}: " if len(tables) > 1 else ""
+            for line_of_it in cancellation_texts(frame):
+                handles.append(Line2D([], [], lw=0, label=f"{name}{line_of_it}"))
         if legend:
             legend_above(ax, handles)
     return ax

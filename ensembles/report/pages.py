@@ -16,6 +16,8 @@ from ensembles.tables.formats import check_writable
 __all__ = ["ENDINGS", "page", "write_page"]
 
 ENDINGS = (".html", ".htm")
+LONG = 40
+"""Rows of a table that is shown open; a longer one is closed until it is asked for."""
 
 
 def page(report: Page) -> str:
@@ -35,7 +37,7 @@ def page(report: Page) -> str:
     template = environment.from_string(_read("page.html.jinja"))
     script = _read("page.js")
     return template.render(
-        report=report, style=_read("page.css"), script=script, script_hash=_hash(script)
+        report=report, long=LONG, style=_read("page.css"), script=script, script_hash=_hash(script)
     )
 
 

@@ -25,7 +25,6 @@ from ensembles.tables import write_frame
 __all__ = ["reproduce"]
 
 _TONES = {"holds": "good", "does not hold": "bad", "not measured": "open"}
-_SUMMARY = ("experiment", "claim", "verdict", "published", "ours", "interval", "note")
 _DETAIL = ("claim", "verdict", "criterion", "published", "ours", "interval", "note", "network")
 
 
@@ -129,14 +128,17 @@ def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: P
         "criterion that its part states. Published numbers are labelled as such; they were "
         "measured on other networks, and where the note says so on other data.",
     )
-    shown = claims[list(_SUMMARY)].rename(columns={"experiment": "part"})
-    shown["note"] = shown["note"].str.partition("; ")[0]
+    shown = pd.crosstab(claims["experiment"], claims["verdict"])
+    shown = shown.reindex(claims["experiment"].unique()).reindex(
+        columns=list(VERDICTS.values()), fill_value=0
+    )
+    shown = shown.rename_axis(index="part", columns=None).reset_index()
     first = Section(
         "claims",
         "Claims",
         (),
         (),
-        (table(shown, "What holds on these networks and images", tones=_TONES, stacked=True),),
+        (table(shown, "How many claims of each part hold on these networks and images"),),
         _command(request, ",".join(claims["experiment"].unique()), folder),
     )
     return Page(

@@ -80,6 +80,12 @@ class Data:
             that are the numbers.
         labels: Where the labels stand, where it is not the usual place: a file, or the column of a
             table.
+        window: Tokens of a window of a text; this and what follows as for ``open_subject``.
+        stride: Tokens from a window to the next.
+        front: A token to put in front of each window, as text or id.
+        column: The column of a table that holds the text.
+        masked: The share of tokens that are masked, for a masked language model.
+        mask_seed: Seed of their draws.
 
     Raises:
         UsageError: If the limit or the size is below 1, or a row below 0.
@@ -101,12 +107,19 @@ class Data:
     test_size: bool = False
     classes: str | None = None
     labels: str | None = None
+    window: int | None = None
+    stride: int | None = None
+    front: str | None = None
+    column: str | None = None
+    masked: float | None = None
+    mask_seed: int | None = None
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if row < 0:
                 raise UsageError(f"row {row}: expected 0 or more")
-        for what, number in (("limit", self.limit), ("image_size", self.image_size)):
+        for what in ("limit", "image_size", "window", "stride"):
+            number = getattr(self, what)
             if number is not None and number < 1:
                 raise UsageError(f"{what} {number}: expected 1 or more")
 

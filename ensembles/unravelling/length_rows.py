@@ -9,13 +9,15 @@ from torch import Tensor
 
 from ensembles.unravelling.linearization import zeros
 
-__all__ = ["LOWEST", "LengthRows", "chunks", "greatest", "log2_norm"]
+__all__ = ["AT_ONCE", "LOWEST", "LengthRows", "chunks", "greatest", "log2_norm", "ranges"]
 
 LOWEST = -(2.0**40)
 _RANGE = 40.0
 _CALM = 16.0
 _EVERY = 4
-CACHE_BYTES = 2 * 2**20
+AT_ONCE = {"cpu": 2 * 2**20, "cuda": 256 * 2**20}
+"""Bytes of rows that are worked on together: on a processor those that stay in its cache; many
+more on a GPU, where each launch costs time."""
 
 
 class LengthRows:
@@ -90,7 +92,7 @@ def log2_norm(data: Tensor, exponent: Tensor) -> Tensor:
     shift = torch.floor(torch.log2(safe))
     dims = tuple(range(2, data.ndim))
     out = torch.empty_like(size)
-    for start, stop in chunks(len(data), data[:1].numel() * data.element_size()):
+    for start, stop in chunks(len(data), data[0]):
         part = data[start:stop]
         factor = torch.exp2(-shift[start:stop])
         spread = factor.view(*factor.shape, *[1] * (data.ndim - 2)).to(data.dtype)
@@ -124,9 +126,24 @@ def multiply_by_powers(data: Tensor, exponent: Tensor) -> None:
 
 
 def chunks(
-    count: int, row_bytes: int, *, last_first: bool = False, budget: int = CACHE_BYTES
+    count: int, row: Tensor, times: int = 1, *, last_first: bool = False
 ) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose memory stays within a budget, by default in the processor's cache."""
+    """Ranges of rows that are worked on together; see `AT_ONCE`.
+
+    Args:
+        count: How many rows there are.
+        row: One of them; or a part of one, if it is needed ``times``.
+        times: What a row takes, as a multiple of `row`.
+        last_first: Whether the ranges come from the last to the first.
+    """
+    budget = AT_ONCE.get(row.device.type, AT_ONCE["cpu"])
+    return ranges(count, row.numel() * row.element_size() * times, budget, last_first=last_first)
+
+
+def ranges(
+    count: int, row_bytes: int, budget: int, *, last_first: bool = False
+) -> Iterator[tuple[int, int]]:
+    """Ranges of rows whose memory stays within a budget."""
     step = max(1, min(count, budget // max(1, row_bytes)))
     starts = list(range(0, count, step))
     for start in reversed(starts) if last_first else starts:

@@ -177,6 +177,7 @@ class Linearizer:
         found: list[LinearBlock] = []
         between: list[LinearMap] = []
         start: list[Tensor] = []
+        finite: list[Tensor] = []
 
         def pass_on(part: nn.Module, x: Tensor) -> Tensor:
             name = f"what precedes {self.net.block(len(found) + 1).label}" if found else "the stem"
@@ -189,11 +190,7 @@ class Linearizer:
                 start.append(x)
             before = None if block.before is None else between.pop()
             y, linear = self._block(block, x, before)
-            if not torch.isfinite(y).all():
-                raise PathError(
-                    f"{block.label} gives values that are not finite; "
-                    "check the weights and the normalisation of the images"
-                )
+            finite.append(torch.isfinite(y).all())
             found.append(linear)
             return y
 
@@ -201,6 +198,12 @@ class Linearizer:
             last = last_output(walk(self.net, images, run, pass_on))
             logits, head = self._map(self.net.head, last, "the head")
         (stem,) = between
+        wrong = (~torch.stack(finite)).nonzero()  # looked at once, for a GPU is waited for then
+        if len(wrong):
+            raise PathError(
+                f"{self.net.block(int(wrong[0]) + 1).label} gives values that are not finite; "
+                "check the weights and the normalisation of the images"
+            )
         return Linearized(images, stem, start[0], tuple(found), head, logits)
 
     def _block(

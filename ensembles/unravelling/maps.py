@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from ensembles.errors import PathError
 
 __all__ = ["FunctionMap", "LinearMap", "chain", "pack"]
+
+_FORWARD_MODE = Lock()
+"""PyTorch's forward mode has one stack of levels for all threads of the process."""
 
 
 class LinearMap(Protocol):
@@ -69,7 +73,7 @@ class FunctionMap:
             out: Tensor = torch.func.jvp(self.function, (self.x,), (tangent,))[1]
             return out
 
-        with _named(self.name, self.function), warnings.catch_warnings():
+        with _FORWARD_MODE, _named(self.name, self.function), warnings.catch_warnings():
             # PyTorch loads its forward mode now, and warns of a way of its own.
             warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated")
             found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, len(self.x))))

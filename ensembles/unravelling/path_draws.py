@@ -16,6 +16,7 @@ from ensembles.unravelling.length_rows import (
     greatest,
     log2_norm,
     multiply_by_powers,
+    ranges,
 )
 from ensembles.unravelling.linearization import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
@@ -26,7 +27,7 @@ from ensembles.unravelling.places import Place
 __all__ = ["draw_paths", "path_norms"]
 
 _CALM, _EVERY = 16, 3
-_BATCH_BYTES = 16 * 2**20
+_BATCH_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}
 
 
 def draw_paths(
@@ -106,7 +107,8 @@ def path_norms(
     row = row * widest // start[0].numel()
     if learned is not None:
         row = max(row, 2 * learned.size * start.element_size() * count)
-    for first, last in chunks(draws, row, budget=_BATCH_BYTES):
+    budget = _BATCH_BYTES.get(start.device.type, _BATCH_BYTES["cpu"])
+    for first, last in ranges(draws, row, budget):
         out[first:last] = _follow(net, start, exponent, taken[first:last], place, learned=learned)
     return out
 
@@ -164,7 +166,7 @@ def _step(rows: Tensor, block: LinearBlock, on_branch: Tensor, count: int) -> Te
         roads.append((block.shortcut, (~on_branch).nonzero()[:, 0]))
     out = rows if block.shortcut is None else None
     for road, places in roads:
-        for start, stop in chunks(len(places), rows[0].numel() * rows.element_size()):
+        for start, stop in chunks(len(places), rows[0]):
             some = places[start:stop]
             owners = None if count == 1 else some % count
             pulled = road.pull(_take(rows, some), owners, True)
@@ -179,10 +181,9 @@ def _all(rows: Tensor, part: LinearMap | None, count: int) -> Tensor:
     """Pull all rows through a part, some at a time."""
     if part is None:
         return rows
-    size = rows[0].numel() * rows.element_size() * count
     done = [
         part.pull(rows[start * count : stop * count], owned=True)
-        for start, stop in chunks(len(rows) // count, size)
+        for start, stop in chunks(len(rows) // count, rows[0], count)
     ]
     shape = done[0].shape[1:]
     if shape == rows.shape[1:] and done[0].data_ptr() == rows.data_ptr():

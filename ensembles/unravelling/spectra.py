@@ -118,8 +118,7 @@ def _step_back(
         return _pull_all(state, block.shortcut)
     align = _Alignment(state, None if sign is None else sign[1])
     out = state if block.shortcut is None else None
-    row = state.data[0].numel() * state.data.element_size()
-    for start, stop in chunks(state.count, row, last_first=True):
+    for start, stop in chunks(state.count, state.data[0], last_first=True):
         rows = state.rows(start, stop)
         # The rows are not needed again where the shortcut writes over them.
         passed = rows if block.post is None else block.post.pull(rows, owned=True)
@@ -203,8 +202,7 @@ def _push_all(state: LengthRows, part: LinearMap | None) -> LengthRows:
 def _through(state: LengthRows, function: Callable[[Tensor], Tensor]) -> LengthRows:
     """Apply a linear map to the rows of every length."""
     out: LengthRows | None = None
-    row = state.data[0].numel() * state.data.element_size()
-    for start, stop in chunks(state.count, row):
+    for start, stop in chunks(state.count, state.data[0]):
         rows = torch.unflatten(function(state.rows(start, stop)), 0, (-1, state.images))
         if out is None:
             same = rows.shape[2:] == state.data.shape[2:]
@@ -281,8 +279,7 @@ def _step_forward(state: LengthRows, block: LinearBlock) -> LengthRows:
     state = _push_all(state, block.pre)
     align = _Alignment(state)
     out = state if block.shortcut is None else None
-    row = state.data[0].numel() * state.data.element_size()
-    for start, stop in chunks(state.count, row, last_first=True):
+    for start, stop in chunks(state.count, state.data[0], last_first=True):
         rows = state.rows(start, stop)
         branch = torch.unflatten(block.branch.push(rows), 0, (-1, state.images))
         around = rows if block.shortcut is None else block.shortcut.push(rows)

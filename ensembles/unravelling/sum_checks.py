@@ -12,6 +12,7 @@ from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.state import State
 from ensembles.decomposition.walk import last_output, states
 from ensembles.errors import PathError, RoundingError
+from ensembles.unravelling.length_rows import chunks
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import Logits
 
@@ -82,9 +83,10 @@ def _within(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
 def total(data: Tensor, exponent: Tensor) -> Tensor:
     """The sum over lengths of rows ``data * 2**exponent``, (lengths, images, *shape), float64."""
     summed = torch.zeros(data.shape[1:], dtype=torch.float64, device=data.device)
-    for row, power in zip(data, exponent, strict=True):
-        factor = torch.exp2(power).view(-1, *[1] * (row.ndim - 1))
-        summed += row.to(torch.float64) * factor
+    for start, stop in chunks(len(data), data[0]):
+        factor = torch.exp2(exponent[start:stop])
+        spread = factor.view(*factor.shape, *[1] * (data.ndim - 2))
+        summed += (data[start:stop].to(torch.float64) * spread).sum(0)
     return summed
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ensembles.analyses.base import Analysis, Run
+from ensembles.analyses.cancellation import CANCELLING
 from ensembles.analyses.path_options import PathOptions
 from ensembles.errors import UsageError, nearest
 
@@ -204,15 +205,6 @@ def _chosen(options: PathOptions | None, fields: dict[str, Any]) -> PathOptions:
     return chosen
 
 
-_CANCELLING = 10  # times, above which lengths cancel more than they add
-
-
-def cancels(frame: pd.DataFrame) -> bool:
-    """Whether the lengths of a table cancel each other so far that none says what it carries."""
-    ratios = (frame.attrs.get("cancellation") or {}).values()
-    return any(not ratio < _CANCELLING for ratio in ratios)
-
-
 class Paths(Analysis[PathOptions]):
     """All 2^n paths of a network, by their length."""
 
@@ -303,7 +295,7 @@ class Paths(Analysis[PathOptions]):
         for place, ratio in (frame.attrs.get("cancellation") or {}).items():
             cancel = (
                 ""
-                if ratio < _CANCELLING
+                if ratio < CANCELLING
                 else ": lengths cancel each other, so that no length by itself says what it carries"
             )
             lines.append(

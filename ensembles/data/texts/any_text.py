@@ -7,9 +7,17 @@ import os
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ensembles.data.splits import choose_split
 from ensembles.data.texts.embedded_texts import EMBEDDED, documents
+from ensembles.data.texts.hub_datasets import (
+    documents_of,
+    is_hub_dataset,
+    labelled_of,
+    part_of,
+    title_of,
+)
 from ensembles.data.texts.labelled_text import LabelledText
 from ensembles.data.texts.text_files import read_documents, read_labelled
 from ensembles.data.texts.token_codes import BYTES, Encoded, Tokenizer
@@ -25,7 +33,7 @@ _BETWEEN = "\n\n"
 
 
 def open_text(
-    name: str | os.PathLike[str],
+    name: Any,
     split: str = "test",
     *,
     window: int = 256,
@@ -45,7 +53,7 @@ def open_text(
         name: ``prose`` (descriptions of scikit-learn's data sets), ``docstrings`` (of
             scikit-learn); a file of UTF-8; a table (``.csv``, ``.jsonl``, ``.parquet``,
             ``.arrow``); or a folder of these. A name wins over a file of that name; write
-            ``./prose`` then.
+            ``./prose`` then. Or an object of the package datasets (``Dataset``, ``DatasetDict``).
         split: The part, where there are several.
         window: Tokens of a window.
         stride: Tokens from a window to the next; by default windows lie one after the other.
@@ -63,20 +71,24 @@ def open_text(
         open_text, name, window=window, stride=stride, front=front, tokenizer=tokenizer,
         column=column,
     )  # fmt: skip
-    if str(name) in EMBEDDED:
+    title = title_of(name) if is_hub_dataset(name) else str(name)
+    if title in EMBEDDED and not is_hub_dataset(name):
         if column is not None:
             raise UsageError(f"{name} is no table, so it has no column {column!r}; leave it out")
         part = choose_split(split, ("train", "test"), str(name))
         encoded = _embedded(str(name), part, tokenizer)
+    elif is_hub_dataset(name):
+        part, table = part_of(name, split)
+        encoded = _tokens(_BETWEEN.join(documents_of(table, column)), tokenizer)
     else:
         part, found = read_documents(_path(name), split, column)
         encoded = _tokens(_BETWEEN.join(found), tokenizer)
-    data = TextDataset.of_text(str(name), part, encoded, cut, tokenizer=tokenizer, opener=opener)
+    data = TextDataset.of_text(title, part, encoded, cut, tokenizer=tokenizer, opener=opener)
     return data if limit is None else data.limited(limit)
 
 
 def open_labelled(
-    name: str | os.PathLike[str],
+    name: Any,
     split: str = "test",
     *,
     labels: str | None = None,
@@ -92,7 +104,8 @@ def open_labelled(
     Each text becomes one row by the tokenizer's own template, special tokens included.
 
     Args:
-        name: A table (``.csv``, ``.jsonl``, ``.parquet``, ``.arrow``), or a folder of such.
+        name: A table (``.csv``, ``.jsonl``, ``.parquet``, ``.arrow``), a folder of such, or an
+            object of the package datasets.
         split: The part, where there are several.
         labels: The column of the labels, class numbers or names; ``label`` by default.
         column: The column of the texts; ``text`` by default.
@@ -106,10 +119,15 @@ def open_labelled(
         DataError: When there is no such table, part or column.
         UsageError: When the tokenizer makes no rows, or a number cannot be meant.
     """
-    part, found = read_labelled(_path(name), split, column, labels)
+    title = str(name)
+    if is_hub_dataset(name):
+        part, table = part_of(name, split)
+        title, found = title_of(name), labelled_of(table, column, labels)
+    else:
+        part, found = read_labelled(_path(name), split, column, labels)
     fill = getattr(tokenizer, "pad", None) if pad is None else pad
     data = LabelledText.of_rows(
-        str(name), part, found, length=window, longest=longest, pad=fill or 0, tokenizer=tokenizer,
+        title, part, found, length=window, longest=longest, pad=fill or 0, tokenizer=tokenizer,
         opener=partial(
             open_labelled, name, labels=labels, column=column, window=window, longest=longest,
             pad=pad, tokenizer=tokenizer,

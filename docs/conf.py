@@ -1,0 +1,49 @@
+"""The site: `sphinx-build -W --keep-going docs build/site`."""
+
+from __future__ import annotations
+
+import os
+
+from ensembles import __version__
+from ensembles.distribution import DISTRIBUTION
+
+project = DISTRIBUTION
+author = "the developers of ensembles"
+release = version = __version__
+copyright = author
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["build", "**/.ipynb_checkpoints", "jupyter_execute"]
+# Pages have headings of their own, several fields are called type, cells are not always run.
+suppress_warnings = ["myst.header", "ref.python", "myst-nb.lexer"]
+
+html_theme = "furo"
+html_title = "ensembles"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+
+highlight_language = "none"
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_fence_as_directive: list[str] = []
+
+nb_execution_mode = os.environ.get("ENSEMBLES_NOTEBOOKS", "off")
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
