@@ -23,6 +23,7 @@ from ensembles.decomposition.trace import call_of, scope_of
 
 __all__ = ["Site", "nested", "sites_of"]
 
+_MANY = 3
 _MIXING = ("softmax", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm")
 
 
@@ -67,8 +68,8 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
     Args:
         graph: The functional graph.
         chain: The blocks with a shortcut that lie on the chain.
-        everywhere: Whether to look into blocks that end in a sum; None for where fewer of them are
-            on the chain than lie within them.
+        everywhere: Whether to look into blocks that end in a sum; None for where one of them holds
+            more than there are on the chain, or each more than three on average.
 
     Returns:
         The blocks, and how many that lie inside others are not among them.
@@ -88,7 +89,8 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
     left_out: set[fx.Node] = set()
     if not everywhere:
         strict = [site for site in inside if site.strict]
-        poor = everywhere is None and len(chain) < len(strict)
+        most = max((sum(_within(graph, s, outer) for s in strict) for outer in chain), default=0)
+        poor = everywhere is None and len(chain) < max(most, len(strict) / _MANY)
         left_out = set() if poor else {site.exit for site in inside}
         found = [site for site in found if site.exit not in left_out]
     sites = _named(sorted([*chain, *found], key=lambda site: graph.order[site.exit]))
