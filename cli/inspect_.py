@@ -49,10 +49,10 @@ def inspect(
     """Show the blocks of a network, the number of its paths, and how long they are.
 
     No weights are needed: an architecture is enough. Shortcuts are the identity, fixed (no
-    parameters), scaled, a projection, or none; a star says that both roads begin after what they
-    share (the first BatchNorm and ReLU of a pre-activation block). Roads are those that meet at a
-    block's end; `ensembles lesion --kind drop` leaves them out one by one. A step is one use of
-    weights that several blocks share.
+    parameters), scaled, a projection, or none; a star says that shortcut and branch begin after
+    what they share (the first BatchNorm and ReLU of a pre-activation block). The branches of a
+    block are those that meet at its end; `ensembles lesion --kind drop` leaves them out one by one.
+    A step is one use of weights that several blocks share.
     """
     from ensembles.catalogue.structure import describe  # noqa: PLC0415
 
@@ -170,7 +170,7 @@ def _more(block: dict[str, Any]) -> dict[str, str]:
     names = (name.removeprefix(f"{block['name']}.") for name in block["roads"])
     return {
         "step": f"{block['step']} of {block['steps']}" if block["steps"] > 1 else "",
-        "roads": ", ".join(f"{number} {name}" for number, name in enumerate(names, 1)),
+        "branches": ", ".join(f"{number} {name}" for number, name in enumerate(names, 1)),
         "when deleted": block["adapted"],
         "holds": ", ".join(map(str, block["holds"])),
     }

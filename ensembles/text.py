@@ -96,7 +96,7 @@ def read_roads(text: str, roads: Sequence[int] | None = None) -> tuple[int | tup
         block, road = map(int, match.groups())
         _require(block, None if roads is None else len(roads))
         if roads is not None and (block, road) not in _every(block, roads):
-            raise LesionError(f"road {word}: block {block} has roads 1 to {roads[block - 1]}")
+            raise LesionError(f"branch {word}: block {block} has branches 1 to {roads[block - 1]}")
         if road < 1:
             raise LesionError(f"road {word}: roads are numbered from 1")
         found.append((block, road))
@@ -105,11 +105,11 @@ def read_roads(text: str, roads: Sequence[int] | None = None) -> tuple[int | tup
     found.sort(key=lambda one: (one, 0) if isinstance(one, int) else one)
     for one, following in pairwise(found):
         if one == following:
-            raise LesionError(f"roads {text!r}: {_named(one)} is named twice; name it once")
+            raise LesionError(f"branches {text!r}: {_named(one)} is named twice; name it once")
         if isinstance(one, int) and not isinstance(following, int) and following[0] == one:
             raise LesionError(
-                f"roads {text!r}: {_named(following)} is named beside all of block {one}; name it "
-                "once"
+                f"branches {text!r}: {_named(following)} is named beside all of block {one}; "
+                "name it once"
             )
     return tuple(found)
 
@@ -144,8 +144,8 @@ def _named(road: int | tuple[int, int]) -> str:
 def _every(block: int, roads: Sequence[int]) -> list[tuple[int, int]]:
     if not roads[block - 1]:
         raise LesionError(
-            f"block {block} has no roads to drop one of: drop takes blocks where several roads "
-            "meet; delete the block"
+            f"block {block} has no branches to drop one of: drop takes blocks where several "
+            "branches meet; delete the block"
         )
     return [(block, road) for road in range(1, roads[block - 1] + 1)]
 

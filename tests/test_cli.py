@@ -385,7 +385,7 @@ def test_drops_of_roads_are_drawn(call, tmp_path):
         "lesion", "--model", "fractalnet20", "--checkpoint", path, "--dataset", "digits",
         "--limit", 4, "--kind", "drop", "--blocks", "1", "--plot", figure,
     )  # fmt: skip
-    assert code == 0 and "Block, and its dropped road" in figure.read_text()
+    assert code == 0 and "Block, and its dropped branch" in figure.read_text()
     assert "3 lesions" in err
 
 

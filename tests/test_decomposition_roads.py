@@ -305,7 +305,7 @@ def test_any_set_of_roads_can_go_in_both_engines() -> None:
 @pytest.mark.parametrize(
     ("roads", "message"),
     [
-        (((1, 4),), r"road 1.4: block 1 (blocks.0) has roads 1 to 3"),
+        (((1, 4),), r"branch 1.4: block 1 (blocks.0) has branches 1 to 3"),
         (((1, 1), (1, 2), (1, 3)), "all 3 roads of block 1 (blocks.0) are dropped; leave one"),
         (((3, 1),), "block 3: the network has blocks 1 to 2"),
     ],

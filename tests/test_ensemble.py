@@ -177,7 +177,7 @@ def test_files_are_averaged_by_the_command(
     assert run("lesion", "--average", *shared, *chosen[:2]) == 2
     assert "an average needs two networks or more, got 1" in capsys.readouterr().err
     assert run("lesion", "--kind", "drop", *shared, *chosen[:2]) == 2
-    assert "no block has several roads" in capsys.readouterr().err
+    assert "no block has several branches" in capsys.readouterr().err
 
 
 def test_one_network_is_no_average() -> None:

@@ -244,7 +244,7 @@ def test_a_choice_is_a_value() -> None:
         ({"blocks": (3, 3)}, "list of blocks: block 3 is named twice; name each block once"),
         ({"blocks": "3,17"}, "list of blocks of '3,17': expected numbers of blocks, such as"),
         ({"roads": ((3, 2),)}, "roads are for drop, found them beside delete; name blocks"),
-        ({"kind": "drop", "roads": ()}, "roads (): names none; expected pairs such as (3, 2)"),
+        ({"kind": "drop", "roads": ()}, "branches (): names none; expected pairs such as (3, 2)"),
         (
             {"kind": "transplant"},
             "transplant needs the setting source: Checkpoint (name or file) that the blocks are "
@@ -349,7 +349,7 @@ BLOCK_3 = "block 3 (blocks.2)"
         (
             Choice("drop"),
             FIVE,
-            "no block has several roads: drop takes blocks where several roads meet, as in "
+            "no block has several branches: drop takes blocks where several branches meet, as in "
             "Inception or FractalNet; delete whole blocks",
         ),
         (
@@ -357,7 +357,11 @@ BLOCK_3 = "block 3 (blocks.2)"
             SEVEN,
             "block 1 (blocks.0) is residual and has no roads to drop one of; delete the block",
         ),
-        (Choice("drop", roads=((2, 3),)), SEVEN, "road 2.3: block 2 (blocks.1) has roads 1 to 2"),
+        (
+            Choice("drop", roads=((2, 3),)),
+            SEVEN,
+            "branch 2.3: block 2 (blocks.1) has branches 1 to 2",
+        ),
         (
             Choice("drop", 5, 1),
             SEVEN,

@@ -323,7 +323,7 @@ GONE = "of block 3: it is deleted, so that nothing of it is left to change"
             Drop(((3, 1),)),
             "drop of block 3: it is deleted, so that it has no branches to lose",
         ),
-        (Drop(((3, 1),)), Drop(((3, 1),)), "drop of block 3: road 1 is dropped already"),
+        (Drop(((3, 1),)), Drop(((3, 1),)), "drop of block 3: branch 1 is dropped already"),
         (
             Drop(((3, 1),)),
             Scale((3,), 0.5),
@@ -698,7 +698,7 @@ FORMS = structure_of([(WIDE, WIDE)] * 4, [1, 2, 3], prepared={1: True})
             AVERAGE,
             "block 1 (blocks.0) is member and has no roads to drop one of; delete the block",
         ),
-        (Drop(((1, 4),)), stage(2, roads=3), "road 1.4: block 1 (blocks.0) has roads 1 to 3"),
+        (Drop(((1, 4),)), stage(2, roads=3), "branch 1.4: block 1 (blocks.0) has branches 1 to 3"),
         (
             Drop(((1, 1), (1, 2))),
             stage(2, roads=2),

@@ -50,13 +50,13 @@ def test_a_plan_of_roads() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Lesion("drop", (3,)), "lesion 'drop' needs one road or more, such as 3.2"),
+        (lambda: Lesion("drop", (3,)), "lesion 'drop' needs one branch or more, such as 3.2"),
         (lambda: Lesion("delete", (3,), roads=((3, 2),)), "lesion 'delete' needs one block or"),
-        (lambda: Lesion("drop", roads=((3, 2), (3, 2))), "road 3.2 is named twice; name it once"),
+        (lambda: Lesion("drop", roads=((3, 2), (3, 2))), "branch 3.2 is named twice; name it once"),
         (lambda: Lesion("drop", roads=((0, 2),)), "block 0: blocks are numbered from 1"),
-        (lambda: parse_lesion("drop", "3"), "blocks '3': drop expects roads such as 3.2 5.1"),
+        (lambda: parse_lesion("drop", "3"), "blocks '3': drop expects branches such as 3.2 5.1"),
         (lambda: Lesion("drop", roads=((7, 1),)).program(5), "block 7: the network has blocks 1"),
-        (lambda: single_drops([0, 0]), "no block has several roads: drop takes blocks where"),
+        (lambda: single_drops([0, 0]), "no block has several branches: drop takes blocks where"),
         (lambda: random_drops([2, 3], [4], 1), "count 4: at most 3 of 5 roads can be dropped"),
     ],
 )

@@ -199,7 +199,7 @@ MANY = "delete expects block numbers such as 3 17"
         ("delete", "3 3", "delete: block 3 is named twice; name each block once"),
         ("none", "3", "blocks '3': none names no blocks"),
         ("reorder", "3", "blocks '3': reorder expects swaps such as 3-17 20-25"),
-        ("drop", "3", "blocks '3': drop expects roads such as 3.2 5.1"),
+        ("drop", "3", "blocks '3': drop expects branches such as 3.2 5.1"),
         ("scale", "4 0.5", "blocks '0.5': scale expects blocks and a factor such as 4 x0.5"),
         ("scale", "4 xnan", "blocks 'xnan': scale expects blocks and a factor such as 4 x0.5"),
         ("scale", "4 x1 x2", "blocks 'x2': scale expects blocks and a factor such as 4 x0.5"),
@@ -299,7 +299,7 @@ def test_texts_that_are_none(kind: str, text: str, message: str) -> None:
         (lambda: Parallel(()), "lesion 'parallel' needs one block or more"),
         (lambda: Reorder((3, 4)), "swaps (3, 4): expected pairs such as ((3, 17),)"),
         (lambda: Reorder(((0, 4),)), "block 0: blocks are numbered from 1"),
-        (lambda: Lesion("drop", roads=((3, 0),)), "road 0: expected 1 or more"),
+        (lambda: Lesion("drop", roads=((3, 0),)), "branch 0: expected 1 or more"),
         (
             lambda: Transplant((4,), object()),
             "transplant: source object; expected a name, and the network itself as "

@@ -184,10 +184,10 @@ def test_drops_of_single_roads_stand_beside_each_other_at_their_block() -> None:
     assert third[0] == pytest.approx([3 - 0.7 / 3, 3, 3 + 0.7 / 3])
     assert first[1] + third[1] == ERRORS
     assert [len(data(line)[0]) for line in lines(ax, "_transitions")] == [0, 3]
-    assert ax.get_xlabel() == "Block, and its dropped road from left to right"
+    assert ax.get_xlabel() == "Block, and its dropped branch from left to right"
     texts = ["", "1.1", "1.1 1.2", "1.1 3.1", "3.1 3.2", "3.3"]
     several = plot_lesions(frame.assign(count=[0, 1, 2, 2, 2, 1], blocks=texts))
-    assert several.axes[0].get_xlabel() == "Number of dropped roads"
+    assert several.axes[0].get_xlabel() == "Number of dropped branches"
 
 
 N, TRANSITION = 12, 6
@@ -213,7 +213,7 @@ PAIRS = [f"{block}-{block + 1}" for block in range(1, N)]
 KINDS_DRAWN = {
     "delete": (BLOCKS, "Deleted block"),
     "duplicate": (BLOCKS, "Duplicated block"),
-    "drop": ([f"{b}.{r}" for b in (2, 5) for r in (1, 2)], "Block, and its dropped road"),
+    "drop": ([f"{b}.{r}" for b in (2, 5) for r in (1, 2)], "Block, and its dropped branch"),
     "scale": ([f"{block} x0.5" for block in BLOCKS], "Scaled block"),
     "noise": ([f"{block} s0.1 seed{k}" for block in BLOCKS for k in (0, 1)], "Block with noise"),
     "mean": (BLOCKS, "Block replaced by its mean"),

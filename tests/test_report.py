@@ -420,7 +420,7 @@ def test_a_store_shows_its_networks_together_and_tells_seeds_apart(tmp_path):
 
     data = [(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))]
     path = tmp_path / "study.db"
-    for model, blocks in (("tiny", 3), ("small", 2)):
+    for model, blocks in (("tiny", 4), ("small", 3)):
         spec = [("post", 6, 1)] * blocks
         net = ensembles.decompose(build(spec), torch.zeros(2, 3, 8, 8))
         about = {"store": path, "model": model, "device": "cpu"}
@@ -436,7 +436,7 @@ def test_a_store_shows_its_networks_together_and_tells_seeds_apart(tmp_path):
     drawn = plot_lesions(frames["lesions"])
     assert [ax.get_xlabel() for ax in drawn.axes] == ["Deleted block", "Number of deleted blocks"]
     singles = [line for line in drawn.axes[0].lines if line.get_label() == "_single"]
-    assert [len(line.get_xdata()) for line in singles] == [3, 2]
+    assert [len(line.get_xdata()) for line in singles] == [4, 3]
     assert run("report", path, "--out", tmp_path / "page.html") == 0
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.count("<figure>") == 2 and "tiny, seed 1" in text

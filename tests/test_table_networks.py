@@ -197,7 +197,7 @@ def test_panels_are_drawn_into_axes_that_are_given(both: list[pd.DataFrame]) -> 
     assert [ax.get_xlabel() for ax in grid] == [
         "Number of deleted blocks", "Kendall tau of the order of the blocks",
     ]  # fmt: skip
-    with pytest.raises(UsageError, match="1 axes for 2 panels"):
+    with pytest.raises(UsageError, match=r"1 axes for 3 panels \(delete by block, delete by count"):
         plot_lesions(both[0], axes=grid[:1])
     with pytest.raises(UsageError, match=r"2 axes for 3 panels \(lengths, gradient, shares\)"):
         plot_paths(spectrum("resnet20", 9), axes=grid)

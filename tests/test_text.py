@@ -86,13 +86,13 @@ def test_roads() -> None:
 @pytest.mark.parametrize(
     ("text", "roads", "error"),
     [
-        ("2.1", [2, 0], "block 2 has no roads to drop one of: drop takes blocks where several "
-         "roads meet; delete the block"),
-        ("1.3", [2, 0], "road 1.3: block 1 has roads 1 to 2"),
-        ("1.0", [2, 0], "road 1.0: block 1 has roads 1 to 2"),
-        ("1.1,1", [2, 0], "roads '1.1,1': 1.1 is named twice; name it once"),
-        ("5,5", None, "roads '5,5': 5 is named twice; name it once"),
-        ("5.1,5", None, "roads '5.1,5': 5.1 is named beside all of block 5; name it once"),
+        ("2.1", [2, 0], "block 2 has no branches to drop one of: drop takes blocks where several "
+         "branches meet; delete the block"),
+        ("1.3", [2, 0], "branch 1.3: block 1 has branches 1 to 2"),
+        ("1.0", [2, 0], "branch 1.0: block 1 has branches 1 to 2"),
+        ("1.1,1", [2, 0], "branches '1.1,1': 1.1 is named twice; name it once"),
+        ("5,5", None, "branches '5,5': 5 is named twice; name it once"),
+        ("5.1,5", None, "branches '5.1,5': 5.1 is named beside all of block 5; name it once"),
         ("9.1", [2], "block 9: the network has blocks 1 to 1"),
         ("0.1", None, "block 0: blocks are numbered from 1"),
         ("5.0", None, "road 5.0: roads are numbered from 1"),

@@ -27,6 +27,8 @@ _KEPT = (
     "chance",
 )  # fmt: skip
 
+_FOLDS = ("fold_total", "fold_correct", "fold_loss", "fold_kl")
+
 
 @dataclass(frozen=True)
 class LesionMeans:
@@ -36,8 +38,9 @@ class LesionMeans:
         frame: Its table, one row a lesion.
         places: Row of each lesion in the table.
         sums: Sums over the rows of each part of the data that holds any: observations, right
-            answers and cross-entropy of each lesion, (parts, 3, lesions); NaN for a lesion with
-            outputs that were not finite.
+            answers and cross-entropy of each lesion, and its divergence from the intact network
+            where that was asked for, (parts, 3 or 4, lesions); NaN for a lesion with outputs that
+            were not finite.
     """
 
     frame: pd.DataFrame
@@ -74,9 +77,7 @@ class LesionMeans:
             for place, (kind, text) in enumerate(zip(frame["lesion"], frame["blocks"], strict=True))
         }
         places = {one: rows[one.kind, one.text] for one in wanted if (one.kind, one.text) in rows}
-        stacked = np.array(
-            [list(frame[name]) for name in ("fold_total", "fold_correct", "fold_loss")], float
-        )
+        stacked = np.array([list(frame[name]) for name in _FOLDS if name in frame.columns], float)
         stacked[:, :, :] = np.where((frame["nonfinite"] > 0).to_numpy()[:, None], np.nan, stacked)
         sums = np.moveaxis(stacked, 2, 0)
         return cls(frame, places, sums[np.nansum(sums[:, 0], axis=1) > 0])
@@ -84,6 +85,19 @@ class LesionMeans:
     def numbers(self, lesions: Iterable[Lesion]) -> NDArray[np.int64]:
         """Row of each of some lesions; -1 for those that could not be measured."""
         return np.array([self.places.get(one, -1) for one in lesions], np.int64)
+
+    def estimate_kl(self, statistic: Callable[[Array], Any]) -> Estimates:
+        """A statistic of the divergences from the intact network, with its interval over rows.
+
+        Args:
+            statistic: From mean divergences (lesions + 1,) to an array; the last is NaN.
+        """
+
+        def of_sums(sums: Array) -> Any:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return statistic(np.append(sums[3] / sums[0], np.nan))
+
+        return jackknife(of_sums, self.sums)
 
     def estimate(self, statistic: Callable[[Array, Array], Any]) -> Estimates:
         """A statistic of the losses and errors of all lesions, with its interval over rows.
@@ -94,7 +108,7 @@ class LesionMeans:
         """
 
         def of_sums(sums: Array) -> Any:
-            total, right, loss = sums
+            total, right, loss = sums[:3]
             with np.errstate(invalid="ignore", divide="ignore"):
                 means = np.append(loss / total, np.nan), np.append((total - right) / total, np.nan)
                 return statistic(*means)

@@ -258,7 +258,7 @@ def _roads(kind: str, roads: Sequence[Any]) -> tuple[int | tuple[int, int], ...]
     if kind != "drop":
         raise LesionError(f"roads are for drop, found them beside {kind}; name blocks")
     if not roads:
-        raise LesionError("roads (): names none; expected pairs such as (3, 2)")
+        raise LesionError("branches (): names none; expected pairs such as (3, 2)")
     return tuple(one if isinstance(one, int) else (one[0], one[1]) for one in roads)
 
 

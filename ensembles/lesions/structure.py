@@ -178,7 +178,9 @@ class Structure:
             )
         for road in roads:
             if not 1 <= road <= form.roads:
-                raise LesionError(f"road {block}.{road}: {form.label} has roads 1 to {form.roads}")
+                raise LesionError(
+                    f"branch {block}.{road}: {form.label} has branches 1 to {form.roads}"
+                )
         if len(set(roads)) == form.roads:
             raise LesionError(
                 f"all {form.roads} roads of {form.label} are dropped; leave one, or delete the "

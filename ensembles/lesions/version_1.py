@@ -18,7 +18,7 @@ _WANTED = {
 _MEANT = {
     "none": "names no blocks",
     "reorder": "needs one swap or more, such as 3-17, and no other blocks",
-    "drop": "needs one road or more, such as 3.2, and no whole blocks",
+    "drop": "needs one branch or more, such as 3.2, and no whole blocks",
 }
 
 

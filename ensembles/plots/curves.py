@@ -109,10 +109,10 @@ def form_of(frame: pd.DataFrame, kind: str) -> str:
 
 
 def has_each_block(frame: pd.DataFrame, kind: str) -> bool:
-    """Whether lesions of single blocks, of several blocks one each, are among those of a kind."""
+    """Whether lesions of single blocks, one a block and enough for a curve, are among a kind's."""
     chosen = _of_kind(frame, kind)
     places = [one.place for one in chosen["reading"] if one.known and one.is_single]
-    return len(places) > 1 and len(set(places)) == len(places)
+    return len(places) > 2 and len(set(places)) == len(places)
 
 
 def curves_of(

@@ -78,7 +78,9 @@ def plot_lesions(
     own = [ax] if ax is not None else axes
     if own is None or len(np.ravel(np.asarray(own, dtype=object))) != len(panels):
         panels = _panels(tables, metric, singles=True)
-    figure, found = panels_or_new(own, [kind for kind, _ in panels])
+    kinds = [kind for kind, _ in panels]
+    named = [f"{kind} by {form}" if kinds.count(kind) > 1 else kind for kind, form in panels]
+    figure, found = panels_or_new(own, named)
     for letter, axis, ((kind, form), members) in zip(
         ascii_lowercase, found, panels.items(), strict=False
     ):

@@ -308,7 +308,9 @@ class Block(nn.Module):
         count = len(self.roads)
         for road in roads:
             if not 1 <= road <= count:
-                raise LesionError(f"road {self.index}.{road}: {self.label} has roads 1 to {count}")
+                raise LesionError(
+                    f"branch {self.index}.{road}: {self.label} has branches 1 to {count}"
+                )
         if len(set(roads)) == count:
             raise LesionError(
                 f"all {count} roads of {self.label} are dropped; leave one, or delete the block"

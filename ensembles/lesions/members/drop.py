@@ -45,18 +45,18 @@ class Drop(DrawnSeed, Lesion):
     kind: ClassVar[str] = "drop"
     summary: ClassVar[str] = "a block loses one of the branches that meet in it"
     words: ClassVar[Words] = Words(
-        "Block, and its dropped road from left to right", "Number of dropped roads", "dropped"
+        "Block, and its dropped branch from left to right", "Number of dropped branches", "dropped"
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roads", _pairs(self.roads))
         if not self.roads:
             raise LesionError(
-                "lesion 'drop' needs one road or more, such as 3.2, and no whole blocks"
+                "lesion 'drop' needs one branch or more, such as 3.2, and no whole blocks"
             )
         for one, following in pairwise(self.roads):
             if one == following:
-                raise LesionError(f"drop: road {one[0]}.{one[1]} is named twice; name it once")
+                raise LesionError(f"drop: branch {one[0]}.{one[1]} is named twice; name it once")
         if self.roads[0][0] < 1:
             raise LesionError(f"block {self.roads[0][0]}: blocks are numbered from 1")
 
@@ -72,7 +72,7 @@ class Drop(DrawnSeed, Lesion):
         for word in text.split():
             match = PAIR.fullmatch(word)
             if match is None:
-                raise LesionError(f"blocks {word!r}: drop expects roads such as 3.2 5.1")
+                raise LesionError(f"blocks {word!r}: drop expects branches such as 3.2 5.1")
             roads.append((int(match.group(1)), int(match.group(2))))
         return cls(tuple(roads))
 
@@ -120,7 +120,7 @@ class Drop(DrawnSeed, Lesion):
         if isinstance(step, Without):
             twice = set(roads) & set(step.roads)
             if twice:
-                raise refused(self, step.block, f"road {min(twice)} is dropped already")
+                raise refused(self, step.block, f"branch {min(twice)} is dropped already")
             roads = tuple(sorted({*roads, *step.roads}))
         return (Without(step.block, roads),)
 
@@ -151,7 +151,7 @@ def every_road(roads: Sequence[int], blocks: Iterable[int]) -> list[tuple[int, i
     pool = [(block, road) for block in blocks for road in range(1, roads[block - 1] + 1)]
     if not pool:
         raise LesionError(
-            "no block has several roads: drop takes blocks where several roads meet, as in "
+            "no block has several branches: drop takes blocks where several branches meet, as in "
             "Inception or FractalNet; delete whole blocks"
         )
     return pool
@@ -175,9 +175,9 @@ def _pool(structure: Structure, choice: Choice) -> list[tuple[int, int]]:
 
 def _pairs(roads: Iterable[Any]) -> tuple[tuple[int, int], ...]:
     try:
-        return tuple(sorted((whole("drop: block", a), whole("road", b, 1)) for a, b in roads))
+        return tuple(sorted((whole("drop: block", a), whole("branch", b, 1)) for a, b in roads))
     except (TypeError, ValueError):
-        raise LesionError(f"roads {roads!r}: expected pairs such as ((3, 2),)") from None
+        raise LesionError(f"branches {roads!r}: expected pairs such as ((3, 2),)") from None
 
 
 MEMBER = Drop

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from ensembles.metrics.answers import Answers
 
-__all__ = ["MEMBER", "Folds"]
+__all__ = ["FOLDS", "MEMBER", "Folds", "places_of"]
 
-_FOLDS = 32
+FOLDS = 32
+"""How many parts there are."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,14 @@ class Folds(Metric):
 
     def size(self, classes: int) -> int:
         """Three numbers a part."""
-        return 3 * _FOLDS
+        return 3 * FOLDS
 
     def measure(self, answers: Answers) -> Tensor:
         """What some observations add, (3 parts,)."""
         import torch  # noqa: PLC0415 (what was measured is read without it)
 
-        if answers.start is None:
-            raise UsageError(
-                "metric 'folds' does not know which rows of the data it sees; measure it by "
-                "ensembles.lesion"
-            )
-        device = answers.output.device
-        rows = torch.arange(len(answers), device=device)
-        if answers.row is not None:
-            rows = torch.full_like(rows, answers.row)
-        at = (answers.start + rows) % _FOLDS
-        zero = torch.zeros(3, _FOLDS, dtype=answers.wide, device=device)
+        at = places_of(answers, self.name)
+        zero = torch.zeros(3, FOLDS, dtype=answers.wide, device=answers.output.device)
         zero[0].index_add_(0, at, answers.finite.to(answers.wide))
         zero[1].index_add_(0, at, answers.right.to(answers.wide))
         losses = torch.where(answers.finite, answers.losses.to(answers.wide), 0.0)
@@ -78,6 +70,29 @@ class Folds(Metric):
         return np.asarray(
             whole & (right <= seen).all(1) & (right >= 0).all(1) & (losses >= 0).all(1)
         )
+
+
+def places_of(answers: Answers, name: str) -> Tensor:
+    """The part that each observation lies in, int64 (N,).
+
+    Args:
+        answers: Some answers.
+        name: Name of the metric that asks.
+
+    Raises:
+        UsageError: If they do not say which rows of the data they belong to.
+    """
+    import torch  # noqa: PLC0415 (what was measured is read without it)
+
+    if answers.start is None:
+        raise UsageError(
+            f"metric '{name}' does not know which rows of the data it sees; measure it by "
+            "ensembles.lesion"
+        )
+    rows = torch.arange(len(answers), device=answers.output.device)
+    if answers.row is not None:
+        rows = torch.full_like(rows, answers.row)
+    return (answers.start + rows) % FOLDS
 
 
 MEMBER = Folds()

@@ -1,0 +1,61 @@
+"""What the benchmark of sweeps counts: operations, and answers in parts."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import ensembles
+from ensembles.decomposition import walk
+from ensembles.engine import evaluate
+from ensembles.lesions import intact, single_deletions
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def lesion_speed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("lesion_speed", BENCHMARKS / "lesion_speed.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@torch.no_grad()
+def test_operations_are_those_of_the_blocks_behind_each_lesion(lesion_speed: ModuleType) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ensembles.create_model("resnet20").eval()
+    images, labels = torch.randn(8, 3, 8, 8), torch.arange(8)
+    net = ensembles.decompose(model, images)
+    with FlopCounterMode(display=False) as counter:
+        net(images)
+    whole = counter.get_total_flops()
+    costs = []
+    for _, x, _ in walk(net, images):
+        block = net.block(len(costs) + 1)
+        with FlopCounterMode(display=False) as counter:
+            block(x)
+        costs.append(counter.get_total_flops())
+    ends = 10 * 2 * 64 * len(images)  # the linear layer runs for each lesion again
+    behind = sum(sum(costs[number:]) + ends for number in range(1, len(costs) + 1))
+    assert lesion_speed.operations(net, images, labels) == whole + behind
+
+
+def test_parts_of_the_images_give_the_same_counts(lesion_speed: ModuleType) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ensembles.create_model("resnet20").eval()
+    images, labels = torch.randn(5, 3, 8, 8), torch.arange(5)
+    net = ensembles.decompose(model, images)
+    sweep = [intact(), *single_deletions(len(net))]
+    whole = [one.correct for one in evaluate(net, [(images, labels)], sweep, device="cpu")]
+    assert lesion_speed.in_parts(net, images, labels, "fp32") == whole
