@@ -93,6 +93,35 @@ class LongSkip(Network):
         return self.head(self.body(self.stem(x)).mean((2, 3)))
 
 
+class Level(Sum):
+    """A stage of blocks with a projection around it."""
+
+    def __init__(self, branch: nn.Module, way: nn.Module) -> None:
+        super().__init__(branch)
+        self.way = way
+
+    def forward(self, x: Tensor, *beside: Any) -> Tensor:
+        return self.way(x) if self.cut else self.branch(x) + self.way(x)
+
+
+class Levels(Network):
+    """Shortcuts around blocks and around their stages, as in RoR (Zhang et al. 2016)."""
+
+    count = 7
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.body = Level(nn.Sequential(self.stage(), self.stage()), conv(4, 1))
+
+    def stage(self) -> Level:
+        blocks = Sum(layers(4), nn.ReLU()), Sum(layers(4), nn.ReLU())
+        return Level(nn.Sequential(*blocks), conv(4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+
 class Hourglass(Network):
     """Two streams of blocks that begin at one tensor and are added, as in Wang et al. (2017).
 
@@ -231,8 +260,8 @@ class Reversible(Network):
 
 
 NESTED = (
-    CrossStage, Resolutions, LongSkip, Hourglass, Masked, OneInput, CrossAttention, ClassAttention,
-    Reversible,
+    CrossStage, Resolutions, LongSkip, Levels, Hourglass, Masked, OneInput, CrossAttention,
+    ClassAttention, Reversible,
 )  # fmt: skip
 
 

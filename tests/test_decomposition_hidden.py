@@ -127,12 +127,36 @@ def test_a_decision_on_all_rows_is_followed_whichever_row_decides(row):
     torch.testing.assert_close(net(rows), model(rows))
 
 
+def _doubled_in_place(_, x):
+    x = x.clone()
+    x.data.mul_(2)
+    return x
+
+
+def _put_in_place(_, x):
+    x = x.clone()
+    x.data = x.data * 2
+    return x
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda _, x: x * (2 if torch.is_grad_enabled() else 1), r"where gradients are recorded"),
-        (lambda _, x: torch.from_numpy(x.detach().numpy()), r"decides on the data .*numpy"),
-        (lambda _, x: torch.func.grad(lambda v: (v**3).sum())(x), r"transformation such as vmap"),
+        (
+            lambda _, x: torch.from_numpy(x.detach().numpy()),
+            r"decides on the data .*numpy.* line \d+; .*compute with torch's functions alone",
+        ),
+        (
+            lambda _, x: torch.func.grad(lambda v: (v**3).sum())(x),
+            r"transformation such as vmap; let the transformation .* read its arguments alone",
+        ),
+        (
+            lambda _, x: torch.from_dlpack(torch.utils.dlpack.to_dlpack(x.detach())) * 2,
+            r"an operation that cannot be seen; write it with torch's functions \(what DLPack",
+        ),
+        (_doubled_in_place, r"changed through its \.data; change the tensor itself"),
+        (_put_in_place, r"changed through its \.data; change the tensor itself"),
     ],
 )
 def test_what_no_graph_can_hold_is_named(change, message):

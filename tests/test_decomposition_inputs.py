@@ -382,7 +382,10 @@ def test_an_input_that_is_read_everywhere_is_read_beside_the_blocks() -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("tuple", "Two has 2 inputs; paths are followed to one tensor of real numbers"),
+        (
+            "tuple",
+            "Two has 2 inputs; paths are followed to one tensor of real numbers, so hold the",
+        ),
         ("columns", "Columns takes numbers of type torch.int64, which have no derivative"),
         ("answers", r"Answers gives logits of shape \(4, 3\) for a row; expected one answer a row"),
     ],

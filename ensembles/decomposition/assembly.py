@@ -76,8 +76,8 @@ def decompose(
             ones, then plain ones; the members of an average of networks.
         nested: Whether to look for blocks inside others and beside them too: every addition is held
             against its own immediate dominator. By default it is looked beside the blocks that end
-            in a sum, and inside these where there are few of them for what they hold (fewer than a
-            fourth); False takes those alone through which every path leads.
+            in a sum, and inside these where more blocks lie there than are on the chain; False
+            takes those alone through which every path leads.
 
     Returns:
         The decomposition, on the model's device, in evaluation mode, with copies of its weights.

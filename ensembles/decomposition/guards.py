@@ -13,9 +13,15 @@ from torch import Tensor, fx, nn
 from ensembles.errors import DecompositionError, EvaluationError
 
 __all__ = [
-    "Decision", "ancestors", "calling_line", "guarded", "settle", "undecided",
+    "READS_DATA", "Decision", "ancestors", "calling_line", "guarded", "settle", "undecided",
     "without_guards",
 ]  # fmt: skip
+
+READS_DATA = {
+    "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "item",
+    "tolist", "numpy", "equal", "allclose", "is_nonzero",
+}  # fmt: skip
+"""Functions of torch that take numbers out of a tensor."""
 
 _OF_IDS = " of the ids"
 """Stands behind the place of a decision where the model takes whole numbers alone."""
@@ -80,9 +86,13 @@ def calling_line(ids: bool = False) -> str:
 
 def undecided(model: nn.Module, scope: str, what: str, place: str) -> DecompositionError:
     """The error of a model that reads numbers out of an activation, which no batch has again."""
+    if what in ("numpy", "tolist"):
+        rest = "numbers that leave torch are not followed, so compute with torch's functions alone"
+    else:
+        rest = "expected the same operations for all images"
     return DecompositionError(
         f"{type(model).__name__} decides on the data in {scope or 'its forward'} ({what} of a "
-        f"tensor), {place}; expected the same operations for all images"
+        f"tensor), {place}; {rest}"
     )
 
 

@@ -23,7 +23,6 @@ from ensembles.decomposition.trace import call_of, scope_of
 
 __all__ = ["Site", "nested", "sites_of"]
 
-_POOR = 4
 _MIXING = ("softmax", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm")
 
 
@@ -68,13 +67,19 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
     Args:
         graph: The functional graph.
         chain: The blocks with a shortcut that lie on the chain.
-        everywhere: Whether to look into blocks that end in a sum; None for where the chain has few
-            beside what lies within them.
+        everywhere: Whether to look into blocks that end in a sum; None for where fewer of them are
+            on the chain than lie within them.
 
     Returns:
         The blocks, and how many that lie inside others are not among them.
     """
     found = _found(graph, chain)
+    inner = [site.core for site in found if site.core is not None]
+    apart = [
+        site for site in chain if site.core is None or not _comes_through(graph, site.core, inner)
+    ]
+    if len(apart) < len(chain):  # what they end in is held against its operands once more
+        chain, found = apart, _found(graph, apart)
     cores = [site.core for site in found if site.core is not None]
     chain = [
         site for site in chain if site.core is None or not _sees_another(graph, site.core, cores)
@@ -83,7 +88,7 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
     left_out: set[fx.Node] = set()
     if not everywhere:
         strict = [site for site in inside if site.strict]
-        poor = everywhere is None and len(chain) * _POOR < len(chain) + len(strict)
+        poor = everywhere is None and len(chain) < len(strict)
         left_out = set() if poor else {site.exit for site in inside}
         found = [site for site in found if site.exit not in left_out]
     sites = _named(sorted([*chain, *found], key=lambda site: graph.order[site.exit]))
@@ -164,11 +169,17 @@ def _against_dominator(graph: Graph, node: fx.Node, found: Sequence[Segment]) ->
     ends = {other.exit for other in found}
     if around & ends or any(_mixes(graph, inner, entry) for inner in around):
         return None
+    return None if _comes_through(graph, segment, found) else segment
+
+
+def _comes_through(graph: Graph, segment: Segment, found: Sequence[Segment]) -> bool:
+    """Whether the shortcut of a sum comes through the sum of a block that begins elsewhere."""
     hull = _hull(graph, segment)
-    through = (o.exit for o in found if o.exit in hull and o.entry is not entry)
-    if any(_adds(graph, end, entry, segment.shortcut) for end in through):
-        return None
-    return segment
+    return any(
+        _adds(graph, other.exit, segment.entry, segment.shortcut)
+        for other in found
+        if other.exit in hull and other.entry is not segment.entry
+    )
 
 
 def _adds(graph: Graph, end: fx.Node, entry: fx.Node, parts: Sequence[fx.Node]) -> bool:

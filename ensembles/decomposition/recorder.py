@@ -21,13 +21,14 @@ from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from ensembles.decomposition.guards import (
+    READS_DATA,
     Decision,
     ancestors,
     calling_line,
     guarded,
     settle,
     undecided,
-)
+)  # fmt: skip
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, given_by, rows_of
 from ensembles.decomposition.outputs import answer_of
@@ -52,15 +53,12 @@ from ensembles.errors import DecompositionError
 
 __all__ = ["Recorder"]
 
-_READS_DATA = {
-    "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "item",
-    "tolist", "numpy", "equal", "allclose", "is_nonzero",
-}  # fmt: skip
 _PLAIN_TYPES = (
     bool, int, float, complex, str, type(None), type(Ellipsis),
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
 _DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
+_BARE = "a tensor is changed through its .data"
 _COMPARES = {"equal", "allclose", "__contains__"}
 
 
@@ -201,10 +199,9 @@ class Recorder(TorchFunctionMode):
             DecompositionError: If it takes a number out of the data.
         """
         name, target = name_of(func), kwargs.get("out")
-        if func in _DERIVES:
-            raise UnfollowableError("it takes gradients within its forward")
         read = {key: value for key, value in kwargs.items() if key != "out"}
         tensors = list(tensors_in((args, read)))
+        self._require_followable(func, name, tensors)
         try:
             written = self._arguments(args, read)
         except UnfollowableError:
@@ -213,7 +210,7 @@ class Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         before = [version(tensor) for tensor in tensors]
         out = func(*args, **kwargs)
-        if name in _READS_DATA and any(self.node_of(t) in self.active for t in tensors):
+        if name in READS_DATA and any(self.node_of(t) in self.active for t in tensors):
             self._decide(func, name, written, out)
             return out
         changed = [t for t, v in zip(tensors, before, strict=True) if version(t) != v]
@@ -224,7 +221,7 @@ class Recorder(TorchFunctionMode):
             if any(storage(tensor) is not storage(first) for tensor in changed):
                 raise UnfollowableError(f"{name} changes another tensor than its first")
             if self._is_bare(first):
-                raise UnfollowableError("a tensor is changed through its .data")
+                raise UnfollowableError(_BARE)
             if name != "__setitem__" or not self._holds(written[0], first):
                 self.write(pure(func, name, *written), first)
                 self._write_back(first)
@@ -234,6 +231,13 @@ class Recorder(TorchFunctionMode):
             func, name, written = settled(func, name, written, out)
             self.write(described(func, name, *written), out, args[0] if args else None)
         return out
+
+    def _require_followable(self, func: Any, name: str, tensors: list[Tensor]) -> None:
+        if func in _DERIVES:
+            raise UnfollowableError("it takes gradients within its forward")
+        put = name == "__set__" and func.__self__ is Tensor.data
+        if put and any(self.node_of(tensor) in self.active for tensor in tensors):
+            raise UnfollowableError(_BARE)
 
     def _is_bare(self, tensor: Any) -> bool:
         """Whether a tensor is the `.data` of another, which does not count its changes."""

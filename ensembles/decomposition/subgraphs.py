@@ -186,7 +186,7 @@ class Cut:
         return self._linear[node]
 
     def _contribution(self, node: fx.Node) -> fx.Node | None:
-        if node in self.others:
+        if node in self.others or (node in self.beside and self._is_left_out(node)):
             return None
         if node is self.entry or node in self.beside or not self.is_linear(self.source, node):
             return self.value(node)
@@ -204,6 +204,14 @@ class Cut:
             if source not in kept:
                 kept[source] = self.value(source)
         return self.graph.node_copy(node, lambda n: kept[n] or self.placed[n])
+
+    def _is_left_out(self, node: fx.Node) -> bool:
+        """Whether a sum that is made elsewhere holds nothing but what is left out."""
+        if node in self.others:
+            return True
+        if node is self.entry or not self.is_linear(self.source, node):
+            return False
+        return all(self._is_left_out(source) for source in self.source.inputs(node))
 
     def _in_type_of(self, node: fx.Node, kept: dict[fx.Node, fx.Node | None]) -> fx.Node:
         """The one summand that is left, in the type of the sum (real beside a complex one)."""

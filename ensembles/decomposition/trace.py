@@ -20,6 +20,14 @@ from ensembles.decomposition.verification import altered
 from ensembles.errors import DecompositionError, EnsemblesError
 
 _ROWS = 16
+_ADVICE = {
+    ".data": "change the tensor itself, not its .data",
+    "cannot be seen": "write it with torch's functions (what DLPack, NumPy, TorchScript and "
+    "compiled extensions make is not seen)",
+    "such as vmap": "let the transformation (vmap, func.grad) read its arguments alone, or write "
+    "what it does without it",
+    "takes gradients": "take the gradients out of the forward, or write them as functions",
+}
 
 __all__ = ["call_of", "probe", "scope_of", "trace"]
 
@@ -65,9 +73,15 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
         return Traced(*merge(first, second), {}, first.answer)
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
-            f"{type(model).__name__} cannot be traced: {reason}; torch.export says "
-            f"'{_line(error)}'; remove control flow that depends on the data"
+            f"{type(model).__name__} cannot be traced: {reason}; {_advice(reason)} (torch.export "
+            f"fails too: '{_line(error)}')"
         ) from error
+
+
+def _advice(reason: str) -> str:
+    """What to do where neither a recording nor `torch.export` can follow a model."""
+    found = [advice for words, advice in _ADVICE.items() if words in reason]
+    return next(iter(found), "write that part with torch's own functions, out of place")
 
 
 def _agree(one: Recorder, other: Recorder) -> bool:

@@ -119,7 +119,8 @@ def require_paths(net: Decomposition) -> None:
     if net.input_names:
         raise PathError(
             f"{net.model_name} has {len(net.input_names)} inputs; paths are followed to one "
-            "tensor of real numbers"
+            "tensor of real numbers, so hold the others (a mask, say) fixed in a module around it "
+            "that takes that one alone"
         )
     (kind,) = net.input_types
     if not kind.is_floating_point:
