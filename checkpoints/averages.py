@@ -33,6 +33,7 @@ def open_average(
     of: AverageOf = "probabilities",
     weights: str | None = None,
     match: str = "names",
+    in_channels: int | None = None,
     check: bool = True,
     **options: Any,
 ) -> Subject:
@@ -43,6 +44,7 @@ def open_average(
         of: What is averaged: probabilities or logits.
         weights: Which of several sets of weights in each file, as for :func:`load`.
         match: How weights are assigned, as for :func:`load`.
+        in_channels: Channels of the images, as for :func:`open_subject`.
         check: Whether the networks' classes are held against those of the images, and each member's
             error against its card's, first.
         options: Data and device, as for :func:`open_subject`.
@@ -62,8 +64,10 @@ def open_average(
         )
     if options.get("initial") is not None:
         raise UsageError("an average was not trained, so that it has no initial weights")
+    more: dict[str, Any] = {} if in_channels is None else {"in_channels": in_channels}
     loaded = [
-        load(model, checkpoint, weights=weights, match=match) for model, checkpoint in members
+        load(model, checkpoint, weights=weights, match=match, **more)
+        for model, checkpoint in members
     ]
     words = next((card.name for one, card in loaded if is_language(one, card)), None)
     if words is not None:

@@ -119,3 +119,17 @@ def test_a_network_of_images_has_no_lengths() -> None:
     with pytest.raises(DecompositionError, match="was not taken apart with windows of tokens"):
         net.at_length(7)
     assert not hasattr(net.lesioned(Delete((1,)))(images), "logits")
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (torch.zeros(2, 30).long(), r"no longer than its positions \(30 tokens were given\)"),
+        (torch.full((2, 9), 77), r"those below its vocabulary \(the highest is 77\)"),
+    ],
+)
+def test_ids_that_a_model_has_no_place_for(ids: Any, message: str) -> None:
+    config = transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=50, n_positions=20)
+    with pytest.raises(DecompositionError, match=message) as caught:
+        ensembles.decompose(transformers.GPT2LMHeadModel(config).eval(), ids)
+    assert "\n" not in str(caught.value)

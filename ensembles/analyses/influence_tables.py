@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.influence_options import DAMAGES, PROXIES, InfluenceOptions
 from ensembles.analyses.members.lesion import lesion
 from ensembles.analyses.stream import Stream, compared_with
+from ensembles.analyses.stream_walk import walked
 from ensembles.decomposition import Block, Decomposition
-from ensembles.decomposition.inputs import placed, rows_of, take
-from ensembles.engine import choose_device, default_batch_size
-from ensembles.engine.devices import compute_dtype
-from ensembles.engine.memory import Halver
 from ensembles.errors import LesionError
 from ensembles.lesions import Delete, Lesion
 from ensembles.lesions.structure import Structure
-from ensembles.numerics import exact_attention, exact_mathematics
-from ensembles.progress import bar
 from ensembles.statistics import spearman_interval
-from ensembles.tasks.base import Inputs
 
 __all__ = ["influence_frame"]
 
@@ -42,7 +33,7 @@ def influence_frame(
     net: Decomposition, data: Any, options: InfluenceOptions, run: Run
 ) -> pd.DataFrame:
     """Walk over the intact network, delete every block, and lay both side by side."""
-    stream = _walked(net, data, options, run)
+    stream = walked(net, data, run, options.cosine, options.span)
     deleted = _deletions(net, options.span)
     swept = lesion(
         net,
@@ -68,39 +59,6 @@ def influence_frame(
         "provenance": {**swept.attrs["provenance"], **vars(options)},
     }
     return frame
-
-
-# Proxies
-
-
-def _walked(net: Decomposition, data: Any, options: InfluenceOptions, run: Run) -> Stream:
-    """What the intact network does to all rows; a batch that fails for memory is halved."""
-    device = choose_device(run.device)
-    dtype = compute_dtype(run.precision, device)
-    ready = copy.deepcopy(net, {id(net.traced): None}).to(device, dtype)
-    stream, halver = Stream(ready, options.cosine, options.span), Halver(device)
-    size = run.batch_size or default_batch_size(net, device)
-    whole = len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0
-    title = f"blocks of {run.model or net.model_name}"
-    with (
-        bar(title, " rows", shown=run.progress) as report,
-        torch.inference_mode(),
-        exact_mathematics(run.precision),
-        exact_attention(),
-    ):
-        for given in run.task.batches(data, size):
-            batch = run.task.fitted(net, given)
-            run.task.check(net, batch)
-            inputs = batch.inputs
-            halver.each(rows_of(inputs), partial(_add_rows, stream, inputs, device, dtype))
-            report(stream.rows, whole)
-    return stream
-
-
-def _add_rows(
-    stream: Stream, inputs: Inputs, device: torch.device, dtype: torch.dtype, part: slice
-) -> None:
-    stream.add(placed(take(inputs, part), device, dtype))
 
 
 # Damage

@@ -106,8 +106,18 @@ def _run(model: nn.Module, inputs: Inputs) -> Any:
         fitting = "images of the size and channels" if _noun(inputs) == "images" else "inputs"
         raise DecompositionError(
             f"{type(model).__name__} does not accept {what}: {reason[:200].rstrip('!. ')}; "
-            f"give {fitting} that it was made for" + _still_training(model)
+            f"give {fitting} that it was made for" + _of_ids(inputs) + _still_training(model)
         ) from error
+
+
+def _of_ids(inputs: Inputs) -> str:
+    """What to look at where windows of ids were given."""
+    if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.ndim != 2:
+        return ""
+    return (
+        f": of ids, those below its vocabulary (the highest is {int(inputs.max())}), in windows no "
+        f"longer than its positions ({inputs.shape[1]} tokens were given)"
+    )
 
 
 def altered(model: nn.Module, inputs: Inputs) -> Inputs:
