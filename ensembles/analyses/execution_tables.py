@@ -67,6 +67,8 @@ def execution_frame(
     fine, refused = fitting(Structure.of(net), (one.lesion for one in wanted))
     kept = set(fine)
     variants = [one for one in wanted if one.lesion in kept]
+    spans = {(one.first, one.last) for one in variants if one.name == "reverse"}
+    variants = [one for one in variants if one.name != "skip" or (one.first, one.last) in spans]
     rows = some_rows(data, options.rows, "execution")
     means = LesionMeans.measured(
         net, rows, [one.lesion for one in variants], run, metrics=("kl", "agreement")
