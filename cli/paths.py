@@ -142,7 +142,7 @@ def _notes(frame: pd.DataFrame, several: bool) -> Iterator[str]:
 
 
 def _place(frame: pd.DataFrame) -> str:
-    """Which of a table's places or classes is told of, where there are several."""
+    """Which of a table's places or classes is described, where there are several."""
     column = "at" if "at" in frame.columns else "class"
     several = frame[column].nunique() > 1
     return f" ({frame[column].iloc[0]})" if several else ""

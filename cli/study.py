@@ -79,7 +79,7 @@ def run(
     """Measure what the store lacks of a study.
 
     It may be stopped at any moment and continued by the same command, and several processes may
-    share the work. A unit that fails is told and left out; the others go on.
+    share the work. A unit that fails is reported and left out; the others go on.
     """
     from ensembles.errors import EvaluationError  # noqa: PLC0415
     from ensembles.studies import run as measure  # noqa: PLC0415

@@ -98,10 +98,10 @@ def read_roads(text: str, roads: Sequence[int] | None = None) -> tuple[int | tup
         if roads is not None and (block, road) not in _every(block, roads):
             raise LesionError(f"branch {word}: block {block} has branches 1 to {roads[block - 1]}")
         if road < 1:
-            raise LesionError(f"road {word}: roads are numbered from 1")
+            raise LesionError(f"branch {word}: branches are numbered from 1")
         found.append((block, road))
     if not found:
-        raise LesionError(f"roads {text!r}: names none; expected 3.2 or 3.2,5.1")
+        raise LesionError(f"branches {text!r}: names none; expected 3.2 or 3.2,5.1")
     found.sort(key=lambda one: (one, 0) if isinstance(one, int) else one)
     for one, following in pairwise(found):
         if one == following:

@@ -130,7 +130,7 @@ class TestShards:
     @pytest.mark.parametrize(
         ("change", "found"),
         [
-            (lambda whole: whole[:700], "is cut: what is told of ends at byte 1,024, it at 700"),
+            (lambda whole: whole[:700], "is cut: its last member ends at byte 1,024, it at 700"),
             (lambda whole: b"\x1f\x8b" + whole[2:], "it is compressed, unpack it first"),
             (lambda whole: whole[:9] + b"x" + whole[10:], "is no tar file: the checksum of a head"),
             (lambda whole: whole[:1033] + b"x" + whole[1034:], "is damaged at byte 1,024"),

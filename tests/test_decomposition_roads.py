@@ -306,7 +306,7 @@ def test_any_set_of_roads_can_go_in_both_engines() -> None:
     ("roads", "message"),
     [
         (((1, 4),), r"branch 1.4: block 1 (blocks.0) has branches 1 to 3"),
-        (((1, 1), (1, 2), (1, 3)), "all 3 roads of block 1 (blocks.0) are dropped; leave one"),
+        (((1, 1), (1, 2), (1, 3)), "all 3 branches of block 1 (blocks.0) are dropped; leave one"),
         (((3, 1),), "block 3: the network has blocks 1 to 2"),
     ],
 )
@@ -319,7 +319,7 @@ def test_roads_that_cannot_go(roads: tuple[tuple[int, int], ...], message: str) 
 
 def test_a_block_of_one_road_has_none_to_drop() -> None:
     net = decompose(build([("post", 6, 1)]), IMAGES)
-    with pytest.raises(LesionError, match="is residual and has no roads to drop one of; delete"):
+    with pytest.raises(LesionError, match="is residual and has no branches to drop one of; delete"):
         ensembles.lesion(net, [], [Lesion("drop", roads=((1, 1),))])
 
 

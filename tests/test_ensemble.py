@@ -72,7 +72,7 @@ def test_members_give_the_same_counts_in_both_engines() -> None:
     [
         (Lesion("reorder", swaps=((1, 2),)), "members of an average, whose order means nothing"),
         (Lesion("delete", (1, 2, 3)), "deleting all 3 members leaves nothing to average"),
-        (Lesion("drop", roads=((1, 1),)), "block 1 (members.0) is member and has no roads"),
+        (Lesion("drop", roads=((1, 1),)), "block 1 (members.0) is member and has no branches"),
     ],
 )
 def test_what_means_nothing_for_members_is_refused(lesion: Lesion, message: str) -> None:

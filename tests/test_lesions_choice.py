@@ -243,7 +243,7 @@ def test_a_choice_is_a_value() -> None:
         ({"blocks": ()}, "blocks (): names none; expected numbers such as (3, 17)"),
         ({"blocks": (3, 3)}, "list of blocks: block 3 is named twice; name each block once"),
         ({"blocks": "3,17"}, "list of blocks of '3,17': expected numbers of blocks, such as"),
-        ({"roads": ((3, 2),)}, "roads are for drop, found them beside delete; name blocks"),
+        ({"roads": ((3, 2),)}, "branches are for drop, found them beside delete; name blocks"),
         ({"kind": "drop", "roads": ()}, "branches (): names none; expected pairs such as (3, 2)"),
         (
             {"kind": "transplant"},
@@ -355,7 +355,7 @@ BLOCK_3 = "block 3 (blocks.2)"
         (
             Choice("drop", blocks=(1, 2)),
             SEVEN,
-            "block 1 (blocks.0) is residual and has no roads to drop one of; delete the block",
+            "block 1 (blocks.0) is residual and has no branches to drop one of; delete the block",
         ),
         (
             Choice("drop", roads=((2, 3),)),
@@ -365,7 +365,7 @@ BLOCK_3 = "block 3 (blocks.2)"
         (
             Choice("drop", 5, 1),
             SEVEN,
-            "count 5: at most 4 of 7 roads can be dropped at once, so that each block keeps one",
+            "count 5: at most 4 of 7 branches can be dropped at once, so that each block keeps one",
         ),
         (
             Choice("replace"),

@@ -559,7 +559,7 @@ def test_checks_agree_with_a_walk_along_the_shapes(
         with pytest.raises(LesionError) as error:
             lesion.require(structure)
         assert "\n" not in str(error.value)
-        assert re.search(r"; |^road|has no roads", str(error.value)), str(error.value)
+        assert re.search(r"; |^branch|has no branches", str(error.value)), str(error.value)
 
 
 SHORT = "it has no shortcut, so that its branch is all that there is; choose blocks with a shortcut"
@@ -696,18 +696,18 @@ FORMS = structure_of([(WIDE, WIDE)] * 4, [1, 2, 3], prepared={1: True})
         (
             Drop(((1, 1),)),
             AVERAGE,
-            "block 1 (blocks.0) is member and has no roads to drop one of; delete the block",
+            "block 1 (blocks.0) is member and has no branches to drop one of; delete the block",
         ),
         (Drop(((1, 4),)), stage(2, roads=3), "branch 1.4: block 1 (blocks.0) has branches 1 to 3"),
         (
             Drop(((1, 1), (1, 2))),
             stage(2, roads=2),
-            "all 2 roads of block 1 (blocks.0) are dropped; leave one, or delete the block",
+            "all 2 branches of block 1 (blocks.0) are dropped; leave one, or delete the block",
         ),
         (
             Drop(((1, 1),)).then(Drop(((1, 2),))),
             stage(2, roads=2),
-            "all 2 roads of block 1 (blocks.0) are dropped; leave one, or delete the block",
+            "all 2 branches of block 1 (blocks.0) are dropped; leave one, or delete the block",
         ),
         (
             Recalibrated(Reverse((2, 4))),

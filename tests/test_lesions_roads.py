@@ -57,7 +57,7 @@ def test_a_plan_of_roads() -> None:
         (lambda: parse_lesion("drop", "3"), "blocks '3': drop expects branches such as 3.2 5.1"),
         (lambda: Lesion("drop", roads=((7, 1),)).program(5), "block 7: the network has blocks 1"),
         (lambda: single_drops([0, 0]), "no block has several branches: drop takes blocks where"),
-        (lambda: random_drops([2, 3], [4], 1), "count 4: at most 3 of 5 roads can be dropped"),
+        (lambda: random_drops([2, 3], [4], 1), "count 4: at most 3 of 5 branches can be dropped"),
     ],
 )
 def test_what_is_refused(make: Callable[[], object], message: str) -> None:

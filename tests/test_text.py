@@ -95,8 +95,8 @@ def test_roads() -> None:
         ("5.1,5", None, "branches '5.1,5': 5.1 is named beside all of block 5; name it once"),
         ("9.1", [2], "block 9: the network has blocks 1 to 1"),
         ("0.1", None, "block 0: blocks are numbered from 1"),
-        ("5.0", None, "road 5.0: roads are numbered from 1"),
-        (",", None, "roads ',': names none; expected 3.2 or 3.2,5.1"),
+        ("5.0", None, "branch 5.0: branches are numbered from 1"),
+        (",", None, "branches ',': names none; expected 3.2 or 3.2,5.1"),
         ("1.x", None, "blocks '1.x': '1.x' is no number or range; expected 3, 1-5,9 or 3 17"),
     ],
 )  # fmt: skip

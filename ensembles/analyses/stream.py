@@ -1,8 +1,9 @@
 """What blocks do to the values that pass through a network: directions and sizes, block by block.
 
-Notation: x is a block's input, y its output, f what its branch adds where the roads meet. Where the
-shortcut is not the identity, x stands for what the shortcut makes of it: y is compared with the
-value that the block gives without its branch, f with what the shortcut adds to the sum.
+Notation: x is a block's input, y its output, f what its branch adds where branch and
+shortcut meet. Where the shortcut is not the identity, x stands for what the shortcut makes of it: y
+is compared with the value that the block gives without its branch, f with what the shortcut adds to
+the sum.
 """
 
 from __future__ import annotations

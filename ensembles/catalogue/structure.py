@@ -121,9 +121,9 @@ def describe(net: Decomposition) -> dict[str, Any]:
         ``weight_layers`` in weight layers of the blocks, ``graph_weight_layers`` in weight layers
         from the images to the logits, along every edge of the graph. A block has ``block`` (its
         number), ``name``, ``kind``, ``shortcut`` (`Block.road`), ``transition``, ``in_shape``,
-        ``out_shape``, ``weight_layers`` and ``shortcut_layers`` (on the longest way of each road),
-        ``parameters``, ``adapted`` (what deletion does to the shape, where there is no road),
-        ``roads`` (the modules of the roads that can be dropped, from road 1), and ``step`` of
+        ``out_shape``, ``weight_layers`` and ``shortcut_layers`` (on the longest path through each),
+        ``parameters``, ``adapted`` (what deletion does to the shape, where there is no shortcut),
+        ``roads`` (the modules of the branches that can be dropped, from branch 1), and ``step`` of
         ``steps`` (which use of weights that several blocks share), ``reads`` (what it reads beside
         its input) and ``holds`` (the blocks that lie within its branch). ``nested`` says whether
         there are such; ``on_chain`` through how many blocks every path leads, and ``inside`` how

@@ -256,7 +256,7 @@ def _blocks(blocks: Any) -> tuple[int, ...]:
 
 def _roads(kind: str, roads: Sequence[Any]) -> tuple[int | tuple[int, int], ...]:
     if kind != "drop":
-        raise LesionError(f"roads are for drop, found them beside {kind}; name blocks")
+        raise LesionError(f"branches are for drop, found them beside {kind}; name blocks")
     if not roads:
         raise LesionError("branches (): names none; expected pairs such as (3, 2)")
     return tuple(one if isinstance(one, int) else (one[0], one[1]) for one in roads)

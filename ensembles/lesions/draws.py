@@ -93,7 +93,7 @@ def random_roads(  # noqa: PLR0917 (what a draw depends on)
     for count, trial in _trials(counts, trials):
         if count > most:
             raise LesionError(
-                f"count {count}: at most {most} of {len(pool)} roads can be dropped at once, "
+                f"count {count}: at most {most} of {len(pool)} branches can be dropped at once, "
                 "so that each block keeps one"
             )
         draw, rest = _generator(kind, seed, count, trial), list(pool)

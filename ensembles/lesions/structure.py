@@ -174,7 +174,7 @@ class Structure:
         form = self.form(block)
         if not form.roads:
             raise LesionError(
-                f"{form.label} is {form.kind} and has no roads to drop one of; delete the block"
+                f"{form.label} is {form.kind} and has no branches to drop one of; delete the block"
             )
         for road in roads:
             if not 1 <= road <= form.roads:
@@ -183,8 +183,8 @@ class Structure:
                 )
         if len(set(roads)) == form.roads:
             raise LesionError(
-                f"all {form.roads} roads of {form.label} are dropped; leave one, or delete the "
-                "block"
+                f"all {form.roads} branches of {form.label} are dropped; leave one, or delete "
+                "the block"
             )
 
     @classmethod

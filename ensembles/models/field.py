@@ -1,4 +1,4 @@
-"""The field's architectures that torchvision and timm have: papers, and what those measured.
+"""Published residual architectures that torchvision and timm have: papers, and what those measured.
 
 Where the library's network is not the paper's, the row says so. Errors are on ImageNet's validation
 images, one crop, unless it says otherwise; those of ResNets are of the weights that the authors
@@ -76,7 +76,7 @@ TIMM_ERRORS = {
     "inception_resnet_v2.tf_ens_adv_in1k": 20.022,
     "legacy_xception.tf_in1k": 20.960,
 }
-"""Top-1 error on ImageNet in % of timm's weights of the field.
+"""Top-1 error on ImageNet in % of timm's weights of these architectures.
 
 timm's package states none; these are of ``results/results-imagenet.csv`` in its repository.
 """

@@ -1,8 +1,8 @@
 """FractalNet for CIFAR (Larsson, Maire and Shakhnarovich 2016, arXiv 1605.07648, table 1).
 
 A fractal block of C columns expands ``f_(C+1)(z) = join(f_C(f_C(z)), conv(z))``: column c has
-2^(c-1) convolutions, and a join is the mean of the roads that end there (figure 1). No road is the
-identity.
+2^(c-1) convolutions, and a join is the mean of the branches that end there (figure 1). None of
+them is the identity.
 
 Deviation: 33,724,618 parameters, as in pytorchcv's public network with the paper's widths; the
 paper states 38.6 million.
@@ -22,7 +22,7 @@ __all__ = ["FAMILY", "CifarFractalNet", "FractalBlock"]
 
 
 def join(roads: Sequence[Tensor]) -> Tensor:
-    """The mean of the roads that meet (section 2)."""
+    """The mean of the branches that meet (section 2)."""
     return torch.stack(list(roads)).mean(0) if len(roads) > 1 else roads[0]
 
 
@@ -79,7 +79,7 @@ class CifarFractalNet(nn.Module):
 
     Args:
         channels: Channels of each block.
-        columns: Columns of each block; the longest road has ``blocks * 2^(columns - 1)`` layers.
+        columns: Columns of each block; the longest branch has ``blocks * 2^(columns - 1)`` layers.
         dropout: Dropout of the last block while training; the earlier ones have evenly less.
         num_classes: Width of the classifier.
         in_channels: Channels of the images.

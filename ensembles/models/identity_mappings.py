@@ -228,7 +228,8 @@ class CifarResNetVariant(nn.Sequential):
     """A convolution with BatchNorm and ReLU, three stages of n blocks, and a linear classifier.
 
     Args:
-        depth: Number of weight layers on the branches' road: 6n + 2, with bottlenecks 9n + 2.
+        depth: Number of weight layers on the path through all branches: 6n + 2, with
+            bottlenecks 9n + 2.
         variant: One of ``VARIANTS``.
         bottleneck: Whether the blocks are bottlenecks.
         width: Channels of the first convolution; the second and third stage double them.

@@ -118,7 +118,7 @@ class ResidualBlock(nn.Module):
         raise AttributeError(f"{type(self).__name__} names no last layer of its branch")
 
     def pre(self, x: Tensor) -> Tensor:
-        """What both roads see; by default the input itself."""
+        """What branch and shortcut see; by default the input itself."""
         return x
 
     def branch(self, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The CIFAR pre-activation networks of He et al. 2016 (arXiv 1603.05027) and the lesion paper.
 
-The first block of every stage, also of the first one, applies its BatchNorm and ReLU to both roads
-(``both_preact`` in fb.resnet.torch), so that its shortcut is no identity of the block's input; the
-others apply them to the branch only.
+The first block of every stage, also of the first one, applies its BatchNorm and ReLU to branch
+and shortcut (``both_preact`` in fb.resnet.torch), so that its shortcut is no identity
+of the block's input; the others apply them to the branch only.
 
 Depths count weight layers: ``preresnet110`` has 54 basic blocks, ``preresnet164`` 54 bottlenecks. A
 well-known public "PreResNet-110" (bearpaw/pytorch-classification) takes bottlenecks from depth 44
@@ -27,8 +27,8 @@ class PreActBlock(ResidualBlock):
 
     Args:
         in_channels: Channels that come in.
-        shortcut: The road beside the branch.
-        activates_both: Whether the first BatchNorm and ReLU act on both roads.
+        shortcut: The shortcut beside the branch.
+        activates_both: Whether the first BatchNorm and ReLU act on branch and shortcut.
     """
 
     def __init__(self, in_channels: int, shortcut: nn.Module, activates_both: bool) -> None:

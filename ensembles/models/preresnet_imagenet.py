@@ -1,8 +1,9 @@
 """ResNet-200 with pre-activation for ImageNet (He et al. 2016, arXiv 1603.05027, table 5).
 
-3 + 24 + 36 + 3 bottlenecks; the first block of each stage applies its BatchNorm and ReLU to both
-roads. As in public versions with 64,666,280 parameters, the stem has BatchNorm and ReLU of its own.
-The error is that of fb.resnet.torch on 224x224 images; the paper has 320x320 (20.7).
+3 + 24 + 36 + 3 bottlenecks; the first block of each stage applies its BatchNorm and ReLU to branch
+and shortcut. As in public versions with 64,666,280 parameters, the stem has BatchNorm
+and ReLU of its own. The error is that of fb.resnet.torch on 224x224 images; the paper has 320x320
+(20.7).
 """
 
 from __future__ import annotations

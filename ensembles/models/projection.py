@@ -16,7 +16,7 @@ class CifarProjectionResNet(CifarResNet):
     """A CIFAR residual network whose transitions have a 1x1 convolution with BatchNorm.
 
     Args:
-        depth: Number of weight layers on the main road, 6n + 2.
+        depth: Number of weight layers on the path through all branches, 6n + 2.
         num_classes: Width of the classifier.
         in_channels: Channels of the images.
         width: Channels of the first stage; the others have twice and four times as many.

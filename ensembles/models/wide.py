@@ -1,7 +1,8 @@
 """Wide residual networks for CIFAR (Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1).
 
 Pre-activation blocks of two 3x3 convolutions; where the shape changes, BatchNorm and ReLU come
-before both roads, and the shortcut is a 1x1 convolution, as in the authors' code. Without dropout.
+before branch and shortcut, and the shortcut is a 1x1 convolution, as in the authors' code. Without
+dropout.
 """
 
 from __future__ import annotations

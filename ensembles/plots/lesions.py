@@ -57,8 +57,8 @@ def error_by_block(
 
     Dashed: the intact network. Dotted: chance level. Hollow markers: transitions. Band: Wilson's
     95 % interval of an error, where the table counts observations; of several seeds, the median,
-    and each of them as a point. Several lesions of one block, such as its roads, stand beside each
-    other and are joined by a line; many are pooled as seeds are.
+    and each of them as a point. Several lesions of one block, such as its branches, stand beside
+    each other and are joined by a line; many are pooled as seeds are.
 
     Args:
         frames: Lesions of each network, or of several in one table; other lesions are left out.
@@ -114,7 +114,7 @@ def error_by_count(
     legend: bool = True,
     scale: Scale = "linear",
 ) -> Axes:
-    """Boxes of a measure by the size of the lesion: blocks, swaps, roads, length of a span.
+    """Boxes of a measure by the size of the lesion: blocks, swaps, branches, length of a span.
 
     Line in the box: median. Box: quartiles. Whiskers: to the last lesion within 1.5 times the
     box's length. Where a box stands for fewer than five lesions, all are drawn as points.

@@ -19,6 +19,7 @@ from ensembles.statistics import (
 )
 
 __all__ = [
+    "COSTLIER_IN_WORDS",
     "FILLED",
     "LITTLE",
     "LITTLE_IN_WORDS",
@@ -42,6 +43,10 @@ LITTLE = 0.1
 LITTLE_IN_WORDS = (
     "the median error after one deletion, with the upper end of its interval over blocks, exceeds "
     "the error of the intact network by less than a tenth of what guessing does"
+)
+COSTLIER_IN_WORDS = (
+    "a one-sided Mann-Whitney test of the errors of these blocks against those of the others gives "
+    "p < 0.05"
 )
 SMOOTH = 1 / 3
 FILLED = 5

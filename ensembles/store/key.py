@@ -139,10 +139,10 @@ class Context:
 
     @property
     def fault(self) -> str:
-        """What is wrong with what is told of it; "" where nothing is."""
+        """What is wrong with its description; "" where nothing is."""
         told = self.about
         if not isinstance(told, Mapping) or not told.keys() >= _TOLD.keys():
-            return f"what is told of it lacks {', '.join(_TOLD)}"
+            return f"its description lacks {', '.join(_TOLD)}"
         blocks = range(1, len(self.key.blocks) + 1)
         sound = {name: isinstance(told[name], kinds) for name, kinds in _TOLD.items()}
         sound["num_classes"] = sound["num_classes"] and 0 <= told["num_classes"] <= MOST_CLASSES

@@ -70,7 +70,7 @@ class Executor(ABC):
         progress: bool | Progress | None,
         tell: Tell,
     ) -> None:
-        """Have units measured; a unit that cannot be is told and left out.
+        """Have units measured; a unit that cannot be is reported and left out.
 
         Args:
             units: The units, in their order.
@@ -110,7 +110,7 @@ def run(
 
     What is measured is in the store for good: a run that was interrupted is continued by the same
     call, on this machine or, with the store, on another; several processes share the work. A unit
-    that cannot be measured is told and left out, and the others go on.
+    that cannot be measured is reported and left out, and the others go on.
 
     Args:
         study: What to measure.

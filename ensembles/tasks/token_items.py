@@ -93,7 +93,7 @@ def _ids(value: Any, number: int) -> Tensor:
     if ids.numel() and int(ids.min()) < 0:
         raise DataError(
             f"item {number} of the data has the token {int(ids.min())}; expected ids from 0, with "
-            "padding told by an attention_mask"
+            "padding marked by an attention_mask"
         )
     return ids.long()
 

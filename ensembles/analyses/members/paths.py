@@ -172,7 +172,8 @@ def count_paths(
     Args:
         net: Any network taken apart, also one of plain or parallel blocks.
         by: What length means: "blocks", the branches taken; "weight_layers", the weight layers in
-            the blocks' roads; "graph", all weight layers on each way through the whole network.
+            the blocks' branches and shortcuts; "graph", all weight layers on each path through the
+            whole network.
 
     Returns:
         Columns `length` and `paths`.

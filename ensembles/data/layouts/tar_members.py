@@ -112,7 +112,7 @@ def _headers(file: Any, path: Path) -> Iterator[Member]:
         if typed != b"g":
             longer = {}
     if place > total:
-        raise DataError(f"{path} is cut: what is told of ends at byte {place:,}, it at {total:,}")
+        raise DataError(f"{path} is cut: its last member ends at byte {place:,}, it at {total:,}")
     if place == 0:
         raise DataError(f"{path} is no tar file ({total:,} bytes); expected one with images")
 

@@ -303,7 +303,7 @@ class Block(nn.Module):
         """
         if self.roads is None:
             raise LesionError(
-                f"{self.label} is {self.kind} and has no roads to drop one of; delete the block"
+                f"{self.label} is {self.kind} and has no branches to drop one of; delete the block"
             )
         count = len(self.roads)
         for road in roads:
@@ -313,7 +313,7 @@ class Block(nn.Module):
                 )
         if len(set(roads)) == count:
             raise LesionError(
-                f"all {count} roads of {self.label} are dropped; leave one, or delete the block"
+                f"all {count} branches of {self.label} are dropped; leave one, or delete the block"
             )
         return self.roads
 

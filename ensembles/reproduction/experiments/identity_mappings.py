@@ -314,4 +314,10 @@ def _claim(text: str, best: str, blocks: Sequence[str]) -> Claim:
     judge: Callable[[Frames], Finding] = partial(_lowest, best, blocks)
     errors = [(block, _published(block)) for block in blocks]
     listed = ", ".join(f"{b} {100 * e:.2f} %" for b, e in errors if e is not None)
-    return Claim(text, "its error is the lowest of these blocks", listed, ("summary",), judge)
+    return Claim(
+        text,
+        f"the error with {best} is the lowest of the blocks that the row lists",
+        listed,
+        ("summary",),
+        judge,
+    )

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from ensembles.data import known_datasets
 from ensembles.plots.layout import new_figure
 from ensembles.plots.lesions import error_by_block
-from ensembles.reproduction.criteria import LITTLE_IN_WORDS, cost_of_one, costlier, points
+from ensembles.reproduction.criteria import (
+    COSTLIER_IN_WORDS,
+    LITTLE_IN_WORDS,
+    cost_of_one,
+    costlier,
+    points,
+)
 from ensembles.reproduction.experiment import Experiment, Part, Parts, Picture
 from ensembles.reproduction.judgements import Claim, Frames
 from ensembles.reproduction.named import NotMeasured
@@ -61,7 +67,7 @@ class ImageNet(Experiment):
             ),
             Claim(
                 "On ImageNet, blocks that change the resolution cost more than others",
-                "as for figure 3",
+                COSTLIER_IN_WORDS,
                 f"pre-activation ResNet-200: one deletion leads to {100 * deeper['highest']:.1f} %",
                 ("residual",),
                 lambda frames: costlier(frames["residual"]),

@@ -63,9 +63,9 @@ class RandomDeletions(Experiment):
                 lambda frames: smoothness(frames["delete"], "delete"),
             ),
             Claim(
-                "Number of deleted blocks from which on the median error lies nearer to guessing "
+                f"From {published} deleted blocks on, the median error lies nearer to guessing "
                 "than to the intact network",
-                "the bootstrap interval of our number holds the published one",
+                "the bootstrap interval of our number of blocks holds the published one",
                 str(published),
                 ("delete",),
                 lambda frames: half_way(frames["delete"], published),

@@ -8,6 +8,7 @@ from ensembles.plots.layout import new_figure
 from ensembles.plots.lesions import error_by_block
 from ensembles.reproduction.comparisons import singles_beside
 from ensembles.reproduction.criteria import (
+    COSTLIER_IN_WORDS,
     LITTLE_IN_WORDS,
     alike,
     chance_of,
@@ -102,8 +103,7 @@ def _claims_of_the_text() -> tuple[Claim, ...]:
         ),
         Claim(
             "Blocks that change the resolution cost more than others",
-            "a one-sided Mann-Whitney test of their errors against those of the other blocks gives "
-            "p < 0.05",
+            COSTLIER_IN_WORDS,
             costlier(theirs).ours,
             ("residual",),
             lambda frames: costlier(frames["residual"]),
