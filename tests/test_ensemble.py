@@ -186,7 +186,7 @@ def test_one_network_is_no_average() -> None:
 
 
 def test_language_models_are_not_averaged() -> None:
-    with pytest.raises(UsageError, match="is a language model; expected classifiers of images"):
+    with pytest.raises(UsageError, match="takes text; expected classifiers of images"):
         open_average([("gpt12", None)] * 2)
 
 

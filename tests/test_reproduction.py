@@ -239,7 +239,7 @@ def test_figures_of_sweeps_hold_ours_and_theirs():
     [picture] = RandomDeletions().draw(frames_of(delete=frame))
     [legend] = [ax.get_legend() for ax in picture.figure.axes]
     texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == ["net", "published ResNet-110", "chance"]
+    assert texts == ["net", "published ResNet-110", "band, whiskers: quartiles", "chance (90%)"]
     assert "100 lesions of this run" in picture.caption and "published" in picture.caption
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
@@ -16,27 +17,41 @@ from seaborn import color_palette
 
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
-from ensembles.plots.layout import axes_or_new, new_figure, panel_letter
+from ensembles.plots.layout import axes_or_new, panel_letter, panels_or_new
 from ensembles.plots.style import paper_style
-from ensembles.tables.networks import one_network, series_labels
+from ensembles.tables.networks import all_networks, one_network, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["heat_map", "heat_maps"]
 
 
-def heat_maps(frames: Sequence[pd.DataFrame], shown: HeatMap) -> Figure:
+def heat_maps(
+    frames: Sequence[pd.DataFrame],
+    shown: HeatMap,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    colours: str | None = None,
+    legend: bool = True,
+) -> Figure:
     """Draw a table of pairs of blocks for each network, one below the other, on one scale.
 
     Args:
         frames: The tables, of one network each.
         shown: What of them is drawn.
+        axes: Axes to draw into, one for each network; a new figure's where None.
+        labels: What titles call the networks; by default their models, where there are several.
+        colours: Name of a colour map of matplotlib's; by default see :func:`heat_map`.
+        legend: Whether panels have a colour bar.
 
     Returns:
-        The figure, as wide as a paper's column.
+        The figure, as wide as a paper's column, or that of ``axes``.
 
     Raises:
-        UsageError: If a column is missing, or no value is finite.
+        UsageError: If a column is missing, no value is finite, there is no such colour map, or
+            axes or labels are more or fewer than the networks.
     """
+    frames = all_networks(frames, labels)
     for frame in frames:
         require_columns(frame, shown.x, shown.y, shown.value)
     parts = [one if shown.diagonal else one[one[shown.x] != one[shown.y]] for one in frames]
@@ -45,16 +60,17 @@ def heat_maps(frames: Sequence[pd.DataFrame], shown: HeatMap) -> Figure:
     if not known.size:
         raise UsageError(f"no finite value of {shown.value}; there is no figure")
     low = float(known.min()) if shown.low is None else shown.low
-    figure, axes = new_figure(len(parts), height=2.6)
-    for letter, ax, part, label in zip(
-        ascii_lowercase, axes, parts, series_labels(frames), strict=False
-    ):
+    names = series_labels(frames)
+    figure, found = panels_or_new(axes, names, height=2.6)
+    for letter, ax, part, label in zip(ascii_lowercase, found, parts, names, strict=False):
         heat_map(
             part, x=shown.x, y=shown.y, value=shown.value, labels=shown.labels,
             limits=(low, float(known.max())), logarithmic=shown.logarithmic, ax=ax,
+            colours=colours, legend=legend,
         )  # fmt: skip
         if len(parts) > 1:
             panel_letter(ax, letter)
+        if len(parts) > 1 or labels is not None:
             with paper_style():
                 ax.set_title(label)
     return figure
@@ -71,6 +87,8 @@ def heat_map(
     logarithmic: bool = False,
     bar: Literal["right", "bottom"] = "right",
     ax: Axes | None = None,
+    colours: str | None = None,
+    legend: bool = True,
 ) -> Axes:
     """Draw one value of pairs of blocks; pairs that are not there stay white.
 
@@ -87,14 +105,20 @@ def heat_map(
         logarithmic: Whether the scale is one of ratios, for positive values alone.
         bar: Where the colour bar stands.
         ax: Axes to draw into; a new figure's where None.
+        colours: Name of a colour map of matplotlib's in place of these two.
+        legend: Whether there is a colour bar.
 
     Returns:
         The axes; their colour bar is beside them.
 
     Raises:
-        UsageError: If a column is missing, or no value is finite.
+        UsageError: If a column is missing, no value is finite, or there is no such colour map.
     """
     require_columns(frame, x, y, value)
+    if colours is not None and colours not in colormaps:
+        raise UsageError(
+            f"colour map {colours!r}; expected the name of one of matplotlib's, such as 'viridis'"
+        )
     frame = one_network(frame, "a heat map")
     grid = frame.pivot_table(index=y, columns=x, values=value, aggfunc="mean", dropna=False)
     columns, rows = (
@@ -108,17 +132,19 @@ def heat_map(
         raise UsageError(f"no finite value of {value}; there is no figure")
     with paper_style():
         ax = axes_or_new(ax)
-        norm, colours = _scale(*(limits or (float(known.min()), float(known.max()))), logarithmic)
+        norm, usual = _scale(*(limits or (float(known.min()), float(known.max()))), logarithmic)
+        chosen = usual if colours is None else colormaps[colours]
         edges = [np.arange(one.start, one.stop + 1) - 0.5 for one in (columns, rows)]
-        mesh = ax.pcolormesh(*edges, cells, norm=norm, cmap=colours, rasterized=True)
+        mesh = ax.pcolormesh(*edges, cells, norm=norm, cmap=chosen, rasterized=True)
         ax.grid(visible=False)
         ax.set_aspect("equal")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6, integer=True))
-        colour_bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8, location=bar)
         ax.set_xlabel(labels[0] or x)
         ax.set_ylabel(labels[1] or y)
-        colour_bar.set_label(labels[2] or value)
+        if legend:
+            colour_bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8, location=bar)
+            colour_bar.set_label(labels[2] or value)
     return ax
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ensembles.errors import UsageError
-from ensembles.plots.layout import axes_or_new, new_figure, panel_letter
+from ensembles.plots.layout import axes_or_new, make_room, panel_letter, panels_or_new
 from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
@@ -37,7 +37,13 @@ _SMALL = 0.01  # of a rise of the loss, below which the axis is linear
 
 
 def plot_influence(
-    frames: pd.DataFrame | Sequence[pd.DataFrame], path: str | Path | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
+    path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Figure:
     """Draw the rise of the loss against each proxy; a point is a block.
 
@@ -45,24 +51,34 @@ def plot_influence(
         frames: Table of ``ensembles.analyze(net, data, "influence")`` of one network, one for each
             network, or one that :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into, one for each proxy that the tables hold (cosine, norm of the
+            branch, cosine of the branch); a new figure's where None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the networks; by default a palette for all kinds of colour vision.
+        legend: Whether the first panel has one.
 
     Returns:
-        The figure, as wide as a paper's column.
+        The figure, as wide as a paper's column, or that of ``axes``.
 
     Raises:
-        UsageError: A column is missing, no block has both numbers, or the file's ending is unknown.
+        UsageError: A column is missing, no block has both numbers, the axes are more or fewer than
+            the panels, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
+    tables = all_networks(given, labels)
     panels = [name for name in _PANELS if any(_known(one, name).any() for one in tables)]
     if not panels:
         raise UsageError("no block has both a proxy and a rise of the loss; there is no figure")
-    figure, axes = new_figure(len(panels), height=2.0)
-    for letter, ax, name in zip(ascii_lowercase, axes, panels, strict=False):
-        damage_by_proxy(*tables, proxy=name, ax=ax, legend=ax is axes[0])
+    figure, found = panels_or_new(axes, panels, height=2.0)
+    for letter, ax, name in zip(ascii_lowercase, found, panels, strict=False):
+        damage_by_proxy(
+            *tables, proxy=name, ax=ax, colours=colours, legend=legend and ax is found[0]
+        )
         panel_letter(ax, letter)
-    figure.align_ylabels(axes)
+    if axes is None:
+        figure.align_ylabels(found)
+        make_room(figure, found)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -73,6 +89,8 @@ def damage_by_proxy(
     proxy: str = "influence",
     damage: str = "loss_rise",
     ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
     legend: bool = True,
 ) -> Axes:
     """What deleting each block costs, against a number of the intact network.
@@ -85,12 +103,14 @@ def damage_by_proxy(
         proxy: Column for the x axis.
         damage: Column for the y axis.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the networks.
         legend: Whether to name the networks and the hollow markers.
 
     Raises:
         UsageError: A column is missing.
     """
-    frames = tuple(all_networks(frames))
+    frames = tuple(all_networks(frames, labels))
     for frame in frames:
         require_columns(frame, proxy, damage, "against")
     with paper_style():
@@ -101,7 +121,7 @@ def damage_by_proxy(
         ax.margins(0.06, 0.1)
         handles: list[Artist] = []
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
-            style = look(index)
+            style = look(index, colours)
             known = frame[_known(frame, proxy, damage)]
             other = (known["against"] == "shortcut").to_numpy()
             x, y = known[proxy].to_numpy(float), known[damage].to_numpy(float)

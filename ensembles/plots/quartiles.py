@@ -9,24 +9,35 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from ensembles.plots.layout import axes_or_new
-from ensembles.plots.measures import Measure
-from ensembles.plots.style import DOTTED, INK, legend_above, look, paper_style, proxy
+from ensembles.plots.measures import Measure, Range, Scale
+from ensembles.plots.style import GREY, Look, legend_above, look, paper_style, tint
 from ensembles.statistics import require_columns
+from ensembles.tables.networks import all_networks, series_labels
 
 __all__ = ["error_quartiles"]
 
 _TICKS = 8
 
 
-def error_quartiles(*tables: pd.DataFrame, x: str, xlabel: str, ax: Axes | None = None) -> Axes:
+def error_quartiles(
+    *tables: pd.DataFrame,
+    x: str,
+    xlabel: str,
+    ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+    scale: Scale = "linear",
+) -> Axes:
     """Median error with quartiles by the size of a lesion, one series a study.
 
     The first study has a band between its quartiles, the others whiskers and hollow markers. Where
     ``x`` is ``tau`` the axis falls from 1, as in the paper; where there are few sizes, each has its
-    tick. Dotted: chance level, of the first study's ``attrs["chance"]``.
+    tick. Dotted: chance level, ``attrs["chance"]``.
 
     Args:
         tables: One a study: columns ``x``, ``q1``, ``median``, ``q3`` (shares); ``attrs["model"]``
@@ -34,34 +45,44 @@ def error_quartiles(*tables: pd.DataFrame, x: str, xlabel: str, ax: Axes | None 
         x: Column of the size.
         xlabel: What it is.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the studies; by default their models.
+        colours: Those of the studies; by default a palette for all kinds of colour vision.
+        legend: Whether there is one, above the axes.
+        scale: Of the y axis: ``linear``, ``log`` or ``symlog``.
 
     Returns:
         The axes: y top-1 error as a share.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, or there are more or fewer labels than studies.
     """
     for table in tables:
         require_columns(table, x, "q1", "median", "q3")
+    measure, drawn = Measure.of((), "error", scale), Range()
+    names = [str(one.attrs.get("model", f"study {n}")) for n, one in enumerate(tables, 1)]
+    if labels is not None:
+        names = series_labels(all_networks(tables, labels))
     with paper_style():
         ax = axes_or_new(ax)
         handles: list[Artist] = []
-        for index, table in enumerate(tables):
-            handles.append(_draw(ax, table.sort_values(x), x, index))
-        top = max(float(table["q3"].max()) for table in tables)
-        chance = tables[0].attrs.get("chance")
-        if chance:
-            ax.axhline(chance, color=INK, linestyle=DOTTED, linewidth=0.9, zorder=1.5)
-            handles.append(proxy("chance", linestyle=DOTTED, linewidth=0.9))
-            top = max(top, float(chance))
-        _axes(ax, tables, x, xlabel, top)
-        legend_above(ax, handles)
+        for index, (table, name) in enumerate(zip(tables, names, strict=True)):
+            drawn.add(table["q1"], table["q3"])
+            rows, style = table.sort_values(x), look(index, colours)
+            handles.append(_draw(ax, rows, x, name, style, band=index == 0))
+        shown = "band, whiskers: quartiles" if len(tables) > 1 else "quartiles"
+        handles.append(Patch(facecolor=tint(GREY), linewidth=0, label=shown))
+        handles += measure.draw_chances(ax, tables, drawn)
+        measure.limit(ax, drawn.lowest, drawn.highest)
+        _sizes(ax, tables, x)
+        ax.set_xlabel(xlabel)
+        measure.finish(ax)
+        if legend:
+            legend_above(ax, handles)
     return ax
 
 
-def _draw(ax: Axes, table: pd.DataFrame, x: str, index: int) -> Line2D:
-    style, label = look(index), str(table.attrs.get("model", f"study {index + 1}"))
-    if index == 0:
+def _draw(ax: Axes, table: pd.DataFrame, x: str, label: str, style: Look, *, band: bool) -> Line2D:
+    if band:
         ax.fill_between(
             table[x], table["q1"], table["q3"], color=style.colour, alpha=0.25, linewidth=0
         )
@@ -74,8 +95,8 @@ def _draw(ax: Axes, table: pd.DataFrame, x: str, index: int) -> Line2D:
     return Line2D([], [], label=label, **hollow)
 
 
-def _axes(ax: Axes, tables: Sequence[pd.DataFrame], x: str, xlabel: str, top: float) -> None:
-    ax.set_ylim(0, min(1.04 * top, 1.02) or 1)
+def _sizes(ax: Axes, tables: Sequence[pd.DataFrame], x: str) -> None:
+    """Range and ticks of the axis of sizes."""
     if x == "tau":
         lowest = min(float(table[x].min()) for table in tables)
         pad = 0.03 * max(1 - lowest, 1e-3)
@@ -86,5 +107,3 @@ def _axes(ax: Axes, tables: Sequence[pd.DataFrame], x: str, xlabel: str, top: fl
         ax.xaxis.set_major_locator(
             FixedLocator(sizes) if few else MaxNLocator(nbins=_TICKS, integer=True)
         )
-    ax.set_xlabel(xlabel)
-    Measure.of((), "error").finish(ax)
