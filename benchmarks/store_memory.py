@@ -96,7 +96,7 @@ def always(made: Subject, path: Path, engine: str) -> str:
     """Fail one lesion whenever it is run."""
     expected = swept(made, path, engine)
     unlucky = Lesion("delete", (2,))
-    usual = evaluation.choose_engine(engine)
+    usual = evaluation.choose_engine(engine, torch.device("cpu"))
 
     class Failing(usual):  # type: ignore[misc,valid-type]
         def __init__(self, net: Any, programs: Sequence[Program], *rest: Any, **more: Any) -> None:
@@ -110,7 +110,7 @@ def always(made: Subject, path: Path, engine: str) -> str:
                     raise torch.OutOfMemoryError(FULL)
                 yield number, logits
 
-    evaluation.choose_engine, before = lambda _: Failing, evaluation.choose_engine
+    evaluation.choose_engine, before = lambda *_: Failing, evaluation.choose_engine
     try:
         found = swept(made, path, engine)
     finally:
