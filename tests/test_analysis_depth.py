@@ -52,18 +52,6 @@ def test_it_equals_a_loop_that_stops() -> None:
     assert [ax.get_xlabel() for ax in figure.axes] == ["Cut short after block"] * 2 + ["Block"]
 
 
-def test_the_overlap_of_the_likeliest_answers() -> None:
-    from ensembles.metrics import METRICS, Answers
-
-    intact = torch.arange(8.0).repeat(3, 1)
-    output = intact.clone()
-    output[1] = -output[1]  # the first five are the last five: two are in both
-    output[2, 7] = -1
-    answers = Answers.of(output, torch.zeros(3, dtype=torch.int64), intact)
-    values = METRICS.get("overlap").values(answers)  # type: ignore[attr-defined]
-    assert values.tolist() == pytest.approx([1, 0.4, 0.8])
-
-
 def test_what_depth_refuses() -> None:
     model = build([("plain", 6, 1)] * 2)
     images, labels = images_for(model, 4)

@@ -34,7 +34,7 @@ class Folds(Metric):
     """
 
     name = "folds"
-    summary = "right answers and loss of each of 32 parts of the data, for paired intervals"
+    summary = "right answers and loss of each of 32 parts of the data"
     columns = (
         Column("fold_correct", "counts", "more", "Right answers in each part of the data"),
         Column("fold_total", "counts", None, "Observations in each part of the data"),

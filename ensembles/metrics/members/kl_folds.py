@@ -28,7 +28,7 @@ class DivergenceFolds(Metric):
     """
 
     name = "kl_folds"
-    summary = "divergence from the intact network of each of 32 parts of the data"
+    summary = "divergence of each of 32 parts of the data"
     columns = (
         Column("fold_kl", "numbers", "less", "Sum of KL(intact || lesioned) of each part (nats)"),
     )

@@ -26,7 +26,7 @@ class Overlap(Mean):
     """
 
     name = "overlap"
-    summary = "share of the intact network's five likeliest answers that stay among five"
+    summary = "share of the five likeliest answers that stay among them"
     columns = (Column("overlap", "number", "more", "Overlap of the five likeliest answers"),)
     span = (0, 1)
     needs_intact = True
