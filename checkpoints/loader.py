@@ -147,7 +147,7 @@ def load_file(
     A card beside it (the same name with ``.toml``) is used, and a public file is known by its name;
     the sha256 of either is checked. Otherwise the card that is given back holds what can be known.
     The file is opened once: the hash is that of the bytes that the model was made of. Which set of
-    weights was taken, what was left over, and whatever else is not plain, is told by a
+    weights was taken, what was left over, and whatever else is not plain, is said in a
     :class:`CheckpointWarning`.
 
     Args:

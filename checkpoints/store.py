@@ -79,7 +79,7 @@ def cache_folder() -> Path:
 def list_checkpoints(architecture: str | None = None) -> list[Entry]:
     """List every checkpoint with a card: packaged, the user's, and public ones.
 
-    A card that cannot be read is told by a :class:`CheckpointWarning`, and passed over.
+    A card that cannot be read gives a :class:`CheckpointWarning`, and is passed over.
 
     Args:
         architecture: Only those of this architecture.
@@ -273,8 +273,8 @@ def _naming(path: Path, name: str, folder: Path) -> list[str]:
 def remove(name: str) -> list[Path]:
     """Delete a checkpoint of the user's store, or the fetched file of a public one.
 
-    A card that cannot be read goes too. Weights that another card names stay, and are told by a
-    :class:`CheckpointWarning`.
+    A card that cannot be read goes too. Weights that another card names stay, and a
+    :class:`CheckpointWarning` says so.
 
     Args:
         name: Name of the checkpoint.

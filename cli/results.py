@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from numbers import Integral, Number, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from ensembles.cli.output import say
 from ensembles.cli.outputs import design, raw_cells
+from ensembles.cli.tables import aligned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,17 +163,41 @@ def write_figure(
     say(f"wrote {plot}{', in place of the one that was there' if there else ''}", err=True)
 
 
-def plain_table(frame: pd.DataFrame, shown: Sequence[str] = ()) -> str:
+def plain_table(frame: pd.DataFrame, shown: Sequence[str] = (), *, room: int | None = None) -> str:
     """A table for a terminal, without columns that hold nothing.
 
     Args:
         frame: The table.
         shown: The columns, as far as it has them; empty for all.
+        room: Letters of a line, as :func:`ensembles.cli.tables.aligned` takes it: long texts lose
+            their middle, numbers stay whole.
     """
     names = [name for name in shown or frame.columns if name in frame.columns]
-    kept = [name for name in names if not _is_empty(frame[name])]
-    return frame[kept].to_string(index=False, float_format=lambda x: f"{x:.4g}")
+    kept = [str(name) for name in names if not _is_empty(frame[name])]
+    if not kept:
+        return "no rows"
+    numbers = [name for name in kept if _is_numeric(frame[name])]
+    rows = list(zip(*(_cells(frame[name]) for name in kept), strict=True))
+    return "\n".join(aligned(kept, rows, numbers, room=room))
+
+
+def _cells(column: pd.Series[Any]) -> list[str]:
+    """The values of a column; nothing where one is missing."""
+    known = zip(column, column.notna(), strict=True)
+    return [_cell(value) if is_known else "" for value, is_known in known]
+
+
+def _cell(value: object) -> str:
+    """A value, with four digits where it is no integer."""
+    if isinstance(value, Integral) or not isinstance(value, Real):
+        return str(value)
+    return f"{float(value):.4g}"
+
+
+def _is_numeric(column: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers, exact ones of any size among them."""
+    return all(isinstance(value, Number) for value in column.dropna())
 
 
 def _is_empty(column: pd.Series[Any]) -> bool:
-    return bool(column.isna().all() or (column.astype(str) == "").all())
+    return bool((column.dropna().astype(str) == "").all())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from typing import Any
 
 from ensembles import __version__
 from ensembles.distribution import DISTRIBUTION
@@ -47,3 +49,18 @@ autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+# `.ci/site --links`; a site may be slow once, and GitHub writes its anchors by script.
+linkcheck_timeout = 20
+linkcheck_retries = 3
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]
+
+
+def _without_addresses(app: Any, context: Any, lines: list[str]) -> None:
+    """Keep docutils from reading FILE:COLUMN as an address of the scheme `file`."""
+    lines[:] = [re.sub(r"\b([A-Z]+):(?=[A-Z])", r"\1\\:", line) for line in lines]
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("sphinx-click-process-options", _without_addresses)

@@ -68,7 +68,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         env={**os.environ, "ENSEMBLES_NOTEBOOKS": "off"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    assert (tmp_path / "reference-commands.html").read_text(encoding="utf-8").count("--model") > 10
+    commands = (tmp_path / "reference-commands.html").read_text(encoding="utf-8")
+    assert commands.count("--model") > 10 and "FILE:COLUMN" in commands
+    assert set(re.findall(r'href="(\w+):', commands)) <= {"https", "http"}
     assert "notebooks/first_figure.html" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 

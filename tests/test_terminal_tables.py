@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ensembles.cli.results import plain_table
 from ensembles.cli.tables import aligned, lesion_summary, lesion_table
 from ensembles.lesions import Delete, Intact, Lesion, Noise, Reorder
 from ensembles.metrics import Outcome
@@ -42,6 +43,31 @@ def test_cells_stand_in_columns() -> None:
     assert aligned(["a", "number"], [["long", "1"], ["", "20"]], {"number"}) == [
         "a     number", "long       1", "          20",
     ]  # fmt: skip
+
+
+def test_long_texts_of_any_table_lose_their_middle_and_numbers_none() -> None:
+    table = pd.DataFrame(
+        {
+            "paths": pd.Series([2**70, 1], dtype=object),
+            "name": ["features.layers.3.conv.branch", "head"],
+            "mean": np.array([1 / 3, np.nan], dtype=np.float32),
+            "block": pd.array([None, 7], dtype="Int64"),
+            "reason": ["", None],
+        }
+    )
+    assert plain_table(table).splitlines() == [
+        "                 paths  name                             mean  block",
+        "1180591620717411303424  features.layers.3.conv.branch  0.3333",
+        "                     1  head                                       7",
+    ]
+    assert plain_table(table, room=55).splitlines()[1:] == [
+        "1180591620717411303424  feature...branch  0.3333",
+        "                     1  head                          7",
+    ]
+    assert plain_table(table, ["name", "none"], room=12).splitlines() == [
+        "name", "featu...anch", "head",
+    ]  # fmt: skip
+    assert plain_table(table[:0]) == "no rows"
 
 
 def test_a_line_for_each_lesion() -> None:

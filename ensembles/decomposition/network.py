@@ -140,7 +140,7 @@ class Decomposition(nn.Module):
 
     @property
     def road_counts(self) -> tuple[int, ...]:
-        """How many roads each block has that can be dropped, 0 where there are none."""
+        """How many branches each block has that can be dropped, 0 where there are none."""
         return tuple(0 if block.roads is None else len(block.roads) for block in self)
 
     @property

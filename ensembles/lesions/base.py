@@ -54,7 +54,7 @@ class Setting(NamedTuple):
     """A setting of a kind, beside the blocks: a field of its class with a default.
 
     Attributes:
-        name: Of the field, and of the option on the command line.
+        name: Of the attribute, and of the option on the command line.
         type: "int", "float", "str" or "bool".
         default: Where nothing is said; MISSING where something must be.
         help: One line.

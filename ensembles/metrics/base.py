@@ -154,7 +154,7 @@ class Metric(ABC):
             states: (states, size).
             finite: Of how many observations each was kept, but for those whose output was not
                 finite, (states,).
-            per_class: Observations of each class, all told, (classes,).
+            per_class: Observations of each class in all, (classes,).
 
         Returns:
             (states,).

@@ -195,7 +195,7 @@ class Reader:
             context: The network and the data.
             lesions: Which ones, in which order, each under its own trial and seed; by default all
                 that were ever asked for, in a fixed order, and each as often as it was measured
-                with other materials (told apart by a column `material`).
+                with other materials (distinguished by a column `material`).
             metrics: As for `outcomes`; by default `top1` and `loss`, and every other metric that
                 gives numbers (not lists of them) and was measured of all these lesions.
             materials: As for `outcomes`.

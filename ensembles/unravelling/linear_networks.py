@@ -18,8 +18,8 @@ class LinearBlock:
     Attributes:
         index: The block's number.
         before: What stands between the previous block and this one; None for the identity.
-        pre: What both roads share.
-        shortcut: The road around the branch; None for the identity.
+        pre: What branch and shortcut share.
+        shortcut: What leads around the branch; None for the identity.
         branch: The branch; None for a block without a choice, whose one road is the shortcut.
         post: What follows the sum.
     """

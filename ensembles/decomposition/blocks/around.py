@@ -1,4 +1,4 @@
-"""Blocks with a road around their branch."""
+"""Blocks with a shortcut around their branch."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Around(Block):
     Args:
         slot: Where it stands.
         branch: What a deletion removes.
-        pre: What both roads share at their start.
-        shortcut: The road around the branch.
+        pre: What branch and shortcut share at their start.
+        shortcut: What leads around the branch.
         post: What follows where they meet.
-        layers: Weight layers on the longest road of the branch, and on the shortcut.
+        layers: Weight layers on the longest path through the branch, and on the shortcut.
         aligned: Whether branch and shortcut have one shape.
-        roads: The roads that can be dropped one by one.
+        roads: The branches that can be dropped one by one.
         gate: The gate's value; gated blocks only.
     """
 
@@ -81,7 +81,7 @@ class Around(Block):
         return writer.add(made, carried, alike=self.aligned)
 
     def write_kept(self, writer: Writer[Node], middle: Node, beside: Sequence[Node] = ()) -> Node:
-        """Write what a deletion leaves where the roads meet, from the value after `pre`."""
+        """Write what a deletion leaves where the branches meet, from the value after `pre`."""
         return writer.part(self.shortcut, "shortcut", middle, beside)
 
     def write(self, writer: Writer[Node], x: Node, beside: Sequence[Node] = ()) -> Node:
@@ -97,7 +97,7 @@ class Around(Block):
     def write_without(
         self, writer: Writer[Node], x: Node, roads: Collection[int], beside: Sequence[Node] = ()
     ) -> Node:
-        """Write the block without some of its roads; see `Block.write_without`."""
+        """Write the block without some of its branches; see `Block.write_without`."""
         every = self.require_roads(roads)
         middle = writer.part(self.pre, "pre", x, beside)
         made = every.write(writer, "roads", middle, roads, beside)
@@ -105,7 +105,7 @@ class Around(Block):
         return writer.part(self.post, "post", writer.add(made, carried), beside)
 
     def join(self, middle: Tensor, made: Tensor, carried: Tensor) -> Join:
-        """Where the roads meet, and how each enters.
+        """Where the branches meet, and how each enters.
 
         Args:
             middle: Value after `pre`.

@@ -53,29 +53,30 @@ class Block(nn.Module):
     """A part of a network that can be lesioned; each kind is a class.
 
     A kind writes what it computes (:meth:`write`), what is left of it without its branch
-    (:meth:`write_bypass`) and without some of the roads that meet in it (:meth:`write_without`).
+    (:meth:`write_bypass`) and without some of the branches that meet in it (:meth:`write_without`).
     Running a block is reading that; see :mod:`ensembles.decomposition.writer`.
 
     Attributes:
         kind: "residual", "gated", "two-stream", "dense", "parallel", "fractal", "plain", "member".
-        has_shortcut: Whether a road around the branch exists, so that paths are defined.
+        has_shortcut: Whether a shortcut around the branch exists, so that paths are defined.
         ordered: Whether its place among the blocks means anything.
         index: The block's number, from 1.
         name: The module that it comes from.
         in_shape: Shape of the block's input, without the batch.
         out_shape: Shape of its output, without the batch.
         before: What stands between the previous block and this one and is never lesioned.
-        pre: What both roads share at their start (BN and ReLU of a pre-activation transition).
+        pre: What branch and shortcut share at their start (BN and ReLU of a pre-activation
+            transition).
         branch: What a deletion removes.
-        shortcut: The road around the branch. It, `before`, `pre` and `post` are None where they are
-            the identity.
-        post: What follows where the roads meet.
+        shortcut: What leads around the branch. It, `before`, `pre` and `post` are None where they
+            are the identity.
+        post: What follows where branch and shortcut meet.
         adapter: What takes the block's place when it is deleted; blocks with a shortcut keep that
             instead.
-        gate: The gate's value, from what both roads share; gated blocks only.
+        gate: The gate's value, from what branch and shortcut share; gated blocks only.
         gates_branch: Whether the gate multiplies the branch too, not the shortcut alone.
-        roads: The roads that can be dropped one by one; None where there is only one.
-        weight_layers: Weight layers on the longest road of the branch.
+        roads: The branches that can be dropped one by one; None where there is only one.
+        weight_layers: Weight layers on the longest path through the branch.
         shortcut_layers: Weight layers on the shortcut.
         aligned: Whether branch and shortcut have one shape, so that neither is broadcast.
         width: Channels of the concatenation; dense blocks only.
@@ -140,7 +141,7 @@ class Block(nn.Module):
 
     @property
     def is_closed(self) -> bool:
-        """Whether weights follow where the roads meet, such as a norm after the addition."""
+        """Whether weights follow where the branches meet, such as a norm after the addition."""
         if not self.has_shortcut or self.post is None:
             return False
         return any(True for _ in (*self.post.parameters(), *self.post.buffers()))
@@ -150,7 +151,8 @@ class Block(nn.Module):
         """What the shortcut is.
 
         "none", "identity", "fixed" (no parameters: subsampled, padded), "scaled" (parameters but no
-        weight layer) or "projection"; "identity*" and so on where both roads begin after `pre`.
+        weight layer) or "projection"; "identity*" and so on where branch and shortcut begin after
+        `pre`.
         """
         return "none"
 
@@ -201,18 +203,18 @@ class Block(nn.Module):
     def write_without(
         self, writer: Writer[Node], x: Node, roads: Collection[int], beside: Sequence[Node] = ()
     ) -> Node:
-        """Write the block without some of its roads.
+        """Write the block without some of its branches.
 
-        What they add is nought; a mean is over the others.
+        They add zero; a mean is over the others.
 
         Args:
             writer: Takes it down.
             x: The block's input.
-            roads: Numbers of the roads that are left out, from 1.
+            roads: Numbers of the branches that are left out, from 1.
             beside: What it reads beside its input.
 
         Raises:
-            LesionError: If the block has no such roads, or none would be left.
+            LesionError: If the block has no such branches, or none would be left.
         """
 
     def forward(self, x: Tensor, *beside: Any) -> Tensor:
@@ -226,7 +228,7 @@ class Block(nn.Module):
         return out
 
     def dropped(self, x: Tensor, roads: Collection[int], *beside: Any) -> Tensor:
-        """The block without some of its roads; see :meth:`write_without`."""
+        """The block without some of its branches; see :meth:`write_without`."""
         out: Tensor = self.write_without(RUN, x, roads, beside)
         return out
 
@@ -239,14 +241,14 @@ class Block(nn.Module):
         return RUN.part(self.shortcut, "shortcut", x)
 
     def on_branch(self, x: Tensor) -> Tensor:
-        """What the branch adds where the roads meet, from the value after `pre`.
+        """What the branch adds where it meets the shortcut, from the value after `pre`.
 
         A gate has its value and no derivative.
         """
         return RUN.part(self.branch, "branch", x)
 
     def on_shortcut(self, x: Tensor) -> Tensor:
-        """What the shortcut adds where the roads meet, from the value after `pre`.
+        """What the shortcut adds where it meets the branch, from the value after `pre`.
 
         A gate has its value and no derivative.
         """
@@ -299,7 +301,7 @@ class Block(nn.Module):
         """The block's roads, unless some cannot be left out.
 
         Raises:
-            LesionError: If the block has no such roads, or none would be left.
+            LesionError: If the block has no such branches, or none would be left.
         """
         if self.roads is None:
             raise LesionError(

@@ -30,7 +30,7 @@ class Dense(Around):
         width: Channels of the concatenation.
         pre: What input and branch share at their start.
         post: What follows the concatenation.
-        layers: Weight layers on the longest road of the branch.
+        layers: Weight layers on the longest path through the branch.
         aligned: Whether all that is added has one shape.
     """
 
@@ -60,7 +60,7 @@ class Dense(Around):
         return writer.call(widened, middle, self.width)
 
     def join(self, middle: Tensor, made: Tensor, carried: Tensor) -> Join:
-        """The concatenation; each road has its channels."""
+        """The concatenation; each branch has its channels."""
         old, new = carried.shape[1], made.shape[1]
         return Join(torch.cat([carried, made], 1), Among(old, 0), Among(0, new))
 

@@ -1,4 +1,4 @@
-"""Blocks of roads that are averaged."""
+"""Blocks of branches that are averaged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["Fractal"]
 
 
 class Fractal(Straight):
-    """A mean of roads, as in a join of FractalNet (Larsson et al. 2016)."""
+    """A mean of branches, as in a join of FractalNet (Larsson et al. 2016)."""
 
     kind: ClassVar[BlockKind] = "fractal"

@@ -21,7 +21,7 @@ Node = TypeVar("Node")
 
 
 class Gated(Around):
-    """A gate t on both roads: ``t * branch(x) + (1 - t) * shortcut(x)``.
+    """A gate t on branch and shortcut: ``t * branch(x) + (1 - t) * shortcut(x)``.
 
     Highway networks (Srivastava et al. 2015, equation 3) and exclusive gating (He et al. 2016,
     section 3.1); where the gate is on the shortcut alone, ``branch(x) + (1 - t) * shortcut(x)``. A
@@ -30,12 +30,12 @@ class Gated(Around):
     Args:
         slot: Where it stands.
         branch: What is made.
-        gate: The gate's value t, from what both roads share.
+        gate: The gate's value t, from what branch and shortcut share.
         gates_branch: Whether t multiplies what is made.
-        pre: What both roads share at their start.
-        shortcut: The road around the branch.
+        pre: What branch and shortcut share at their start.
+        shortcut: What leads around the branch.
         post: What follows the sum.
-        layers: Weight layers on the longest road of the branch, and on the shortcut.
+        layers: Weight layers on the longest path through the branch, and on the shortcut.
         aligned: Whether branch and shortcut have one shape.
     """
 
@@ -68,7 +68,7 @@ class Gated(Around):
         self.gates_branch = gates_branch
 
     def write_sum(self, writer: Writer[Node], middle: Node, beside: Sequence[Node] = ()) -> Node:
-        """Write the sum of both roads, each through the gate."""
+        """Write the sum of both, each through the gate."""
         made = writer.part(self.branch, "branch", middle, beside)
         carried = writer.part(self.shortcut, "shortcut", middle, beside)
         gate = writer.part(self.gate, "gate", middle, beside)
@@ -78,7 +78,7 @@ class Gated(Around):
         return writer.add(made, writer.call(operator.mul, closing, carried))
 
     def join(self, middle: Tensor, made: Tensor, carried: Tensor) -> Join:
-        """The sum; the gate weighs the roads."""
+        """The sum; the gate weighs both."""
         gate: Tensor = self.gate(middle)
         kept = Weighted(1 - gate)
         if not self.gates_branch:

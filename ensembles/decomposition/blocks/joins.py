@@ -1,4 +1,4 @@
-"""How the roads of a block enter the tensor where they meet, at the activations of a batch."""
+"""How the branches of a block enter the tensor where they meet, at the activations of a batch."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ class Straight(Block):
         slot: Where it stands.
         branch: All that it does.
         adapter: What takes its place when it is deleted; None for the identity.
-        layers: Weight layers on its longest road.
-        roads: The roads that can be dropped one by one.
+        layers: Weight layers on its longest path.
+        roads: The branches that can be dropped one by one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Straight(Block):
     def write_without(
         self, writer: Writer[Node], x: Node, roads: Collection[int], beside: Sequence[Node] = ()
     ) -> Node:
-        """Write the block without some of its roads; see `Block.write_without`."""
+        """Write the block without some of its branches; see `Block.write_without`."""
         every = self.require_roads(roads)
         total = every.write(writer, "roads", x, roads, beside)
         return writer.part(every.post, "roads.post", total, beside)

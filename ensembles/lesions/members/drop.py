@@ -28,7 +28,7 @@ __all__ = ["Drop", "every_road"]
 class Drop(DrawnSeed, Lesion):
     """Leave out some of the branches that meet in a block (drop-path, Larsson et al. 2016).
 
-    What they add is nought; where branches are averaged, they leave the mean to the others.
+    They then add zero; where branches are averaged, they leave the mean to the others.
 
     Attributes:
         roads: Pairs of a block and the number of one of its branches, from 1; kept sorted.
