@@ -15,6 +15,7 @@ from ensembles.lesions import (
     Reset,
 )
 from ensembles.plots import plot_analysis
+from ensembles.plots.criticality import recovered_by_block
 
 
 def test_what_is_left_without_trained_weights() -> None:
@@ -47,6 +48,8 @@ def test_what_is_left_without_trained_weights() -> None:
         assert row.cosine == pytest.approx(np.mean([one.cosine for one in rows]), abs=1e-6)
         assert row.recovered_low <= row.recovered <= row.recovered_high
     assert plot_analysis(table).axes[0].get_xlabel() == "Block"
+    ax = recovered_by_block(table, colours=["#123456"] * 4, legend=False)
+    assert ax.get_legend() is None and ax.lines[0].get_color() == "#123456"
     assert len(ANALYSES.get("criticality").notes(table)) == 4
     without = ensembles.analyze(net, data, "criticality", trials=1)
     assert set(without["variant"]) == {"init", "permute", "zero"}

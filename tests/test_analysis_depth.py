@@ -12,6 +12,7 @@ import ensembles
 from ensembles.analyses.kinds import ANALYSES
 from ensembles.errors import UsageError
 from ensembles.plots import plot_analysis
+from ensembles.plots.depth import curve_by_depth
 
 
 def test_it_equals_a_loop_that_stops() -> None:
@@ -48,6 +49,8 @@ def test_it_equals_a_loop_that_stops() -> None:
     first = ensembles.effective_paths(spectrum).iloc[0]
     assert what["interval of path lengths (coherent)"] == f"{first['first']} to {first['last']}"
     assert len(ANALYSES.get("depth").notes(table)) == len(table.attrs["depths"])
+    ax = curve_by_depth(table, table, labels=["one", "two"], colours=["#123456", "#654321"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "two"]
     figure = plot_analysis([table, table])
     assert [ax.get_xlabel() for ax in figure.axes] == ["Cut short after block"] * 2 + ["Block"]
 

@@ -53,7 +53,13 @@ def plot_criticality(
     return figure
 
 
-def recovered_by_block(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def recovered_by_block(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+) -> Axes:
     """Accuracy over that of the intact network, by block, a curve for each variant.
 
     Whiskers: 95 % interval, paired over rows of the data.
@@ -61,6 +67,8 @@ def recovered_by_block(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Args:
         frame: A table of criticality of one network.
         ax: Axes to draw into; a new figure's where None.
+        colours: Those of the curves, in the order of the legend.
+        legend: Whether to draw one.
 
     Raises:
         UsageError: A column is missing.
@@ -69,7 +77,7 @@ def recovered_by_block(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     with paper_style():
         ax = axes_or_new(ax)
         for index, (name, rows) in enumerate(frame.groupby("variant", sort=False)):
-            style, y = look(index), rows["recovered"].to_numpy(float)
+            style, y = look(index, colours), rows["recovered"].to_numpy(float)
             low, high = (rows[f"recovered_{end}"].to_numpy(float) for end in ("low", "high"))
             ends = [np.nan_to_num((y - low).clip(min=0)), np.nan_to_num((high - y).clip(min=0))]
             ax.errorbar(
@@ -81,5 +89,6 @@ def recovered_by_block(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("Block")
         ax.margins(x=0.02)
         ax.set_ylabel("Accuracy over that of\nthe intact network")
-        legend_above(ax, ax.get_legend_handles_labels()[0])
+        if legend:
+            legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax

@@ -57,7 +57,12 @@ def plot_depth(
 
 
 def curve_by_depth(
-    *frames: pd.DataFrame, column: str = "kl", ax: Axes | None = None, legend: bool = True
+    *frames: pd.DataFrame,
+    column: str = "kl",
+    ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Axes:
     """One column of tables of depth, by block; bands are its 95 % intervals where there are some.
 
@@ -65,11 +70,14 @@ def curve_by_depth(
         frames: Table of depth of each network.
         column: What is drawn.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the networks.
         legend: Whether to name the networks.
 
     Raises:
         UsageError: A column is missing.
     """
+    frames = tuple(all_networks(frames, labels))
     for frame in frames:
         require_columns(frame, "block", column)
     with paper_style():
@@ -77,7 +85,7 @@ def curve_by_depth(
         if column == "branch_cosine":
             ax.axhline(0, color=GREY, linewidth=0.6)
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
-            style, x = look(index), frame["block"].to_numpy()
+            style, x = look(index, colours), frame["block"].to_numpy()
             ax.plot(x, frame[column].to_numpy(float), label=label, markersize=2.5, **style.line)
             ends = [frame.get(f"{column}_{end}") for end in ("low", "high")]
             if ends[0] is not None and ends[1] is not None:

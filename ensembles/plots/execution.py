@@ -76,7 +76,13 @@ def plot_execution(
     return figure
 
 
-def cost_by_length(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def cost_by_length(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+) -> Axes:
     """The median rise of the loss over spans of each length, a curve for each way to run them.
 
     Whiskers: 95 % bootstrap interval of the median over spans.
@@ -84,6 +90,8 @@ def cost_by_length(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Args:
         frame: A table of execution of one network.
         ax: Axes to draw into; a new figure's where None.
+        colours: Those of the curves, in the order of the legend.
+        legend: Whether to draw one.
 
     Raises:
         UsageError: A column is missing.
@@ -95,7 +103,7 @@ def cost_by_length(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_xscale("log", base=2)
         _rises(ax, spans["loss_rise"])
         for index, (name, rows) in enumerate(spans.groupby("variant", sort=False)):
-            style = look(index)
+            style = look(index, colours)
             lengths = sorted(set(rows["length"].astype(int)))
             found = [
                 median_interval(rows.loc[rows["length"] == length, "loss_rise"])
@@ -113,7 +121,8 @@ def cost_by_length(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.minorticks_off()
         ax.set_xlabel("Length of the span (blocks)")
         ax.set_ylabel(f"{_RISE},\nmedian over spans")
-        legend_above(ax, ax.get_legend_handles_labels()[0])
+        if legend:
+            legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax
 
 

@@ -73,7 +73,13 @@ def plot_interchange(
     return figure
 
 
-def divergence_by_distance(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def divergence_by_distance(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+) -> Axes:
     """Medians of both divergences over pairs that are equally far apart.
 
     Whiskers: 95 % bootstrap interval of the median over pairs.
@@ -81,6 +87,8 @@ def divergence_by_distance(frame: pd.DataFrame, *, ax: Axes | None = None) -> Ax
     Args:
         frame: A table of interchange of one network.
         ax: Axes to draw into; a new figure's where None.
+        colours: Those of the curves, in the order of the legend.
+        legend: Whether to draw one.
 
     Raises:
         UsageError: A column is missing.
@@ -101,9 +109,16 @@ def divergence_by_distance(frame: pd.DataFrame, *, ax: Axes | None = None) -> Ax
                 [one.value - one.low for one in found], [one.high - one.value for one in found],
             ]  # fmt: skip
             ax.errorbar(
-                distances, y, ends, label=name, elinewidth=0.6, markersize=3, **look(index).line
+                distances,
+                y,
+                ends,
+                label=name,
+                elinewidth=0.6,
+                markersize=3,
+                **look(index, colours).line,
             )
         ax.set_xlabel("Distance between the two blocks")
         ax.set_ylabel(f"{_KL},\nmedian over pairs")
-        legend_above(ax, ax.get_legend_handles_labels()[0])
+        if legend:
+            legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax

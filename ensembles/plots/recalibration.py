@@ -53,7 +53,13 @@ def plot_recalibration(
     return figure
 
 
-def damage_recalibrated(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def damage_recalibrated(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+) -> Axes:
     """Error of each lesioned block with trained statistics, and with recalibrated ones.
 
     Whiskers: 95 % interval of the difference, paired over rows of the data, drawn at the
@@ -62,6 +68,8 @@ def damage_recalibrated(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Args:
         frame: A table of recalibration of one network.
         ax: Axes to draw into; a new figure's where None.
+        colours: Those of the curves, in the order of the legend.
+        legend: Whether to draw one.
 
     Raises:
         UsageError: A column is missing.
@@ -75,12 +83,17 @@ def damage_recalibrated(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         after = frame["error_recalibrated"].to_numpy(float)
         ax.vlines(x, before, after, color=GREY, linewidth=0.6)
         ax.plot(
-            x, before, linestyle="", marker="o", color=look(0).colour, label="trained BatchNorm"
+            x,
+            before,
+            linestyle="",
+            marker="o",
+            color=look(0, colours).colour,
+            label="trained BatchNorm",
         )
         ends = before - frame["error_gain_high"], before - frame["error_gain_low"]
         around = [np.clip(after - ends[0], 0, None), np.clip(ends[1] - after, 0, None)]
         ax.errorbar(
-            x, after, around, fmt="s", color=look(1).colour, elinewidth=0.6, markersize=3,
+            x, after, around, fmt="s", color=look(1, colours).colour, elinewidth=0.6, markersize=3,
             label="recalibrated",
         )  # fmt: skip
         intact = frame.attrs.get("intact_error")
@@ -91,5 +104,6 @@ def damage_recalibrated(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("Lesioned block")
         ax.margins(x=0.02)
         ax.set_ylabel("Error")
-        legend_above(ax, ax.get_legend_handles_labels()[0])
+        if legend:
+            legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax
