@@ -7,6 +7,7 @@ keep their depth, and have fewer channels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 
@@ -192,12 +193,9 @@ def test_each_kind_of_lesion_runs_or_is_refused(name: str) -> None:
             kinds.add(lesion.kind)
     assert "delete" in kinds
     data = [(images.float(), torch.tensor([0, 1]))]
-    single = net.float()
-    try:
-        shared = evaluate(single, data, lesions, device="cpu")
-        direct = evaluate(single, data, lesions, device="cpu", engine="direct")
-    finally:
-        net.double()
+    single = copy.deepcopy(net).float()  # the other tests of the network see it unrounded
+    shared = evaluate(single, data, lesions, device="cpu")
+    direct = evaluate(single, data, lesions, device="cpu", engine="direct")
     for one, other in zip(shared, direct, strict=True):
         assert (one.correct, one.total, one.nonfinite) == (other.correct, 2, other.nonfinite)
         assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-3, abs=1e-4)
