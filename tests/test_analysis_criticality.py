@@ -50,6 +50,7 @@ def test_what_is_left_without_trained_weights() -> None:
     assert plot_analysis(table).axes[0].get_xlabel() == "Block"
     ax = recovered_by_block(table, colours=["#123456"] * 4, legend=False)
     assert ax.get_legend() is None and ax.lines[0].get_color() == "#123456"
+    assert len(plot_analysis([table] * 28).axes) == 28  # more than there are letters
     assert len(ANALYSES.get("criticality").notes(table)) == 4
     without = ensembles.analyze(net, data, "criticality", trials=1)
     assert set(without["variant"]) == {"init", "permute", "zero"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ensembles.plots.layout import axes_or_new, make_room, new_figure, panel_letter
-from ensembles.plots.style import legend_above, look, paper_style, save_figure
-from ensembles.tables.networks import all_networks, series_labels
+from ensembles.plots.layout import axes_or_new
+from ensembles.plots.network_panels import network_panels
+from ensembles.plots.style import legend_above, look, paper_style
 from ensembles.tables.schema import require_columns
 
 __all__ = ["plot_criticality", "recovered_by_block"]
@@ -37,20 +36,7 @@ def plot_criticality(
         UsageError: A column is missing, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
-    figure, axes = new_figure(len(tables), height=2.2)
-    for letter, ax, table, label in zip(
-        ascii_lowercase, axes, tables, series_labels(tables), strict=False
-    ):
-        recovered_by_block(table, ax=ax)
-        if len(tables) > 1:
-            panel_letter(ax, letter)
-            ax.set_xlabel(f"{ax.get_xlabel()} of {label}")
-    make_room(figure, axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return network_panels(frames, lambda frame, ax: recovered_by_block(frame, ax=ax), path)
 
 
 def recovered_by_block(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from string import ascii_lowercase
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ensembles.errors import UsageError
 from ensembles.plots.heat_map import heat_map
-from ensembles.plots.layout import axes_or_new, make_room, new_figure, panel_letter
+from ensembles.plots.layout import axes_or_new, letters, make_room, new_figure, panel_letter
 from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure
 from ensembles.statistics import median_interval
 from ensembles.tables.networks import all_networks, series_labels
@@ -56,7 +55,7 @@ def plot_execution(
     if not panels:
         raise UsageError("no rise of the loss is finite; there is no figure")
     figure, axes = new_figure(len(panels), height=2.4)
-    for letter, ax, (panel, table, label) in zip(ascii_lowercase, axes, panels, strict=False):
+    for letter, ax, (panel, table, label) in zip(letters(), axes, panels, strict=False):
         if panel == "spans":
             cost_by_length(table, ax=ax)
         elif panel == "swap":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from string import ascii_lowercase
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from seaborn import color_palette
 
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
-from ensembles.plots.layout import axes_or_new, panel_letter, panels_or_new
+from ensembles.plots.layout import axes_or_new, letters, panel_letter, panels_or_new
 from ensembles.plots.style import paper_style
 from ensembles.tables.networks import all_networks, one_network, series_labels
 from ensembles.tables.schema import require_columns
@@ -62,7 +61,7 @@ def heat_maps(
     low = float(known.min()) if shown.low is None else shown.low
     names = series_labels(frames)
     figure, found = panels_or_new(axes, names, height=2.6)
-    for letter, ax, part, label in zip(ascii_lowercase, found, parts, names, strict=False):
+    for letter, ax, part, label in zip(letters(), found, parts, names, strict=False):
         heat_map(
             part, x=shown.x, y=shown.y, value=shown.value, labels=shown.labels,
             limits=(low, float(known.max())), logarithmic=shown.logarithmic, ax=ax,

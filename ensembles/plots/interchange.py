@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from string import ascii_lowercase
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ensembles.errors import UsageError
 from ensembles.plots.heat_map import heat_map
-from ensembles.plots.layout import axes_or_new, make_room, new_figure, panel_letter
+from ensembles.plots.layout import axes_or_new, letters, make_room, new_figure, panel_letter
 from ensembles.plots.style import legend_above, look, paper_style, save_figure
 from ensembles.statistics import median_interval
 from ensembles.tables.networks import all_networks, series_labels
@@ -53,9 +52,7 @@ def plot_interchange(
     figure, axes = new_figure(3 * len(tables), height=2.7)
     panels = [(table, name) for table in tables for name in (*_WHAT, "distance")]
     labels = [label for label in series_labels(tables) for _ in range(3)]
-    for letter, ax, (table, name), label in zip(
-        ascii_lowercase, axes, panels, labels, strict=False
-    ):
+    for letter, ax, (table, name), label in zip(letters(), axes, panels, labels, strict=False):
         if name == "distance":
             divergence_by_distance(table, ax=ax)
         else:

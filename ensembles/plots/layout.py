@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from io import BytesIO
+from itertools import count, product
+from string import ascii_lowercase
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,8 +18,8 @@ from ensembles.errors import UsageError
 from ensembles.plots.style import COLUMN_WIDTH, legend_columns, paper_style, width_of
 
 __all__ = [
-    "axes_or_new", "figure_of", "figure_width", "make_room", "new_figure", "panel_letter",
-    "panels_or_new", "put_title",
+    "axes_or_new", "figure_of", "figure_width", "letters", "make_room", "new_figure",
+    "panel_letter", "panels_or_new", "put_title",
 ]  # fmt: skip
 
 _WIDTH: ContextVar[float] = ContextVar("width of figures in inches", default=COLUMN_WIDTH)
@@ -141,6 +143,13 @@ def put_title(figure: Figure, title: str) -> None:
     with paper_style():
         figure.set_figheight(figure.get_figheight() + _TITLE * (1 + title.count("\n")))
         figure.suptitle(title, fontsize=9)
+
+
+def letters() -> Iterator[str]:
+    """What panels are called, without end: a to z, then aa, ab and so on."""
+    for size in count(1):
+        for found in product(ascii_lowercase, repeat=size):
+            yield "".join(found)
 
 
 def panel_letter(ax: Axes, letter: str) -> None:

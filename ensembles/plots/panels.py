@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ensembles.errors import UsageError
 from ensembles.plots.curves import form_of, has_each_block, kinds_of
-from ensembles.plots.layout import make_room, panel_letter, panels_or_new
+from ensembles.plots.layout import letters, make_room, panel_letter, panels_or_new
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
 from ensembles.plots.measures import Scale
 from ensembles.plots.style import save_figure
@@ -82,7 +81,7 @@ def plot_lesions(
     named = [f"{kind} by {form}" if kinds.count(kind) > 1 else kind for kind, form in panels]
     figure, found = panels_or_new(own, named)
     for letter, axis, ((kind, form), members) in zip(
-        ascii_lowercase, found, panels.items(), strict=False
+        letters(), found, panels.items(), strict=False
     ):
         _DRAW[form](
             *members, kind=kind, metric=metric, ax=axis, colours=colours, legend=legend, scale=scale
