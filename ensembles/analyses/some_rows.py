@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from ensembles.data import ImageDataset
-from ensembles.data.texts import TextDataset
+from ensembles.data.texts import LabelledText, TextDataset
 from ensembles.errors import DataError
 
 __all__ = ["some_rows"]
@@ -31,7 +31,7 @@ def some_rows(data: Any, count: int, name: str) -> Any:
             f"the data can be read only once, and {name} reads them several times: give a data "
             "set, or a list of batches"
         )
-    if isinstance(data, ImageDataset | TextDataset):
+    if isinstance(data, ImageDataset | LabelledText | TextDataset):
         return data.limited(count) if 0 < count < len(data) else data
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         total = len(data)  # type: ignore[arg-type]
