@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ensembles.data.normalization import AS_GIVEN, Normalization
 from ensembles.data.pixels import Preprocessing
-from ensembles.data.sources import MemorySource, Source, spread
+from ensembles.data.sources import MemorySource, Source, require_rows, spread
 from ensembles.data.splits import match_split
 from ensembles.errors import DataError, DataWarning, UsageError
 
@@ -226,10 +226,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         Raises:
             UsageError: When there is no such image, or none is named.
         """
-        wrong = [row for row in rows if not 0 <= row < len(self)]
-        if wrong or not rows:
-            found = f"image {wrong[0]}" if wrong else "no image"
-            raise UsageError(f"{found} of {self.name}; expected 0 to {len(self) - 1}")
+        require_rows(rows, len(self), "image", self.name)
         return self._with(self._source.take(torch.tensor(rows)), self.normalization)
 
     def of_split(self, split: str) -> ImageDataset:

@@ -18,8 +18,12 @@ from torch import Tensor
 from ensembles.data.decode import decode, prepared, workers
 from ensembles.data.pictures import Pictures
 from ensembles.data.pixels import Preprocessing
+from ensembles.errors import UsageError
 
-__all__ = ["FileSource", "MemorySource", "PreparedSource", "Source", "prepared_source", "spread"]
+__all__ = [
+    "FileSource", "MemorySource", "PreparedSource", "Source", "prepared_source", "require_rows",
+    "spread",
+]  # fmt: skip
 
 
 class Source(Protocol):
@@ -209,3 +213,21 @@ class PreparedSource:
 def spread(total: int, count: int) -> Tensor:
     """Indices of ``count`` images spread evenly over ``total``: floor(i * total / count)."""
     return torch.arange(count) * total // count
+
+
+def require_rows(rows: Sequence[int], total: int, noun: str, name: str) -> None:
+    """Refuse rows that data do not have, or none at all.
+
+    Args:
+        rows: Numbers of rows, from 0.
+        total: How many rows there are.
+        noun: What a row is called.
+        name: Name of the data.
+
+    Raises:
+        UsageError: Naming the first that is not there.
+    """
+    wrong = [row for row in rows if not 0 <= row < total]
+    if wrong or not rows:
+        found = f"{noun} {wrong[0]}" if wrong else f"no {noun}"
+        raise UsageError(f"{found} of {name}; expected 0 to {total - 1}")

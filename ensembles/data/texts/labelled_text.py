@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ensembles.data.class_files import is_number
 from ensembles.data.class_numbers import class_order
 from ensembles.data.dataset import check_limit
-from ensembles.data.sources import spread
+from ensembles.data.sources import require_rows, spread
 from ensembles.data.texts.token_codes import Tokenizer
 from ensembles.errors import DataError, UsageError
 
@@ -197,10 +197,7 @@ class LabelledText(Dataset[Any]):
         Raises:
             UsageError: When there is no such text, or none is named.
         """
-        wrong = [row for row in rows if not 0 <= row < len(self)]
-        if wrong or not rows:
-            found = f"text {wrong[0]}" if wrong else "no text"
-            raise UsageError(f"{found} of {self.name}; expected 0 to {len(self) - 1}")
+        require_rows(rows, len(self), "text", self.name)
         return self._with(torch.tensor(rows))
 
     def _with(self, rows: Tensor) -> LabelledText:

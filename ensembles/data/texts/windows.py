@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ensembles.data.dataset import check_limit
-from ensembles.data.sources import spread
+from ensembles.data.sources import require_rows, spread
 from ensembles.data.texts.token_codes import Encoded, Tokenizer
 from ensembles.errors import DataError, UsageError
 
@@ -187,10 +187,7 @@ class TextDataset(Dataset[Tensor]):
         Raises:
             UsageError: When there is no such window, or none is named.
         """
-        wrong = [row for row in rows if not 0 <= row < len(self)]
-        if wrong or not rows:
-            found = f"window {wrong[0]}" if wrong else "no window"
-            raise UsageError(f"{found} of {self.name}; expected 0 to {len(self) - 1}")
+        require_rows(rows, len(self), "window", self.name)
         return self._with(torch.tensor(rows))
 
     def of_split(self, split: str) -> TextDataset:
