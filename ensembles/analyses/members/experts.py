@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from ensembles.decomposition import Decomposition
     from ensembles.tasks.base import Batch
 
-__all__ = ["MEMBER", "Routing", "RoutingOptions"]
+__all__ = ["MEMBER", "Experts", "ExpertsOptions"]
 
 
 @dataclass(frozen=True)
-class RoutingOptions(Options):
+class ExpertsOptions(Options):
     """There are none."""
 
 
-class Routing(Analysis[RoutingOptions]):
+class Experts(Analysis[ExpertsOptions]):
     """For each deleted block and each later mixture, the tokens that go to other experts.
 
     A lesion leaves the router free: it chooses by the stream that reaches it. So what a deletion
@@ -32,9 +32,9 @@ class Routing(Analysis[RoutingOptions]):
     counted here, over all tokens of all windows.
     """
 
-    name = "routing"
+    name = "experts"
     summary = "Mixtures of experts: tokens that go to other experts where a block is deleted."
-    options = RoutingOptions
+    options = ExpertsOptions
     label = ("deleted", "block")
     shown = ("deleted", "deleted_name", "block", "name", "tokens", "changed", "share", "exchanged")
     heat_map = HeatMap(
@@ -43,7 +43,7 @@ class Routing(Analysis[RoutingOptions]):
         diagonal=False, low=0.0,
     )  # fmt: skip
 
-    def check(self, net: Decomposition, options: RoutingOptions) -> None:
+    def check(self, net: Decomposition, options: ExpertsOptions) -> None:
         """Refuse a network without mixtures.
 
         Raises:
@@ -53,12 +53,12 @@ class Routing(Analysis[RoutingOptions]):
 
         if not mixtures(net):
             raise UsageError(
-                f"routing: no block of {net.model_name} chooses among experts; expected a mixture "
+                f"experts: no block of {net.model_name} chooses among experts; expected a mixture "
                 "of experts whose routers take the topk of them, such as Mixtral or OLMoE"
             )
 
     def measure(
-        self, net: Decomposition, data: Any, options: RoutingOptions, run: Run
+        self, net: Decomposition, data: Any, options: ExpertsOptions, run: Run
     ) -> pd.DataFrame:
         """One row for each deleted block and each later mixture.
 
@@ -99,7 +99,7 @@ class Routing(Analysis[RoutingOptions]):
         ]
 
 
-MEMBER = Routing()
+MEMBER = Experts()
 
 
 def _told(row: dict[str, Any]) -> str:

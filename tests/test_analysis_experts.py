@@ -67,7 +67,7 @@ def test_other_experts_are_those_of_the_routers(kind: str) -> None:
     model = built(kind)
     net = ensembles.decompose(model, IDS)
     assert mixtures(net) == (2, 4, 6)
-    frame = ensembles.analyze(net, IDS, "routing")
+    frame = ensembles.analyze(net, IDS, "experts")
     parts = [part for layer in model.model.layers for part in (layer.self_attn, layer.mlp)]
     intact, rows, anywhere = chosen(model, None), {}, []
     for number, part in enumerate(parts[:-1], 1):
@@ -95,13 +95,13 @@ def test_other_experts_are_those_of_the_routers(kind: str) -> None:
 def test_an_expert_that_all_tokens_go_to_never_changes(tmp_path: Path) -> None:
     model = built("Mixtral", num_experts_per_tok=4)
     net = ensembles.decompose(model, IDS)
-    frame = ensembles.analyze(net, IDS, "routing", batch_size=2)
+    frame = ensembles.analyze(net, IDS, "experts", batch_size=2)
     assert (frame["changed"] == 0).all()
     assert (frame["exchanged"] == 0).all()
-    ensembles.write_frame(frame, tmp_path / "routing.csv")
-    again = ensembles.read_frame(tmp_path / "routing.csv")
-    plot_analysis(again, tmp_path / "routing.png")
-    assert (tmp_path / "routing.png").stat().st_size > 1000
+    ensembles.write_frame(frame, tmp_path / "experts.csv")
+    again = ensembles.read_frame(tmp_path / "experts.csv")
+    plot_analysis(again, tmp_path / "experts.png")
+    assert (tmp_path / "experts.png").stat().st_size > 1000
 
 
 def test_groups_of_experts_are_no_experts() -> None:
@@ -112,13 +112,13 @@ def test_groups_of_experts_are_no_experts() -> None:
     )  # fmt: skip
     net = ensembles.decompose(model, IDS[:2, :6])
     assert mixtures(net) == (4,)
-    frame = ensembles.analyze(net, IDS[:, :6], "routing")
+    frame = ensembles.analyze(net, IDS[:, :6], "experts")
     assert frame["deleted"].tolist() == [1, 2, 3]
     assert (frame["exchanged"] <= frame["share"]).all()
 
 
 def test_networks_without_experts_are_refused() -> None:
     net = ensembles.decompose(ensembles.create_model("gpt6", width=16, heads=2), IDS)
-    message = "routing: no block of GPT chooses among experts; expected a mixture of experts"
+    message = "experts: no block of GPT chooses among experts; expected a mixture of experts"
     with pytest.raises(UsageError, match=message):
-        ensembles.analyze(net, IDS, "routing")
+        ensembles.analyze(net, IDS, "experts")
