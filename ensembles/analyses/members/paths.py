@@ -102,17 +102,20 @@ def paths(
     chosen = _chosen(options, given)
     net, place = taken_apart(net, data), choose_device(device)
     told = {"model": model or net.model_name, **about_text(data), **(about or {})}
+    given = net, data
     net, data, chosen = expanded(net, data, chosen)
     require_shortcuts(net)
 
     def measured(read: Any) -> pd.DataFrame:
-        return measure_paths(net, read, chosen, place, told, progress=progress)
+        rows = data if chosen.every_token else read
+        return measure_paths(net, rows, chosen, place, told, progress=progress)
 
     if store is None:
         return measured(data)
     with nullcontext(store) if isinstance(store, Store) else Store(store) as opened:
+        known = given if chosen.every_token else (net, data)  # no task has an answer at each place
         return recalled(
-            opened, net, data, measured, name="paths", options=chosen.determining,
+            opened, *known, measured, name="paths", options=chosen.determining,
             precision=chosen.precision, engine=chosen.engine, about=told,
         )  # fmt: skip
 
