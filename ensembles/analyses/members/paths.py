@@ -113,9 +113,10 @@ def paths(
     if store is None:
         return measured(data)
     with nullcontext(store) if isinstance(store, Store) else Store(store) as opened:
-        known = given if chosen.every_token else (net, data)  # no task has an answer at each place
+        if not chosen.every_token:  # else no task is for its answers
+            given = net, data
         return recalled(
-            opened, *known, measured, name="paths", options=chosen.determining,
+            opened, given[0], given[1], measured, name="paths", options=chosen.determining,
             precision=chosen.precision, engine=chosen.engine, about=told,
         )  # fmt: skip
 
