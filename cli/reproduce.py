@@ -16,7 +16,7 @@ __all__ = ["reproduce"]
 @click.option(
     "--figure", metavar="LIST",
     help="Such as 3,5a,5b,6; also 4, 7, effective-paths, stochastic-depth, depth, duplicate, "
-    "replay, and identity-mappings, which trains eleven networks. [default: all but that]",
+    "replay; identity-mappings and family, which train networks. [default: all but these two]",
 )  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +23,26 @@ from ensembles.reproduction.scale import QUICK
 from ensembles.store import Store
 from ensembles.tables import write_frame
 
-__all__ = ["reproduce"]
+__all__ = ["Heading", "reproduce"]
 
 _TONES = {"holds": "good", "does not hold": "bad", "not measured": "open"}
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a report is called, and what made it.
+
+    Attributes:
+        title: Of the page.
+        lead: Its first sentence.
+        command: The command line that made it.
+    """
+
+    title: str
+    lead: str
+    command: tuple[str, ...]
+
+
 _DETAIL = ("claim", "verdict", "criterion", "published", "ours", "interval", "note", "network")
 
 
@@ -33,6 +51,7 @@ def reproduce(
     experiments: Sequence[Experiment],
     folder: str | Path,
     say: Callable[[str], None] = lambda line: None,
+    heading: Heading | None = None,
 ) -> pd.DataFrame:
     """Measure experiments as one study, judge them, and write what they show.
 
@@ -44,6 +63,7 @@ def reproduce(
         experiments: As :func:`ensembles.reproduction.experiments.choose` gives them.
         folder: Where everything goes; made if need be.
         say: Takes a line about what is going on.
+        heading: Of the report; by default that of the paper's findings.
 
     Returns:
         The claims, one row each, as :func:`ensembles.reproduction.judgements.claim_rows`.
@@ -60,11 +80,11 @@ def reproduce(
             decided = claim_rows(experiment.key, experiment.claims(), frames)
             rows.append(decided)
             _write(experiment, frames, folder)
-            command = _command(request, experiment.key, folder)
+            command = _command(request, experiment.key, folder, heading)
             sections.append(_section(experiment, frames, decided, folder, command))
     claims = pd.concat(rows, ignore_index=True)
     write_frame(claims, folder / "claims.csv")
-    write_page(_page(bench, claims, sections, folder), folder / "report.html")
+    write_page(_page(bench, claims, sections, folder, heading), folder / "report.html")
     return claims
 
 
@@ -82,7 +102,8 @@ def _section(
         key = f"figure-{experiment.key}" + (f"-{place + 1}" if place else "")
         save_figure(picture.figure, folder / "figures" / f"{key}.svg")
         drawings.append(drawing(picture.figure, key, picture.caption))
-    measured = [frame for frame in frames.values() if "correct" in frame.columns]
+    shown = experiment.shown(frames)
+    measured = [frame for frame in shown.values() if "lesion" in frame.columns]
     return Section(
         experiment.key,
         experiment.title,
@@ -94,7 +115,7 @@ def _section(
             *(part for frame in measured for part in lesion_tables(frame)),
         ),
         command,
-        {f"{name}:": frame.attrs.get("provenance", {}) for name, frame in frames.items()},
+        {f"{name}:": frame.attrs.get("provenance", {}) for name, frame in shown.items()},
     )
 
 
@@ -113,13 +134,20 @@ def _compared(part: Comparison) -> Table:
     return table(part.frame, part.caption, formats=dict.fromkeys(shares, "{:.2f}".format))
 
 
-def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: Path) -> Page:
+def _page(
+    bench: Bench,
+    claims: pd.DataFrame,
+    sections: list[Section],
+    folder: Path,
+    heading: Heading | None,
+) -> Page:
     counts = claims["verdict"].value_counts()
     held, failed, left = (int(counts.get(word, 0)) for word in VERDICTS.values())
     data, request = bench.data, bench.request
     used = list(dict.fromkeys(one.card.architecture for one in bench.subjects.values()))
+    first_words = f"The findings of {facts()['sources']['paper']}, measured again"
     lead = (
-        f"The findings of {facts()['sources']['paper']}, measured again"
+        (first_words if heading is None else heading.lead)
         + (f" with {' and '.join(used)}" if used else "")
         + f" on {data.name}, {len(data):,} images for each lesion"
         + (", a quick look at small samples." if request.scale.quick else "."),
@@ -139,13 +167,11 @@ def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: P
         (),
         (),
         (table(shown, "How many claims of each part hold on these networks and images"),),
-        _command(request, ",".join(claims["experiment"].unique()), folder),
+        _command(request, ",".join(claims["experiment"].unique()), folder, heading),
     )
-    return Page(
-        "Residual networks behave like ensembles: reproduced",
-        lead,
-        (first, _networks(bench), *sections),
-    )
+    title = "Residual networks behave like ensembles: reproduced"
+    networks = [_networks(bench)] if bench.subjects else []
+    return Page(title if heading is None else heading.title, lead, (first, *networks, *sections))
 
 
 def _networks(bench: Bench) -> Section:
@@ -174,8 +200,10 @@ def _networks(bench: Bench) -> Section:
     )
 
 
-def _command(request: Request, key: str, folder: Path) -> str:
+def _command(request: Request, key: str, folder: Path, heading: Heading | None) -> str:
     """What makes a part again."""
+    if heading is not None:
+        return shlex.join(heading.command)
     plain = Request()
     chosen = ["--all"] if key == ",".join(EXPERIMENTS) else ["--figure", key]
     words = ["ensembles", "reproduce", *chosen]

@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "duplicate": "random_duplications:RandomDuplications",
     "replay": "replay:Replay",
     "identity-mappings": "identity_mappings:IdentityMappings",
+    "family": "matched_families:MatchedFamilies",
 }
 """Module and class of each experiment by its key, in the order of the report."""
 
