@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -110,22 +111,22 @@ def _build(
     return family.build(depth, widths, num_classes=num_classes, in_channels=in_channels)
 
 
-def _pre_activation(depth: int, widths: tuple[int, ...], **sizes: int) -> nn.Module:
+def _pre_activation(depth: int, widths: tuple[int, int, int], **sizes: Any) -> nn.Module:
     return CifarPreResNet(depth, widths=widths, **sizes)
 
 
-def _wide(depth: int, widths: tuple[int, ...], **sizes: int) -> nn.Module:
+def _wide(depth: int, widths: tuple[int, ...], **sizes: Any) -> nn.Module:
     return CifarWideResNet(depth + 2, widths=widths, **sizes)
 
 
-def _vgg(depth: int, widths: tuple[int, ...], **sizes: int) -> nn.Module:
+def _vgg(depth: int, widths: tuple[int, ...], **sizes: Any) -> nn.Module:
     layout: list[int | str] = []
     for wide, layers in zip(widths, _parts(depth - 1, len(widths)), strict=True):
         layout += [*([wide] * layers), "M"]
     return CifarVGG(tuple(layout), **sizes)
 
 
-def _perceptron(depth: int, widths: tuple[int, ...], **sizes: int) -> nn.Module:
+def _perceptron(depth: int, widths: tuple[int, ...], **sizes: Any) -> nn.Module:
     parts = zip(widths, _parts(depth - 1, len(widths)), strict=True)
     return Perceptron([wide for wide, layers in parts for _ in range(layers)], **sizes)
 

@@ -69,7 +69,8 @@ def family(
         the interval that holds 95 % of the gradient by the RMS norm, as Abdi and Nahavandi 2016
         count), ``MEASURE_first``, ``_last``, ``_median`` and ``_share`` for the measures ``mean``,
         ``rms``, ``coherent`` and ``logits`` (lengths in weight layers), ``cancellation``;
-        ``train_seconds``, and ``answer_seconds`` for one image.
+        ``train_seconds`` on the clock, ``train_processor_seconds``, and ``answer_seconds`` for one
+        image.
 
     Raises:
         UsageError: An option cannot be meant, or the number of parameters is met by no widths.

@@ -141,13 +141,11 @@ def _between(networks: pd.DataFrame, first: int, second: int) -> Estimate:
     Raises:
         NotMeasured: Of one of them there are fewer than two networks.
     """
-    samples = []
-    for depth in (first, second):
-        errors = networks.loc[networks["depth"] == depth, "error"]
+    one, other = (networks.loc[networks["depth"] == depth, "error"] for depth in (first, second))
+    for depth, errors in ((first, one), (second, other)):
         if len(errors) < 2:
             raise NotMeasured(f"{len(errors)} network of depth {depth}; two seeds are needed")
-        samples.append(errors)
-    return difference_of_means(*samples)
+    return difference_of_means(one, other)
 
 
 def _means(networks: pd.DataFrame, column: str = "error") -> pd.Series[float]:
@@ -178,8 +176,8 @@ def _falls(key: str, column: str, networks: pd.DataFrame) -> Finding:
 def _ends(key: str, networks: pd.DataFrame) -> Finding:
     table = _family(networks, key, 3)
     means = _means(table)
-    depths = [int(depth) for depth in means.index]
-    best = int(means.idxmin())
+    depths = sorted(int(depth) for depth in table["depth"].unique())
+    best = depths[int(means.to_numpy().argmin())]
     last = _between(table, depths[-2], depths[-1])
     told = (
         f"{_listed(table, 'error')}; from {depths[-2]} to {depths[-1]} {points(last.value)} points"

@@ -18,7 +18,7 @@ __all__ = ["AVERAGED", "depths_table", "network_row"]
 
 AVERAGED = (
     "error", "train_error", "median_rise", "worst_rise", "rms_median", "mean_median",
-    "coherent_median", "logits_median", "cancellation", "train_seconds", "answer_seconds",
+    "coherent_median", "logits_median", "cancellation", "train_seconds", "train_processor_seconds", "answer_seconds",
 )  # fmt: skip
 """Columns whose mean over seeds is drawn and told, each with Student's interval."""
 
@@ -35,7 +35,7 @@ def network_row(member: Member, frames: Frames, times: Mapping[str, Any]) -> dic
         member: The network.
         frames: Its tables, under its label after ``deletions``, ``training images``, ``gradient``
             and ``logits``.
-        times: Further columns, as of the time that it took.
+        times: Further columns: what its training and its answers took.
 
     Raises:
         NotMeasured: A table is missing.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ensembles.reproduction.bench import Bench
     from ensembles.reproduction.family_plan import FamilyPlan, Member
 
-__all__ = ["answer_time", "trained_member", "training_time"]
+__all__ = ["answer_time", "trained_member", "training_time", "weights_of"]
 
 _IMAGES, _ROUNDS = 128, 7
 
@@ -36,8 +36,7 @@ def trained_member(bench: Bench, plan: FamilyPlan, member: Member, place: str) -
         NotMeasured: The training diverged, or it is not trained and nothing is to be.
     """
     request, name = bench.request, member.network.name
-    out = bench.folder / "trained" / member.folder
-    weights = out / f"{name}.safetensors"
+    weights = weights_of(bench, member)
     if not plan.train:
         if weights.exists() and weights.with_suffix(".toml").exists():
             return weights
@@ -48,7 +47,7 @@ def trained_member(bench: Bench, plan: FamilyPlan, member: Member, place: str) -
         result = train(
             name,
             request.dataset,
-            out=out,
+            out=weights.parent,
             recipe=plan.recipe_for(request.dataset),
             epochs=plan.epochs,
             limit=plan.limit,
@@ -62,14 +61,27 @@ def trained_member(bench: Bench, plan: FamilyPlan, member: Member, place: str) -
     return Path(result.weights)
 
 
-def training_time(weights: Path) -> tuple[int, float]:
-    """Epochs of a training, and the seconds that they took together.
+def weights_of(bench: Bench, member: Member) -> Path:
+    """Where the weights of a network lie, or will lie."""
+    return bench.folder / "trained" / member.folder / f"{member.network.name}.safetensors"
+
+
+def training_time(weights: Path) -> dict[str, float]:
+    """What a training took.
 
     Args:
         weights: Its weights, beside which its ``history.csv`` lies.
+
+    Returns:
+        ``epochs``, and over all of them ``train_seconds`` on the clock and
+        ``train_processor_seconds``, which do not depend on what else the machine did.
     """
     history = pd.read_csv(weights.parent / "history.csv")
-    return len(history), float(history["seconds"].sum())
+    return {
+        "epochs": len(history),
+        "train_seconds": float(history["seconds"].sum()),
+        "train_processor_seconds": float(history["processor_seconds"].sum(min_count=len(history))),
+    }
 
 
 def answer_time(bench: Bench, weights: Path) -> dict[str, Any]:
@@ -80,8 +92,9 @@ def answer_time(bench: Bench, weights: Path) -> dict[str, Any]:
         weights: Its weights.
 
     Returns:
-        ``seconds``, for an image: the median of seven passes over up to 128 images at once;
-        ``images``, ``device`` and ``threads``.
+        ``answer_seconds``, for an image: the median of seven passes over up to 128 images at once,
+        of the processor on a CPU, else of the clock; ``answer_images`` at once,
+        ``answer_device`` and ``answer_threads``.
     """
     file = weights.with_name("answer.json")
     if not file.exists():
@@ -99,17 +112,19 @@ def _timed(bench: Bench, weights: Path) -> dict[str, Any]:
 
     device = choose_device(bench.request.device)
     model, card = load(weights.stem, str(weights))
-    images, _ = next(bench.data.with_normalization(card.normalization).batches(_IMAGES))
+    data = bench.data.with_normalization(card.normalization or bench.data.normalization)
+    images, _ = next(data.batches(_IMAGES))
     model, images = model.to(device).eval(), images.to(device)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     seconds = []
     with torch.inference_mode():
         for _ in range(_ROUNDS):
-            started = time.perf_counter()
+            started = clock()
             model(images).sum().item()  # waits for the device
-            seconds.append(time.perf_counter() - started)
+            seconds.append(clock() - started)
     return {
-        "seconds": median(seconds) / len(images),
-        "images": len(images),
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
+        "answer_seconds": median(seconds) / len(images),
+        "answer_images": len(images),
+        "answer_device": device_name(device),
+        "answer_threads": torch.get_num_threads(),
     }

@@ -7,7 +7,7 @@ population variances are involved", Biometrika 34 (1947).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 from ensembles.errors import UsageError
@@ -78,8 +78,8 @@ def difference_of_means(first: ArrayLike, second: ArrayLike, confidence: float =
     return Estimate(difference, difference - half, difference + half)
 
 
-def _known(values: ArrayLike, confidence: float) -> np.ndarray:
+def _known(values: ArrayLike, confidence: float) -> NDArray[np.float64]:
     if not 0 < confidence < 1:
         raise UsageError(f"confidence {confidence}: expected a number between 0 and 1")
-    found = np.asarray(values, float)
+    found: NDArray[np.float64] = np.asarray(values, np.float64)
     return found[~np.isnan(found)]
