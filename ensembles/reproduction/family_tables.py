@@ -18,7 +18,8 @@ __all__ = ["AVERAGED", "depths_table", "network_row"]
 
 AVERAGED = (
     "error", "train_error", "median_rise", "worst_rise", "rms_median", "mean_median",
-    "coherent_median", "logits_median", "cancellation", "train_seconds", "train_processor_seconds", "answer_seconds",
+    "coherent_median", "logits_median", "cancellation", "train_seconds", "train_processor_seconds",
+    "answer_seconds",
 )  # fmt: skip
 """Columns whose mean over seeds is drawn and told, each with Student's interval."""
 
