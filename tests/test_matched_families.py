@@ -61,7 +61,7 @@ def test_everything_is_written(networks: pd.DataFrame, folder: Path) -> None:
     assert set(claims["verdict"]) <= {"holds", "does not hold", "not measured"}
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "ensembles family --dataset digits --parameters 2000 --depths 8,14 --seeds 2" in text
-    assert "networks of 2,000 parameters" in text
+    assert "Deeper or wider: networks of equal size" in text
     assert (folder / "figures" / "figure-family.svg").exists()
 
 

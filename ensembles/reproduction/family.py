@@ -12,7 +12,7 @@ import pandas as pd
 from ensembles.files import home_expanded
 from ensembles.reproduction.experiments.matched_families import MatchedFamilies
 from ensembles.reproduction.family_plan import DEPTHS, FamilyPlan
-from ensembles.reproduction.report_pages import Heading, reproduce
+from ensembles.reproduction.report_pages import reproduce
 from ensembles.reproduction.request import Request
 from ensembles.reproduction.scale import FULL, Scale
 from ensembles.tables import read_frame
@@ -101,13 +101,8 @@ def run_family(
     Returns:
         The claims, one row each.
     """
-    heading = Heading(
-        f"Deeper or wider: networks of {plan.parameters:,} parameters",
-        f"Networks of {', '.join(map(str, plan.depths))} layers with {plan.parameters:,} "
-        "parameters each, trained alike and taken apart",
-        _command(plan, request, folder),
-    )
-    return reproduce(request, [MatchedFamilies(plan)], folder, say, heading)
+    command = _command(plan, request, folder)
+    return reproduce(request, [MatchedFamilies(plan)], folder, say, command)
 
 
 def _command(plan: FamilyPlan, request: Request, folder: Path) -> tuple[str, ...]:

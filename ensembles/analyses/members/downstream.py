@@ -173,7 +173,11 @@ class _Sweep:
     def _add(self, batch: Batch, part: slice) -> None:
         """Measure some rows of a batch: all are added or, if memory ends, none."""
         from ensembles.decomposition.inputs import placed, take  # noqa: PLC0415
-        from ensembles.decomposition.state import own, run_block  # noqa: PLC0415
+        from ensembles.decomposition.state import (  # noqa: PLC0415
+            own,
+            run_block,
+            without_branch,
+        )
         from ensembles.decomposition.walk import states  # noqa: PLC0415
 
         inputs = placed(take(batch.inputs, part), self.device, self.dtype)
@@ -183,7 +187,7 @@ class _Sweep:
         for block, x, y in states(self.net, inputs):
             outputs[block.index], last = y, y
             if block.has_shortcut:
-                added[block.index] = own(y) - own(_without(block, x))
+                added[block.index] = own(y) - own(without_branch(block, x))
         intact = self.run.task.answers(self.net.head(last), targets)
         changes: dict[tuple[int, int], Tensor] = {}
         kl: dict[int, Tensor] = {}
@@ -192,13 +196,13 @@ class _Sweep:
             def ran(block: Block, x: Any, deleted: Block = deleted) -> Any:
                 if block.index < deleted.index:
                     return outputs[block.index]
-                return _without(block, x) if block is deleted else run_block(block, x)
+                return without_branch(block, x) if block is deleted else run_block(block, x)
 
             for block, x, y in states(self.net, inputs, ran):
                 last = y
                 if block.index >= deleted.index and block.has_shortcut:
                     changes[deleted.index, block.index] = self._change(
-                        own(y) - own(_without(block, x)), added[block.index]
+                        own(y) - own(without_branch(block, x)), added[block.index]
                     )
             answers = self.run.task.answers(self.net.head(last), targets, intact)
             kl[deleted.index] = _divergences(answers)
@@ -260,15 +264,6 @@ class _Sweep:
                 }
             )
         return found
-
-
-def _without(block: Block, x: Any) -> Any:
-    """What a block gives without its branch, on a tensor or on a state."""
-    from ensembles.decomposition.state import State  # noqa: PLC0415
-
-    if isinstance(x, State):
-        return x.with_x(block.deleted(x.x, *x.beside(block.reads)))
-    return block.deleted(x)
 
 
 def _divergences(answers: Any) -> Tensor:

@@ -47,6 +47,7 @@ class MatchedFamilies(Experiment):
         "are divided over the lengths of paths.",
     )
     trains = True
+    paper = "depth_and_width"
 
     def __init__(self, plan: FamilyPlan | None = None) -> None:
         self._plan = plan
