@@ -16,7 +16,7 @@ from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs
 from ensembles.errors import LesionError
 
-__all__ = ["Closing", "OnState", "Opening", "Passage", "State", "own", "run_block"]
+__all__ = ["Closing", "OnState", "Opening", "Passage", "State", "own", "run_block", "run_deleted"]
 
 
 @dataclass(frozen=True)
@@ -168,3 +168,10 @@ def run_block(block: Block, x: Any) -> Any:
     if isinstance(x, State):
         return x.with_x(block(x.x, *x.beside(block.reads)))
     return block(x)
+
+
+def run_deleted(block: Block, x: Any) -> Any:
+    """Run a block without its branch, on a tensor or on a state."""
+    if isinstance(x, State):
+        return x.with_x(block.deleted(x.x, *x.beside(block.reads)))
+    return block.deleted(x)
