@@ -14,7 +14,7 @@ from ensembles.analyses.base import Run
 from ensembles.analyses.held_scales import HeldScales
 from ensembles.analyses.stream_walk import each_part, on_device
 from ensembles.decomposition import Block, Decomposition
-from ensembles.decomposition.state import run_block, run_deleted
+from ensembles.decomposition.state import run_block, without_branch
 from ensembles.decomposition.walk import last_output, states
 from ensembles.engine.evaluation import in_rows
 from ensembles.metrics.members.logit_folds import LogitFolds
@@ -119,7 +119,7 @@ class DirectEffects:
             if block.index > index and block.before is not None:
                 x = self._run(block.before, x, ("before", id(block.before)), hold=hold)
             if block.index == index:
-                x = self._run(partial(run_deleted, block), x, index, hold=hold)
+                x = self._run(partial(without_branch, block), x, index, hold=hold)
             elif block.has_shortcut:
                 x = self._run(partial(run_block, frozen[block.index]), x, block.index, hold=hold)
             else:

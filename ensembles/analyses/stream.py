@@ -20,7 +20,7 @@ from ensembles.decomposition import Block, Decomposition, walk
 from ensembles.errors import UsageError
 from ensembles.tasks.base import Inputs
 
-__all__ = ["MEASURES", "SPAN_MEASURES", "Mean", "Stream", "compared_with"]
+__all__ = ["MEASURES", "SPAN_MEASURES", "Mean", "Stream", "channel_dimension", "compared_with"]
 
 MEASURES = ("influence", "angle", "branch_ratio", "branch_cosine")
 SPAN_MEASURES = ("span_influence", "span_angle")
@@ -201,7 +201,7 @@ class Stream:
             return wide.reshape(len(wide), 1, -1)
         if self.cosine == "last":
             return wide[:, -1:, :].contiguous()
-        return wide.movedim(_channels(block, wide.ndim), -1).flatten(1, -2).contiguous()
+        return wide.movedim(channel_dimension(block, wide.ndim), -1).flatten(1, -2).contiguous()
 
 
 class Found(NamedTuple):
@@ -237,7 +237,7 @@ _SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm
 _LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention)
 
 
-def _channels(block: Block, rank: int) -> int:
+def channel_dimension(block: Block, rank: int) -> int:
     """The dimension that holds the channels, by the first layer with weights that sees the input.
 
     Convolutions and BatchNorm have them in the second dimension, linear layers, LayerNorm and
@@ -254,7 +254,7 @@ def _channels(block: Block, rank: int) -> int:
 
 
 def _is_sequence(block: Block) -> bool:
-    return len(block.in_shape) == 2 and _channels(block, 3) == -1
+    return len(block.in_shape) == 2 and channel_dimension(block, 3) == -1
 
 
 def _shape(shape: Sequence[int]) -> str:

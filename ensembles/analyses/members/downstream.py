@@ -146,7 +146,7 @@ class _Sweep:
 
     def _add(self, batch: Batch) -> None:
         """Measure some rows: all are added or, if memory ends, none."""
-        from ensembles.decomposition.state import own, run_block, run_deleted  # noqa: PLC0415
+        from ensembles.decomposition.state import own, run_block, without_branch  # noqa: PLC0415
         from ensembles.decomposition.walk import states  # noqa: PLC0415
 
         inputs, targets = batch.inputs, batch.targets
@@ -155,7 +155,7 @@ class _Sweep:
         for block, x, y in states(self.net, inputs):
             outputs[block.index], last = y, y
             if block.has_shortcut:
-                added[block.index] = own(y) - own(run_deleted(block, x))
+                added[block.index] = own(y) - own(without_branch(block, x))
         intact = self.run.task.answers(self.net.head(last), targets)
         changes: dict[tuple[int, int], Tensor] = {}
         kl: dict[int, Tensor] = {}
@@ -164,13 +164,13 @@ class _Sweep:
             def ran(block: Block, x: Any, deleted: Block = deleted) -> Any:
                 if block.index < deleted.index:
                     return outputs[block.index]
-                return run_deleted(block, x) if block is deleted else run_block(block, x)
+                return without_branch(block, x) if block is deleted else run_block(block, x)
 
             for block, x, y in states(self.net, inputs, ran):
                 last = y
                 if block.index >= deleted.index and block.has_shortcut:
                     changes[deleted.index, block.index] = self._change(
-                        own(y) - own(run_deleted(block, x)), added[block.index]
+                        own(y) - own(without_branch(block, x)), added[block.index]
                     )
             answers = self.run.task.answers(self.net.head(last), targets, intact)
             kl[deleted.index] = _divergences(answers)
