@@ -63,12 +63,14 @@ class Experiment(ABC):
         title: Heading.
         about: What is done, and what is held against what.
         trains: Whether it trains networks, and so is run only when it is asked for.
+        paper: Whose experiment it is, a name in the table ``sources`` of ``published.toml``.
     """
 
     key: ClassVar[str]
     title: ClassVar[str]
     about: ClassVar[tuple[str, ...]]
     trains: ClassVar[bool] = False
+    paper: ClassVar[str] = "veit2016"
 
     @abstractmethod
     def claims(self) -> tuple[Claim, ...]:

@@ -14,7 +14,7 @@ from ensembles.report.lesion_tables import lesion_tables
 from ensembles.report.parts import number
 from ensembles.reproduction.bench import Bench
 from ensembles.reproduction.experiment import Comparison, Experiment
-from ensembles.reproduction.experiments import EXPERIMENTS
+from ensembles.reproduction.experiments import experiment
 from ensembles.reproduction.judgements import VERDICTS, Frames, claim_rows
 from ensembles.reproduction.published import facts
 from ensembles.reproduction.request import Request
@@ -117,9 +117,13 @@ def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: P
     counts = claims["verdict"].value_counts()
     held, failed, left = (int(counts.get(word, 0)) for word in VERDICTS.values())
     data, request = bench.data, bench.request
+    papers = [
+        facts()["sources"][name]
+        for name in dict.fromkeys(experiment(key).paper for key in claims["experiment"])
+    ]
     used = list(dict.fromkeys(one.card.architecture for one in bench.subjects.values()))
     lead = (
-        f"The findings of {facts()['sources']['paper']}, measured again"
+        f"The findings of {' and of '.join(one['paper'] for one in papers)}, measured again"
         + (f" with {' and '.join(used)}" if used else "")
         + f" on {data.name}, {len(data):,} images for each lesion"
         + (", a quick look at small samples." if request.scale.quick else "."),
@@ -142,7 +146,7 @@ def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: P
         _command(request, ",".join(claims["experiment"].unique()), folder),
     )
     return Page(
-        "Residual networks behave like ensembles: reproduced",
+        "; ".join(one["title"] for one in papers),
         lead,
         (first, _networks(bench), *sections),
     )
@@ -177,14 +181,15 @@ def _networks(bench: Bench) -> Section:
 def _command(request: Request, key: str, folder: Path) -> str:
     """What makes a part again."""
     plain = Request()
-    chosen = ["--all"] if key == ",".join(EXPERIMENTS) else ["--figure", key]
-    words = ["ensembles", "reproduce", *chosen]
+    words = ["ensembles", "reproduce", "--figure", key]
     for name in ("dataset", "split", "model", "checkpoint", "plain", "seed", "device", "precision"):
         value = getattr(request, name)
         if value != getattr(plain, name):
             words += [f"--{name}", str(value)]
     if request.published_lesions is not None:
         words += ["--published-lesions", str(request.published_lesions)]
+    if request.published_layers is not None:
+        words += ["--published-layers", str(request.published_layers)]
     words += ["--quick"] if request.scale.quick else []
     if request.scale.images != (QUICK.images if request.scale.quick else None):
         words += ["--limit", str(request.scale.images)]

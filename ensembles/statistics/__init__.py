@@ -1,6 +1,7 @@
 """Statistics: of arrays (counts, samples, pairs), and of tables of results by means of these."""
 
 from ensembles.statistics.across_networks import across_networks
+from ensembles.statistics.additivity import additive_by_size, additive_deletions
 from ensembles.statistics.bootstrap import (
     bootstrap_interval,
     bootstrap_items,
@@ -42,6 +43,8 @@ __all__ = [
     "Quartiles",
     "RankTest",
     "across_networks",
+    "additive_by_size",
+    "additive_deletions",
     "bootstrap_by_count",
     "bootstrap_images",
     "bootstrap_interval",
