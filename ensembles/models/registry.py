@@ -29,6 +29,7 @@ _FAMILIES = (
     *("resnet", "projection", "cifar_stem"),
     *("preresnet", "preresnet_imagenet", "identity_mappings", "shared"),
     *("wide", "rir", "pyramid", "dense", "resnext", "fractal"),
+    "vit",
 )
 
 
