@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "clone", "distribution", "printable", "garbage", "guest", "errors", "progress", "files",
     "fill_lock", "bounded", "text", "text_names",
-    "numerics", "cuda_graphs",
+    "numerics", "cores", "cuda_graphs",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",
     "tables", "store", "statistics", "catalogue", "checkpoints", "training", "analyses", "plots",
