@@ -41,6 +41,7 @@ __all__ = [
     "choose_engine",
     "evaluate",
     "evaluate_each",
+    "in_rows",
 ]
 
 _LARGEST_BATCH = 2**31 - 1
@@ -275,7 +276,7 @@ class _Counter:
         intact = None if whole is None else list(parts(whole, targets))
         start = batch.start + part.start
         for lesion, output in runner.run(inputs, start, whole):
-            sums.count(lesion, _in_rows(parts(output, targets, intact), start))
+            sums.count(lesion, in_rows(parts(output, targets, intact), start))
         return sums
 
     def _check_intact(self, found: Sequence[Sums]) -> None:
@@ -292,7 +293,7 @@ class _Counter:
             )
 
 
-def _in_rows(parts: Iterable[Answers], start: int) -> Iterator[Answers]:
+def in_rows(parts: Iterable[Answers], start: int) -> Iterator[Answers]:
     """Tell answers with which row of the data they begin."""
     for part in parts:
         part.start = start

@@ -13,15 +13,13 @@ from matplotlib.ticker import MaxNLocator
 from ensembles.errors import UsageError
 from ensembles.plots.heat_map import heat_map
 from ensembles.plots.layout import axes_or_new, letters, make_room, new_figure, panel_letter
-from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure
+from ensembles.plots.rise_axis import RISE, rise_axis
+from ensembles.plots.style import legend_above, look, paper_style, save_figure
 from ensembles.statistics import median_interval
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["cost_by_length", "cost_of_swaps", "plot_execution"]
-
-_SMALL = 0.01  # of a rise of the loss, below which the axis is linear
-_RISE = "Rise of the loss (nats)"
 
 
 def plot_execution(
@@ -63,7 +61,7 @@ def plot_execution(
         else:
             heat_map(
                 _of(table, panel), x="first", y="last", value="loss_rise",
-                labels=("First block of the span", "Last block", _RISE), bar="bottom", ax=ax,
+                labels=("First block of the span", "Last block", RISE), bar="bottom", ax=ax,
             )  # fmt: skip
         if len(panels) > 1:
             panel_letter(ax, letter)
@@ -100,7 +98,7 @@ def cost_by_length(
     with paper_style():
         ax = axes_or_new(ax)
         ax.set_xscale("log", base=2)
-        _rises(ax, spans["loss_rise"])
+        rise_axis(ax, spans["loss_rise"])
         for index, (name, rows) in enumerate(spans.groupby("variant", sort=False)):
             style = look(index, colours)
             lengths = sorted(set(rows["length"].astype(int)))
@@ -119,7 +117,7 @@ def cost_by_length(
         ax.set_xticks(every, [str(one) for one in every])
         ax.minorticks_off()
         ax.set_xlabel("Length of the span (blocks)")
-        ax.set_ylabel(f"{_RISE},\nmedian over spans")
+        ax.set_ylabel(f"{RISE},\nmedian over spans")
         if legend:
             legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax
@@ -141,7 +139,7 @@ def cost_of_swaps(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     rows = _of(frame, "swap")
     with paper_style():
         ax = axes_or_new(ax)
-        _rises(ax, rows["loss_rise"])
+        rise_axis(ax, rows["loss_rise"])
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         y = rows["loss_rise"]
         ends = [y - rows["loss_rise_low"], rows["loss_rise_high"] - y]
@@ -150,7 +148,7 @@ def cost_of_swaps(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             fmt="o", color=look(0).colour, markersize=3, elinewidth=0.6,
         )  # fmt: skip
         ax.set_xlabel("First of two exchanged neighbours")
-        ax.set_ylabel(_RISE)
+        ax.set_ylabel(RISE)
     return ax
 
 
@@ -159,10 +157,3 @@ def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:
     apart = frame["variant"].isin(["swap", "twice"])
     chosen = frame[~apart] if panel == "spans" else frame[frame["variant"] == panel]
     return chosen[chosen["loss_rise"].notna()]
-
-
-def _rises(ax: Axes, values: pd.Series[float]) -> None:
-    """An axis of rises of the loss, linear around nought and logarithmic far from it."""
-    if values.abs().max() > 2 * _SMALL:
-        ax.set_yscale("symlog", linthresh=_SMALL)
-    ax.axhline(0, color=GREY, linewidth=0.6)
