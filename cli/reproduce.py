@@ -14,11 +14,16 @@ __all__ = ["reproduce"]
 
 @click.command("reproduce")
 @click.option(
+    "--paper", type=click.Choice(["veit2016", "gavrikov2024"]), default="veit2016",
+    show_default=True, help="Whose experiments: residual networks as ensembles; layer criticality.",
+)  # fmt: skip
+@click.option(
     "--figure", metavar="LIST",
     help="Such as 3,5a,5b,6; also 4, 7, effective-paths, stochastic-depth, depth, duplicate, "
-    "replay, and identity-mappings, which trains eleven networks. [default: all but that]",
+    "replay, criticality, criticality-trainings, and identity-mappings and family, which train "
+    "networks. [default: those of the paper, but the last two]",
 )  # fmt: skip
-@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--all", "everything", is_flag=True, help="All of the paper.")
 @click.option(
     "--dataset", default="digits", show_default=True, metavar="NAME|FOLDER",
     help="Images to measure on; networks whose cards say that they were trained on them are used.",
@@ -39,6 +44,11 @@ __all__ = ["reproduce"]
     "--published-lesions", type=click.Path(dir_okay=False), metavar="FILE",
     help="The authors' own lesions, with the columns lesion, blocks and top1_error, to replay.",
 )  # fmt: skip
+@click.option(
+    "--published-layers", type=click.Path(dir_okay=False), metavar="FILE",
+    help="The results of Gavrikov et al. on single layers, for a line for each of their networks. "
+    "[default: reference/ in the folder ENSEMBLES_ASSETS, if they are there]",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random draws.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
 @click.option(
@@ -53,6 +63,7 @@ __all__ = ["reproduce"]
 def reproduce(
     context: click.Context,
     *,
+    paper: str,
     figure: str | None,
     everything: bool,
     dataset: str,
@@ -63,27 +74,36 @@ def reproduce(
     quick: bool,
     limit: int | None,
     published_lesions: str | None,
+    published_layers: str | None,
     seed: int,
     device: str,
     precision: str,
     out: str,
 ) -> None:
-    """Run the experiments of Veit, Wilber and Belongie (2016), and hold them against theirs.
+    """Run the experiments of a paper, and hold what comes out against what it reports.
 
     Writes report.html: figures with our results over the published ones, and a row for each claim
     that says whether it holds here, by a stated criterion. Interrupted, the same command goes on.
     """
     from ensembles.reproduction.experiments import choose  # noqa: PLC0415 (imports torch)
     from ensembles.reproduction.experiments.replay import read_published  # noqa: PLC0415
+    from ensembles.reproduction.published_layers import (  # noqa: PLC0415
+        found_layers,
+        read_layers,
+    )
     from ensembles.reproduction.report_pages import reproduce as run  # noqa: PLC0415
     from ensembles.reproduction.request import Request  # noqa: PLC0415
     from ensembles.reproduction.scale import FULL, QUICK  # noqa: PLC0415
 
     if figure and everything:
         raise click.UsageError("--figure and --all exclude each other")
-    experiments = choose(figure or "all")
+    experiments = choose(figure or "all", paper)
     if published_lesions is not None:
         read_published(published_lesions)
+    layers = Path(published_layers) if published_layers else found_layers()
+    layers = layers if any(one.paper == "gavrikov2024" for one in experiments) else None
+    if layers is not None:
+        read_layers(layers)
     scale = QUICK if quick else FULL
     request = Request(
         dataset=dataset,
@@ -96,6 +116,7 @@ def reproduce(
         device=device,
         precision=precision,
         published_lesions=None if published_lesions is None else Path(published_lesions),
+        published_layers=layers,
     )
     try:
         claims = run(request, experiments, out, lambda line: say(line, err=True))

@@ -154,7 +154,6 @@ PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] 
     "error_by_tau": (reorders, {}, ["mine"]),
     "error_quartiles": (quartiles, {"x": "count", "xlabel": "Blocks"}, ["mine"]),
     "gradient_by_length": (spectrum, {}, ["mine"]),
-    "heat_map": (interchange, {"x": "block", "y": "other", "value": "replaced"}, []),
     "logits_by_length": (logits, {}, ["mine"]),
     "path_lengths": (spectrum, {}, ["mine"]),
     "recovered_by_block": (criticality, {}, ["mine", "other"]),
@@ -222,10 +221,6 @@ def test_panels_are_drawn_into_axes_of_the_callers(name: str) -> None:
     assert draw(ax=ax) is ax
     assert draw().figure is not ax.figure
     assert legend(draw(legend=False)) == []
-    if name == "heat_map":
-        assert len(draw(legend=False).figure.axes) == 1 < len(draw().figure.axes)
-        assert draw(colours="viridis").collections[0].get_cmap().name == "viridis"
-        return
     painted = ["#123456", "#654321", "#112233", "#332211"]
     wanted = [to_rgba(painted[0])[:3], tint(painted[0])]  # boxes are paler
     found = colours(draw(colours=painted))

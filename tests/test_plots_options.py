@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
 from ensembles.plots import error_quartiles
-from ensembles.plots.block_pairs import heat_map, heat_maps
+from ensembles.plots.heat_map import heat_map, heat_maps
 from ensembles.plots.influence import damage_by_proxy, plot_influence
 
 PAIRS = HeatMap("block", "other", "value", ("Block", "Other block", "Divergence (nats)"))

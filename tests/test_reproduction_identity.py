@@ -134,5 +134,5 @@ def test_what_a_setting_asks_for() -> None:
 def test_it_is_asked_for_by_name_only() -> None:
     [chosen] = choose("identity-mappings")
     assert isinstance(chosen, study.IdentityMappings) and chosen.trains
-    assert len(choose("all")) == len(EXPERIMENTS) - 1
+    assert "identity-mappings" in EXPERIMENTS
     assert not any(one.trains for one in choose("all"))

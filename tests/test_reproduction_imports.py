@@ -39,7 +39,7 @@ print(json.dumps([names, read, len(made)]))
 def test_importing_every_module_reads_no_file_and_makes_no_table() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     names, read, made = json.loads(done.stdout)
-    assert len([name for name in names if ".experiments." in name]) == 11
+    assert len([name for name in names if ".experiments." in name]) == 13
     assert (read, made) == ([], 0)
 
 

@@ -15,7 +15,7 @@ from ensembles import effective_paths, plot_lesions, plot_paths
 from ensembles.errors import UsageError
 from ensembles.lesions import Delete, Intact, Reorder
 from ensembles.plots import error_by_block, error_by_count, error_by_tau
-from ensembles.plots.block_pairs import heat_map
+from ensembles.plots.heat_map import heat_map
 from ensembles.statistics import (
     bootstrap_by_count,
     curve_correlations,

@@ -268,7 +268,7 @@ class Analysis(ABC, Generic[OptionsT]):
     def drawing(self) -> Callable[..., Any]:
         """The function that `figure` names, or that draws heat maps."""
         if self.heat_map is not None:
-            drawn: Callable[..., Any] = import_module("ensembles.plots.block_pairs").heat_maps
+            drawn: Callable[..., Any] = import_module("ensembles.plots.heat_map").heat_maps
             return partial(drawn, shown=self.heat_map)
         if not self.figure:
             raise UsageError(f"the analysis '{self.name}' has no figure")

@@ -18,7 +18,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.errors import LesionError
 from ensembles.lesions import Delete, Intact, Lesion
 from ensembles.lesions.structure import Structure
-from ensembles.statistics import coefficient, spearman_interval
+from ensembles.statistics.additivity import FEWEST, additive_by_size
 from ensembles.statistics.set_functions import (
     EXACT_BLOCKS,
     energy_of_first_order,
@@ -33,7 +33,6 @@ __all__ = ["interaction_frame"]
 
 Array = NDArray[np.float64]
 BlockSet = frozenset[int]
-_FEWEST = 8  # sets of one size that are told of apart
 
 
 def interaction_frame(
@@ -202,29 +201,7 @@ def _additive(blocks: Sequence[int], values: _Values) -> list[dict[str, Any]]:
     sets = [one for one in dict.fromkeys(values.plan.drawn) if len(one) > 1]
     measured = np.array([values.rise(one) for one in sets])
     predicted = np.array([sum(single[block] for block in one) for one in sets])
-    sizes = np.array([len(one) for one in sets])
-    fine = np.isfinite(measured) & np.isfinite(predicted)
-    rows = []
-    for size in (None, *sorted(set(sizes.tolist()))):
-        kept = fine & (sizes == size) if size is not None else fine
-        if kept.sum() < _FEWEST:
-            continue
-        x, y = predicted[kept], measured[kept]
-        ends = spearman_interval(x, y)
-        spread = float(((y - y.mean()) ** 2).sum())
-        rows.append(
-            {
-                "blocks": "all" if size is None else str(size),
-                "sets": int(kept.sum()),
-                "measured": float(y.mean()),
-                "predicted": float(x.mean()),
-                "spearman": known(coefficient(x, y)),
-                "low": known(ends.low),
-                "high": known(ends.high),
-                "r2": known(1 - float(((y - x) ** 2).sum()) / spread) if spread else None,
-            }
-        )
-    return rows
+    return additive_by_size(np.array([len(one) for one in sets]), measured, predicted)
 
 
 def _energy(
@@ -241,7 +218,7 @@ def _energy(
     inside = np.array([[block in one for block in blocks] for one in drawn])
     losses = np.array([values.of(one) for one in drawn])
     fine = np.isfinite(losses)
-    if fine.sum() < _FEWEST:
+    if fine.sum() < FEWEST:
         return []
     value, low, high = energy_of_first_order(inside[fine], losses[fine], options.share)
     return [

@@ -29,6 +29,7 @@ from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
 from ensembles.tasks.foresight import sees_ahead
 from ensembles.tasks.members.language import MEMBER as LANGUAGE
+from ensembles.unravelling.additive import additive, require_additive
 from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.measurement import (
@@ -312,6 +313,9 @@ def _ready(
         )
     if chosen.statistics == "batch":
         ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
+    if chosen.linearization == "additive":
+        ready = additive(ready)
+        require_additive(ready, parts[0][0])
     return image_rows(ready), parts
 
 

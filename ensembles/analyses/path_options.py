@@ -45,6 +45,9 @@ class PathOptions(Options):
             from 2; by default the last.
         counted: Of a language model, whether the length of a path counts "all" branches, those of
             "attention", or those of the "mlp"; what is not counted is taken whole.
+        linearization: Whether parts of the network are taken by their "derivatives", or in their
+            "additive" form, where attention patterns, gates, slopes of activations and scales of
+            norms are constants of each input.
         seed: Seed of the random draws.
         memory: Bytes that rows may take.
     """
@@ -95,6 +98,11 @@ class PathOptions(Options):
         "Of a language model: whether the length of a path counts all branches, those of "
         "attention, or the others.",
         "all", choices=("all", "attention", "mlp"),
+    )  # fmt: skip
+    linearization: str = option(
+        "additive: attention patterns, gates and scales of norms are held, so that what blocks add "
+        "adds up.",
+        "derivatives", choices=("derivatives", "additive"),
     )  # fmt: skip
     seed: int = option("Seed of the random draws.", 0)
     memory: float = option("Bytes that rows may take.", 2e9, determines=False)
@@ -151,4 +159,6 @@ class PathOptions(Options):
             idle.append("token")
         if self.counted == "all":
             idle.append("counted")
+        if self.linearization == "derivatives":
+            idle.append("linearization")
         return {name: value for name, value in values.items() if name not in idle}

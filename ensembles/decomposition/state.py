@@ -16,7 +16,9 @@ from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs
 from ensembles.errors import LesionError
 
-__all__ = ["Closing", "OnState", "Opening", "Passage", "State", "own", "run_block"]
+__all__ = [
+    "Closing", "OnState", "Opening", "Passage", "State", "own", "run_block", "without_branch",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,3 +170,10 @@ def run_block(block: Block, x: Any) -> Any:
     if isinstance(x, State):
         return x.with_x(block(x.x, *x.beside(block.reads)))
     return block(x)
+
+
+def without_branch(block: Block, x: Any) -> Any:
+    """What a block gives without its branch, on a tensor or on a state."""
+    if isinstance(x, State):
+        return x.with_x(block.deleted(x.x, *x.beside(block.reads)))
+    return block.deleted(x)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensembles.plots.analysis import plot_analysis
-    from ensembles.plots.block_pairs import heat_map
     from ensembles.plots.criticality import plot_criticality, recovered_by_block
     from ensembles.plots.depth import curve_by_depth, plot_depth
     from ensembles.plots.execution import cost_by_length, cost_of_swaps, plot_execution
@@ -47,7 +46,6 @@ __all__ = [
     "error_quartiles",
     "figure_width",
     "gradient_by_length",
-    "heat_map",
     "logits_by_length",
     "paper_style",
     "path_lengths",
@@ -81,7 +79,6 @@ _HOMES = {
     "error_quartiles": "quartiles",
     "figure_width": "layout",
     "gradient_by_length": "paths",
-    "heat_map": "block_pairs",
     "logits_by_length": "path_logits",
     "paper_style": "style",
     "path_lengths": "paths",

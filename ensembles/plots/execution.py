@@ -12,19 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.errors import UsageError
-from ensembles.plots.block_pairs import heat_map
+from ensembles.plots.heat_map import heat_map
 from ensembles.plots.layout import Panel, axes_or_new
 from ensembles.plots.measures import counted
 from ensembles.plots.network_panels import network_panels
-from ensembles.plots.style import GREY, curve_names, legend_above, look, paper_style, whiskers
+from ensembles.plots.rise_axis import RISE, rise_axis
+from ensembles.plots.style import curve_names, legend_above, look, paper_style, whiskers
 from ensembles.statistics import median_interval
 from ensembles.tables.networks import one_network
 from ensembles.tables.schema import require_columns
 
 __all__ = ["cost_by_length", "cost_of_swaps", "plot_execution"]
-
-_SMALL = 0.01  # of a rise of the loss, below which the axis is linear
-_RISE = "Rise of the loss (nats)"
 
 
 def plot_execution(
@@ -67,7 +65,7 @@ def plot_execution(
             "swap": partial(cost_of_swaps, frame, colours=colours, legend=legend),
             "twice": partial(
                 heat_map, _of(frame, "twice"), x="first", y="last", value="loss_rise",
-                labels=("First block of the span", "Last block", _RISE), bar="bottom",
+                labels=("First block of the span", "Last block", RISE), bar="bottom",
                 colours=colour_map, legend=legend,
             ),
         }  # fmt: skip
@@ -113,7 +111,7 @@ def cost_by_length(
     with paper_style():
         ax = axes_or_new(ax)
         ax.set_xscale("log", base=2)
-        _rises(ax, spans["loss_rise"])
+        rise_axis(ax, spans["loss_rise"])
         for index, (name, (_, rows)) in enumerate(zip(names, variants, strict=True)):
             style = look(index, colours)
             lengths = sorted(set(rows["length"].astype(int)))
@@ -132,7 +130,7 @@ def cost_by_length(
         ax.set_xticks(every, [str(one) for one in every])
         ax.minorticks_off()
         ax.set_xlabel("Length of the span (blocks)")
-        ax.set_ylabel(f"{_RISE},\nmedian over spans")
+        ax.set_ylabel(f"{RISE},\nmedian over spans")
         if legend:
             curves = ax.get_legend_handles_labels()[0]
             legend_above(ax, [*curves, whiskers("bootstrap 95% interval"), *counted([frame])])
@@ -170,7 +168,7 @@ def cost_of_swaps(
     rows = _of(frame, "swap")
     with paper_style():
         ax = axes_or_new(ax)
-        _rises(ax, rows["loss_rise"])
+        rise_axis(ax, rows["loss_rise"])
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         y = rows["loss_rise"]
         ends = [y - rows["loss_rise_low"], rows["loss_rise_high"] - y]
@@ -180,7 +178,7 @@ def cost_of_swaps(
             label=names[0],
         )  # fmt: skip
         ax.set_xlabel("First of two exchanged neighbours")
-        ax.set_ylabel(_RISE)
+        ax.set_ylabel(RISE)
         if legend:
             drawn = ax.get_legend_handles_labels()[0]
             legend_above(ax, [*drawn, whiskers("95% interval"), *counted([frame])])
@@ -192,10 +190,3 @@ def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:
     apart = frame["variant"].isin(["swap", "twice"])
     chosen = frame[~apart] if panel == "spans" else frame[frame["variant"] == panel]
     return chosen[chosen["loss_rise"].notna()]
-
-
-def _rises(ax: Axes, values: pd.Series[float]) -> None:
-    """An axis of rises of the loss, linear around nought and logarithmic far from it."""
-    if values.abs().max() > 2 * _SMALL:
-        ax.set_yscale("symlog", linthresh=_SMALL)
-    ax.axhline(0, color=GREY, linewidth=0.6)

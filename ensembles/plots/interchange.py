@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.errors import UsageError
-from ensembles.plots.block_pairs import heat_map
+from ensembles.plots.heat_map import heat_map
 from ensembles.plots.layout import Panel, axes_or_new
 from ensembles.plots.measures import counted
 from ensembles.plots.network_panels import network_panels

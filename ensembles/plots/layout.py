@@ -27,7 +27,8 @@ from ensembles.plots.style import (
 )
 
 __all__ = [
-    "Panel", "axes_or_new", "draw_panels", "figure_width", "new_figure", "put_title",
+    "Panel", "axes_or_new", "draw_panels", "figure_of", "figure_width", "letters", "make_room",
+    "new_figure", "panel_letter", "panels_or_new", "put_title",
 ]  # fmt: skip
 
 _WIDTH: ContextVar[float] = ContextVar("width of figures in inches", default=COLUMN_WIDTH)
@@ -78,7 +79,7 @@ def new_figure(panels: int = 1, *, height: float = 2.4) -> tuple[Figure, list[Ax
     return figure, list(grid[:, 0])
 
 
-def _make_room(figure: Figure, axes: Sequence[Axes]) -> None:
+def make_room(figure: Figure, axes: Sequence[Axes]) -> None:
     """Make panels below each other higher where their legend has more rows than the usual four.
 
     Args:
@@ -109,7 +110,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
     return new_figure()[1][0] if ax is None else ax
 
 
-def _figure_of(axes: Sequence[Axes]) -> Figure:
+def figure_of(axes: Sequence[Axes]) -> Figure:
     """The figure that some axes belong to.
 
     Raises:
@@ -123,7 +124,7 @@ def _figure_of(axes: Sequence[Axes]) -> Figure:
     return figure
 
 
-def _panels_or_new(
+def panels_or_new(
     axes: Sequence[Axes] | None, names: Sequence[str], height: float = 2.4
 ) -> tuple[Figure, list[Axes]]:
     """The axes given, or those of a new figure.
@@ -143,7 +144,7 @@ def _panels_or_new(
         raise UsageError(
             f"{len(given)} axes for {len(names)} panels ({', '.join(names)}): give as many, or none"
         )
-    return _figure_of(given), given
+    return figure_of(given), given
 
 
 @dataclass(frozen=True)
@@ -183,18 +184,18 @@ def draw_panels(
         UsageError: The axes are more or fewer than the panels, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    figure, found = _panels_or_new(axes, [panel.name for panel in panels], height)
+    figure, found = panels_or_new(axes, [panel.name for panel in panels], height)
     with legends_fitted(found):
-        for letter, ax, panel in zip(_letters(), found, panels, strict=False):
+        for letter, ax, panel in zip(letters(), found, panels, strict=False):
             panel.draw(ax=ax)
             if len(panels) > 1:
-                _panel_letter(ax, letter)
+                panel_letter(ax, letter)
             if panel.network:
                 ax.set_xlabel(f"{ax.get_xlabel()},\n{panel.network}")
         if axes is None:
             figure.align_ylabels([ax for ax in found if ax.get_aspect() == "auto"])
     if axes is None:
-        _make_room(figure, found)
+        make_room(figure, found)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -207,14 +208,14 @@ def put_title(figure: Figure, title: str) -> None:
         figure.suptitle(title, fontsize=9)
 
 
-def _letters() -> Iterator[str]:
+def letters() -> Iterator[str]:
     """What panels are called, without end: a to z, then aa, ab and so on."""
     for size in count(1):
         for found in product(ascii_lowercase, repeat=size):
             yield "".join(found)
 
 
-def _panel_letter(ax: Axes, letter: str) -> None:
+def panel_letter(ax: Axes, letter: str) -> None:
     """Write the letter of a panel above its left corner."""
     with paper_style():
         ax.annotate(

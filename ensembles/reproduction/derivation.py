@@ -3,10 +3,11 @@
     python -m ensembles.reproduction.derivation FOLDER
 
 prints what ``published.toml`` holds below its line of dashes. FOLDER holds the authors' results
-(github.com/gcr/fb.resnet.torch-lesion-study) as three tables: ``veit2016_single_deletion.csv`` with
+(github.com/gcr/fb.resnet.torch-lesion-study) as two tables: ``veit2016_single_deletion.csv`` with
 the columns network, block (empty: intact), top1_error, images; and the lesions of several blocks
 ``veit2016_lesions_preact_resnet110_cifar10.csv`` with lesion, count, blocks, kendall_tau,
-top1_error, images.
+top1_error, images. Beside them lies what Gavrikov et al. published of layers with fresh weights,
+``gavrikov2024_layer_criticality_resnet50_imagenet.csv`` as they wrote it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pandas as pd
 
 from ensembles.reproduction.comparisons import TAU_STEP
 from ensembles.reproduction.criteria import quartiles
+from ensembles.reproduction.published_layers import FILE, layer_facts, read_layers
 from ensembles.statistics import rank_correlations
 
 __all__ = ["SINGLES", "SWEEPS", "derive", "toml_text"]
@@ -36,13 +38,14 @@ def derive(folder: str | Path) -> dict[str, Any]:
     """Compute every number that is taken from the authors' raw results.
 
     Args:
-        folder: Where their two tables lie.
+        folder: Where their tables lie.
 
     Returns:
         ``single_deletion`` by network (``intact``, ``blocks``, ``images``, quartiles and extremes
         of the error after one deletion; on CIFAR-10 the errors themselves), ``sweeps`` by kind of
         lesion (quartiles by number of blocks, for reorderings also by Kendall tau; Spearman's rank
-        correlation with the error). Errors are shares.
+        correlation with the error), and ``layer_criticality``
+        (:func:`ensembles.reproduction.published_layers.layer_facts`). Errors are shares.
     """
     singles = pd.read_csv(Path(folder) / SINGLES)
     sweeps = pd.read_csv(Path(folder) / SWEEPS).rename(columns={"top1_error": "error"})
@@ -50,6 +53,7 @@ def derive(folder: str | Path) -> dict[str, Any]:
     return {
         "single_deletion": {str(name): _singles(str(name), group) for name, group in networks},
         "sweeps": {str(kind): _sweep(sweeps[sweeps["lesion"] == kind]) for kind in _kinds(sweeps)},
+        "layer_criticality": layer_facts(read_layers(Path(folder) / FILE)),
     }
 
 

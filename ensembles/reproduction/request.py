@@ -26,6 +26,7 @@ class Request:
         precision: Precision of lesions, as ``ensembles.lesion`` takes it.
         published_lesions: The authors' own lesions, as a table with the columns ``lesion``,
             ``blocks`` and ``top1_error``.
+        published_layers: The results of Gavrikov et al. (2024) on single layers, for figures.
     """
 
     dataset: str = "digits"
@@ -38,3 +39,4 @@ class Request:
     device: str = "auto"
     precision: str = "fp32"
     published_lesions: Path | None = None
+    published_layers: Path | None = None

@@ -1,6 +1,7 @@
 """Statistics: of arrays (counts, samples, pairs), and of tables of results by means of these."""
 
 from ensembles.statistics.across_networks import across_networks
+from ensembles.statistics.additivity import additive_by_size, additive_deletions
 from ensembles.statistics.bootstrap import (
     bootstrap_interval,
     bootstrap_items,
@@ -11,6 +12,7 @@ from ensembles.statistics.correlations import curve_correlations, rank_correlati
 from ensembles.statistics.estimate import Estimate
 from ensembles.statistics.intervals import error_intervals
 from ensembles.statistics.jackknife import Estimates, jackknife
+from ensembles.statistics.means import difference_of_means, mean_interval
 from ensembles.statistics.paired import correct_by_image, network_tests, paired_tests
 from ensembles.statistics.quantiles import (
     Quartiles,
@@ -42,6 +44,8 @@ __all__ = [
     "Quartiles",
     "RankTest",
     "across_networks",
+    "additive_by_size",
+    "additive_deletions",
     "bootstrap_by_count",
     "bootstrap_images",
     "bootstrap_interval",
@@ -49,6 +53,7 @@ __all__ = [
     "coefficient",
     "correct_by_image",
     "curve_correlations",
+    "difference_of_means",
     "difference_of_shares",
     "equal_bins",
     "error_intervals",
@@ -58,6 +63,7 @@ __all__ = [
     "largest_step",
     "mann_whitney",
     "mcnemar",
+    "mean_interval",
     "median_interval",
     "network_tests",
     "normal_quantile",

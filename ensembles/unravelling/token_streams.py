@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.blocks.base import Slot
 from ensembles.decomposition.blocks.plain import Plain
+from ensembles.decomposition.sublayers import attends
 from ensembles.decomposition.walk import last_output, states
 from ensembles.errors import PathError, UsageError
 
@@ -19,7 +20,6 @@ __all__ = ["COUNTED", "at_token", "counting", "takes_tokens", "widened"]
 COUNTED = ("all", "attention", "mlp")
 """Which branches the length of a path counts."""
 
-_MIXES = ("scaled_dot_product_attention", "softmax", "multi_head_attention_forward")
 _TOLERANCE = 1e-4
 
 
@@ -83,7 +83,7 @@ def counting(net: Decomposition, counted: str) -> Decomposition:
     if counted == "all":
         return net
     wanted = counted == "attention"
-    taken = [block.has_shortcut and _mixes(block.branch) == wanted for block in net]
+    taken = [block.has_shortcut and attends(block.branch) == wanted for block in net]
     if not any(taken):
         raise PathError(f"{net.model_name} has no block of {counted} with a shortcut to count")
     twin = _twin(net)
@@ -135,21 +135,6 @@ def _twin(net: Decomposition) -> Decomposition:
     twin = copy.copy(net)
     twin._modules = net._modules.copy()
     return twin
-
-
-def _mixes(part: nn.Module) -> bool:
-    """Whether a branch lets tokens see each other by attention."""
-    return any(
-        getattr(node.target, "__name__", str(node.target)) in _MIXES
-        or isinstance(_module(inner, node), nn.MultiheadAttention)
-        for inner in part.modules()
-        if isinstance(inner, fx.GraphModule)
-        for node in inner.graph.nodes
-    )
-
-
-def _module(part: nn.Module, node: fx.Node) -> nn.Module | None:
-    return part.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _is_apart(head: nn.Module, x: Tensor, place: int) -> bool:

@@ -23,6 +23,9 @@ EXPERIMENTS = {
     "duplicate": "random_duplications:RandomDuplications",
     "replay": "replay:Replay",
     "identity-mappings": "identity_mappings:IdentityMappings",
+    "family": "matched_families:MatchedFamilies",
+    "criticality": "criticality:Criticality",
+    "criticality-trainings": "criticality_trainings:CriticalityTrainings",
 }
 """Module and class of each experiment by its key, in the order of the report."""
 
@@ -37,18 +40,20 @@ def experiment(key: str) -> Experiment:
     return cast("Experiment", getattr(import_module(f"{__name__}.{module}"), name)())
 
 
-def choose(text: str) -> list[Experiment]:
+def choose(text: str, paper: str = "veit2016") -> list[Experiment]:
     """Read a list of experiments such as ``"3,5a,5b,6"``.
 
     Args:
-        text: Keys of :data:`EXPERIMENTS`, or numbers of figures; ``all`` for all but those that
-            train networks.
+        text: Keys of :data:`EXPERIMENTS`, or numbers of figures; ``all`` for all of a paper but
+            those that train networks.
+        paper: Whose experiments ``all`` means.
 
     Raises:
         UsageError: A key is unknown.
     """
     if text.strip() == "all":
-        return [one for one in map(experiment, EXPERIMENTS) if not one.trains]
+        found = map(experiment, EXPERIMENTS)
+        return [one for one in found if one.paper == paper and not one.trains]
     keys = _keys(text.replace(",", " ").split())
     if not keys:
         raise UsageError(f"figure {text!r}: names none; expected such as 3,5a,5b,6")
