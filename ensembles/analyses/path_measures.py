@@ -43,7 +43,13 @@ from ensembles.unravelling.measurement import (
 )
 from ensembles.unravelling.path_counts import block_lengths, joint_lengths
 from ensembles.unravelling.places import parse_places
-from ensembles.unravelling.token_streams import at_token, counting, takes_tokens
+from ensembles.unravelling.token_streams import (
+    StreamRows,
+    at_every_token,
+    at_token,
+    counting,
+    takes_tokens,
+)
 
 __all__ = [
     "expanded", "measure_paths", "measure_ranges", "require_expanded", "require_shortcuts",
@@ -254,7 +260,7 @@ def expanded(
     if chosen.precision == "auto":
         chosen = replace(chosen, precision="fp64" if tokens else "fp32")
     if not tokens:
-        if chosen.token is not None or chosen.counted != "all":
+        if chosen.token is not None or chosen.every_token or chosen.counted != "all":
             raise UsageError(
                 f"{net.model_name} is no language model: leave out the token, and what is counted"
             )
@@ -266,7 +272,10 @@ def expanded(
             f"{net.model_name} is an encoder, and paths are those to the logits of a next token; "
             "expected a decoder (a causal language model)"
         )
-    first, rows = at_token(net, windows, chosen.token)
+    if chosen.every_token:
+        first, rows = at_every_token(net, windows)
+    else:
+        first, rows = at_token(net, windows, chosen.token)
     return counting(first, chosen.counted), rows, chosen
 
 
@@ -331,6 +340,8 @@ def _count(chosen: PathOptions) -> int:
 def _read(data: Any, count: int, size: int) -> list[Batch]:
     if isinstance(data, ImageDataset):
         return list(data.limited(count).batches(size))
+    if isinstance(data, list) and data and isinstance(data[0], StreamRows):
+        return [pair for one in data for pair in zip(*(x.split(size) for x in one), strict=True)]
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         total = len(cast("Any", data))
         if total > count:
