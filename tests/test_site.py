@@ -87,9 +87,8 @@ def test_no_picture_is_older_than_its_tables_or_than_what_draws_it() -> None:
     assert spec is not None and spec.loader is not None
     draw = module_from_spec(spec)
     spec.loader.exec_module(draw)
-    there = {path.stem for path in (DOCS / "figures").glob("*.png")}
-    known = {path.stem for names in draw.WITHOUT_TABLES for path in (DOCS / "figures").glob(names)}
-    assert there - known == set(draw.PICTURES)
+    tables = {table for name in draw.PICTURES for table in draw.tables_of(name)}
+    assert tables == set((DOCS / "figures").rglob("*.csv"))
     for name in draw.PICTURES:
         with Image.open(DOCS / "figures" / f"{name}.png") as picture:
             borne = {key: picture.info.get(key) for key in ("Table", "Drawing")}

@@ -54,10 +54,10 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "reproduction-5a": (("reproduction/5a-delete",), of_experiment("5a", "delete")),
     "reproduction-6": (("reproduction/6-paths",), of_experiment("6", "paths")),
 }
-"""The tables of each picture, and what draws them."""
+"""The tables of each picture, and what draws them.
 
-WITHOUT_TABLES = ("reproduction-cifar-*.png", "execution-*.png")
-"""Pictures of long runs, whose tables are not kept here; their pages give the commands."""
+Other pictures are of long runs, whose tables are not kept here; their pages give the commands.
+"""
 
 
 def tables_of(name: str) -> list[Path]:
