@@ -14,7 +14,7 @@ from ensembles.decomposition.blocks.plain import Plain
 from ensembles.decomposition.walk import last_output, states
 from ensembles.errors import PathError, UsageError
 
-__all__ = ["COUNTED", "at_token", "counting", "takes_tokens", "widened"]
+__all__ = ["COUNTED", "at_token", "attends", "counting", "takes_tokens", "widened"]
 
 COUNTED = ("all", "attention", "mlp")
 """Which branches the length of a path counts."""
@@ -83,7 +83,7 @@ def counting(net: Decomposition, counted: str) -> Decomposition:
     if counted == "all":
         return net
     wanted = counted == "attention"
-    taken = [block.has_shortcut and _mixes(block.branch) == wanted for block in net]
+    taken = [block.has_shortcut and attends(block.branch) == wanted for block in net]
     if not any(taken):
         raise PathError(f"{net.model_name} has no block of {counted} with a shortcut to count")
     twin = _twin(net)
@@ -137,7 +137,7 @@ def _twin(net: Decomposition) -> Decomposition:
     return twin
 
 
-def _mixes(part: nn.Module) -> bool:
+def attends(part: nn.Module) -> bool:
     """Whether a branch lets tokens see each other by attention."""
     return any(
         getattr(node.target, "__name__", str(node.target)) in _MIXES
