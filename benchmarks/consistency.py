@@ -6,21 +6,21 @@ Each network gets random weights and is taken apart on a small batch; its parts 
 computes. Then its first, middle and last block are deleted by both engines, whose logits must
 agree, and what its paths carry to the logits is summed, where paths are defined. A worker examines
 networks one after another on one thread, each step for a limited time of computing. `--write` puts
-each row into the tables of docs/coverage.md as soon as it is there; rows of today stand, so that
-the same command goes on where it was interrupted. A library that is not installed is left out.
+each row into the tables of docs/coverage.md as soon as it is there; rows run today, or since
+another time (`--since`), stand, so that the same command goes on where it was interrupted. A
+library that is not installed is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from examination import Row, Worker, examine
+from examination import Row, Worker, examine, now
 from named_networks import cheaply, of_pytorchcv, of_timm, of_torchvision
 from small_networks import Network, of_torchvision_heads, of_vit_pytorch
 from transformers_networks import of_transformers
@@ -53,10 +53,9 @@ GROUPS = {
 
 def line(row: Row) -> str:
     """A row of a table in Markdown."""
-    blocks = " + ".join(f"{count} {kind}" for kind, count in row.kinds.items())
     cells = (
         row.family, row.model, f"{row.parameters / 1e6:.1f}", row.input,
-        f"**no**: {row.problem}" if row.problem else blocks,
+        f"**no**: {row.problem}" if row.problem else row.blocks,
         "" if row.definition is None else str(row.definition),
         str(row.transitions), f"{100 * row.inside:.0f}", row.deletions, row.paths,
         f"{row.seconds:.1f}", row.run,
@@ -101,17 +100,21 @@ def main() -> None:
     """Run, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--group", choices=list(GROUPS), help="default: all that are installed")
-    parser.add_argument("--models", nargs="*", help="only these, even if they ran today")
+    parser.add_argument("--models", nargs="*", help="only these, even if their rows stand")
+    parser.add_argument(
+        "--since", default=now()[:10], metavar="DATE",
+        help="rows run since then stand (default: today): YYYY-MM-DD, or with HH:MM",
+    )  # fmt: skip
     parser.add_argument("--limit", type=float, default=100.0, help="seconds for each step")
     parser.add_argument("--write", action="store_true", help="into docs/coverage.md")
     arguments = parser.parse_args()
     for name, group in GROUPS.items():
         if arguments.group not in (None, name) or not _is_there(group.package):
             continue
-        of_today = {tuple(c[:2]) for c in rows_of(name) if c[-1] == str(date.today())}
+        standing = {tuple(c[:2]) for c in rows_of(name) if c[-1] >= arguments.since}
         worker = Worker([*group.networks()], arguments.limit)
         for place, network in enumerate(worker.networks):
-            fresh = arguments.write and (network.family, network.name) in of_today
+            fresh = arguments.write and (network.family, network.name) in standing
             if network.name in arguments.models if arguments.models else not fresh:
                 found = line(worker.examine(place))
                 print(found, flush=True)

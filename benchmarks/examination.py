@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import datetime
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -26,10 +26,11 @@ from ensembles.engine.materials import Materials
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.errors import EnsemblesError
 from ensembles.lesions import Delete
+from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import require_paths
 from ensembles.unravelling.measurement import measure_logits
 
-__all__ = ["Row", "Worker", "deletions", "examine"]
+__all__ = ["Row", "Worker", "deletions", "examine", "now"]
 
 
 class OutOfTime(BaseException):
@@ -55,6 +56,7 @@ class Row:
         seconds: Of computing, to take it apart.
         problem: Why it does not decompose ("" where it does).
         run: When.
+        within: How many blocks lie inside others and were not taken.
     """
 
     family: str
@@ -71,6 +73,18 @@ class Row:
     seconds: float = 0.0
     problem: str = ""
     run: str = ""
+    within: int = 0
+
+    @property
+    def blocks(self) -> str:
+        """What was found: how many blocks of each kind, and how many more lie inside these."""
+        found = " + ".join(f"{count} {kind}" for kind, count in self.kinds.items())
+        return f"{found} ({self.within} more inside)" if self.within else found
+
+
+def now() -> str:
+    """The minute."""
+    return f"{datetime.now():%Y-%m-%d %H:%M}"
 
 
 def examine(network: Network, limit: float | None = None) -> Row:
@@ -81,7 +95,7 @@ def examine(network: Network, limit: float | None = None) -> Row:
         limit: Seconds of computing for each of the three; None for no limit, and for taking the
             network apart alone.
     """
-    row = Row(network.family, network.name, run=str(date.today()))
+    row = Row(network.family, network.name, run=now())
     started = time.process_time()
     try:
         with _within(limit), torch.random.fork_rng():
@@ -104,6 +118,7 @@ def examine(network: Network, limit: float | None = None) -> Row:
         return row
     kinds = [block.kind for block in net]
     row.kinds = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    row.within = net.inside
     row.transitions = len(net.transitions)
     row.deletable = sum(block.deletable for block in net)
     used = sum(weight.numel() for weight in net.traced.parameters())
@@ -186,7 +201,7 @@ def _paths(net: Decomposition, example: Any) -> str:
     require_paths(net)
     assert isinstance(example, Tensor)
     labels = torch.zeros(1, dtype=torch.long)
-    return f"{measure_logits(net, [(example[:1], labels)])[1]:.0e}"
+    return f"{measure_logits(image_rows(net), [(example[:1], labels)])[1]:.0e}"
 
 
 def _serve(pipe: Connection, networks: Sequence[Network], limit: float) -> None:
@@ -228,7 +243,7 @@ class Worker:
             self.close()
             network = self.networks[place]
             problem = "the process ended (out of memory?)"
-            return Row(network.family, network.name, problem=problem, run=str(date.today()))
+            return Row(network.family, network.name, problem=problem, run=now())
 
     def close(self) -> None:
         """End the process."""

@@ -115,9 +115,10 @@ def pool(minutes: float, rounds: int) -> None:
     """Two plain processes on one store against the executor, in turns."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        limit = max(8, round(359 * minutes / 5))
+        limit = min(359, max(8, round(179 * minutes)))
+        trials = max(100, round(65 * minutes))
         text = f'[[models]]\nname = "resnet110"\n[[data]]\nname = "digits"\nlimit = {limit}\n'
-        text += "[[lesions]]\n[[lesions]]\ncount = 5\ntrials = 100\n"
+        text += f"[[lesions]]\n[[lesions]]\ncount = 5\ntrials = {trials}\n"
         file = place / "study.toml"
         file.write_text(text, encoding="utf-8")
         study = ensembles.studies.read_study(file)
@@ -136,7 +137,7 @@ def pool(minutes: float, rounds: int) -> None:
                     assert all(process.wait() == 0 for process in both)
                 taken.append(time.perf_counter() - began)
                 processor[what].append(processor_seconds() - used)
-                assert len(tables(study, store)["lesions"]) == 155
+                assert len(tables(study, store)["lesions"]) == 55 + trials
         for what, taken in times.items():
             print(f"{what:15}{spread(taken)}, of processors {spread(processor[what])}")
         for what, each in (("time", times), ("processor time", processor)):

@@ -29,8 +29,8 @@ __all__ = ["train"]
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
-    help="paper, short, progressive, large-batch, digits, language, or a TOML file with every "
-    "hyper-parameter. [default: short, for language models language]",
+    help="paper, short, progressive, large-batch, digits, digits-adamw, language, or a TOML file "
+    "with every hyper-parameter. [default: short, for language models language]",
 )
 @click.option(
     "--window", type=int, metavar="T", help="Tokens of a window of a text. [default: the model's]"

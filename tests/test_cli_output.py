@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import unicodedata
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensembles.cli import main
+from ensembles.cli import main, signals
 from ensembles.cli.output import plain_warnings
 from ensembles.cli.signals import interruptible
 from ensembles.cli.tables import aligned
@@ -189,6 +190,34 @@ def test_code_that_swallows_an_interruption_is_ended(number: signal.Signals) -> 
         assert process.stdout is not None and process.stdout.readline() == b"there\n"
         process.send_signal(number)
         assert process.wait(30) == -signal.SIGALRM
+
+
+class Loud:
+    """An object at whose end an interruption comes."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_python_drops_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "AGAIN", 0.05)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        Loud()  # what is raised in `__del__` goes no further
+        time.sleep(20)
+
+
+def test_an_interruption_that_is_heard_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "AGAIN", 0.05)
+    ended = []
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            time.sleep(0.5)  # work in hand is ended in order
+            ended.append(True)
+    time.sleep(0.2)
+    assert ended == [True]
 
 
 def test_an_interruption_leaves_no_alarm() -> None:

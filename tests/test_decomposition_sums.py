@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from networks import CLASSES
 from torch import nn
 
+import ensembles
 from ensembles.decomposition import decompose
-from ensembles.errors import DecompositionError
+from ensembles.errors import DecompositionError, PathError
 from ensembles.lesions import Delete
 
 LIBRARY = torch.library.Library("joins", "DEF")
@@ -271,6 +272,11 @@ WHATEVER = {
     "collected": _collected,
     "each column": lambda _, x, y: _in_place(x, y, _by_columns),
     "masks": lambda _, x, y: _in_place(x, y, _by_masks),
+    "differences": lambda _, x, y: x + torch.diff(torch.stack([x, x + y]), dim=0)[0],
+    "negated": lambda _, x, y: torch.diff(torch.stack([-x, y]), dim=0)[0],
+    "batched": lambda _, x, y: torch.bmm(torch.ones(len(x), 1, 2), torch.stack([x, y], 1))[:, 0],
+    "reshaped": lambda _, x, y: (x.reshape(len(x), 1, 4) + y.reshape(len(x), 1, 4))[:, 0],
+    "copied": lambda _, x, y: torch.empty_like(x).copy_(x) + y,
     "double": lambda _, x, y: (x.double() + y.double()).float(),
 }
 
@@ -289,6 +295,47 @@ def test_a_sum_is_found_by_what_it_computes(spelling):
         y = torch.tanh(branch(x))
         x = model.join(model, x, torch.zeros_like(y) if index == 1 else y)
     torch.testing.assert_close(net.lesioned(Delete((1,)))(rows), model.head(x))
+
+
+@pytest.mark.parametrize("spelling", ["batched", "reshaped", "differences", "double", "pooled"])
+def test_its_paths_add_up_to_the_models_own_gradient(spelling):
+    model, labels = joined(WHATEVER[spelling]), torch.tensor([0, 1, 2, 0])
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    net = decompose(model, rows)
+    for direction in ("gradient", "logits"):
+        asked = {"direction": direction, "images": 4, "signs": 0, "progress": False}
+        frame = ensembles.paths(net, [(rows, labels)], **asked)
+        assert frame.attrs["sum_error"] < 1e-5
+    ends = [rows.clone().requires_grad_() for _ in range(2)]
+    for one, x in zip((model, net), ends, strict=True):
+        F.cross_entropy(one(x), labels).backward()
+    torch.testing.assert_close(ends[1].grad, ends[0].grad)
+
+
+def test_paths_through_a_sum_of_complex_numbers_are_refused():
+    model = joined(lambda _, x, y: torch.fft.irfft(torch.fft.rfft(x) + torch.fft.rfft(y), n=4))
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    net = decompose(model, rows)
+    assert [block.kind for block in net] == ["residual"] * 2
+    with pytest.raises(PathError, match="reads or gives complex numbers"):
+        ensembles.paths(net, [(rows, torch.zeros(4, dtype=torch.long))], progress=False)
+
+
+class Beside(nn.Module):
+    """Two convolutions side by side, and the mean of each of their channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3)
+        self.head = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        return self.head(torch.cat([self.one(x), self.other(x)], 1).mean((2, 3)))
+
+
+def test_a_mean_over_each_channel_joins_nothing():
+    net = decompose(Beside().eval(), torch.randn(2, 1, 6, 6))
+    assert [block.kind for block in net] == ["parallel"] and net.uncut == ()
 
 
 @pytest.mark.parametrize(

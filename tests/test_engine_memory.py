@@ -214,6 +214,27 @@ def test_other_errors_are_not_taken_for_memory(
         evaluate(net, [(images, labels)], [Intact()], device="cpu")
 
 
+def test_what_may_be_memory_is_tried_on_fewer_rows_and_else_told_as_it_is(
+    subject: tuple[Decomposition, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Doubtful(SharedPrefixes):
+        most = 4
+
+        def run(self, inputs: Any) -> Any:
+            if len(inputs) > self.most:
+                raise RuntimeError("could not create a primitive")
+            return super().run(inputs)
+
+    net, images, labels = subject
+    [expected] = evaluate(net, [(images, labels)], [Intact()], device="cpu")
+    monkeypatch.setattr("ensembles.engine.evaluation.SharedPrefixes", Doubtful)
+    [found] = evaluate(net, [(images, labels)], [Intact()], device="cpu")
+    assert (found.correct, found.total) == (expected.correct, expected.total)
+    Doubtful.most = 0
+    with pytest.raises(RuntimeError, match=r"^could not create a primitive$"):
+        evaluate(net, [(images, labels)], [Intact()], device="cpu")
+
+
 def test_a_metric_may_be_given_itself(subject: tuple[Decomposition, Tensor, Tensor]) -> None:
     class Wrong(Metric):
         """Wrong answers."""
@@ -275,15 +296,15 @@ def test_sums_are_added_whole_or_not_at_all() -> None:
 
     whole = begun()
     with FailsAt(0) as mode:
-        whole.add(counted(2))
+        whole.add(counted(2), counted(3))
     added, number = kept(whole), 0
     for number in range(1, mode.calls + 1):
-        sums, more = begun(), counted(2)
+        sums, more = begun(), (counted(2), counted(3))
         try:
             with FailsAt(number):
-                sums.add(more)
+                sums.add(*more)
         except torch.OutOfMemoryError:
             assert kept(sums) == kept(begun()), number
-            sums.add(more)
+            sums.add(*more)
         assert kept(sums) == added, number
-    assert number >= 4
+    assert number >= 8

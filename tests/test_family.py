@@ -21,6 +21,7 @@ from ensembles.engine import check_lesions, evaluate
 from ensembles.errors import LesionError, PathError
 from ensembles.lesions import Lesion, exchangeable, intact, single_deletions
 from ensembles.models import architecture, field_models, list_models
+from ensembles.numerics import differentiable
 from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.oracle import path_gradients, path_logits
 from ensembles.unravelling.path_counts import graph_lengths
@@ -51,6 +52,7 @@ SMALL: dict[str, tuple[dict[str, object], int, set[str]]] = {
     "CifarDenseNet": ({"depth": 10, "growth": 2}, 8, {"dense"}),
     "CifarResNeXt": ({"depth": 11, "groups": 2, "group_width": 2, "width": 4}, 8, {"residual"}),
     "CifarFractalNet": ({"channels": (4, 6)}, 8, {"fractal"}),
+    "ViT": ({"layers": 2, "width": 8, "heads": 2, "patch": 4, "size": 8}, 8, {"residual"}),
 }
 GATED = ("exclusive-gating", "shortcut-gating", "shortcut-gating-0")
 # What the channels of a library's network are divided by, the side of its images, and its blocks.
@@ -212,20 +214,21 @@ def test_paths_add_up_or_are_refused(name: str) -> None:
         with pytest.raises(PathError, match="no block has a shortcut; expected residual"):
             Linearizer(net)
         return
-    linear = Linearizer(net).at(images)
-    spectrum = forward(linear)
-    with torch.no_grad():
-        assert check_logits(spectrum, net(images)) < 1e-9
-    cotangent, _ = head_cotangent(linear.logits, torch.tensor([0, 1]))
-    place = Place("input")
-    expected = reference_gradients(net, images, cotangent, [place])[place]
-    *_, (last, rows) = backward(linear, cotangent)
-    assert last == place
-    data, powers = rows.data[: rows.count], rows.exponent[: rows.count]
-    assert check_gradient(data, powers, rows.log2_norms(), expected, place) < 1e-9
-    if choices == len(net) <= 8:
-        compare_with_single_paths(net, images, cotangent, data * torch.exp2(powers).view(
-            *powers.shape, 1, 1, 1), spectrum)  # fmt: skip
+    with differentiable():
+        linear = Linearizer(net).at(images)
+        spectrum = forward(linear)
+        with torch.no_grad():
+            assert check_logits(spectrum, net(images)) < 1e-9
+        cotangent, _ = head_cotangent(linear.logits, torch.tensor([0, 1]))
+        place = Place("input")
+        expected = reference_gradients(net, images, cotangent, [place])[place]
+        *_, (last, rows) = backward(linear, cotangent)
+        assert last == place
+        data, powers = rows.data[: rows.count], rows.exponent[: rows.count]
+        assert check_gradient(data, powers, rows.log2_norms(), expected, place) < 1e-9
+        if choices == len(net) <= 8:
+            compare_with_single_paths(net, images, cotangent, data * torch.exp2(powers).view(
+                *powers.shape, 1, 1, 1), spectrum)  # fmt: skip
 
 
 def compare_with_single_paths(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "clone", "distribution", "printable", "garbage", "guest", "errors", "progress", "files",
     "fill_lock", "bounded", "text", "text_names",
-    "numerics", "cuda_graphs",
+    "numerics", "cores", "cuda_graphs",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",
     "tables", "store", "statistics", "catalogue", "checkpoints", "training", "analyses", "plots",
@@ -106,7 +106,7 @@ def test_no_circle_of_imports_within_a_room() -> None:
 
 
 def test_files_are_named_after_things() -> None:
-    things = {"training", "unravelling", "folding", "string"}
+    things = {"training", "unravelling", "folding", "string", "coupling"}
     acts = [
         f"{module} ({path.name})"
         for module, path in modules()

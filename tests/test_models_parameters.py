@@ -47,6 +47,8 @@ PARAMETERS = {
     "resnext29-8x64": 34_426_698,
     "fractalnet20": 33_724_618,
     "rir": 9_492_980,
+    # Patches, places, six layers, norm and head.
+    "vit12": 193 * 64 + 16 * 64 + 6 * (12 * 64**2 + 13 * 64) + 2 * 64 + 65 * 10,
 }
 UNCHANGED = [
     "constant-scaling",

@@ -75,7 +75,15 @@ def quick(out: Path, **options: object) -> TrainingResult:
 
 
 def test_the_recipes_of_the_issue_are_there() -> None:
-    assert list_recipes() == ["digits", "language", "large-batch", "paper", "progressive", "short"]
+    assert list_recipes() == [
+        "digits",
+        "digits-adamw",
+        "language",
+        "large-batch",
+        "paper",
+        "progressive",
+        "short",
+    ]
     paper = load_recipe("paper")
     assert (paper.epochs, paper.milestones, paper.decay) == (164, (81, 122), 0.1)
     assert (paper.learning_rate, paper.momentum, paper.nesterov) == (0.1, 0.9, True)

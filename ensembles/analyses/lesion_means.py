@@ -41,11 +41,13 @@ class LesionMeans:
             answers and cross-entropy of each lesion, and its divergence from the intact network
             where that was asked for, (parts, 3 or 4, lesions); NaN for a lesion with outputs that
             were not finite.
+        filled: Which of the parts of the data hold any, (all parts,).
     """
 
     frame: pd.DataFrame
     places: Mapping[Lesion, int]
     sums: Array
+    filled: NDArray[np.bool_]
 
     @classmethod
     def measured(
@@ -80,7 +82,19 @@ class LesionMeans:
         stacked = np.array([list(frame[name]) for name in _FOLDS if name in frame.columns], float)
         stacked[:, :, :] = np.where((frame["nonfinite"] > 0).to_numpy()[:, None], np.nan, stacked)
         sums = np.moveaxis(stacked, 2, 0)
-        return cls(frame, places, sums[np.nansum(sums[:, 0], axis=1) > 0])
+        filled = np.nansum(sums[:, 0], axis=1) > 0
+        return cls(frame, places, sums[filled], filled)
+
+    def parts(self, column: str) -> Array:
+        """Sums of another metric over those parts of the data that hold any, (parts, lesions).
+
+        Args:
+            column: Its column of the table, with a list of numbers a part; NaN for a lesion with
+                outputs that were not finite.
+        """
+        sums = np.array(list(self.frame[column]), float)
+        sums[(self.frame["nonfinite"] > 0).to_numpy()] = np.nan
+        return sums.T[self.filled]
 
     def numbers(self, lesions: Iterable[Lesion]) -> NDArray[np.int64]:
         """Row of each of some lesions; -1 for those that could not be measured."""
@@ -125,7 +139,8 @@ def attrs_of(frame: pd.DataFrame, **more: Any) -> dict[str, Any]:
     """
     found = {name: frame.attrs[name] for name in _KEPT if name in frame.attrs}
     provenance = frame.attrs["provenance"]
-    return {**found, "provenance": provenance, **more}
+    observations = int(frame["total"].iloc[0])
+    return {**found, "observations": observations, "provenance": provenance, **more}
 
 
 def fitting(structure: Structure, lesions: Iterable[Lesion]) -> tuple[list[Lesion], dict[str, str]]:

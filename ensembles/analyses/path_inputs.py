@@ -13,6 +13,7 @@ from ensembles.analyses.path_options import IMAGES, PathOptions
 from ensembles.data import ImageDataset, batches
 from ensembles.decomposition import Decomposition
 from ensembles.errors import DataError, PathError
+from ensembles.unravelling.additive import additive, require_additive
 from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.measurement import (
     Batch,
@@ -20,6 +21,7 @@ from ensembles.unravelling.measurement import (
     prepared,
     with_batch_statistics,
 )
+from ensembles.unravelling.token_streams import StreamRows
 
 __all__ = ["count_of", "network_and_images", "rereadable"]
 
@@ -60,6 +62,9 @@ def network_and_images(
         )
     if chosen.statistics == "batch":
         ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
+    if chosen.linearization == "additive":
+        ready = additive(ready)
+        require_additive(ready, parts[0][0])
     return image_rows(ready), parts
 
 
@@ -76,6 +81,8 @@ def count_of(chosen: PathOptions) -> int:
 def _read(data: Any, count: int, size: int) -> list[Batch]:
     if isinstance(data, ImageDataset):
         return list(data.limited(count).batches(size))
+    if isinstance(data, list) and data and isinstance(data[0], StreamRows):
+        return [pair for one in data for pair in zip(*(x.split(size) for x in one), strict=True)]
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         total = len(cast("Any", data))
         if total > count:

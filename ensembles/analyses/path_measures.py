@@ -39,7 +39,12 @@ from ensembles.unravelling.measurement import (
 )
 from ensembles.unravelling.path_counts import block_lengths, joint_lengths
 from ensembles.unravelling.places import Place, parse_places
-from ensembles.unravelling.token_streams import at_token, counting, takes_tokens
+from ensembles.unravelling.token_streams import (
+    at_every_token,
+    at_token,
+    counting,
+    takes_tokens,
+)
 
 _Found = TypeVar("_Found")
 
@@ -289,7 +294,7 @@ def expanded(
     if chosen.precision == "auto":
         chosen = replace(chosen, precision="fp64" if tokens else "fp32")
     if not tokens:
-        if chosen.token is not None or chosen.counted != "all":
+        if chosen.token is not None or chosen.every_token or chosen.counted != "all":
             raise UsageError(
                 f"{net.model_name} is no language model: leave out the token, and what is counted"
             )
@@ -301,7 +306,10 @@ def expanded(
             f"{net.model_name} is an encoder, and paths are those to the logits of a next token; "
             "expected a decoder (a causal language model)"
         )
-    first, rows = at_token(net, windows, chosen.token)
+    if chosen.every_token:
+        first, rows = at_every_token(net, windows)
+    else:
+        first, rows = at_token(net, windows, chosen.token)
     return counting(first, chosen.counted), rows, chosen
 
 

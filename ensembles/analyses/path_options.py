@@ -43,8 +43,13 @@ class PathOptions(Options):
         engine: "fast", or "general" (`torch.func` for everything), its check.
         token: Of a language model, which token of each window is predicted from those before it,
             from 2; by default the last.
+        every_token: Of a language model, whether the loss is the sum of those of all tokens of a
+            window, from the second on.
         counted: Of a language model, whether the length of a path counts "all" branches, those of
             "attention", or those of the "mlp"; what is not counted is taken whole.
+        linearization: Whether parts of the network are taken by their "derivatives", or in their
+            "additive" form, where attention patterns, gates, slopes of activations and scales of
+            norms are constants of each input.
         seed: Seed of the random draws.
         memory: Bytes that rows may take.
     """
@@ -91,10 +96,18 @@ class PathOptions(Options):
         "last.",
         None,
     )  # fmt: skip
+    every_token: bool = option(
+        "Of a language model: the loss of all tokens of a window together, not of one.", False
+    )  # fmt: skip
     counted: str = option(
         "Of a language model: whether the length of a path counts all branches, those of "
         "attention, or the others.",
         "all", choices=("all", "attention", "mlp"),
+    )  # fmt: skip
+    linearization: str = option(
+        "additive: attention patterns, gates and scales of norms are held, so that what blocks add "
+        "adds up.",
+        "derivatives", choices=("derivatives", "additive"),
     )  # fmt: skip
     seed: int = option("Seed of the random draws.", 0)
     memory: float = option("Bytes that rows may take.", 2e9, determines=False)
@@ -121,6 +134,11 @@ class PathOptions(Options):
             raise UsageError(f"{self.memory} bytes of memory; expected more than 0")
         if self.per_class and self.direction != "logits":
             raise UsageError("rows for each class are of logits; expected direction logits")
+        if self.every_token and (self.token is not None or self.direction != "gradient"):
+            raise UsageError(
+                "the loss of every token is one of gradients, of no token by itself; expected "
+                "direction gradient, and no token"
+            )
         read_place(self.at)
         if self.at != "input" and self.direction != "gradient":
             raise UsageError(
@@ -149,6 +167,10 @@ class PathOptions(Options):
         values = asdict(self) | {"images": self.images or IMAGES[self.direction]}
         if self.token is None:  # results of before there was one are found again
             idle.append("token")
+        if not self.every_token:
+            idle.append("every_token")
         if self.counted == "all":
             idle.append("counted")
+        if self.linearization == "derivatives":
+            idle.append("linearization")
         return {name: value for name, value in values.items() if name not in idle}

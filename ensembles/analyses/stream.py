@@ -120,7 +120,7 @@ class Stream:
 
     def add(self, inputs: Inputs) -> None:
         """Walk through the network once with some rows: all are added or, if memory ends, none."""
-        found: list[tuple[int, _Found]] = []
+        found: list[tuple[int, Found]] = []
         carried: dict[int, Tensor] = {}
         rows = 0
         for block, x, y in walk(self.net, inputs):
@@ -135,11 +135,11 @@ class Stream:
                 self.means[index][name].add(values)
         self.rows += rows
 
-    def _of_block(self, block: Block, x: Tensor, y: Tensor) -> _Found:
-        against, found = compared_with(block), _Found({}, 0)
+    def _of_block(self, block: Block, x: Tensor, y: Tensor) -> Found:
+        against, found = compared_with(block), Found({}, 0)
         if against:
             before = x if against == "input" else block.deleted(x)
-            found = self._direction(block, before, y, "")
+            found = self.direction(block, before, y, "")
         if block.has_shortcut:
             shared = x if block.pre is None else block.pre(x)
             added = block.on_branch(shared)
@@ -154,7 +154,7 @@ class Stream:
 
     def _of_spans(
         self, block: Block, x: Tensor, y: Tensor, carried: Mapping[int, Tensor]
-    ) -> tuple[dict[int, Tensor], list[tuple[int, _Found]]]:
+    ) -> tuple[dict[int, Tensor], list[tuple[int, Found]]]:
         """Take the value before each open span past a block; compare where a span ends.
 
         Args:
@@ -176,17 +176,17 @@ class Stream:
         first = block.index - self.span + 1
         if first not in after:
             return after, []
-        found = self._direction(block, after.pop(first), y, "span_")
+        found = self.direction(block, after.pop(first), y, "span_")
         return after, [(first, found._replace(missing=0))]
 
-    def _direction(self, block: Block, x: Tensor, y: Tensor, prefix: str) -> _Found:
+    def direction(self, block: Block, x: Tensor, y: Tensor, prefix: str = "") -> Found:
         """What lies between the directions of two values."""
         one, other = self._vectors(block, x), self._vectors(block, y)
         sizes = (one * one).sum(-1), (other * other).sum(-1)
         both = (sizes[0] != 0) & (sizes[1] != 0)
         cosines = _cosines(one, other, *sizes)
         values = {"influence": 1 - cosines, "angle": cosines.arccos() / math.pi}
-        return _Found(
+        return Found(
             {f"{prefix}{name}": _by_row(value, both) for name, value in values.items()},
             int((~both).sum()),
         )
@@ -204,7 +204,7 @@ class Stream:
         return wide.movedim(channel_dimension(block, wide.ndim), -1).flatten(1, -2).contiguous()
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """What some rows show of a block.
 
     Attributes:

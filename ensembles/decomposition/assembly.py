@@ -38,6 +38,7 @@ from ensembles.decomposition.other_lengths import OtherLengths, windows_alone
 from ensembles.decomposition.selection import named, selected
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.sites import between, block_at
+from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.trace import probe, trace
 from ensembles.decomposition.uncut import require_shortcuts, uncut
 from ensembles.decomposition.verification import check_finite, verify
@@ -101,11 +102,7 @@ def decompose(
         laps.done("held against the model and against single rows")
         traced, sizes, custom, answer = trace(twin, rows)
         laps.done("recorded")
-        norms_as_layers(traced, sizes)
-        write_sums(traced, sizes)
-        collect_terms(traced, sizes)
-        simplify(traced)
-        graph = write_hidden_sums(Graph(traced, sizes))
+        graph = _functional(traced, sizes)
         graph.mixed = mixed(traced, sizes, graph.chain, probe(rows, 2))
         segments = cut(graph)
         outside = Outside(
@@ -140,6 +137,21 @@ def decompose(
         again = partial(decompose, model, blocks=blocks, kinds=kinds, nested=nested)
         net.lengths = OtherLengths(model, rows, again)
     return net
+
+
+def _functional(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> Graph:
+    """A recorded graph with its norms as layers and its linear joins as sums."""
+    norms_as_layers(traced, sizes)
+    write_sums(traced, sizes)
+    collect_terms(traced, sizes)
+    simplify(traced)
+    first = Graph(traced, sizes)
+    graph = write_hidden_sums(first)
+    if graph is first:
+        return graph
+    collect_terms(traced, sizes)  # what was hidden may hold a tensor that is added elsewhere too
+    traced.recompile()
+    return Graph(traced, sizes, graph.context)
 
 
 @contextmanager

@@ -59,7 +59,19 @@ def _written(graph: Graph, start: fx.Node) -> bool:
 
 
 def _ends(graph: Graph, region: Sequence[fx.Node]) -> list[fx.Node]:
-    return [end for end in region[1:] if _is_like_a_part(graph, region[0], end)]
+    """The sums of what was put together; of those in one line (a reshaped one) the last."""
+    found = [end for end in region[1:] if _is_like_a_part(graph, region[0], end)]
+    return [end for end in found if not _goes_on(end, region, found)]
+
+
+def _goes_on(end: fx.Node, region: Sequence[fx.Node], ends: Sequence[fx.Node]) -> bool:
+    while len(end.users) == 1:
+        (end,) = end.users
+        if end not in region:
+            return False
+        if end in ends:
+            return True
+    return False
 
 
 def _leads_nowhere_else(graph: Graph, region: Sequence[fx.Node]) -> bool:

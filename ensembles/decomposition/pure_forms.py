@@ -74,6 +74,8 @@ def pure(func: Any, name: str, args: Any, kwargs: Any) -> Written:
     """The operation that gives as a new tensor what this one does in place."""
     if name == "__setitem__":
         return "call_function", assigned, args, kwargs
+    if name == "copy_":
+        return "call_function", assigned, (args[0], Ellipsis, args[1]), {}
     if inspect.isfunction(func) and "inplace" in inspect.signature(func).parameters:
         bound = inspect.signature(func).bind(*args, **kwargs)
         bound.arguments["inplace"] = False

@@ -29,6 +29,8 @@ _ADVICE = {
     "takes gradients": "take the gradients out of the forward, or write them as functions",
 }
 
+_VIEWS = {torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default}
+
 __all__ = ["call_of", "probe", "scope_of", "trace"]
 
 
@@ -137,7 +139,7 @@ def _exported(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
         module = program.run_decompositions({}).module()
     assert isinstance(module, fx.GraphModule)
     for node in module.graph.nodes:
-        if node.target is torch.ops.aten.view.default:  # of strides that were only supposed
+        if node.target in _VIEWS:  # of strides that were only supposed
             node.target = torch.reshape
     module.recompile()
     return module

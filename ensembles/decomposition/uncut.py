@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import fx
@@ -33,7 +34,8 @@ _INTO = ("index_add", "scatter_add", "scatter_reduce")
 _APART = (
     "getitem", "select", "unbind", "max", "amax", "min", "amin", "prod", "median", "logsumexp",
 )  # fmt: skip
-_OVER = ("sum", "mean", "einsum", "matmul", "tensordot", "nansum", "cumsum")
+_ALONG = ("sum", "mean", "nansum", "cumsum")
+_OVER = (*_ALONG, "einsum", "matmul", "tensordot")
 
 
 def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> tuple[str, ...]:
@@ -129,9 +131,29 @@ def _sums(graph: Graph, node: fx.Node) -> bool:
     name = operation(node)
     if name in _INTO:
         return len(graph.inputs(node)) > 1
-    if name in _OVER and any(_several(graph, one) for one in graph.inputs(node)):
-        return True
+    if name in _OVER:
+        several = [one for one in graph.inputs(node) if _several(graph, one)]
+        if any(_takes(graph, node, one) for one in several):
+            return True
     return name not in _APART and any(_merged(graph, node, one) for one in graph.inputs(node))
+
+
+def _takes(graph: Graph, node: fx.Node, parts: fx.Node) -> bool:
+    """Whether a node sums over the dimension along which activations stand side by side."""
+    if operation(node) not in _ALONG:
+        return True
+    given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    given = node.kwargs.get("axis") if given is None else given
+    dims = [*given] if isinstance(given, (list, tuple)) else [given]
+    if not dims or not all(isinstance(dim, int) for dim in dims):
+        return True
+    place: Any
+    if is_concat(parts):
+        place = concat_parts(parts)[1]
+    else:
+        place = parts.args[1] if len(parts.args) > 1 else parts.kwargs.get("dim", 0)
+    rank = len(graph.sizes[parts.name].two or ()) or 1
+    return any((dim - place) % rank == 0 for dim in dims)
 
 
 def _merged(graph: Graph, node: fx.Node, stack: fx.Node) -> bool:

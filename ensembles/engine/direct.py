@@ -31,10 +31,12 @@ class Direct:
 
     Attributes:
         name: What the engine is called.
+        side_by_side: Whether rows may be run at once.
         evaluations: How many steps (blocks, mostly) a batch costs.
     """
 
     name = "direct"
+    side_by_side = False
 
     def __init__(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Executor
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
+from ensembles.cores import shared_out, side_by_side
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import placed, rows_of, take
 from ensembles.engine.devices import (
@@ -39,6 +41,7 @@ __all__ = [
     "choose_engine",
     "evaluate",
     "evaluate_each",
+    "in_rows",
 ]
 
 _LARGEST_BATCH = 2**31 - 1
@@ -71,8 +74,9 @@ def evaluate(
         task: What is asked of the network; by default what suits its shapes.
         metrics: What is measured, all in one pass: names, or metrics themselves. Those that compare
             with the intact network run it once more for each batch.
-        batch_size: Rows at a time; by default as many as suit the device. Halved whenever memory
-            runs out, with nothing lost or counted twice.
+        batch_size: Rows at a time; by default as many as suit the device. On the processor its
+            threads divide them. Halved whenever memory runs out, with nothing lost or counted
+            twice.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         precision: "fp32", "tf32" (CUDA) or "bf16".
         engine: "prefix" and "level" run each common prefix of the lesions once, on folded parts,
@@ -102,7 +106,8 @@ def evaluate(
     place = choose_device(device)
     dtype = compute_dtype(precision, place)
     kind = choose_engine(engine, place)
-    size = batch_size if batch_size is not None else default_batch_size(net, place)
+    threads = torch.get_num_threads() if place.type == "cpu" else 1
+    size = batch_size if batch_size is not None else default_batch_size(net, place) * threads
     if not 1 <= size <= _LARGEST_BATCH:
         expected = "1 or more" if size < 1 else f"at most {_LARGEST_BATCH}"
         raise UsageError(f"batch size {size}; expected {expected}")
@@ -121,9 +126,10 @@ def evaluate(
 
     def counted(size: int) -> list[Outcome]:
         sums = Sums(len(sweep), measured, net.num_classes, place, predictions=predictions)
-        counter = _Counter(net, asked, runner, sums, place)
         total = len(sweep) * _known_rows(data)
-        with torch.inference_mode(), exact_mathematics(precision), exact_attention():
+        count = threads if runner.side_by_side else 1
+        with exact_mathematics(precision), exact_attention(), side_by_side(count) as pool:
+            counter = _Counter(net, asked, runner, sums, pool=pool, threads=count)
             for batch in asked.batches(data, size):
                 counter.add(batch)
                 if progress is not None:
@@ -227,20 +233,39 @@ class _Counter:
     """Counts what comes out, a batch at a time; a batch that fails for memory is halved."""
 
     def __init__(
-        self, net: Decomposition, task: Task, runner: Sweep, sums: Sums, device: torch.device
+        self,
+        net: Decomposition,
+        task: Task,
+        runner: Sweep,
+        sums: Sums,
+        *,
+        pool: Executor,
+        threads: int,
     ) -> None:
-        self.net, self.task, self.runner, self.sums, self.device = net, task, runner, sums, device
-        self.rows = 0
-        self._halver = Halver(device)
+        self.net, self.task, self.runner, self.sums = net, task, runner, sums
+        self.rows, self.device = 0, runner.device
+        self._halver, self._pool, self._threads = Halver(self.device), pool, threads
 
     def add(self, batch: Batch) -> None:
         """Run the sweep on a batch and count; the counts change only when all of it succeeded."""
         batch = self.task.fitted(self.net, batch)
         self.task.check(self.net, batch)
         rows = rows_of(batch.inputs)
-        self._halver.each(rows, lambda part: self.sums.add(self._run(batch, part)))
+        self._halver.each(rows, lambda part: self._count(batch, part))
         self.rows += rows
 
+    def _count(self, batch: Batch, part: slice) -> None:
+        """Count some rows of a batch, each thread a share of them."""
+        count = min(self._threads, part.stop - part.start)
+        if count == 1:
+            found = [self._run(batch, part)]
+        else:
+            shares = shared_out(part, count)
+            found = list(self._pool.map(lambda share: self._run(batch, share), shares))
+        self._check_intact(found)
+        self.sums.add(*found)
+
+    @torch.inference_mode()  # of each thread
     def _run(self, batch: Batch, part: slice) -> Sums:
         """The sums over some rows of a batch."""
         runner, parts = self.runner, self.task.parts
@@ -251,22 +276,24 @@ class _Counter:
         intact = None if whole is None else list(parts(whole, targets))
         start = batch.start + part.start
         for lesion, output in runner.run(inputs, start, whole):
-            sums.count(lesion, _in_rows(parts(output, targets, intact), start))
-        self._check_intact(sums)
+            sums.count(lesion, in_rows(parts(output, targets, intact), start))
         return sums
 
-    def _check_intact(self, sums: Sums) -> None:
+    def _check_intact(self, found: Sequence[Sums]) -> None:
         unchanged = sorted(self.runner.unchanged)
-        bad = int(sums.nonfinite[unchanged].max()) if unchanged else 0
+        if not unchanged:
+            return
+        bad = int(torch.stack([sums.nonfinite[unchanged] for sums in found]).sum(0).max())
         if bad:
+            observations = sum(sums.observations for sums in found)
             raise EvaluationError(
                 f"the intact network gives logits that are not finite for {bad} of "
-                f"{sums.observations} {self.task.observation}s; check the normalisation and the "
+                f"{observations} {self.task.observation}s; check the normalisation and the "
                 "weights, or use --precision fp32"
             )
 
 
-def _in_rows(parts: Iterable[Answers], start: int) -> Iterator[Answers]:
+def in_rows(parts: Iterable[Answers], start: int) -> Iterator[Answers]:
     """Tell answers with which row of the data they begin."""
     for part in parts:
         part.start = start

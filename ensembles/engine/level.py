@@ -57,6 +57,7 @@ class LevelOrder(SharedPrefixes):
     """
 
     name = "level"
+    side_by_side = False
 
     def __init__(
         self,

@@ -14,18 +14,26 @@ __all__ = ["Halver", "each_alone", "empty_cache", "free_bytes", "is_oom", "twice
 _ELSEWHERE = 1 << 30
 """Bytes that states of lesions may take where a device does not say how much is free."""
 
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+
+_DOUBTFUL = ("could not create a primitive", "could not create a memory", "could not initialize a")
+"""What oneDNN says where memory ran out, and now and then for another reason."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def is_oom(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the CPU."""
+def is_oom(error: BaseException, *, surely: bool = False) -> bool:
+    """Whether an error means that memory ran out, on a GPU or on the CPU.
+
+    Args:
+        error: The error.
+        surely: Whether errors do not count that may have another reason.
+    """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    )
+    text, signs = str(error), _SIGNS if surely else (*_SIGNS, *_DOUBTFUL)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
 def twice(work: Callable[[], R], device: torch.device, what: str) -> R:
@@ -44,6 +52,8 @@ def twice(work: Callable[[], R], device: torch.device, what: str) -> R:
             return work()
         except (RuntimeError, MemoryError) as error:
             if not is_oom(error):
+                raise
+            if last and not is_oom(error, surely=True):
                 raise
             if last:
                 raise OutOfMemoryError(
@@ -85,6 +95,8 @@ class Halver:
                 work(part)
             except (RuntimeError, MemoryError) as error:
                 if not is_oom(error):
+                    raise
+                if step == 1 and again and not is_oom(error, surely=True):
                     raise
                 if step == 1 and again:
                     raise OutOfMemoryError(

@@ -32,6 +32,7 @@ class SharedPrefixes:
 
     Attributes:
         name: What the engine is called.
+        side_by_side: Whether rows may be run at once.
         parts: What a step runs, by its key.
         usual: Of each step, what the intact network runs in its place.
         stem: What comes before the first block.
@@ -43,6 +44,7 @@ class SharedPrefixes:
     """
 
     name = "prefix"
+    side_by_side = True
 
     def __init__(
         self,

@@ -76,17 +76,18 @@ class Sums:
         if self.predictions:
             self._answered[lesion] = torch.cat(answered)
 
-    def add(self, other: Sums) -> None:
+    def add(self, *others: Sums) -> None:
         """Add the sums of further observations: all of them or, should memory run out, none."""
-        parts = []
-        if self.predictions:
-            answered = [one for one in other._answered if one is not None]
-            parts = [torch.stack(answered).cpu()]
-        states = [state + more for state, more in zip(self.states, other.states, strict=True)]
-        nonfinite = self.nonfinite + other.nonfinite
+        parts, states, nonfinite = [], self.states, self.nonfinite
+        for other in others:
+            if self.predictions:
+                answered = [one for one in other._answered if one is not None]
+                parts.append(torch.stack(answered).cpu())
+            states = [state + more for state, more in zip(states, other.states, strict=True)]
+            nonfinite = nonfinite + other.nonfinite
         self._parts.extend(parts)  # from here on nothing can fail
         self.states, self.nonfinite = states, nonfinite
-        self.observations += other.observations
+        self.observations += sum(other.observations for other in others)
 
     def outcomes(self, sweep: Sequence[Lesion]) -> list[Outcome]:
         """The sums as outcomes, in the order of the sweep."""

@@ -34,6 +34,7 @@ class Sweep:
         compared: Whether the intact network is run by itself too.
 
     Attributes:
+        device: See above.
         dtype: See above.
         compared: See above.
         unchanged: Numbers of the lesions that run exactly what the intact network runs.
@@ -50,7 +51,7 @@ class Sweep:
         dtype: torch.dtype,
         compared: bool = False,
     ) -> None:
-        self.dtype, self.compared = dtype, compared
+        self.device, self.dtype, self.compared = device, dtype, compared
         programs = [lesion.program(len(net)) for lesion in lesions]
         renews = [lesion.recalibration is not None and net.batch_norms > 0 for lesion in lesions]
         self._trained = [number for number, renewed in enumerate(renews) if not renewed]
@@ -73,6 +74,11 @@ class Sweep:
             self._recalibrated = Recalibrated(twin, chosen, materials.around(twin), device, dtype)
             modules = [*modules, *self._recalibrated.modules]
         self._numbered = numbered(modules)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether rows may be run at once: nothing is kept between a step and the next."""
+        return self._engine.side_by_side and not self._numbered and self._recalibrated is None
 
     @property
     def told(self) -> dict[str, str]:

@@ -156,8 +156,8 @@ class Bench:
 
         Returns:
             The tables of each, as ``ensembles.lesion`` and ``ensembles.paths`` make them; of
-            lesions ``attrs["reshaping"]`` names the blocks that change the shape. What could not be
-            measured is noted with the reason.
+            lesions of networks that were looked at ``attrs["reshaping"]`` names the blocks that
+            change the shape. What could not be measured is noted with the reason.
         """
         asked = list(wanted)
         study = _study_of([part for parts in asked for part in parts.values()])
@@ -177,8 +177,10 @@ class Bench:
                 frame = unit_table(study, self._store, unit)
                 if frame is None:
                     raise NotMeasured(reasons[unit] or "it was not measured")
-                forms = self.structure(part.network).forms
-                frame.attrs["reshaping"] = [form.index for form in forms if not form.keeps_shape]
+                if part.network.title in self.subjects:
+                    forms = self.structure(part.network).forms
+                    changing = [form.index for form in forms if not form.keeps_shape]
+                    frame.attrs["reshaping"] = changing
                 frames[name] = frame
         return frames
 

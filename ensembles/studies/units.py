@@ -251,6 +251,6 @@ def _reason(error: BaseException) -> str:
 
     if isinstance(error, EnsemblesError):
         return str(error)
-    if is_oom(error):
+    if is_oom(error, surely=True):
         return "memory ran out; take fewer images, or another device"
     return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}"

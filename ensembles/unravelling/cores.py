@@ -1,19 +1,14 @@
-"""Images side by side on the processor's cores.
-
-Each core takes its own images and runs every operation alone. Nothing waits at the end of each
-operation for a slower core, as it would if the operations themselves were divided.
-"""
+"""Images side by side on the processor's cores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from ensembles.cores import shared_out, side_by_side
 from ensembles.numerics import differentiable
 
 __all__ = ["in_parallel", "workers"]
@@ -46,33 +41,16 @@ def in_parallel(
         The results in the order of the images.
     """
     count = workers(batches)
-    before = torch.get_num_threads()
     total = sum(len(labels) for _, labels in batches)
     pieces = _cut(batches, count)
     found: list[Result] = []
-    with differentiable(), ThreadPoolExecutor(count) as pool:
-        try:
-            if count > 1:
-                torch.set_num_threads(1)
-            running = [pool.submit(_alone, count, work, piece) for piece in pieces]
-            for (start, images, _), one in zip(pieces, running, strict=True):
-                found.append(one.result())
-                if report is not None:
-                    report(start + len(images), total)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(before)
+    with differentiable(), side_by_side(count) as pool:
+        running = [pool.submit(work, *piece) for piece in pieces]
+        for (start, images, _), one in zip(pieces, running, strict=True):
+            found.append(one.result())
+            if report is not None:
+                report(start + len(images), total)
     return found
-
-
-def _alone(
-    count: int,
-    work: Callable[[int, Tensor, Tensor], Result],
-    piece: tuple[int, Tensor, Tensor],
-) -> Result:
-    if count > 1:
-        torch.set_num_threads(1)
-    return work(*piece)
 
 
 def _cut(batches: Sequence[Batch], count: int) -> list[tuple[int, Tensor, Tensor]]:
@@ -84,5 +62,5 @@ def _cut(batches: Sequence[Batch], count: int) -> list[tuple[int, Tensor, Tensor
     images = torch.cat([part for part, _ in batches])
     labels = torch.cat([part for _, part in batches])
     pieces = min(len(labels), -(-len(batches) // count) * count)
-    bounds = [len(labels) * i // pieces for i in range(pieces + 1)]
-    return [(first, images[first:last], labels[first:last]) for first, last in pairwise(bounds)]
+    parts = shared_out(slice(0, len(labels)), pieces)
+    return [(part.start, images[part], labels[part]) for part in parts]

@@ -76,7 +76,7 @@ class FunctionMap:
         with _FORWARD_MODE, _named(self.name, self.function), warnings.catch_warnings():
             # PyTorch loads its forward mode now, and warns of a way of its own.
             warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated")
-            found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, len(self.x))))
+            found: Tensor = torch.vmap(one)(torch.unflatten(rows.to(self.x), 0, (-1, len(self.x))))
         return found.flatten(0, 1)
 
     def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
@@ -86,7 +86,7 @@ class FunctionMap:
             out: Tensor = self._vjp(cotangent)[0]
             return out
 
-        count = len(self.x)
+        count, rows = len(self.x), rows.to(self.value)
         if images is None:
             with _named(self.name, self.function):
                 found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, count)))
@@ -142,6 +142,11 @@ def check_differentiable(function: Callable[[Tensor], Tensor], x: Tensor, name: 
         with torch.enable_grad():
             out = function(probe)
             followed = out.requires_grad
+            if out.is_complex() or probe.is_complex():
+                raise PathError(
+                    f"{name} reads or gives complex numbers; paths are followed through sums of "
+                    "real ones (lesions need no derivative)"
+                )
             if followed:
                 torch.autograd.grad(out.sum(), probe, allow_unused=False)
     except RuntimeError as error:

@@ -71,7 +71,7 @@ class TapeMap:
         for step, local in zip(reversed(self.tape.steps), reversed(self.local), strict=True):
             cotangent = slots.pop(step.output)
             parts = step.operation.pull(local, cotangent, images, own[step.output])
-            fresh = len(parts) == 1 and (own[step.output] or parts[0] is not cotangent)
+            fresh = len(parts) == 1 and (own[step.output] or not _is_view(parts[0], cotangent))
             for slot, part in zip(step.inputs, parts, strict=True):
                 if slot in slots:
                     slots[slot] = slots[slot] + part
@@ -92,3 +92,8 @@ class TapeMap:
             pushed = step.operation.push(local, *(slots[slot] for slot in step.inputs))
             slots[step.output] = pushed if offset is None else pushed + offset
         return slots[self.tape.result]
+
+
+def _is_view(part: Tensor, of: Tensor) -> bool:
+    """Whether a tensor lies in the memory of another one, as what is reshaped does."""
+    return part.untyped_storage().data_ptr() == of.untyped_storage().data_ptr()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ensembles.analyses.base import Analysis, HeatMap, Options, Run, option
@@ -131,16 +130,9 @@ class _Sweep:
     """Changes of later blocks and of the output, batch by batch."""
 
     def __init__(self, net: Decomposition, options: DownstreamOptions, run: Run) -> None:
-        import copy  # noqa: PLC0415
+        from ensembles.analyses.stream_walk import on_device  # noqa: PLC0415 (torch)
 
-        from ensembles.engine import choose_device, default_batch_size  # noqa: PLC0415
-        from ensembles.engine.devices import compute_dtype  # noqa: PLC0415
-
-        self.options, self.run = options, run
-        self.device = choose_device(run.device)
-        self.dtype = compute_dtype(run.precision, self.device)
-        self.net = copy.deepcopy(net, {id(net.traced): None}).to(self.device, self.dtype)
-        self.size = run.batch_size or default_batch_size(net, self.device)
+        self.options, self.run, self.net = options, run, on_device(net, run)
         self.blocks = [block for block in self.net if block.has_shortcut]
         self.changes: dict[tuple[int, int], list[Tensor]] = {}
         self.kl: dict[int, list[Tensor]] = {block.index: [] for block in self.blocks}
@@ -148,40 +140,16 @@ class _Sweep:
 
     def read(self, data: Any) -> None:
         """Measure all rows; a batch that fails for memory is halved."""
-        import torch  # noqa: PLC0415
+        from ensembles.analyses.stream_walk import each_part  # noqa: PLC0415 (torch)
 
-        from ensembles.decomposition.inputs import rows_of  # noqa: PLC0415
-        from ensembles.engine.memory import Halver  # noqa: PLC0415
-        from ensembles.numerics import exact_attention, exact_mathematics  # noqa: PLC0415
-        from ensembles.progress import bar  # noqa: PLC0415
+        each_part(self.net, data, self.run, self._add, "later blocks")
 
-        halver = Halver(self.device)
-        whole = len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0
-        title = f"later blocks of {self.run.model or self.net.model_name}"
-        with (
-            bar(title, " rows", shown=self.run.progress) as report,
-            torch.inference_mode(),
-            exact_mathematics(self.run.precision),
-            exact_attention(),
-        ):
-            for given in self.run.task.batches(data, self.size):
-                batch = self.run.task.fitted(self.net, given)
-                self.run.task.check(self.net, batch)
-                halver.each(rows_of(batch.inputs), partial(self._add, batch))
-                report(self.seen, whole)
-
-    def _add(self, batch: Batch, part: slice) -> None:
-        """Measure some rows of a batch: all are added or, if memory ends, none."""
-        from ensembles.decomposition.inputs import placed, take  # noqa: PLC0415
-        from ensembles.decomposition.state import (  # noqa: PLC0415
-            own,
-            run_block,
-            without_branch,
-        )
+    def _add(self, batch: Batch) -> None:
+        """Measure some rows: all are added or, if memory ends, none."""
+        from ensembles.decomposition.state import own, run_block, without_branch  # noqa: PLC0415
         from ensembles.decomposition.walk import states  # noqa: PLC0415
 
-        inputs = placed(take(batch.inputs, part), self.device, self.dtype)
-        targets = batch.targets[part].to(self.device)
+        inputs, targets = batch.inputs, batch.targets
         outputs: dict[int, Any] = {}
         added: dict[int, Tensor] = {}
         for block, x, y in states(self.net, inputs):

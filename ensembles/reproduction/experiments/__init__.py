@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "duplicate": "random_duplications:RandomDuplications",
     "replay": "replay:Replay",
     "identity-mappings": "identity_mappings:IdentityMappings",
+    "family": "matched_families:MatchedFamilies",
     "criticality": "criticality:Criticality",
     "criticality-trainings": "criticality_trainings:CriticalityTrainings",
 }
