@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensembles.plots.analysis import plot_analysis
+    from ensembles.plots.criticality import plot_criticality, recovered_by_block
+    from ensembles.plots.depth import curve_by_depth, plot_depth
+    from ensembles.plots.execution import cost_by_length, cost_of_swaps, plot_execution
+    from ensembles.plots.influence import damage_by_proxy, plot_influence
+    from ensembles.plots.interchange import divergence_by_distance, plot_interchange
     from ensembles.plots.layout import figure_width
     from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
     from ensembles.plots.network_bands import error_across_networks
@@ -22,11 +27,18 @@ if TYPE_CHECKING:
         shares_by_length,
     )
     from ensembles.plots.quartiles import error_quartiles
+    from ensembles.plots.recalibration import damage_recalibrated, plot_recalibration
     from ensembles.plots.style import FIGURES, paper_style, save_figure
 
 __all__ = [
     "FIGURES",
     "accuracy_by_length",
+    "cost_by_length",
+    "cost_of_swaps",
+    "curve_by_depth",
+    "damage_by_proxy",
+    "damage_recalibrated",
+    "divergence_by_distance",
     "error_across_networks",
     "error_by_block",
     "error_by_count",
@@ -38,8 +50,15 @@ __all__ = [
     "paper_style",
     "path_lengths",
     "plot_analysis",
+    "plot_criticality",
+    "plot_depth",
+    "plot_execution",
+    "plot_influence",
+    "plot_interchange",
     "plot_lesions",
     "plot_paths",
+    "plot_recalibration",
+    "recovered_by_block",
     "save_figure",
     "shares_by_length",
 ]
@@ -47,6 +66,12 @@ __all__ = [
 _HOMES = {
     "FIGURES": "style",
     "accuracy_by_length": "path_logits",
+    "cost_by_length": "execution",
+    "cost_of_swaps": "execution",
+    "curve_by_depth": "depth",
+    "damage_by_proxy": "influence",
+    "damage_recalibrated": "recalibration",
+    "divergence_by_distance": "interchange",
     "error_across_networks": "network_bands",
     "error_by_block": "lesions",
     "error_by_count": "lesions",
@@ -58,8 +83,15 @@ _HOMES = {
     "paper_style": "style",
     "path_lengths": "paths",
     "plot_analysis": "analysis",
+    "plot_criticality": "criticality",
+    "plot_depth": "depth",
+    "plot_execution": "execution",
+    "plot_influence": "influence",
+    "plot_interchange": "interchange",
     "plot_lesions": "panels",
     "plot_paths": "paths",
+    "plot_recalibration": "recalibration",
+    "recovered_by_block": "criticality",
     "save_figure": "style",
     "shares_by_length": "paths",
 }

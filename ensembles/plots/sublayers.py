@@ -139,7 +139,7 @@ def cost_by_share(
                     x, y, color=style.colour, marker=style.marker, markersize=2.5, linestyle=dash
                 )
                 low, high = (rows[name].to_numpy(float) for name in _ends("loss_rise"))
-                ax.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+                ax.fill_between(x, low, high, color=style.colour, alpha=0.1, linewidth=0)
             if removed in set(curves["removed"]):
                 handles.append(
                     proxy(_KINDS[removed], color=style.colour, marker=style.marker, markersize=3)
