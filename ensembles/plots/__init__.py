@@ -28,22 +28,30 @@ if TYPE_CHECKING:
     )
     from ensembles.plots.quartiles import error_quartiles
     from ensembles.plots.recalibration import damage_recalibrated, plot_recalibration
+    from ensembles.plots.refinement import curves_by_block, estimation_errors, plot_refinement
+    from ensembles.plots.repair import effects_by_block, plot_repair, total_by_direct
     from ensembles.plots.style import FIGURES, paper_style, save_figure
+    from ensembles.plots.sublayers import cost_by_layer, cost_by_share, plot_sublayers
 
 __all__ = [
     "FIGURES",
     "accuracy_by_length",
+    "cost_by_layer",
     "cost_by_length",
+    "cost_by_share",
     "cost_of_swaps",
     "curve_by_depth",
+    "curves_by_block",
     "damage_by_proxy",
     "damage_recalibrated",
     "divergence_by_distance",
+    "effects_by_block",
     "error_across_networks",
     "error_by_block",
     "error_by_count",
     "error_by_tau",
     "error_quartiles",
+    "estimation_errors",
     "figure_width",
     "gradient_by_length",
     "logits_by_length",
@@ -58,25 +66,34 @@ __all__ = [
     "plot_lesions",
     "plot_paths",
     "plot_recalibration",
+    "plot_refinement",
+    "plot_repair",
+    "plot_sublayers",
     "recovered_by_block",
     "save_figure",
     "shares_by_length",
+    "total_by_direct",
 ]
 
 _HOMES = {
     "FIGURES": "style",
     "accuracy_by_length": "path_logits",
+    "cost_by_layer": "sublayers",
     "cost_by_length": "execution",
+    "cost_by_share": "sublayers",
     "cost_of_swaps": "execution",
     "curve_by_depth": "depth",
+    "curves_by_block": "refinement",
     "damage_by_proxy": "influence",
     "damage_recalibrated": "recalibration",
     "divergence_by_distance": "interchange",
+    "effects_by_block": "repair",
     "error_across_networks": "network_bands",
     "error_by_block": "lesions",
     "error_by_count": "lesions",
     "error_by_tau": "lesions",
     "error_quartiles": "quartiles",
+    "estimation_errors": "refinement",
     "figure_width": "layout",
     "gradient_by_length": "paths",
     "logits_by_length": "path_logits",
@@ -91,9 +108,13 @@ _HOMES = {
     "plot_lesions": "panels",
     "plot_paths": "paths",
     "plot_recalibration": "recalibration",
+    "plot_refinement": "refinement",
+    "plot_repair": "repair",
+    "plot_sublayers": "sublayers",
     "recovered_by_block": "criticality",
     "save_figure": "style",
     "shares_by_length": "paths",
+    "total_by_direct": "repair",
 }
 
 
