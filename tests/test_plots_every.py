@@ -19,6 +19,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from ensembles import plots
+from ensembles.analyses import ANALYSES
 from ensembles.errors import UsageError
 from ensembles.plots.style import tint
 from ensembles.tables import read_frame, split_frames
@@ -131,6 +132,30 @@ def interchange() -> pd.DataFrame:
     return frame
 
 
+def sublayers() -> pd.DataFrame:
+    alone = by_block(**with_ends("loss_rise")).rename(columns={"block": "layer"})
+    parts = [
+        alone.assign(removed=kind, order=order, step=alone["layer"], share=alone["layer"] / 6)
+        for kind in ("attention", "mlp")
+        for order in ("alone", "loss")
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    frame.attrs = dict(alone.attrs)
+    return frame
+
+
+def repair() -> pd.DataFrame:
+    return by_block(**with_ends("direct"), **with_ends("total"))
+
+
+def refinement() -> pd.DataFrame:
+    plain = ("lens_cosine", "change", "first_order", "accuracy", "fitted_accuracy")
+    return by_block(
+        stage=[1, 1, 1, 2, 2, 2], error=RISING - 0.5, error_sd=0.1, **with_ends("cosine"),
+        **dict.fromkeys(plain, RISING),
+    )  # fmt: skip
+
+
 def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.DataFrame]:
     def made() -> pd.DataFrame:
         frame = make()
@@ -140,24 +165,31 @@ def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.Dat
     return made
 
 
+CURVES = {"cosine": "of the network", "lens_cosine": "of the network cut short"}
 PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] = {
     "accuracy_by_length": (logits, {}, ["mine"]),
+    "cost_by_layer": (sublayers, {}, ["mine", "other"]),
     "cost_by_length": (execution, {}, ["mine", "other"]),
+    "cost_by_share": (sublayers, {}, ["mine", "other"]),
     "cost_of_swaps": (execution, {}, ["mine"]),
     "curve_by_depth": (depth, {}, ["mine"]),
+    "curves_by_block": (refinement, {"columns": CURVES, "label": "Cosine"}, ["mine", "other"]),
     "damage_by_proxy": (influence, {}, ["mine"]),
     "damage_recalibrated": (recalibration, {}, ["mine", "other"]),
     "divergence_by_distance": (interchange, {}, ["mine", "other"]),
+    "effects_by_block": (repair, {}, ["mine", "other"]),
     "error_across_networks": (lesions, {}, ["mine"]),
     "error_by_block": (lesions, {}, ["mine"]),
     "error_by_count": (sets, {}, ["mine"]),
     "error_by_tau": (reorders, {}, ["mine"]),
     "error_quartiles": (quartiles, {"x": "count", "xlabel": "Blocks"}, ["mine"]),
+    "estimation_errors": (refinement, {}, ["mine"]),
     "gradient_by_length": (spectrum, {}, ["mine"]),
     "logits_by_length": (logits, {}, ["mine"]),
     "path_lengths": (spectrum, {}, ["mine"]),
     "recovered_by_block": (criticality, {}, ["mine", "other"]),
     "shares_by_length": (spectrum, {}, ["mine"]),
+    "total_by_direct": (repair, {}, ["mine"]),
 }
 """A table, arguments, and labels of each function of one panel."""
 
@@ -171,6 +203,9 @@ FIGURES: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "plot_lesions": (lesions, 1),
     "plot_paths": (spectrum, 3),
     "plot_recalibration": (recalibration, 1),
+    "plot_refinement": (refinement, 4),
+    "plot_repair": (repair, 2),
+    "plot_sublayers": (sublayers, 2),
 }
 """A table and the number of panels of each function of whole figures."""
 
@@ -195,6 +230,8 @@ def colours(ax: Axes) -> list[Any]:
 
 def test_none_is_forgotten() -> None:
     assert {*PANELS, *FIGURES} == set(NAMES)
+    figures = (ANALYSES.get(name).figure for name in ANALYSES.names())
+    assert {one.partition(":")[2] for one in figures if one.startswith("ensembles.")} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -270,7 +307,9 @@ def test_legends_cover_nothing_and_say_what_bands_and_whiskers_are(name: str) ->
         barred = any(isinstance(one, ErrorbarContainer) for one in ax.containers)
         if banded or barred:
             told = " ".join(legend(ax))
-            assert any(word in told for word in ("interval", "quartiles", "errors")), told
+            assert any(word in told for word in ("interval", "quartiles", "errors", "deviation")), (
+                told
+            )
         box = ax.get_legend()
         if box is not None:
             around = box.get_window_extent(renderer)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from ensembles.plots.quartiles import error_quartiles
     from ensembles.plots.recalibration import damage_recalibrated, plot_recalibration
+    from ensembles.plots.refinement import curves_by_block, estimation_errors, plot_refinement
     from ensembles.plots.repair import effects_by_block, plot_repair, total_by_direct
     from ensembles.plots.style import FIGURES, paper_style, save_figure
     from ensembles.plots.sublayers import cost_by_layer, cost_by_share, plot_sublayers
@@ -40,6 +41,7 @@ __all__ = [
     "cost_by_share",
     "cost_of_swaps",
     "curve_by_depth",
+    "curves_by_block",
     "damage_by_proxy",
     "damage_recalibrated",
     "divergence_by_distance",
@@ -49,6 +51,7 @@ __all__ = [
     "error_by_count",
     "error_by_tau",
     "error_quartiles",
+    "estimation_errors",
     "figure_width",
     "gradient_by_length",
     "logits_by_length",
@@ -63,6 +66,7 @@ __all__ = [
     "plot_lesions",
     "plot_paths",
     "plot_recalibration",
+    "plot_refinement",
     "plot_repair",
     "plot_sublayers",
     "recovered_by_block",
@@ -79,6 +83,7 @@ _HOMES = {
     "cost_by_share": "sublayers",
     "cost_of_swaps": "execution",
     "curve_by_depth": "depth",
+    "curves_by_block": "refinement",
     "damage_by_proxy": "influence",
     "damage_recalibrated": "recalibration",
     "divergence_by_distance": "interchange",
@@ -88,6 +93,7 @@ _HOMES = {
     "error_by_count": "lesions",
     "error_by_tau": "lesions",
     "error_quartiles": "quartiles",
+    "estimation_errors": "refinement",
     "figure_width": "layout",
     "gradient_by_length": "paths",
     "logits_by_length": "path_logits",
@@ -102,6 +108,7 @@ _HOMES = {
     "plot_lesions": "panels",
     "plot_paths": "paths",
     "plot_recalibration": "recalibration",
+    "plot_refinement": "refinement",
     "plot_repair": "repair",
     "plot_sublayers": "sublayers",
     "recovered_by_block": "criticality",

@@ -180,7 +180,8 @@ def counted(frames: Sequence[pd.DataFrame]) -> list[Artist]:
         frames: Tables of lesions, or of an analysis whose attributes say it.
     """
     attributes = [Attributes.of(frame) for frame in frames]
-    totals = {int(n) for one in frames if "total" in one.columns for n in one["total"].dropna()}
+    lesions = [one for one in frames if {"total", "correct"} <= set(one.columns)]
+    totals = {int(number) for one in lesions for number in one["total"].dropna()}
     totals |= {one.observations for one in attributes if one.observations is not None}
     totals |= {one.provenance["images"] for one in attributes if _of_paths_of_images(one)}
     what = next((one.observation for one in attributes if one.observation), None)
