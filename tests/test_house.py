@@ -106,7 +106,7 @@ def test_no_circle_of_imports_within_a_room() -> None:
 
 
 def test_files_are_named_after_things() -> None:
-    things = {"training", "unravelling", "folding", "string"}
+    things = {"training", "unravelling", "folding", "string", "coupling"}
     acts = [
         f"{module} ({path.name})"
         for module, path in modules()
