@@ -1,7 +1,9 @@
-"""Draw the pictures of the pages from the tables beside them.
+r"""Draw the pictures of the pages from the tables beside them.
 
     ensembles lesion --model resnet110 --model vgg15 --out docs/figures/lesion-digits.csv
     ensembles paths --out docs/figures/paths-digits.csv
+    ensembles analyze execution --model gpt12 --rows 4 --window 128 \
+        --out docs/figures/execution-gpt12.csv
     ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
     python docs/figures/draw.py
 
@@ -23,7 +25,7 @@ from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 
 import ensembles
-from ensembles.plots import plot_recalibration
+from ensembles.plots import plot_execution, plot_recalibration
 from ensembles.reproduction.experiments import experiment
 from ensembles.reproduction.named import Named
 
@@ -47,6 +49,7 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "lesion-digits": (("lesion-digits",), ensembles.plot_lesions),
     "paths-digits": (("paths-digits",), ensembles.plot_paths),
     "recalibration": (("recalibration",), plot_recalibration),
+    "execution-gpt12": (("execution-gpt12",), plot_execution),
     "reproduction-3": (
         ("reproduction/3-residual", "reproduction/3-plain"),
         of_experiment("3", "residual", "plain"),
