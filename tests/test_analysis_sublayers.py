@@ -169,7 +169,9 @@ def test_a_language_model_its_figure_and_notes(tmp_path: Path) -> None:
     names = [text.get_text() for text in cost_by_share(table).get_legend().get_texts()]
     assert names[3:-1] == ["either", "order by loss", "order by influence", "95% interval"]
     notes = ANALYSES.get("sublayers").notes(table)
-    assert len(notes) == 8 and notes[0].startswith("attention, order by influence: with 33% gone")
+    assert len(notes) == 8 and notes[0].startswith(
+        "without 33% of all attention, by influence, the loss rises by "
+    )
 
 
 def test_experts_that_are_chosen_by_a_softmax_are_no_attention() -> None:
