@@ -2,6 +2,7 @@ r"""Draw the pictures of the pages from the tables beside them.
 
     ensembles lesion --model resnet110 --model vgg15 --out docs/figures/lesion-digits.csv
     ensembles paths --out docs/figures/paths-digits.csv
+    ensembles analyze execution --model resnet110 --out docs/figures/execution-resnet110.csv
     ensembles analyze execution --model gpt12 --rows 4 --window 128 \
         --out docs/figures/execution-gpt12.csv
     ensembles analyze sublayers --model gpt12 --rows 16 --out docs/figures/sublayers-gpt12.csv
@@ -53,6 +54,7 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "lesion-digits": (("lesion-digits",), ensembles.plot_lesions),
     "paths-digits": (("paths-digits",), ensembles.plot_paths),
     "recalibration": (("recalibration",), plot_recalibration),
+    "execution-resnet110": (("execution-resnet110",), plot_execution),
     "execution-gpt12": (("execution-gpt12",), plot_execution),
     "sublayers-vit12": (("sublayers-vit12",), plot_sublayers),
     "sublayers-gpt12": (("sublayers-gpt12",), plot_sublayers),
