@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ensembles.cli.options import (
+    average_option,
     data_options,
     image_lines,
     materials_options,
@@ -99,10 +100,7 @@ def _list_kinds(context: click.Context, option: click.Parameter, value: bool) ->
 
 @click.command("lesion")
 @model_options(several=True)
-@click.option(
-    "--average", is_flag=True,
-    help="Take the average of all these networks for one, whose blocks are its members.",
-)  # fmt: skip
+@average_option()
 @data_options()
 @_choice_options
 @kind_options()

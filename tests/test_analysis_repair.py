@@ -197,7 +197,7 @@ def test_a_language_model_its_figure_and_notes(tmp_path: Path) -> None:
     assert [ax.get_xlabel() for ax in figure.axes] == ["Block", "Direct effect on the right logit"]
     assert len(plot_analysis([table, table]).axes) == 4
     names = [text.get_text() for text in effects_by_block(table).get_legend().get_texts()]
-    assert names == ["direct", "total, by deletion"]
+    assert names[:-1] == ["direct", "total, by deletion", "95% interval"]
     ax = total_by_direct(table, colours=["#123456"], legend=False)
     assert ax.get_legend() is None
     first, second = ANALYSES.get("repair").notes(table)

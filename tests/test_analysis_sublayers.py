@@ -163,9 +163,9 @@ def test_a_language_model_its_figure_and_notes(tmp_path: Path) -> None:
     assert [ax.get_xlabel() for ax in figure.axes] == ["Layer", "Share removed"]
     assert len(plot_analysis([table, table]).axes) == 4
     names = [text.get_text() for text in cost_by_layer(table).get_legend().get_texts()]
-    assert names == ["attention", "MLP", "both"]
+    assert names[:4] == ["attention", "MLP", "both", "95% interval"]
     names = [text.get_text() for text in cost_by_share(table).get_legend().get_texts()]
-    assert names[3:] == ["either", "order by loss", "order by influence"]
+    assert names[3:-1] == ["either", "order by loss", "order by influence", "95% interval"]
     notes = ANALYSES.get("sublayers").notes(table)
     assert len(notes) == 8 and notes[0].startswith("attention, order by influence: with 33% gone")
 

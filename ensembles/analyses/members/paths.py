@@ -102,7 +102,7 @@ def paths(
     chosen = _chosen(options, given)
     net, place = taken_apart(net, data), choose_device(device)
     told = {"model": model or net.model_name, **about_text(data), **(about or {})}
-    given = net, data
+    known = net, data
     net, data, chosen = expanded(net, data, chosen)
     require_shortcuts(net)
 
@@ -114,9 +114,9 @@ def paths(
         return measured(data)
     with nullcontext(store) if isinstance(store, Store) else Store(store) as opened:
         if not chosen.every_token:  # else no task is for its answers
-            given = net, data
+            known = net, data
         return recalled(
-            opened, given[0], given[1], measured, name="paths", options=chosen.determining,
+            opened, known[0], known[1], measured, name="paths", options=chosen.determining,
             precision=chosen.precision, engine=chosen.engine, about=told,
         )  # fmt: skip
 
