@@ -32,6 +32,7 @@ _COMPLETION = "_ENSEMBLES_COMPLETE"
 
 _COMMANDS = {
     "analyze": "ensembles.cli.analyze:analyze",
+    "capacity": "ensembles.cli.capacity:capacity",
     "checkpoints": "ensembles.cli.checkpoints:checkpoints",
     "datasets": "ensembles.cli.datasets:datasets",
     "export": "ensembles.cli.export:export",
@@ -91,6 +92,7 @@ class _Lazy(click.Group):
 
 _SUMMARIES = {
     "analyze": "Run any analysis: lesions, paths, influence, and those of installed packages.",
+    "capacity": "Measure what networks hold of true and random labels, and how much there is.",
     "checkpoints": "List, fetch, check and add trained networks.",
     "datasets": "List the data sets that are known by name.",
     "export": "Write a network without some of its blocks, for other tools.",

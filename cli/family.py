@@ -9,7 +9,7 @@ import click
 
 from ensembles.cli.output import say
 
-__all__ = ["family"]
+__all__ = ["amount", "family", "whole_numbers"]
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
@@ -83,8 +83,8 @@ def family(
     from ensembles.reproduction.scale import FULL, QUICK  # noqa: PLC0415
 
     plan = FamilyPlan(
-        parameters=_amount(parameters),
-        depths=_numbers(depths),
+        parameters=amount("parameters", parameters),
+        depths=whole_numbers("depths", depths),
         families=tuple(one.strip() for one in families.split(",")),
         seeds=seeds,
         recipe=recipe,
@@ -105,17 +105,27 @@ def family(
     say(f"wrote {Path(out) / 'report.html'}", err=True)
 
 
-def _amount(text: str) -> int:
+def amount(option: str, text: str) -> int:
+    """A number such as 250k or 1.7M.
+
+    Raises:
+        UsageError: It is none.
+    """
     found = _AMOUNT.fullmatch(text.strip())
     if found is None:
-        raise click.UsageError(f"--parameters {text}: expected a number, such as 250k or 1.7M")
+        raise click.UsageError(f"--{option} {text}: expected a number, such as 250k or 1.7M")
     return round(float(found[1]) * _UNITS[found[2]])
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between.
+
+    Raises:
+        UsageError: One is none.
+    """
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise click.UsageError(
-            f"--depths {text}: expected whole numbers, such as 8,14,20"
+            f"--{option} {text}: expected whole numbers, such as 8,14,20"
         ) from None

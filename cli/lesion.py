@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ensembles.lesions import Choice
     from ensembles.plots.measures import Scale
 
-__all__ = ["lesion"]
+__all__ = ["expert_lines", "lesion"]
 
 _LONG = 45
 """Seconds from which on the duration of a sweep is told."""
@@ -180,9 +180,22 @@ def lesion(
     deliver(
         frames, out, plot, as_json,
         draw=partial(_drawn, scale=scale), lines=lesion_table,
-        notes=[*image_lines(subjects), *map(lesion_summary, frames)],
+        notes=[*image_lines(subjects), *expert_lines(subjects), *map(lesion_summary, frames)],
     )  # fmt: skip
     _tell_failures(frames)
+
+
+def expert_lines(subjects: Sequence[Subject]) -> list[str]:
+    """What a lesion leaves free in networks with mixtures of experts, a line for each."""
+    from ensembles.decomposition.mixtures import mixtures  # noqa: PLC0415 (torch)
+
+    counts = {one.name: len(mixtures(one.net)) for one in subjects}
+    return [
+        f"{name}: {count} blocks choose among experts, anew under each lesion; `ensembles analyze "
+        "experts` counts the tokens that go elsewhere"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def _tell_duration(subject: Subject, choice: Choice) -> None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ensembles.models import create_model, list_models
     from ensembles.plots import plot_analysis, plot_lesions
     from ensembles.plots.paths import plot_paths
+    from ensembles.reproduction.capacity import capacity
     from ensembles.reproduction.family import family
     from ensembles.store import Store
     from ensembles.studies import Study, read_study
@@ -66,6 +67,7 @@ __all__ = [
     "Study",
     "Task",
     "analyze",
+    "capacity",
     "count_paths",
     "create_model",
     "dataset",
@@ -109,6 +111,7 @@ _HOMES = {
     "Study": "ensembles.studies",
     "Task": "ensembles.tasks",
     "analyze": "ensembles.analyses.analyze",
+    "capacity": "ensembles.reproduction.capacity",
     "count_paths": "ensembles.analyses.members.paths",
     "create_model": "ensembles.models",
     "dataset": "ensembles.data.any_data",

@@ -26,6 +26,9 @@ ELSEWHERE = re.compile(
 )
 SHORT = {
     "analyze": ["--limit", "8"],
+    "capacity": [
+        *("--sizes", "240", "--seeds", "1", "--shares", "8", "--epochs", "1"),
+    ],
     "family": [
         *("--parameters", "2k", "--seeds", "1", "--epochs", "1", "--limit", "32"),
         *("--depths", "8", "--families", "preresnet"),

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     "clone", "distribution", "printable", "garbage", "guest", "errors", "progress", "files",
-    "fill_lock", "bounded", "text", "text_names",
+    "fill_lock", "bounded", "toml_text", "text", "text_names",
     "numerics", "cores", "cuda_graphs",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",

@@ -18,6 +18,7 @@ from ensembles.reproduction.judgements import Frames, claim_rows
 from ensembles.reproduction.named import NotMeasured
 from ensembles.reproduction.request import Request
 from ensembles.reproduction.scale import FULL, QUICK
+from ensembles.studies import parse_study, read_study, status, study_text
 from ensembles.tables import read_frame
 
 pytest.importorskip("lightning")
@@ -63,6 +64,15 @@ def test_everything_is_written(networks: pd.DataFrame, folder: Path) -> None:
     assert "ensembles family --dataset digits --parameters 2000 --depths 8,14 --seeds 2" in text
     assert "Deeper or wider: networks of equal size" in text
     assert (folder / "figures" / "figure-family.svg").exists()
+
+
+def test_it_is_a_study(networks: pd.DataFrame, folder: Path) -> None:
+    study = read_study(folder / "study.toml")
+    assert len(study.models) == 8
+    assert parse_study(study_text(study), name="x") == study
+    state = status(study, folder / "results.db")
+    assert len(study.units()) == len(state) == 8 * 2 + 4 * 2
+    assert set(state["state"]) == {"done"}
 
 
 def test_a_second_run_goes_on_and_a_third_trains_nothing(

@@ -65,8 +65,8 @@ def matched_depths(
             if column == "rms_median":
                 ax.plot(ticks, ticks, color=INK, lw=0.7, ls=":", zorder=1)
                 ax.annotate(
-                    "all layers", (ticks[-1], ticks[-1]), (-4, -2), textcoords="offset points",
-                    ha="right", va="top", fontsize=7, color=INK,
+                    "dotted: all layers", (0.02, 0.97), xycoords="axes fraction", va="top",
+                    fontsize=7, color=INK,
                 )  # fmt: skip
             else:
                 ax.yaxis.set_major_formatter(PercentFormatter(1))

@@ -37,12 +37,14 @@ class Bench:
 
     Attributes:
         subjects: The networks that were looked at, opened on their data, by their label.
+        study: What was measured; None where nothing was.
     """
 
     def __init__(self, request: Request, store: Store, say: Say = lambda line: None) -> None:
         self.request = request
         self.say = say
         self.subjects: dict[str, Subject] = {}
+        self.study: Study | None = None
         self._store = store
         self._known: dict[tuple[str, str, Data], Network] = {}
 
@@ -160,7 +162,7 @@ class Bench:
             change the shape. What could not be measured is noted with the reason.
         """
         asked = list(wanted)
-        study = _study_of([part for parts in asked for part in parts.values()])
+        study = self.study = _study_of([part for parts in asked for part in parts.values()])
         if study is None:
             return [self._frames(parts, None, {}) for parts in asked]
         found = run(study, self._store, device=self.request.device, check=False, tell=self.say)

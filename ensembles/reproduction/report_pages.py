@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ensembles.files import atomic, refusals
 from ensembles.plots.style import save_figure
 from ensembles.report import Page, Section, Table, drawing, table, write_page
 from ensembles.report.lesion_tables import lesion_tables
@@ -20,6 +21,7 @@ from ensembles.reproduction.published import facts
 from ensembles.reproduction.request import Request
 from ensembles.reproduction.scale import QUICK
 from ensembles.store import Store
+from ensembles.studies import study_text
 from ensembles.tables import write_frame
 
 __all__ = ["reproduce"]
@@ -39,8 +41,9 @@ def reproduce(
 ) -> pd.DataFrame:
     """Measure experiments as one study, judge them, and write what they show.
 
-    The folder gets ``report.html``, ``claims.csv``, ``figures/*.svg``, ``frames/*.csv``, and
-    ``results.db``, a store from which an interrupted run goes on.
+    The folder gets ``report.html``, ``claims.csv``, ``figures/*.svg``, ``frames/*.csv``,
+    ``results.db``, a store from which an interrupted run goes on, and ``study.toml``, the study
+    that fills it.
 
     Args:
         request: What is measured on what.
@@ -66,6 +69,10 @@ def reproduce(
             _write(experiment, frames, folder)
             told = shlex.join(command) or _command(request, experiment.key, folder)
             sections.append(_section(experiment, frames, decided, folder, told))
+    if bench.study is not None:
+        place = folder / "study.toml"
+        with refusals(f"study {place}"), atomic(place) as scratch:
+            scratch.write_text(study_text(bench.study), encoding="utf-8")
     claims = pd.concat(rows, ignore_index=True)
     write_frame(claims, folder / "claims.csv")
     keys = ",".join(claims["experiment"].unique())

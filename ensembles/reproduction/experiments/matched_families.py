@@ -10,6 +10,7 @@ import pandas as pd
 from ensembles.analyses.path_options import PathOptions
 from ensembles.lesions import Choice
 from ensembles.lesions.members.none import Intact
+from ensembles.models.matched import family_of
 from ensembles.plots.matched_depths import matched_depths
 from ensembles.reproduction.experiment import Comparison, Experiment, Part, Parts, Picture
 from ensembles.reproduction.family_claims import family_claims
@@ -99,7 +100,9 @@ class MatchedFamilies(Experiment):
 
     def claims(self) -> tuple[Claim, ...]:
         """See the base class."""
-        return family_claims()
+        families = (self._plan or FamilyPlan()).families
+        residual = next((key for key in families if family_of(key).shortcuts), "preresnet")
+        return family_claims(residual)
 
     def shown(self, frames: Frames) -> Mapping[str, pd.DataFrame]:
         """The table of all networks: those of each would make a book."""
