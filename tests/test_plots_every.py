@@ -144,6 +144,14 @@ def sublayers() -> pd.DataFrame:
     return frame
 
 
+def diversity() -> pd.DataFrame:
+    roles = ["intact", *["member"] * 3, *["average"] * 2]
+    return by_block(
+        role=roles, members=[1, 1, 1, 1, 2, 3], brier=RISING, **with_ends("error"),
+        **with_ends("relative_disagreement"),
+    )  # fmt: skip
+
+
 def repair() -> pd.DataFrame:
     return by_block(**with_ends("direct"), **with_ends("total"))
 
@@ -168,6 +176,7 @@ def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.Dat
 CURVES = {"cosine": "of the network", "lens_cosine": "of the network cut short"}
 PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] = {
     "accuracy_by_length": (logits, {}, ["mine"]),
+    "average_by_members": (diversity, {}, ["mine"]),
     "cost_by_layer": (sublayers, {}, ["mine", "other"]),
     "cost_by_length": (execution, {}, ["mine", "other"]),
     "cost_by_share": (sublayers, {}, ["mine", "other"]),
@@ -176,6 +185,7 @@ PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] 
     "curves_by_block": (refinement, {"columns": CURVES, "label": "Cosine"}, ["mine", "other"]),
     "damage_by_proxy": (influence, {}, ["mine"]),
     "damage_recalibrated": (recalibration, {}, ["mine", "other"]),
+    "disagreement_by_accuracy": (diversity, {}, ["mine"]),
     "divergence_by_distance": (interchange, {}, ["mine", "other"]),
     "effects_by_block": (repair, {}, ["mine", "other"]),
     "error_across_networks": (lesions, {}, ["mine"]),
@@ -197,6 +207,7 @@ FIGURES: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "plot_analysis": (analysed(depth, "depth"), 3),
     "plot_criticality": (criticality, 1),
     "plot_depth": (depth, 3),
+    "plot_diversity": (diversity, 3),
     "plot_execution": (execution, 3),
     "plot_influence": (influence, 3),
     "plot_interchange": (interchange, 3),
@@ -306,7 +317,7 @@ def test_legends_cover_nothing_and_say_what_bands_and_whiskers_are(name: str) ->
                      for one in ax.collections)  # fmt: skip
         barred = any(isinstance(one, ErrorbarContainer) for one in ax.containers)
         if banded or barred:
-            told = " ".join(legend(ax))
+            told = " ".join(text for one in figure.axes for text in legend(one))
             assert any(word in told for word in ("interval", "quartiles", "errors", "deviation")), (
                 told
             )

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from ensembles.plots.analysis import plot_analysis
     from ensembles.plots.criticality import plot_criticality, recovered_by_block
     from ensembles.plots.depth import curve_by_depth, plot_depth
+    from ensembles.plots.diversity import (
+        average_by_members,
+        disagreement_by_accuracy,
+        plot_diversity,
+    )
     from ensembles.plots.execution import cost_by_length, cost_of_swaps, plot_execution
     from ensembles.plots.influence import damage_by_proxy, plot_influence
     from ensembles.plots.interchange import divergence_by_distance, plot_interchange
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FIGURES",
     "accuracy_by_length",
+    "average_by_members",
     "cost_by_layer",
     "cost_by_length",
     "cost_by_share",
@@ -44,6 +50,7 @@ __all__ = [
     "curves_by_block",
     "damage_by_proxy",
     "damage_recalibrated",
+    "disagreement_by_accuracy",
     "divergence_by_distance",
     "effects_by_block",
     "error_across_networks",
@@ -60,6 +67,7 @@ __all__ = [
     "plot_analysis",
     "plot_criticality",
     "plot_depth",
+    "plot_diversity",
     "plot_execution",
     "plot_influence",
     "plot_interchange",
@@ -78,6 +86,7 @@ __all__ = [
 _HOMES = {
     "FIGURES": "style",
     "accuracy_by_length": "path_logits",
+    "average_by_members": "diversity",
     "cost_by_layer": "sublayers",
     "cost_by_length": "execution",
     "cost_by_share": "sublayers",
@@ -86,6 +95,7 @@ _HOMES = {
     "curves_by_block": "refinement",
     "damage_by_proxy": "influence",
     "damage_recalibrated": "recalibration",
+    "disagreement_by_accuracy": "diversity",
     "divergence_by_distance": "interchange",
     "effects_by_block": "repair",
     "error_across_networks": "network_bands",
@@ -102,6 +112,7 @@ _HOMES = {
     "plot_analysis": "analysis",
     "plot_criticality": "criticality",
     "plot_depth": "depth",
+    "plot_diversity": "diversity",
     "plot_execution": "execution",
     "plot_influence": "influence",
     "plot_interchange": "interchange",
