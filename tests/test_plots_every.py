@@ -144,6 +144,14 @@ def sublayers() -> pd.DataFrame:
     return frame
 
 
+def diversity() -> pd.DataFrame:
+    roles = ["intact", *["member"] * 3, *["average"] * 2]
+    return by_block(
+        role=roles, members=[1, 1, 1, 1, 2, 3], brier=RISING, **with_ends("error"),
+        **with_ends("relative_disagreement"),
+    )  # fmt: skip
+
+
 def repair() -> pd.DataFrame:
     return by_block(**with_ends("direct"), **with_ends("total"))
 
@@ -154,16 +162,6 @@ def refinement() -> pd.DataFrame:
         stage=[1, 1, 1, 2, 2, 2], error=RISING - 0.5, error_sd=0.1, **with_ends("cosine"),
         **dict.fromkeys(plain, RISING),
     )  # fmt: skip
-
-
-def diversity() -> pd.DataFrame:
-    members = [("member", 1, 0.1), ("member", 1, 0.2), ("average", 2, 0.1), ("intact", 1, 0.05)]
-    frame = pd.DataFrame(members, columns=["role", "members", "error"])
-    for name in ("error", "brier", "relative_disagreement"):
-        frame[name] = frame["error"]
-        frame[f"{name}_low"], frame[f"{name}_high"] = frame[name] - 0.02, frame[name] + 0.02
-    frame.attrs = {"model": "net", "observations": 1000, "observation": "image"}
-    return frame
 
 
 def spectra() -> pd.DataFrame:
@@ -330,7 +328,7 @@ def test_legends_cover_nothing_and_say_what_bands_and_whiskers_are(name: str) ->
                      for one in ax.collections)  # fmt: skip
         barred = any(isinstance(one, ErrorbarContainer) for one in ax.containers)
         if banded or barred:
-            told = " ".join(legend(ax))
+            told = " ".join(text for one in figure.axes for text in legend(one))
             assert any(word in told for word in ("interval", "quartiles", "errors", "deviation")), (
                 told
             )

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.measures import counted
-from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, tint
+from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, tint, whiskers
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
@@ -43,9 +41,9 @@ def plot_diversity(
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
         axes: Axes to draw into: three, for disagreement, error and Brier score; a new figure's
             where None.
-        labels: What legends call the networks; by default their models.
+        labels: What the legend calls the networks; by default their models.
         colours: Those of the networks; by default a palette for all kinds of colour vision.
-        legend: Whether panels have one.
+        legend: Whether the first panel has one.
 
     Returns:
         The figure, as wide as a paper's column, or that of ``axes``.
@@ -56,13 +54,18 @@ def plot_diversity(
         OutputError: The file cannot be written.
     """
     tables = all_networks(frames, labels)
-    design = {"colours": colours, "legend": legend}
-    drawn = [Panel("disagreement", partial(disagreement_by_accuracy, *tables, **design))]
-    drawn += [
-        Panel(column, partial(average_by_members, *tables, column=column, **design))
-        for column in _WHAT
-    ]
-    return draw_panels(drawn, path, axes=axes, height=2.1)
+    panels = [
+        Panel("disagreement", partial(
+            disagreement_by_accuracy, *tables, colours=colours, legend=legend
+        )),
+        *(
+            Panel(column, partial(
+                average_by_members, *tables, column=column, colours=colours, legend=False
+            ))
+            for column in _WHAT
+        ),
+    ]  # fmt: skip
+    return draw_panels(panels, path, axes=axes, height=2.1)
 
 
 def disagreement_by_accuracy(
@@ -84,7 +87,7 @@ def disagreement_by_accuracy(
         legend: Whether there is one, above the axes.
 
     Returns:
-        The axes.
+        The axes: x accuracy, y disagreement over the sum of both errors.
 
     Raises:
         UsageError: A column is missing, or labels are more or fewer than the networks.
@@ -109,9 +112,8 @@ def disagreement_by_accuracy(
         ax.set_ylabel("Disagreement with others\nover both errors")
         ax.set_ylim(bottom=0)
         if legend:
-            handles: list[Artist] = list(ax.get_legend_handles_labels()[0])
-            handles += [Line2D([], [], color=GREY, linewidth=0.6, label="95% interval")]
-            legend_above(ax, [*handles, *counted(frames)])
+            drawn = ax.get_legend_handles_labels()[0]
+            legend_above(ax, [*drawn, whiskers("95% interval"), *counted(frames)])
     return ax
 
 
@@ -136,7 +138,7 @@ def average_by_members(
         legend: Whether there is one, above the axes.
 
     Returns:
-        The axes.
+        The axes: x number of members, y the column.
 
     Raises:
         UsageError: A column is missing, or labels are more or fewer than the networks.
@@ -144,6 +146,7 @@ def average_by_members(
     frames = tuple(all_networks(frames, labels))
     with paper_style():
         ax = axes_or_new(ax)
+        banded = False
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
             require_columns(frame, "role", "members", column)
             style = look(index, colours)
@@ -156,6 +159,7 @@ def average_by_members(
             if ends[0] is not None and ends[1] is not None:
                 low, high = (np.asarray(one, float) for one in ends)
                 ax.fill_between(x[1:], low, high, color=style.colour, alpha=0.2, linewidth=0)
+                banded = True
             intact = frame.loc[frame["role"] == "intact", column]
             if len(intact):
                 ax.axhline(
@@ -166,7 +170,7 @@ def average_by_members(
         ax.set_ylabel(_WHAT.get(column, column))
         ax.set_ylim(bottom=0)
         if legend:
-            handles: list[Artist] = list(ax.get_legend_handles_labels()[0])
-            handles += [Patch(facecolor=tint(GREY), linewidth=0, label="95% interval")]
-            legend_above(ax, [*handles, *counted(frames)])
+            drawn = ax.get_legend_handles_labels()[0]
+            band = [Patch(facecolor=tint(GREY), linewidth=0, label="95% interval")]
+            legend_above(ax, [*drawn, *(band if banded else []), *counted(frames)])
     return ax

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,7 @@ def plot_spectra(
     tables = all_networks(frames, labels)
     names = series_labels(tables)
     several = len(tables) > 1
-    design = {"colours": colours, "legend": legend}
+    design: dict[str, Any] = {"colours": colours, "legend": legend}
     drawn = [
         Panel("cancellation", partial(cancellation_by_block, *tables, **design)),
         Panel("lengths", partial(lengths_by_block, *tables, **design)),
