@@ -7,8 +7,8 @@
 Cancellation is the sum over lengths of the norms of the gradient that all paths of a length carry,
 over the norm of their sum. It is measured in double precision at the input and before each block;
 of language models also at the first token of the window and at the others apart. `measure` takes
-case after case, each into a file of its own, and goes on where it was interrupted; `write` makes the
-tables and figures of docs/cancellation.md from these files. Needs
+case after case, each into a file of its own, and goes on where it was interrupted; `write` makes
+the tables and figures of docs/cancellation.md from these files. Needs
 `pip install 'residual-ensembles[lm]'`, the folder of assets in ENSEMBLES_ASSETS for CIFAR-10, and
 hours of one core.
 """
@@ -121,7 +121,7 @@ def measure(case: Case, training: Path) -> dict[str, Any]:
         for name, by_block in local(net, rows, right).items():
             kept = beside.setdefault(name, [[] for _ in by_block])
             for values, more in zip(kept, by_block, strict=True):
-                values += more
+                values.extend(more)
         one = measured(net, rows, right, tokens)
         for kind in ("ratios", "lengths"):
             for key, values in one[kind].items():

@@ -1,4 +1,4 @@
-"""The tables and figures of docs/cancellation.md, from what `benchmarks/cancellation.py` measured."""
+"""The tables and figures of docs/cancellation.md, of what `benchmarks/cancellation.py` measured."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ensembles.plots.style import COLUMN_WIDTH, legend_above, look, paper_style,
 from ensembles.statistics.bootstrap import median_interval
 
 DOCS = Path(__file__).parent.parent / "docs"
+TABLE = Path(__file__).with_suffix("").with_name("cancellation.csv")
 MARKS = {
     name: (f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->")
     for name in ("networks", "training", "parts", "branches")
@@ -28,7 +29,7 @@ def write(folder: Path) -> None:
     frame = pd.DataFrame([row for case in cases for row in _rows(case)])
     drawn = (frame["place"] == 0) | ((frame["part"] != "first") & (frame["weights"] != "after"))
     drawn &= (frame["place"] == 0) | frame["name"].isin([SMOLLM2, "resnet110-digits"])
-    frame[drawn].to_csv(DOCS / "figures" / "cancellation.csv", index=False, float_format="%.6g")
+    frame[drawn].to_csv(TABLE, index=False, float_format="%.6g")
     _put("networks", _networks(frame))
     _put("training", _training(frame))
     _put("parts", _parts(frame))
@@ -124,7 +125,7 @@ def _parts(frame: pd.DataFrame) -> str:
 def _branches(cases: list[dict[str, Any]]) -> str:
     """How what the branches send back lies to what the shortcuts do: medians of rows, by block."""
     lines = [
-        "| network | weights | branches | cosine, median (quartiles over blocks) | negative | size |",
+        "| network | weights | branches | cosine, median (quartiles of blocks) | negative | size |",
         "|" + "---|" * 6,
     ]
     shown = [one for one in cases if one.get("local", {}).get("cosine")]
@@ -167,7 +168,8 @@ def _by_network(frame: pd.DataFrame) -> Figure:
     order = sorted(names, key=lambda name: found[found["name"] == name]["choices"].iloc[0])
     kinds = [
         ("trained", "derivatives", "trained"), ("trained", "additive", "trained, additive form"),
-        ("permuted", "derivatives", "permuted weights"), ("random", "derivatives", "random weights"),
+        ("permuted", "derivatives", "permuted weights"),
+        ("random", "derivatives", "random weights"),
     ]  # fmt: skip
     with paper_style():
         figure = Figure(figsize=(COLUMN_WIDTH * 1.6, 0.27 * len(order) + 1.0), layout="constrained")
@@ -214,7 +216,8 @@ def _by_place(frame: pd.DataFrame) -> Figure:
             & (found["part"] == "all")
         ],
         "SmolLM2, random": found[
-            smol & (found["weights"] == "random") & (found["seed"] == "0") & (found["part"] == "all")
+            smol & (found["weights"] == "random") & (found["seed"] == "0")
+            & (found["part"] == "all")
         ],
         "ResNet-110, digits": found[(found["name"] == "resnet110-digits") & trained],
     }  # fmt: skip
@@ -225,14 +228,14 @@ def _by_place(frame: pd.DataFrame) -> Figure:
         for index, (label, part) in enumerate(series.items()):
             if part.empty:
                 continue
-            part = part.sort_values("place", ascending=False)
-            behind = part["choices"] - part["place"] + 1
+            rows = part.sort_values("place", ascending=False)
+            behind = rows["choices"] - rows["place"] + 1
             style = look(index)
             (line,) = ax.plot(
-                behind, part["median"], color=style.colour, linestyle=style.dash, label=label
+                behind, rows["median"], color=style.colour, linestyle=style.dash, label=label
             )
             ax.fill_between(
-                behind, part["low"], part["high"], color=style.colour, alpha=0.15, linewidth=0
+                behind, rows["low"], rows["high"], color=style.colour, alpha=0.15, linewidth=0
             )
             handles.append(line)
         ax.set_yscale("log")

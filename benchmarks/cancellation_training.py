@@ -60,7 +60,8 @@ def main() -> None:
 
         result = train(
             name, (data, test),
-            out=out, epochs=EPOCHS[name], seed=0, init=True, resume=True, device="cpu", report=report,
+            out=out, epochs=EPOCHS[name], seed=0, init=True, resume=True, device="cpu",
+            report=report,
         )  # fmt: skip
         report("done")
         first = folder / f"{name}-0.pt"
