@@ -6,7 +6,8 @@ Each architecture of the installed transformers gets a configuration of two to f
 weights and windows of 8 tokens. One that cannot be built or run so by itself is a row without a
 verdict. The others are taken apart; the parts must give the model's logits, and deleting the first,
 middle and last block must give the same by both engines. `--write` puts the table into
-docs/language.md. Needs `pip install 'residual-ensembles[hf]'`.
+docs/language.md; with `--only`, the rows of these alone.
+Needs `pip install 'residual-ensembles[hf]'`.
 """
 
 from __future__ import annotations
@@ -148,6 +149,12 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:220].replace("|", "/") or "no reason given"
 
 
+def written(table: str) -> dict[str, str]:
+    """The rows of a table that was written before, by their architectures."""
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    return {row.split("`")[1]: row for row in rows}
+
+
 def main() -> None:
     """Run, print, and write."""
     import transformers
@@ -169,15 +176,18 @@ def main() -> None:
     ids = torch.randint(2, WORDS, (2, TOKENS), generator=torch.Generator().manual_seed(0))
     known = list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     names = known if arguments.only is None else arguments.only.split(",")
-    rows = ["| architecture | taken apart | what was found |", "| --- | --- | --- |"]
-    verdicts = []
+    rows = {}
     for name in names:
         signal.setitimer(signal.ITIMER_PROF, arguments.limit)
         verdict, found = examine(name, ids)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        verdicts.append(verdict)
-        rows.append(f"| `{name}` | {verdict or 'not built'} | {found} |")
-        print(rows[-1], flush=True)
+        rows[name] = f"| `{name}` | {verdict or 'not built'} | {found} |"
+        print(rows[name], flush=True)
+    before, _, rest = DOCS.read_text().partition(BEGIN)
+    table, _, after = rest.partition(END)
+    if arguments.only is not None:
+        rows = written(table) | rows
+    verdicts = [row.split("|")[2].strip().replace("not built", "") for row in rows.values()]
     apart, tried = verdicts.count("yes"), len(verdicts) - verdicts.count("")
     told = (
         f"transformers {transformers.__version__}: {apart} of {tried} that can be built small by "
@@ -185,10 +195,10 @@ def main() -> None:
         "cannot."
     )
     print(told)
-    if arguments.write and arguments.only is None:
-        before, _, rest = DOCS.read_text().partition(BEGIN)
-        table = "\n".join(rows)
-        DOCS.write_text(f"{before}{BEGIN}{told}\n\n{table}\n{END}{rest.partition(END)[2]}")
+    if arguments.write:
+        heads = "| architecture | taken apart | what was found |\n| --- | --- | --- |"
+        lines = "\n".join(row for _, row in sorted(rows.items()))
+        DOCS.write_text(f"{before}{BEGIN}{told}\n\n{heads}\n{lines}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ as a share of it too, of large square matrices in the same process and precision
 the sweep. Operations are those of convolutions and linear layers, counted on some of the images.
 With one thread the share is one of the processor's time, which other programs hardly change.
 
-"in parts" is the engine on one thread a part of the images, side by side: parts wait for nobody, so
-that beside --busy programs they lose what these take, and no more.
+"divided" is the engine with each operation divided among the threads, instead of the images: beside
+--busy programs every operation waits for the thread that was put aside.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ensembles
 from ensembles.decomposition import Decomposition
 from ensembles.engine import evaluate
+from ensembles.engine.shared import SharedPrefixes
 from ensembles.lesions import intact, single_deletions
 from ensembles.training import train
 
@@ -67,8 +67,8 @@ CONTESTANTS = {
     "plain": "plain loop",
     "fp32": "shared, fp32",
     "bf16": "shared, bf16",
-    "fp32 parts": "in parts, fp32",
-    "bf16 parts": "in parts, bf16",
+    "fp32 divided": "divided, fp32",
+    "bf16 divided": "divided, bf16",
 }
 
 
@@ -121,29 +121,14 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def in_parts(net: Decomposition, images: Tensor, labels: Tensor, precision: str) -> list[int]:
-    """Correct counts from parts of the images, as many at a time as there are threads."""
-    threads = torch.get_num_threads()
-    sweep = [intact(), *single_deletions(len(net))]
-
-    def part(some: tuple[Tensor, Tensor]) -> list[int]:
-        torch.set_num_threads(1)
-        found = evaluate(net, [some], sweep, precision=precision, device="cpu")
-        return [outcome.correct for outcome in found]
-
-    size = -(-len(images) // (2 * threads))
-    with ThreadPoolExecutor(threads) as pool:
-        rows = list(pool.map(part, zip(images.split(size), labels.split(size), strict=True)))
-    torch.set_num_threads(threads)
-    return [sum(column) for column in zip(*rows, strict=True)]
-
-
 def operations(net: Decomposition, images: Tensor, labels: Tensor) -> int:
     """Operations of the whole sweep."""
-    some = 8
+    some, threads = 8, torch.get_num_threads()
+    torch.set_num_threads(1)  # what counts them sees its own thread alone
     with FlopCounterMode(display=False) as counter:
         evaluate(net, [(images[:some], labels[:some])], [intact(), *single_deletions(len(net))],
                  device="cpu")  # fmt: skip
+    torch.set_num_threads(threads)
     return counter.get_total_flops() * len(images) // some
 
 
@@ -158,17 +143,16 @@ def run_one(contestant: str, folder: Path, batch: int) -> None:
         took = seconds(lambda: counts.extend(plain_loop(model, images, labels, batch)))
         print(json.dumps({"seconds": took, "counts": counts}))
         return
-    precision, _, parts = contestant.partition(" ")
+    precision, _, divided = contestant.partition(" ")
+    if divided:
+        SharedPrefixes.side_by_side = False
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     rates = [product_rate(dtype)]
     start, begun = time.perf_counter(), clock()
     net = ensembles.decompose(model, images[:16])
-    if parts:
-        counts = in_parts(net, images, labels, precision)
-    else:
-        sweep = [intact(), *single_deletions(len(net))]
-        outcomes = evaluate(net, [(images, labels)], sweep, precision=precision, device="cpu")
-        counts = [outcome.correct for outcome in outcomes]
+    sweep = [intact(), *single_deletions(len(net))]
+    outcomes = evaluate(net, [(images, labels)], sweep, precision=precision, device="cpu")
+    counts = [outcome.correct for outcome in outcomes]
     took, used = time.perf_counter() - start, clock() - begun
     rates.append(product_rate(dtype))
     print(json.dumps({

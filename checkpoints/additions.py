@@ -34,7 +34,7 @@ class Verdict:
 
     Attributes:
         name: Name of the checkpoint.
-        place: ``"packaged"``, ``"user"`` or ``"public"``.
+        place: ``"packaged"``, ``"user"``, ``"public"`` or ``"wheel"``.
         state: ``"good"``, ``"not fetched"`` or ``"bad"``.
         problem: Why it is bad, otherwise empty.
     """
@@ -69,8 +69,9 @@ def verify(names: Iterable[str] = ()) -> list[Verdict]:
 
 def _verdict(entry: store.Entry) -> Verdict:
     name = entry.card.name
-    if not entry.here and entry.place == "public":
-        return Verdict(name, entry.place, "not fetched")
+    absent = {"public": "not fetched", "wheel": "not installed"}
+    if not entry.here and entry.place in absent:
+        return Verdict(name, entry.place, absent[entry.place])
     try:
         load(name)
     except EnsemblesError as error:

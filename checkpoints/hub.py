@@ -232,6 +232,14 @@ def tokenizer_of(name: str) -> Tokenizer:
         CheckpointError: When there is none, or none that tells where its tokens lie in the text.
     """
     place = place_of(name)
+    folder = Path(place.folder)
+    if folder.is_dir() and not place.options.get("gguf_file"):
+        kinds = ("tokenizer*", "vocab*", "*.model", "merges.txt", "*.bpe", "*.vocab")
+        if not any(True for kind in kinds for _ in folder.glob(kind)):
+            raise CheckpointError(
+                f"{name} has no tokenizer beside its weights; expected tokenizer.json, which "
+                "save_pretrained of its tokenizer writes"
+            )
     with _plainly(name):
         found = import_module("transformers").AutoTokenizer.from_pretrained(
             place.folder, **place.options

@@ -243,13 +243,29 @@ def _is_file(checkpoint: str | Path) -> bool:
 
 def _load_entry(entry: store.Entry, weights: str | None, match: str) -> tuple[nn.Module, Card]:
     store.have(entry)
-    return build(entry.card, open_weights(entry.path, entry.card.sha256), weights, match)
+    file = open_weights(entry.path, entry.card.sha256)
+    if entry.match != "names":  # as is known of this file: no reason for a warning
+        return build(entry.card, file, weights, entry.match, told=False)
+    return build(entry.card, file, weights, match)
 
 
 def build(
-    card: Card, file: WeightFile, weights: str | None = None, match: str = "names"
+    card: Card,
+    file: WeightFile,
+    weights: str | None = None,
+    match: str = "names",
+    *,
+    told: bool = True,
 ) -> tuple[nn.Module, Card]:
-    """The model of a card, from a file whose hash was checked."""
+    """The model of a card, from a file whose hash was checked.
+
+    Args:
+        card: Its card.
+        file: The file.
+        weights: As for :func:`load`.
+        match: As for :func:`load`.
+        told: Whether to warn of how the weights were read.
+    """
     found = fit(
         card.architecture,
         file.sets,
@@ -259,7 +275,7 @@ def build(
         match=match,
         origin=str(file.path),
     )
-    _tell(file, found.notes)
+    _tell(file, found.notes if told else ())
     return found.model, card
 
 

@@ -1,4 +1,4 @@
-"""Where checkpoints lie: in the package, in the user's store, or to be fetched."""
+"""Where checkpoints lie: in the package, in the user's store, in wheels, or to be fetched."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from .download import download
 from .files import CheckpointWarning, check_sha256
 from .public import PUBLIC
 from .weight_values import check_values
+from .wheels import WHEELS, path_of, require
 
 __all__ = [
     "Entry",
@@ -47,8 +48,9 @@ class Entry:
 
     Attributes:
         card: Its card.
-        place: ``"packaged"``, ``"user"`` or ``"public"``.
-        path: File of its weights; that of a public one is there once it was fetched.
+        place: ``"packaged"``, ``"user"``, ``"public"`` or ``"wheel"``.
+        path: File of its weights; that of a public one is there once it was fetched, that of a
+            wheel once this was installed.
     """
 
     card: Card
@@ -59,6 +61,11 @@ class Entry:
     def here(self) -> bool:
         """Whether the weights are on this machine."""
         return self.path.is_file()
+
+    @property
+    def match(self) -> str:
+        """How its tensors find their places: by "names", or by "order"."""
+        return "order" if self.place == "wheel" else "names"
 
 
 def user_folder() -> Path:
@@ -77,7 +84,7 @@ def cache_folder() -> Path:
 
 
 def list_checkpoints(architecture: str | None = None) -> list[Entry]:
-    """List every checkpoint with a card: packaged, the user's, and public ones.
+    """List every checkpoint with a card: packaged, the user's, public ones and wheels.
 
     A card that cannot be read gives a :class:`CheckpointWarning`, and is passed over.
 
@@ -92,6 +99,7 @@ def list_checkpoints(architecture: str | None = None) -> list[Entry]:
             except CheckpointError as error:
                 warnings.warn(str(error), CheckpointWarning, stacklevel=2)
     entries += [Entry(card, "public", cache_folder() / card.file) for card in PUBLIC.values()]
+    entries += [Entry(card, "wheel", path_of(name)) for name, (_, card) in WHEELS.items()]
     return [e for e in entries if architecture in (None, e.card.architecture)]
 
 
@@ -121,6 +129,8 @@ def lookup(name: str) -> Entry | None:
             return _entry(path, place, folder)
     if name in PUBLIC:
         return Entry(PUBLIC[name], "public", cache_folder() / PUBLIC[name].file)
+    if name in WHEELS:
+        return Entry(WHEELS[name][1], "wheel", path_of(name))
     return None
 
 
@@ -144,7 +154,7 @@ def find(name: str) -> Entry:
         return entry
     known = [path.stem for folder in _folders().values() for path in folder.glob("cards/*.toml")]
     raise CheckpointError(
-        f"no checkpoint or file is called {name!r}{nearest(name, [*known, *PUBLIC])}"
+        f"no checkpoint or file is called {name!r}{nearest(name, [*known, *PUBLIC, *WHEELS])}"
         "; `ensembles checkpoints list` shows all"
     )
 
@@ -170,7 +180,13 @@ def fetch(name: str, *, progress: bool = True) -> Path:
 
 
 def have(entry: Entry, *, progress: bool = True) -> None:
-    """Download a public checkpoint's file, unless it is here."""
+    """Download a public checkpoint's file, unless it is here.
+
+    Raises:
+        CheckpointError: When it cannot be had, or is that of a wheel that is not installed.
+    """
+    if entry.place == "wheel":
+        require(entry.card.name)
     if not entry.here and entry.place == "public":
         download(entry.card.source, entry.path, entry.card.sha256, progress=progress)
 
@@ -296,6 +312,9 @@ def remove(name: str) -> list[Path]:
     else:
         if entry.place == "packaged":
             raise UsageError(f"checkpoint {name!r} is part of the package and stays")
+        if entry.place == "wheel":
+            package, _ = WHEELS[name]
+            raise UsageError(f"checkpoint {name!r} is a package: pip uninstall {package}")
         paths = [entry.path]
         if entry.place == "user":
             paths.insert(0, user_folder() / "cards" / f"{name}.toml")

@@ -225,6 +225,7 @@ def _classes_of(model: str, dataset: str | None, split: str) -> int | None:
     """As many classes as the images have; None for a language model, whose words are its own."""
     if model in list_models("ensembles", task="language"):
         return None
+    TextChoice().refuse(model, dataset)
     return len(open_dataset(dataset or _DATASET, split, limit=1).classes)
 
 

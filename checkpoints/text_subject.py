@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ensembles.cards import Card
+from ensembles.data.registry import SETS
 from ensembles.data.texts import (
     BYTES,
     TEXTS,
@@ -143,7 +144,7 @@ def open_for(
         )
     tokenizer = tokens_for(card)
     purpose = purpose_of(model) if is_hub_name(card.architecture) else CAUSAL
-    if dataset is not None and dataset not in TEXTS and Path(dataset).is_dir():
+    if dataset is not None and dataset not in TEXTS and (dataset in SETS or Path(dataset).is_dir()):
         _refuse_images(dataset, name)
     if purpose == SEQUENCE:
         config: Any = model.config
@@ -231,7 +232,8 @@ def _front(text: str, tokenizer: Tokenizer) -> int:
 def _refuse_images(folder: str, name: str) -> None:
     """Refuse a folder of images in words that say so."""
     endings = {path.suffix.lower() for path in Path(folder).rglob("*") if path.is_file()}
-    if endings & {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}:
+    pictures = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
+    if (folder in SETS and not endings) or endings & pictures:
         raise DataError(
             f"{folder} holds images, and {name} is a language model; give a text, such as prose or "
             "a file"

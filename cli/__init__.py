@@ -32,9 +32,11 @@ _COMPLETION = "_ENSEMBLES_COMPLETE"
 
 _COMMANDS = {
     "analyze": "ensembles.cli.analyze:analyze",
+    "capacity": "ensembles.cli.capacity:capacity",
     "checkpoints": "ensembles.cli.checkpoints:checkpoints",
     "datasets": "ensembles.cli.datasets:datasets",
     "export": "ensembles.cli.export:export",
+    "family": "ensembles.cli.family:family",
     "inspect": "ensembles.cli.inspect_:inspect",
     "lesion": "ensembles.cli.lesion:lesion",
     "models": "ensembles.cli.models:models",
@@ -90,9 +92,11 @@ class _Lazy(click.Group):
 
 _SUMMARIES = {
     "analyze": "Run any analysis: lesions, paths, influence, and those of installed packages.",
+    "capacity": "Measure what networks hold of true and random labels, and how much there is.",
     "checkpoints": "List, fetch, check and add trained networks.",
     "datasets": "List the data sets that are known by name.",
     "export": "Write a network without some of its blocks, for other tools.",
+    "family": "Train networks of one size, from wide and shallow to thin and deep, and compare.",
     "inspect": "Show the blocks of a network, and how many paths it has.",
     "lesion": "Delete, move or change blocks, and measure what is still answered.",
     "models": "List the architectures.",

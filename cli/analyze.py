@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ensembles.cli.options import (
+    average_option,
     data_options,
     image_lines,
     materials_options,
     model_options,
+    open_average,
     open_subjects,
+    pairs,
     run_options,
     store_option,
     task_option,
@@ -102,8 +105,9 @@ def _command(analysis: AnyAnalysis) -> click.Command:
     source = f"\n\nSource: {analysis.source}." if analysis.source else ""
     run.__doc__ = f"{analysis.summary}{source}"
     decorators: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        model_options(several=True), data_options(), task_option(), setting_options(settings),
-        run_options(), materials_options(), store_option(), output_options(f"{analysis.name}.png"),
+        model_options(several=True), average_option(), data_options(), task_option(),
+        setting_options(settings), run_options(), materials_options(), store_option(),
+        output_options(f"{analysis.name}.png"),
     ]  # fmt: skip
     body: Callable[..., Any] = run
     for decorate in reversed(decorators):
@@ -133,6 +137,7 @@ def _run(
     *,
     models: Sequence[str],
     checkpoints: Sequence[str],
+    average: bool,
     store: str | None,
     out: str | None,
     plot: str | None,
@@ -145,7 +150,10 @@ def _run(
     analysis.options.made(own, analysis.name)
     check_outputs(out, plot, store, (*checkpoints, *models))
     about = {name: given.pop(name) for name in _SUBJECT if name in given}
-    subjects = open_subjects(models, checkpoints, device=given["device"], **about)
+    if average:
+        subjects = [open_average(pairs(models, checkpoints), device=given["device"], **about)]
+    else:
+        subjects = open_subjects(models, checkpoints, device=given["device"], **about)
     found = [
         measure(
             subject.net,

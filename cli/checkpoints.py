@@ -197,6 +197,8 @@ def _error(card: Card) -> str:
 
 
 def _where(entry: Entry) -> str:
+    if entry.place == "wheel":
+        return "installed" if entry.here else "can be installed"
     if entry.place != "public":
         return entry.place if entry.here else f"{entry.place}, file missing"
     return "fetched" if entry.here else "can be fetched"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ensembles.cli.options import (
+    average_option,
     data_options,
     image_lines,
     materials_options,
@@ -32,10 +33,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ensembles.checkpoints import Subject
     from ensembles.lesions import Choice
     from ensembles.plots.measures import Scale
 
-__all__ = ["lesion"]
+__all__ = ["expert_lines", "lesion"]
+
+_LONG = 45
+"""Seconds from which on the duration of a sweep is told."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -95,10 +100,7 @@ def _list_kinds(context: click.Context, option: click.Parameter, value: bool) ->
 
 @click.command("lesion")
 @model_options(several=True)
-@click.option(
-    "--average", is_flag=True,
-    help="Take the average of all these networks for one, whose blocks are its members.",
-)  # fmt: skip
+@average_option()
 @data_options()
 @_choice_options
 @kind_options()
@@ -156,6 +158,8 @@ def lesion(
         subjects = [open_average(pairs(models, checkpoints), **given)]
     else:
         subjects = open_subjects(models, checkpoints, **given)
+    for subject in subjects:
+        _tell_duration(subject, choice)
     found = [
         run(
             subject.net,
@@ -176,9 +180,41 @@ def lesion(
     deliver(
         frames, out, plot, as_json,
         draw=partial(_drawn, scale=scale), lines=lesion_table,
-        notes=[*image_lines(subjects), *map(lesion_summary, frames)],
+        notes=[*image_lines(subjects), *expert_lines(subjects), *map(lesion_summary, frames)],
     )  # fmt: skip
     _tell_failures(frames)
+
+
+def expert_lines(subjects: Sequence[Subject]) -> list[str]:
+    """What a lesion leaves free in networks with mixtures of experts, a line for each."""
+    from ensembles.decomposition.mixtures import mixtures  # noqa: PLC0415 (torch)
+
+    counts = {one.name: len(mixtures(one.net)) for one in subjects}
+    return [
+        f"{name}: {count} blocks choose among experts, anew under each lesion; `ensembles analyze "
+        "experts` counts the tokens that go elsewhere"
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def _tell_duration(subject: Subject, choice: Choice) -> None:
+    """Say how long a sweep of a language model takes, where that is minutes on a processor."""
+    from ensembles.data.texts import TextDataset  # noqa: PLC0415
+    from ensembles.engine.duration import expected_seconds  # noqa: PLC0415 (torch)
+
+    data, net = subject.data, subject.net
+    place = next(net.parameters()).device
+    if not isinstance(data, TextDataset) or net.input_names or place.type != "cpu":
+        return
+    lesions = subject.lesions(choice)
+    seconds = expected_seconds(net, data.windows[:1], len(data), lesions)
+    if seconds > _LONG:
+        say(
+            f"{len(lesions)} runs of {subject.name} on {len(data)} windows of {data.cut.length} "
+            f"tokens: about {max(1, round(seconds / 60))} minutes here",
+            err=True,
+        )
 
 
 def _drawn(frames: Sequence[pd.DataFrame], scale: Scale) -> Figure:

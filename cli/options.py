@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "asks_for_nested",
+    "average_option",
     "data_options",
     "device_option",
     "image_lines",
@@ -106,6 +107,14 @@ def model_options(*, several: bool = False) -> Callable[[Command], Command]:
             help="Look for blocks inside others too, or take those alone through which every path "
             "leads. [default: inside others where there are few for what they hold]",
         ),
+    )  # fmt: skip
+
+
+def average_option() -> Callable[[Command], Command]:
+    """Several networks as one."""
+    return click.option(
+        "--average", is_flag=True,
+        help="Take the average of all these networks for one, whose blocks are its members.",
     )  # fmt: skip
 
 

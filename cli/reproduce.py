@@ -20,8 +20,8 @@ __all__ = ["reproduce"]
 @click.option(
     "--figure", metavar="LIST",
     help="Such as 3,5a,5b,6; also 4, 7, effective-paths, stochastic-depth, depth, duplicate, "
-    "replay, criticality, criticality-trainings, and identity-mappings, which trains eleven "
-    "networks. [default: those of the paper, but the last]",
+    "replay, criticality, criticality-trainings, and identity-mappings, family and capacity, which "
+    "train networks. [default: those of the paper, but the last three]",
 )  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="All of the paper.")
 @click.option(

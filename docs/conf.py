@@ -53,6 +53,7 @@ napoleon_use_ivar = True
 # `.ci/site --links`; a site may be slow once, and GitHub writes its anchors by script.
 linkcheck_timeout = 20
 linkcheck_retries = 3
+linkcheck_report_timeouts_as_broken = False
 linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]
 
 

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ensembles.models import create_model, list_models
     from ensembles.plots import plot_analysis, plot_lesions
     from ensembles.plots.paths import plot_paths
+    from ensembles.reproduction.capacity import capacity
+    from ensembles.reproduction.family import family
     from ensembles.store import Store
     from ensembles.studies import Study, read_study
     from ensembles.studies import run as run_study
@@ -52,12 +54,46 @@ if TYPE_CHECKING:
     from ensembles.tasks import Task
 
 __all__ = [
-    "Analysis", "Block", "Choice", "Decomposition", "EnsemblesError", "Lesion", "Metric", "Outcome",
-    "PathOptions", "Store", "Study", "Task",
-    "analyze", "count_paths", "create_model", "dataset", "decompose", "effective_paths", "lesion",
-    "list_analyses", "list_executors", "list_lesions", "list_metrics", "list_models", "list_tasks",
-    "load", "path_ranges", "paths", "plot_analysis", "plot_lesions", "plot_paths", "provenance",
-    "read_frame", "read_study", "run_study", "summary", "walk", "write_frame",
+    "Analysis",
+    "Block",
+    "Choice",
+    "Decomposition",
+    "EnsemblesError",
+    "Lesion",
+    "Metric",
+    "Outcome",
+    "PathOptions",
+    "Store",
+    "Study",
+    "Task",
+    "analyze",
+    "capacity",
+    "count_paths",
+    "create_model",
+    "dataset",
+    "decompose",
+    "effective_paths",
+    "family",
+    "lesion",
+    "list_analyses",
+    "list_executors",
+    "list_lesions",
+    "list_metrics",
+    "list_models",
+    "list_tasks",
+    "load",
+    "path_ranges",
+    "paths",
+    "plot_analysis",
+    "plot_lesions",
+    "plot_paths",
+    "provenance",
+    "read_frame",
+    "read_study",
+    "run_study",
+    "summary",
+    "walk",
+    "write_frame",
 ]  # fmt: skip
 __version__ = VERSION
 
@@ -75,11 +111,13 @@ _HOMES = {
     "Study": "ensembles.studies",
     "Task": "ensembles.tasks",
     "analyze": "ensembles.analyses.analyze",
+    "capacity": "ensembles.reproduction.capacity",
     "count_paths": "ensembles.analyses.members.paths",
     "create_model": "ensembles.models",
     "dataset": "ensembles.data.any_data",
     "decompose": "ensembles.decomposition",
     "effective_paths": "ensembles.analyses.effective_paths",
+    "family": "ensembles.reproduction.family",
     "lesion": "ensembles.analyses.members.lesion",
     "list_analyses": "ensembles.listings",
     "list_executors": "ensembles.listings",

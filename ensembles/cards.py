@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -13,13 +12,13 @@ from typing import Any, TypeAlias
 from ensembles.bounded import read_text, toml_table
 from ensembles.errors import CheckpointError
 from ensembles.files import atomic, refusals
+from ensembles.toml_text import toml_lines
 
 __all__ = ["Card", "Measured", "card_name", "card_text", "parse_card", "read_card", "write_card"]
 
 Value: TypeAlias = str | int | float | bool | list[Any]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 # What a card may say beside its fields, since it follows from them.
 _DERIVED = ("library", "paper")
 _LARGEST_CARD = 1 << 20
@@ -290,36 +289,15 @@ def card_text(card: Card) -> str:
     tables["file"] = _filled({"name": card.file, "size": card.size, "sha256": card.sha256})
     apart = (*tables, "measured", "size", "sha256")
     names = [entry.name for entry in fields(Card) if entry.name not in apart]
-    lines = [*map(_line, _filled({name: getattr(card, name) for name in names}).items())]
+    lines = [*toml_lines(_filled({name: getattr(card, name) for name in names}))]
     for key, table in tables.items():
-        rows = [_line(item) for item in table.items() if item[1] is not None]
+        rows = toml_lines({name: value for name, value in table.items() if value is not None})
         lines += ["", f"[{key}]", *rows] if rows else []
     for one in card.measured:
         always = {"dataset": one.dataset, "split": one.split}
-        lines += ["", "[[measured]]", *map(_line, (always | _filled(vars(one))).items())]
+        lines += ["", "[[measured]]", *toml_lines(always | _filled(vars(one)))]
     return "\n".join(lines) + "\n"
 
 
 def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value not in (None, "", ())}
-
-
-def _line(item: tuple[str, Any]) -> str:
-    key, value = item
-    bare = _BARE_KEY.fullmatch(key)
-    return f"{key if bare else _toml_string(key)} = {_toml_value(value)}"
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _toml_string(value)
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(_toml_value, value)) + "]"
-    return repr(value)
-
-
-def _toml_string(text: str) -> str:
-    """A basic string: JSON's escapes are TOML's, but for the delete character."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -50,7 +50,8 @@ def test_it_equals_a_loop_that_stops() -> None:
     assert what["interval of path lengths (coherent)"] == f"{first['first']} to {first['last']}"
     assert len(ANALYSES.get("depth").notes(table)) == len(table.attrs["depths"])
     ax = curve_by_depth(table, table, labels=["one", "two"], colours=["#123456", "#654321"])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "two"]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["one", "two", "95% interval", "33 images"]
     figure = plot_analysis([table, table])
     assert [ax.get_xlabel() for ax in figure.axes] == ["Cut short after block"] * 2 + ["Block"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 import ensembles
+from ensembles.cli.lesion import expert_lines
 from ensembles.decomposition.mixtures import mixtures
 from ensembles.errors import UsageError
 from ensembles.plots import plot_analysis
@@ -115,6 +117,14 @@ def test_groups_of_experts_are_no_experts() -> None:
     frame = ensembles.analyze(net, IDS[:, :6], "experts")
     assert frame["deleted"].tolist() == [1, 2, 3]
     assert (frame["exchanged"] <= frame["share"]).all()
+
+
+def test_lesions_say_that_experts_are_chosen_anew() -> None:
+    net = ensembles.decompose(built("Mixtral", num_hidden_layers=2), IDS)
+    plain = ensembles.decompose(ensembles.create_model("gpt6", width=16, heads=2), IDS)
+    subjects: Any = [SimpleNamespace(name="moe", net=net), SimpleNamespace(name="gpt", net=plain)]
+    (line,) = expert_lines(subjects)
+    assert line.startswith("moe: 2 blocks choose among experts, anew under each lesion; `ens")
 
 
 def test_networks_without_experts_are_refused() -> None:

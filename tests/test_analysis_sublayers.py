@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 import ensembles
 from ensembles.analyses.kinds import ANALYSES
+from ensembles.analyses.lesion_means import LesionMeans
 from ensembles.analyses.sublayer_units import removal, units_of
 from ensembles.decomposition.sublayers import Sublayer, sublayers_of
 from ensembles.errors import DataError, UsageError
@@ -163,11 +165,13 @@ def test_a_language_model_its_figure_and_notes(tmp_path: Path) -> None:
     assert [ax.get_xlabel() for ax in figure.axes] == ["Layer", "Share removed"]
     assert len(plot_analysis([table, table]).axes) == 4
     names = [text.get_text() for text in cost_by_layer(table).get_legend().get_texts()]
-    assert names == ["attention", "MLP", "both"]
+    assert names[:4] == ["attention", "MLP", "both", "95% interval"]
     names = [text.get_text() for text in cost_by_share(table).get_legend().get_texts()]
-    assert names[3:] == ["either", "order by loss", "order by influence"]
+    assert names[3:-1] == ["either", "order by loss", "order by influence", "95% interval"]
     notes = ANALYSES.get("sublayers").notes(table)
-    assert len(notes) == 8 and notes[0].startswith("attention, order by influence: with 33% gone")
+    assert len(notes) == 8 and notes[0].startswith(
+        "without 33% of all attention, by influence, the loss rises by "
+    )
 
 
 def test_experts_that_are_chosen_by_a_softmax_are_no_attention() -> None:
@@ -186,6 +190,48 @@ def test_experts_that_are_chosen_by_a_softmax_are_no_attention() -> None:
     assert [part[:3] for part in sublayers_of(net)] == [
         Sublayer(1, "attention", 1, 0, "")[:3], (1, "mlp", 2), (1, "mlp", 3),
     ]  # fmt: skip
+
+
+def test_a_branch_that_hardly_adds_anything_is_still_no_mlp() -> None:
+    model = build([("convnext", 6, 1)] * 2)
+    with torch.no_grad():
+        for block in model.blocks:  # as layer scale begins
+            block.gamma.mul_(1e-6)
+    assert not sublayers_of(ensembles.decompose(model, images_for(model, 4)[0]))
+
+
+def test_an_interrupted_order_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(LAYERS[:2], seed=6)
+    images, labels = images_for(model, 40)
+    net, data = ensembles.decompose(model, images[:4]), [(images, labels)]
+    measure = LesionMeans.measured
+    sweeps: list[int] = []
+
+    def measured(*args: Any, **kwargs: Any) -> LesionMeans:
+        if len(sweeps) == 2:
+            raise KeyboardInterrupt
+        found = measure(*args, **kwargs)
+        sweeps.append(found.frame.attrs["store"]["measured"])
+        return found
+
+    monkeypatch.setattr(LesionMeans, "measured", measured)
+    with pytest.raises(KeyboardInterrupt):
+        ensembles.analyze(net, data, "sublayers", store=tmp_path / "x.db")
+    assert min(sweeps) > 0
+    sweeps.clear()
+
+    def counted(*args: Any, **kwargs: Any) -> LesionMeans:
+        found = measure(*args, **kwargs)
+        sweeps.append(found.frame.attrs["store"]["measured"])
+        return found
+
+    monkeypatch.setattr(LesionMeans, "measured", counted)
+    table = ensembles.analyze(net, data, "sublayers", store=tmp_path / "x.db")
+    assert sweeps[:2] == [0, 0] and len(sweeps) == 4
+    monkeypatch.undo()
+    alone = ensembles.analyze(net, data, "sublayers")
+    assert alone["name"].tolist() == table["name"].tolist()
+    assert alone["loss"].tolist() == pytest.approx(table["loss"].tolist())
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ def test_the_band_of_a_figure_is_that_interval() -> None:
     drawn = ax.get_legend()
     assert drawn is not None
     assert [text.get_text() for text in drawn.get_texts()] == [
-        "ours, mean of 3", "theirs, mean of 2", "95% interval over networks", "chance (90%)",
+        "ours, mean of 3", "theirs, mean of 2", "95% interval over networks", "one network",
+        "chance (90%)", "30 images",
     ]  # fmt: skip
     found = across_networks(frames)[1:]
     band = ax.collections[0].get_paths()[0].get_extents()

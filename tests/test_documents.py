@@ -26,6 +26,13 @@ ELSEWHERE = re.compile(
 )
 SHORT = {
     "analyze": ["--limit", "8"],
+    "capacity": [
+        *("--sizes", "240", "--seeds", "1", "--shares", "8", "--epochs", "1", "--limit", "64"),
+    ],
+    "family": [
+        *("--parameters", "2k", "--seeds", "1", "--epochs", "1", "--limit", "32"),
+        *("--depths", "8", "--families", "preresnet"),
+    ],
     "lesion": ["--limit", "8"],
     "paths": ["--limit", "2", "--signs", "2", "--samples", "8"],
     "reproduce": ["--figure", "3", "--limit", "4"],

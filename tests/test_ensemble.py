@@ -174,6 +174,8 @@ def test_files_are_averaged_by_the_command(
     shared = ["--model", "lenet5", "--limit", "8", "--normalize", "none"]
     assert run("lesion", "--average", *shared, *chosen) == 0
     assert "members.2" in capsys.readouterr().out
+    assert run("analyze", "diversity", "--average", *shared, *chosen) == 0
+    assert "members: the 3 networks of the average" in capsys.readouterr().err
     assert run("lesion", "--average", *shared, *chosen[:2]) == 2
     assert "an average needs two networks or more, got 1" in capsys.readouterr().err
     assert run("lesion", "--kind", "drop", *shared, *chosen[:2]) == 2

@@ -160,6 +160,11 @@ def test_a_folder_is_a_model_with_its_text(folder: Path) -> None:
         ({"window": 16, "normalize": "none"}, UsageError, "takes text: leave out --norm"),
         ({"window": 16, "front": "notatoken"}, UsageError, "'notatoken' is no token of hf:"),
         ({"window": 16, "dataset": "digitz"}, DataError, "no text or file 'digitz'"),
+        (
+            {"window": 16, "dataset": "digits"},
+            DataError,
+            "digits holds images, and hf:.* is a lang",
+        ),
     ],
 )
 def test_what_cannot_be_asked_of_a_language_model(
@@ -180,6 +185,20 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="a vocabulary of 40: they do not belong together"):
         open_subject(f"hf:{tmp_path}", window=16)
+
+
+def test_a_model_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        if not file.name.startswith(("tokenizer", "special")):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(CheckpointError, match="has no tokenizer beside its weights; expected tok"):
+        open_subject(f"hf:{tmp_path}", window=16)
+
+
+def test_a_text_for_random_weights_of_a_network_of_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("some words")
+    with pytest.raises(DataError, match=r"words.txt is a text, and resnet20 takes images"):
+        open_subject("resnet20", "random", dataset=str(tmp_path / "words.txt"))
 
 
 def test_code_that_comes_with_a_model_is_refused(folder: Path, tmp_path: Path) -> None:

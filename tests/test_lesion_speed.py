@@ -1,4 +1,4 @@
-"""What the benchmark of sweeps counts: operations, and answers in parts."""
+"""What the benchmark of sweeps counts: operations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ensembles
 from ensembles.decomposition import walk
-from ensembles.engine import evaluate
-from ensembles.lesions import intact, single_deletions
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -48,14 +46,3 @@ def test_operations_are_those_of_the_blocks_behind_each_lesion(lesion_speed: Mod
     ends = 10 * 2 * 64 * len(images)  # the linear layer runs for each lesion again
     behind = sum(sum(costs[number:]) + ends for number in range(1, len(costs) + 1))
     assert lesion_speed.operations(net, images, labels) == whole + behind
-
-
-def test_parts_of_the_images_give_the_same_counts(lesion_speed: ModuleType) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = ensembles.create_model("resnet20").eval()
-    images, labels = torch.randn(5, 3, 8, 8), torch.arange(5)
-    net = ensembles.decompose(model, images)
-    sweep = [intact(), *single_deletions(len(net))]
-    whole = [one.correct for one in evaluate(net, [(images, labels)], sweep, device="cpu")]
-    assert lesion_speed.in_parts(net, images, labels, "fp32") == whole

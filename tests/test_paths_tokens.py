@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from ensembles.plots.paths import shares_by_length
 from ensembles.unravelling.maps import FunctionMap
 from ensembles.unravelling.measurement import prepared
 from ensembles.unravelling.oracle import path_gradients, path_logits
-from ensembles.unravelling.token_streams import at_token, counting
+from ensembles.unravelling.token_streams import at_every_token, at_token, counting
 
 IDS = torch.randint(0, 40, (3, 7), generator=torch.Generator().manual_seed(0))
 SMALL = {"vocab_size": 40, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
@@ -165,3 +166,39 @@ def test_tangents_are_pushed_by_several_threads_at_once() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(torch.equal(found, wanted) for found in pool.map(push, range(24)))
+
+
+def test_every_token_is_the_sum_of_single_tokens() -> None:
+    net = ensembles.decompose(model_of("gpt"), IDS[:2])
+    whole, ((stream, targets),) = at_every_token(net, IDS)
+    assert targets.tolist() == IDS[:, 1:].tolist()
+    double, stream = prepared(whole, torch.device("cpu"), "fp64"), stream.double()
+    logits = double(stream).detach().requires_grad_()
+    with torch.enable_grad():
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+        (cotangent,) = torch.autograd.grad(loss, logits)
+    each = path_gradients(double, stream, cotangent)
+    norms = torch.zeros(len(net) + 1, len(IDS), dtype=torch.float64)
+    for length in range(len(net) + 1):
+        total = sum(part for choice, part in each.items() if sum(choice) == length)
+        norms[length] = total.flatten(1).norm(dim=1)  # type: ignore[union-attr]
+    frame = ensembles.paths(net, IDS, images=3, signs=0, every_token=True)
+    assert frame.attrs["sum_error"] < 1e-12
+    found = torch.tensor(frame["gradient_coherent"].tolist(), dtype=torch.float64)
+    assert torch.allclose(found, norms.mean(1), rtol=1e-9)
+    single = [
+        at_token(net, IDS, token)[0] for token in (2, 7)
+    ]  # their gradients are terms of the sum
+    assert [one.output_shape[0] for one in single] == [40, 40]
+
+
+def test_every_token_is_kept_and_refused(tmp_path: Path) -> None:
+    net = ensembles.decompose(model_of("gpt"), IDS[:2])
+    store = tmp_path / "results.db"
+    how: dict[str, Any] = {"images": 3, "signs": 2, "method": "all", "samples": 9}
+    frames = [ensembles.paths(net, IDS, store=store, every_token=True, **how) for _ in range(2)]
+    assert frames[0].equals(frames[1])
+    assert not frames[0].equals(ensembles.paths(net, IDS, store=store, **how))
+    for other in ({"token": 3}, {"direction": "logits"}):
+        with pytest.raises(UsageError, match="the loss of every token is one of gradients"):
+            ensembles.paths(net, IDS, every_token=True, **other)  # type: ignore[arg-type]

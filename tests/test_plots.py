@@ -533,7 +533,7 @@ def test_plot_lesions_picks_the_plot(
     ]
     figure = plot_lesions(mixed)
     assert [ax.texts[0].get_text() for ax in figure.axes] == ["(a)", "(b)"]
-    assert figure.get_size_inches().tolist() == pytest.approx([3.25, 4.8 + 3 * 0.14])  # of rows
+    assert figure.get_size_inches().tolist() == pytest.approx([3.25, 4.8 + 0.14])  # a row
 
 
 @pytest.mark.parametrize("long_name", [False, True])

@@ -476,9 +476,9 @@ def test_a_file_of_other_things_is_refused(tmp_path, text, message):
 def test_experiments_are_chosen_by_figure():
     assert [e.key for e in choose("5, 6a 6c")] == ["5a", "5b", "6"]
     assert [e.key for e in choose("7")] == ["stochastic-depth"]
-    others = ["identity-mappings", "criticality", "criticality-trainings"]
+    others = ["identity-mappings", "family", "capacity", "criticality", "criticality-trainings"]
     assert [e.key for e in choose("all")] == [key for key in EXPERIMENTS if key not in others]
-    assert [e.key for e in choose("all", "gavrikov2024")] == others[1:]
+    assert [e.key for e in choose("all", "gavrikov2024")] == others[3:]
     with pytest.raises(UsageError, match=r"'5d' is unknown: expected 3, 4, 5a.*did you mean"):
         choose("5d")
     with pytest.raises(UsageError, match="names none; expected such as 3,5a,5b,6"):

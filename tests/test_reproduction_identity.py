@@ -70,7 +70,7 @@ def test_pictures_and_table(frames: Frames) -> None:
     deletions, gradients = study.IdentityMappings().draw(frames)
     assert [len(figure.figure.axes) for figure in (deletions, gradients)] == [3, 3]
     labels = {text.get_text() for text in gradients.figure.axes[2].get_legend().get_texts()}
-    assert labels == {"original", "bn-after-add"}
+    assert labels > {"original", "bn-after-add", "95% interval of lengths"}
     [table] = study.IdentityMappings().compare(frames)
     assert list(table.frame["published, 110 layers %"].round(2)) == [6.61, 8.7, 8.17]
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
 import ensembles
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -74,22 +80,34 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "notebooks/first_figure.html" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-def test_no_picture_is_older_than_its_table() -> None:
-    from hashlib import sha256
-
+def test_no_picture_is_older_than_its_tables_or_than_what_draws_it() -> None:
     from PIL import Image
 
-    tables = sorted((DOCS / "figures").glob("*.csv"))
-    assert len(tables) == 2
-    for table in tables:
-        with Image.open(table.with_suffix(".png")) as picture:
-            drawn = picture.info.get("Table")
-        assert drawn == sha256(table.read_bytes()).hexdigest(), f"draw {table.name} again"
+    spec = spec_from_file_location("draw", DOCS / "figures" / "draw.py")
+    assert spec is not None and spec.loader is not None
+    draw = module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    tables = {table for name in draw.PICTURES for table in draw.tables_of(name)}
+    assert tables == set((DOCS / "figures").rglob("*.csv"))
+    for name in draw.PICTURES:
+        with Image.open(DOCS / "figures" / f"{name}.png") as picture:
+            borne = {key: picture.info.get(key) for key in ("Table", "Drawing")}
+        assert borne == draw.marks_of(name, draw.drawn(name)), f"draw {name} again: draw.py"
+
+
+def test_every_picture_is_shown_and_nothing_is_left_to_be_filled_in() -> None:
+    pages = [*DOCS.glob("*.md"), *ROOT.glob("*.md"), ROOT / "CITATION.cff", ROOT / "setup.cfg"]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    shown = set(re.findall(r"figures/([\w-]+)\.png", "".join(texts.values())))
+    assert shown == {path.stem for path in (DOCS / "figures").glob("*.png")}
+    blanks = re.compile(r"\b(REPOSITORY|TODO|FIXME|TBD|XXX)\b|example\.(com|org)|<your")
+    assert not {name for name, text in texts.items() if blanks.search(text)}
+    open_ends = {name for name, text in texts.items() if re.search("by the authors|by its", text)}
+    left = texts["development.md"].partition("## Left to its authors")[2]
+    assert {"paper.md"} <= open_ends and all(f"`{name}`" in left for name in ("paper.md",))
 
 
 def test_the_papers_of_a_public_project_agree_with_the_package() -> None:
-    import configparser
-
     yaml = pytest.importorskip("yaml")
 
     setup = configparser.ConfigParser()
@@ -97,19 +115,54 @@ def test_the_papers_of_a_public_project_agree_with_the_package() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == ensembles.__version__
     assert citation["license"] == setup["metadata"]["license"]
-    recipe = (ROOT / "conda" / "meta.yaml").read_text(encoding="utf-8")
-    assert f'version = "{ensembles.__version__}"' in recipe
-    assert f'name = "{setup["metadata"]["name"]}"' in recipe
-    renamed = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base", "torch": "pytorch"}
-    for line in setup["options"]["install_requires"].split("\n"):
-        if requirement := line.partition(";")[0].strip():
-            name, bound = requirement.split(">=")
-            assert f"- {renamed.get(name, name)} >={bound}" in recipe
-    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
-    assert set(jobs) == {"lint", "types", "tests", "lowest", "wheel", "site"}
     cited = set(re.findall(r"@(\w+)\]", (ROOT / "paper.md").read_text(encoding="utf-8")))
     entries = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "paper.bib").read_text(), re.MULTILINE))
     assert cited == entries
+
+
+def test_the_conda_recipe_says_what_setup_cfg_says() -> None:
+    yaml = pytest.importorskip("yaml")
+    recipe = yaml.safe_load((ROOT / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert recipe["context"]["version"] == ensembles.__version__
+    assert recipe["package"]["name"] == setup["metadata"]["name"]
+    assert recipe["about"]["license"] == setup["metadata"]["license"]
+    assert (ROOT / recipe["about"]["license_file"]).is_file()
+    scripts = setup["options.entry_points"]["console_scripts"].strip()
+    assert recipe["build"]["python"]["entry_points"] == [scripts]
+    renamed = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base", "torch": "pytorch"}
+    python = f"python {setup['options']['python_requires']}"
+    wanted = [python]
+    for line in setup["options"]["install_requires"].split("\n"):
+        if requirement := line.partition(";")[0].strip():
+            name, bound = requirement.split(">=")
+            wanted.append(f"{renamed.get(name, name)} >={bound}")
+    assert recipe["requirements"]["run"] == wanted
+    [builder] = project["build-system"]["requires"]
+    assert recipe["requirements"]["host"] == [python, "pip", builder.replace(">=", " >=")]
+
+
+def test_the_public_workflow_runs_what_ci_runs() -> None:
+    yaml = pytest.importorskip("yaml")
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    assert set(jobs) == {"lint", "types", "tests", "lowest", "wheel", "site"}
+    lines = {
+        name: [line.strip() for step in job["steps"] for line in step.get("run", "").splitlines()]
+        for name, job in jobs.items()
+    }
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    own = [line.strip().strip("()") for line in script if not line.startswith("#")]
+    checks = [line for line in own if re.match(r"ruff |python -m pytest|cd .* && mypy", line)]
+    assert len(checks) == 4
+    for line in checks:
+        there = line.replace("$work", "$RUNNER_TEMP").replace("$root", "$GITHUB_WORKSPACE")
+        assert any(there in job for job in lines.values()), line
+    for name in ("lowest", "site"):
+        assert any(line.startswith(f"bash .ci/{name}") for line in lines[name])
+    pythons = re.findall(r"Python :: (3\.\d+)", (ROOT / "setup.cfg").read_text(encoding="utf-8"))
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == pythons
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"])

@@ -1,40 +1,116 @@
-"""Draw the figures of the front pages from the tables beside them.
+r"""Draw the pictures of the pages from the tables beside them.
 
     ensembles lesion --model resnet110 --model vgg15 --out docs/figures/lesion-digits.csv
     ensembles paths --out docs/figures/paths-digits.csv
+    ensembles analyze execution --model resnet110 --out docs/figures/execution-resnet110.csv
+    ensembles analyze execution --model gpt12 --rows 4 --window 128 \
+        --out docs/figures/execution-gpt12.csv
+    ensembles analyze sublayers --model gpt12 --rows 16 --out docs/figures/sublayers-gpt12.csv
+    ensembles analyze sublayers --model vit12 --rows 0 --out docs/figures/sublayers-vit12.csv
+    ensembles analyze repair --out docs/figures/repair-resnet110.csv
+    ensembles analyze repair --model gpt12 --rows 16 --out docs/figures/repair-gpt12.csv
+    ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
     python docs/figures/draw.py
 
-Each picture bears the hash of its table, so that one older than its table is noticed.
+Each picture bears the hash of its tables and of what is drawn of them, so that a test notices one
+that is older than its table, or than the program that draws it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 
 import ensembles
+from ensembles.plots import plot_execution, plot_recalibration, plot_repair, plot_sublayers
+from ensembles.reproduction.experiments import experiment
+from ensembles.reproduction.named import Named
 
 HERE = Path(__file__).parent
-FIGURES = {"lesion-digits": ensembles.plot_lesions, "paths-digits": ensembles.plot_paths}
+Draw = Callable[[Sequence[pd.DataFrame]], Figure]
 
 
-def digest(table: Path) -> str:
-    """The hash of a table's file."""
-    return hashlib.sha256(table.read_bytes()).hexdigest()
+def of_experiment(key: str, *names: str) -> Draw:
+    """The figure of an experiment of ``ensembles reproduce``, from its tables."""
+
+    def draw(frames: Sequence[pd.DataFrame]) -> Figure:
+        named: Named[pd.DataFrame] = Named()
+        named.update(zip(names, frames, strict=True))
+        [picture] = experiment(key).draw(named)
+        return picture.figure
+
+    return draw
+
+
+PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
+    "lesion-digits": (("lesion-digits",), ensembles.plot_lesions),
+    "paths-digits": (("paths-digits",), ensembles.plot_paths),
+    "recalibration": (("recalibration",), plot_recalibration),
+    "execution-resnet110": (("execution-resnet110",), plot_execution),
+    "execution-gpt12": (("execution-gpt12",), plot_execution),
+    "sublayers-vit12": (("sublayers-vit12",), plot_sublayers),
+    "sublayers-gpt12": (("sublayers-gpt12",), plot_sublayers),
+    "repair-resnet110": (("repair-resnet110",), plot_repair),
+    "repair-gpt12": (("repair-gpt12",), plot_repair),
+    "reproduction-3": (
+        ("reproduction/3-residual", "reproduction/3-plain"),
+        of_experiment("3", "residual", "plain"),
+    ),
+    "reproduction-5a": (("reproduction/5a-delete",), of_experiment("5a", "delete")),
+    "reproduction-6": (("reproduction/6-paths",), of_experiment("6", "paths")),
+}
+"""The tables of each picture, and what draws them.
+
+Other pictures are of long runs, whose tables are not kept here; their pages give the commands.
+"""
+
+
+def tables_of(name: str) -> list[Path]:
+    """The files that a picture is drawn from."""
+    return [HERE / f"{table}.csv" for table in PICTURES[name][0]]
+
+
+def drawn(name: str) -> Figure:
+    """A picture, anew."""
+    return PICTURES[name][1]([ensembles.read_frame(table) for table in tables_of(name)])
+
+
+def marks_of(name: str, figure: Figure) -> dict[str, str]:
+    """Hashes of a picture's tables, and of its texts and curves to four digits."""
+    tables = hashlib.sha256(b"".join(table.read_bytes() for table in tables_of(name)))
+    panels = json.dumps([_panel(ax) for ax in figure.axes])
+    return {"Table": tables.hexdigest(), "Drawing": hashlib.sha256(panels.encode()).hexdigest()}
+
+
+def _panel(ax: Any) -> list[Any]:
+    legend = ax.get_legend()
+    texts = [] if legend is None else [text.get_text() for text in legend.get_texts()]
+    texts += [ax.get_title(), ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale(), ax.get_yscale()]
+    curves = [
+        [f"{float(number):.4g}" for number in np.ravel(line.get_xydata())] for line in ax.lines
+    ]
+    return [[" ".join(text.split()) for text in texts], curves]
 
 
 def main() -> None:
     """Draw them all."""
-    for name, draw in FIGURES.items():
-        table, picture = HERE / f"{name}.csv", HERE / f"{name}.png"
-        draw(ensembles.read_frame(table), picture)
+    for name in PICTURES:
+        figure, picture = drawn(name), HERE / f"{name}.png"
+        ensembles.plots.save_figure(figure, picture)
         told = PngImagePlugin.PngInfo()
-        told.add_text("Table", digest(table))
-        with Image.open(picture) as drawn:
-            drawn.load()
-            drawn.save(picture, pnginfo=told, dpi=(300, 300), optimize=True)
+        for key, mark in marks_of(name, figure).items():
+            told.add_text(key, mark)
+        with Image.open(picture) as image:
+            image.load()
+            image.save(picture, pnginfo=told, dpi=(300, 300), optimize=True)
 
 
 if __name__ == "__main__":

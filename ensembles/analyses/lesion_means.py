@@ -139,7 +139,8 @@ def attrs_of(frame: pd.DataFrame, **more: Any) -> dict[str, Any]:
     """
     found = {name: frame.attrs[name] for name in _KEPT if name in frame.attrs}
     provenance = frame.attrs["provenance"]
-    return {**found, "provenance": provenance, **more}
+    observations = int(frame["total"].iloc[0])
+    return {**found, "observations": observations, "provenance": provenance, **more}
 
 
 def fitting(structure: Structure, lesions: Iterable[Lesion]) -> tuple[list[Lesion], dict[str, str]]:

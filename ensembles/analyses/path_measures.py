@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pandas as pd
 import torch
-from torch.utils.data import Dataset, IterableDataset, Subset
 
 from ensembles.analyses.about import doubt_places
 from ensembles.analyses.path_frames import (
@@ -20,33 +19,38 @@ from ensembles.analyses.path_frames import (
     logit_rows,
     range_rows,
 )
-from ensembles.analyses.path_options import IMAGES, PathOptions
-from ensembles.data import ImageDataset, batches
+from ensembles.analyses.path_inputs import count_of, network_and_images, rereadable
+from ensembles.analyses.path_options import PathOptions
+from ensembles.data import ImageDataset
 from ensembles.data.texts import TextDataset
 from ensembles.decomposition import Decomposition
-from ensembles.errors import DataError, PathError, RoundingError, UsageError
+from ensembles.errors import PathError, RoundingError, UsageError
 from ensembles.progress import Progress, bar
 from ensembles.tables.provenance import provenance
 from ensembles.tasks.foresight import sees_ahead
 from ensembles.tasks.members.language import MEMBER as LANGUAGE
-from ensembles.unravelling.additive import additive, require_additive
-from ensembles.unravelling.image_rows import image_rows
 from ensembles.unravelling.linearization import Engine, Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
+    GradientMeasures,
     LogitMeasures,
-    batch_size,
     measure_gradients,
     measure_logits,
-    prepared,
-    with_batch_statistics,
 )
 from ensembles.unravelling.path_counts import block_lengths, joint_lengths
-from ensembles.unravelling.places import parse_places
-from ensembles.unravelling.token_streams import at_token, counting, takes_tokens
+from ensembles.unravelling.places import Place, parse_places
+from ensembles.unravelling.token_streams import (
+    at_every_token,
+    at_token,
+    counting,
+    takes_tokens,
+)
+
+_Found = TypeVar("_Found")
 
 __all__ = [
-    "expanded", "measure_paths", "measure_ranges", "require_expanded", "require_shortcuts",
+    "expanded", "measure_paths", "measure_places", "measure_ranges", "require_expanded",
+    "require_shortcuts",
 ]  # fmt: skip
 
 
@@ -72,7 +76,7 @@ def measure_paths(
     Raises:
         PathError: If the sum over lengths misses the network's own value, in fp64 too.
     """
-    data = _rereadable(data, chosen)
+    data = rereadable(data, chosen)
 
     def measured(chosen: PathOptions) -> pd.DataFrame:
         return _measured(net, data, chosen, place, named=named, progress=progress)
@@ -80,9 +84,45 @@ def measure_paths(
     return _exactly(measured, chosen, place)
 
 
+def measure_places(
+    net: Decomposition,
+    data: Any,
+    chosen: PathOptions,
+    place: torch.device,
+    *,
+    name: str,
+    progress: bool | Progress | None,
+) -> dict[Place, GradientMeasures]:
+    """The sums of all paths of each length, and their cancellation, image by image.
+
+    Args:
+        net: The network.
+        data: The images.
+        chosen: How, and at which places.
+        place: The device.
+        name: What the network is called.
+        progress: As :func:`ensembles.progress.bar` takes it.
+
+    Raises:
+        PathError: If the sum over lengths misses autograd's gradient, in fp64 too.
+    """
+    data = rereadable(data, chosen)
+
+    def measured(chosen: PathOptions) -> dict[Place, GradientMeasures]:
+        ready, parts = network_and_images(net, data, chosen, place)
+        with bar(f"paths of {name}", " images", shown=progress) as report:
+            found, _ = measure_gradients(
+                ready, parts, parse_places(chosen.at, net), exact=True, signs=0, samples=0,
+                memory=chosen.memory, engine=cast(Engine, chosen.engine), report=report,
+            )  # fmt: skip
+        return found
+
+    return _exactly(measured, chosen, place)
+
+
 def _exactly(
-    measured: Callable[[PathOptions], pd.DataFrame], chosen: PathOptions, place: torch.device
-) -> pd.DataFrame:
+    measured: Callable[[PathOptions], _Found], chosen: PathOptions, place: torch.device
+) -> _Found:
     """Measure in the precision asked for, and in fp64 where the sum needs it."""
     try:
         return measured(chosen)
@@ -101,7 +141,7 @@ def _measured(
     named: dict[str, Any],
     progress: bool | Progress | None,
 ) -> pd.DataFrame:
-    ready, parts = _ready(net, data, chosen, place)
+    ready, parts = network_and_images(net, data, chosen, place)
     attrs: dict[str, object] = {"model": named["model"], "direction": chosen.direction}
     with bar(f"paths of {named['model']}", " images", shown=progress) as report:
         if chosen.direction == "gradient":
@@ -201,7 +241,7 @@ def measure_ranges(
         if not 0 <= first <= last <= n:
             raise UsageError(f"lengths {first} to {last}; expected a range within 0 to {n}")
 
-    data = _rereadable(data, chosen)
+    data = rereadable(data, chosen)
 
     def measured(chosen: PathOptions) -> pd.DataFrame:
         return _ranges(net, data, wanted, chosen, place, name=name, progress=progress)
@@ -219,7 +259,7 @@ def _ranges(
     name: str,
     progress: bool | Progress | None,
 ) -> pd.DataFrame:
-    ready, parts = _ready(net, data, chosen, place)
+    ready, parts = network_and_images(net, data, chosen, place)
     with bar(f"paths of {name}", " images", shown=progress) as report:
         logits, error = measure_logits(
             ready, parts, engine=cast(Engine, chosen.engine), report=report
@@ -254,19 +294,22 @@ def expanded(
     if chosen.precision == "auto":
         chosen = replace(chosen, precision="fp64" if tokens else "fp32")
     if not tokens:
-        if chosen.token is not None or chosen.counted != "all":
+        if chosen.token is not None or chosen.every_token or chosen.counted != "all":
             raise UsageError(
                 f"{net.model_name} is no language model: leave out the token, and what is counted"
             )
         doubt_places(net, data)
         return net, data, chosen
-    windows = _windows(data, _count(chosen)).to(next(net.parameters()).device)
+    windows = _windows(data, count_of(chosen)).to(next(net.parameters()).device)
     if getattr(data, "task", None) is not None or sees_ahead(net, windows):
         raise UsageError(
             f"{net.model_name} is an encoder, and paths are those to the logits of a next token; "
             "expected a decoder (a causal language model)"
         )
-    first, rows = at_token(net, windows, chosen.token)
+    if chosen.every_token:
+        first, rows = at_every_token(net, windows)
+    else:
+        first, rows = at_token(net, windows, chosen.token)
     return counting(first, chosen.counted), rows, chosen
 
 
@@ -286,60 +329,6 @@ def require_shortcuts(net: Decomposition) -> None:
         PathError: Saying what the blocks are.
     """
     Linearizer(net, "general")
-
-
-def _ready(
-    net: Decomposition, data: Any, chosen: PathOptions, device: torch.device
-) -> tuple[Decomposition, list[Batch]]:
-    """The network and the images on their device, in batches that fit in memory."""
-    if tuple(net.output_shape) == (1,):
-        raise PathError(
-            "the network gives a single logit; expected one for each class: let it give two, 0 and "
-            "that logit (torch.cat([torch.zeros_like(z), z], 1)), and take it apart so"
-        )
-    ready = prepared(net, device, chosen.precision)
-    dtype = torch.float64 if chosen.precision == "fp64" else torch.float32
-    at_once = torch.get_num_threads() if device.type == "cpu" else 1
-    size = min(64, batch_size(net, chosen.memory / at_once, chosen.precision))
-    parts = [
-        (images.to(device, dtype), labels.to(device))
-        for images, labels in _read(data, _count(chosen), size)
-    ]
-    shape = tuple(parts[0][0].shape[1:])
-    if shape != tuple(net.input_shape):
-        raise DataError(
-            f"the images have shape {shape}, the network was taken apart for "
-            f"{tuple(net.input_shape)}; expected the same"
-        )
-    if chosen.statistics == "batch":
-        ready = with_batch_statistics(ready, torch.cat([images for images, _ in parts]))
-    if chosen.linearization == "additive":
-        ready = additive(ready)
-        require_additive(ready, parts[0][0])
-    return image_rows(ready), parts
-
-
-def _rereadable(data: Any, chosen: PathOptions) -> Any:
-    """Data that can be read again: what an iterator gives is kept."""
-    return _read(data, _count(chosen), 64) if isinstance(data, Iterator) else data
-
-
-def _count(chosen: PathOptions) -> int:
-    return chosen.images or IMAGES[chosen.direction]
-
-
-def _read(data: Any, count: int, size: int) -> list[Batch]:
-    if isinstance(data, ImageDataset):
-        return list(data.limited(count).batches(size))
-    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        total = len(cast("Any", data))
-        if total > count:
-            data = Subset(data, [i * total // count for i in range(count)])
-        return list(batches(data, size))
-    read = list(islice(batches(data, size), -(-count // size)))
-    last = count - size * (len(read) - 1)
-    images, labels = read[-1]
-    return [*read[:-1], (images[:last], labels[:last])]
 
 
 def _classes(data: Any) -> tuple[str, ...] | None:

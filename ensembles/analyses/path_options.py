@@ -43,6 +43,8 @@ class PathOptions(Options):
         engine: "fast", or "general" (`torch.func` for everything), its check.
         token: Of a language model, which token of each window is predicted from those before it,
             from 2; by default the last.
+        every_token: Of a language model, whether the loss is the sum of those of all tokens of a
+            window, from the second on.
         counted: Of a language model, whether the length of a path counts "all" branches, those of
             "attention", or those of the "mlp"; what is not counted is taken whole.
         linearization: Whether parts of the network are taken by their "derivatives", or in their
@@ -94,6 +96,9 @@ class PathOptions(Options):
         "last.",
         None,
     )  # fmt: skip
+    every_token: bool = option(
+        "Of a language model: the loss of all tokens of a window together, not of one.", False
+    )  # fmt: skip
     counted: str = option(
         "Of a language model: whether the length of a path counts all branches, those of "
         "attention, or the others.",
@@ -129,6 +134,11 @@ class PathOptions(Options):
             raise UsageError(f"{self.memory} bytes of memory; expected more than 0")
         if self.per_class and self.direction != "logits":
             raise UsageError("rows for each class are of logits; expected direction logits")
+        if self.every_token and (self.token is not None or self.direction != "gradient"):
+            raise UsageError(
+                "the loss of every token is one of gradients, of no token by itself; expected "
+                "direction gradient, and no token"
+            )
         read_place(self.at)
         if self.at != "input" and self.direction != "gradient":
             raise UsageError(
@@ -157,6 +167,8 @@ class PathOptions(Options):
         values = asdict(self) | {"images": self.images or IMAGES[self.direction]}
         if self.token is None:  # results of before there was one are found again
             idle.append("token")
+        if not self.every_token:
+            idle.append("every_token")
         if self.counted == "all":
             idle.append("counted")
         if self.linearization == "derivatives":

@@ -14,12 +14,12 @@ from ensembles.analyses.base import Run
 from ensembles.analyses.fitted_heads import Readout, fitted_readouts
 from ensembles.analyses.lesion_means import known
 from ensembles.analyses.refinement_walk import Refined, features_of, outputs_of
+from ensembles.analyses.row_means import by_part
 from ensembles.analyses.some_rows import some_rows
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import placed
 from ensembles.engine.reference_data import ReferenceData
 from ensembles.errors import LesionError
-from ensembles.metrics.members.folds import FOLDS
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.statistics import Estimates, jackknife
 
@@ -71,7 +71,6 @@ class _Parts:
     """Sums over the parts of the data, and the columns that follow from them."""
 
     def __init__(self, values: dict[str, Array], seen: Refined) -> None:
-        self.fold = np.arange(seen.rows) % FOLDS
         loss = values["loss"]
         change = np.full_like(loss, np.nan)
         change[1:] = loss[1:] - loss[:-1]
@@ -79,17 +78,11 @@ class _Parts:
         values = {
             **values, "change": change, "missed": (change - first) ** 2, "squared": change**2
         }  # fmt: skip
-        self.counts = {name: self._by_part(np.isfinite(one)) for name, one in values.items()}
-        self.sums = {name: self._by_part(np.nan_to_num(one)) for name, one in values.items()}
+        self.counts = {name: by_part(np.isfinite(one)) for name, one in values.items()}
+        self.sums = {name: by_part(np.nan_to_num(one)) for name, one in values.items()}
         self.features, self.squares = seen.sums.numpy(), seen.squares.numpy()
         self.there = self.counts["size"][:, 0] > 0
-        self.rows = np.bincount(self.fold, minlength=FOLDS)
-
-    def _by_part(self, values: Any) -> Array:
-        """(places, rows) to (parts, places)."""
-        found = np.zeros((FOLDS, len(values)))
-        np.add.at(found, self.fold, np.asarray(values, float).T)
-        return found
+        self.rows = by_part(np.ones((1, seen.rows)))[:, 0]
 
     def _estimate(self, statistic: Any, *names: str) -> Estimates:
         """A statistic of means over rows, (places,) each, with its interval."""

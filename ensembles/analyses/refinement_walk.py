@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.analyses.base import Run
+from ensembles.analyses.row_means import row_means
 from ensembles.analyses.stream import channel_dimension, compared_with
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import placed, rows_of, take
@@ -262,12 +263,7 @@ def _scores(task: Task, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     answers = task.answers(output, targets)
     losses = torch.where(answers.finite, answers.losses, torch.nan)
     right = answers.right.to(losses.dtype)
-    if targets.ndim == 1:
-        return losses, right
-    owners = (targets >= 0).nonzero()[:, 0]
-    zero = torch.zeros(len(targets), dtype=losses.dtype, device=losses.device)
-    count = zero.index_add(0, owners, torch.ones_like(losses)).clamp_min(1)
-    return zero.index_add(0, owners, losses) / count, zero.index_add(0, owners, right) / count
+    return row_means(losses, targets), row_means(right, targets)
 
 
 def _blank(places: int, rows: int, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from ensembles.data import cache
 from ensembles.data.sources import MemorySource
 
-__all__ = ["CLASSES", "SPLITS", "load_digits", "test_indices"]
+__all__ = ["CLASSES", "SPLITS", "digit_levels", "load_digits", "test_indices"]
 
 CLASSES = tuple("0123456789")
 SPLITS = {"train": 1438, "test": 359}
@@ -34,18 +34,30 @@ def load_digits(split: str) -> MemorySource:
     cached = cache.load(slot, key)
     if cached is not None:
         return cached[0]
+    levels, labels = digit_levels(split)
+    source = MemorySource(_enlarge(levels.float()), labels)
+    cache.save(slot, key, source, CLASSES)
+    return source
+
+
+def digit_levels(split: str) -> tuple[Tensor, Tensor]:
+    """The digits as they were recorded.
+
+    Args:
+        split: ``train`` or ``test``.
+
+    Returns:
+        Grey levels 0 to 16, uint8 (N, 1, 8, 8), and labels, int64 (N,).
+    """
     from sklearn import datasets  # noqa: PLC0415 (slow to import)
 
     grey, labels = datasets.load_digits(return_X_y=True)
-    held_out = test_indices(labels.tolist())
     wanted = torch.zeros(len(labels), dtype=torch.bool)
-    wanted[torch.tensor(held_out)] = True
+    wanted[torch.tensor(test_indices(labels.tolist()))] = True
     if split == "train":
         wanted = ~wanted
-    images = _enlarge(torch.from_numpy(grey).to(torch.float32).view(-1, 1, 8, 8)[wanted])
-    source = MemorySource(images, torch.from_numpy(labels).to(torch.int64)[wanted])
-    cache.save(slot, key, source, CLASSES)
-    return source
+    levels = torch.from_numpy(grey).to(torch.uint8).view(-1, 1, 8, 8)
+    return levels[wanted], torch.from_numpy(labels).to(torch.int64)[wanted]
 
 
 def test_indices(labels: list[int]) -> list[int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from ensembles.decomposition.blocks import Block
 
@@ -83,7 +83,7 @@ def _kinds(block: Block) -> Iterator[tuple[int, str, str]]:
     if block.roads is not None:
         names = block.roads.names
         each = [
-            (road, _kind(block, part, set(range(1, len(names) + 1)) - {road}), name)
+            (road, _kind(block, part), name)
             for road, (part, name) in enumerate(zip(block.roads.roads, names, strict=True), 1)
         ]
         if {"attention", "mlp"} <= {kind for _, kind, _ in each}:
@@ -92,36 +92,26 @@ def _kinds(block: Block) -> Iterator[tuple[int, str, str]]:
                 key=lambda one: one[1] != "attention",
             )
             return
-    kind = _kind(block, block.branch, set())
+    kind = _kind(block, block.branch)
     if kind:
         yield 0, kind, block.name
 
 
-def _kind(block: Block, part: nn.Module, others: set[int]) -> str:
-    """What a branch is; "" for neither kind.
-
-    Args:
-        block: Its block.
-        part: The branch.
-        others: Numbers of the branches that are added beside it.
-    """
+def _kind(block: Block, part: nn.Module) -> str:
+    """What a branch of a block is; "" for neither kind."""
     attention = attends(part)
     if block.reads:  # a mask, which is not there: only attention reads one
         return "attention" if attention else ""
-
-    def run(x: Tensor) -> Tensor:
-        return block.dropped(x, others) if others else block(x)
-
     if block.in_shape != block.out_shape or len(block.in_shape) < 2:
         return ""
-    apart = _apart(block, run)
+    apart = _apart(block, part)
     if attention and (not apart or _runs(part, *_ATTENTION)):
         return "attention"
     return "mlp" if apart and any(True for _ in part.parameters()) else ""
 
 
-def _apart(block: Block, run: Callable[[Tensor], Tensor]) -> bool:
-    """Whether a block works on each position by itself.
+def _apart(block: Block, part: nn.Module) -> bool:
+    """Whether a branch of a block works on each position by itself.
 
     One position of a random stream is changed; the output must stay as it is at all others.
     Channels are the last dimension of a sequence; of maps the last or the first.
@@ -135,8 +125,9 @@ def _apart(block: Block, run: Callable[[Tensor], Tensor]) -> bool:
         moved = changed.movedim(channels, -1)
         moved[(0,) * (moved.ndim - 1)] = torch.randn(moved.shape[-1], generator=draws)
         both = torch.cat([x, changed])
+        both = both if weight is None else both.to(weight)
         with torch.no_grad():
-            one, other = run(both if weight is None else both.to(weight)).float()
+            one, other = part(both if block.pre is None else block.pre(both)).float()
         gap = (one - other).abs().movedim(channels if channels < 0 else 0, -1).amax(-1).flatten()
         if bool((gap[1:] <= _ROUNDING * one.abs().amax()).all()):
             return True

@@ -16,7 +16,7 @@ from ensembles.decomposition.pure_forms import UnfollowableError
 from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.skipped_masks import masks_made
-from ensembles.decomposition.verification import altered
+from ensembles.decomposition.verification import altered, turned
 from ensembles.errors import DecompositionError, EnsemblesError
 
 _ROWS = 16
@@ -60,9 +60,9 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
     Raises:
         DecompositionError: If neither a recording nor `torch.export` can follow the model.
     """
-    two, three = probe(example, 2), altered(model, probe(example, 3))
+    two, three = probe(example, 2), probe(example, 3)
     try:
-        first, second = _recorded(model, two), _recorded(model, three)
+        first, second = _recorded(model, two), _of_others(model, three)
         whole = _recorded(model, example) if first.decisions or second.decisions else first
         if _agree(first, second) and _agree(first, whole):
             return _merged(first, second)
@@ -71,6 +71,7 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
         reason = str(error)
     LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
     try:
+        three = altered(model, three)
         first, second = (_replayed(_exported(model, rows), rows) for rows in (two, three))
         return Traced(*merge(first, second), {}, first.answer)
     except Exception as error:  # torch.export has many kinds of errors
@@ -78,6 +79,17 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
             f"{type(model).__name__} cannot be traced: {reason}; {_advice(reason)} (torch.export "
             f"fails too: '{_line(error)}')"
         ) from error
+
+
+def _of_others(model: nn.Module, rows: Inputs) -> Recorder:
+    """A recording of other rows of the same shapes, as :func:`altered` makes them.
+
+    Whether the model takes them is seen by the recording itself, in place of a run before it.
+    """
+    try:
+        return _recorded(model, turned(rows))
+    except UnfollowableError:
+        return _recorded(model, altered(model, rows))
 
 
 def _advice(reason: str) -> str:

@@ -23,7 +23,15 @@ from ensembles.decomposition.inputs import (
 )
 from ensembles.errors import DecompositionError, EvaluationError, ModelError
 
-__all__ = ["altered", "check_finite", "check_independence", "check_logits", "equal", "verify"]
+__all__ = [
+    "altered",
+    "check_finite",
+    "check_independence",
+    "check_logits",
+    "equal",
+    "turned",
+    "verify",
+]
 
 _TOLERANCE = 1e-4
 
@@ -120,23 +128,33 @@ def _of_ids(inputs: Inputs) -> str:
     )
 
 
+def turned(inputs: Inputs, *, whole: bool = True) -> Inputs:
+    """Other inputs of the same shapes: each row back to front.
+
+    Args:
+        inputs: The inputs.
+        whole: Whether whole numbers are turned round too.
+    """
+
+    def flipped(tensor: Tensor) -> Tensor:
+        turn = tensor.ndim > 1 and (whole or tensor.is_floating_point())
+        return tensor.flip(-1) if turn else tensor
+
+    return mapped(flipped, inputs)
+
+
 def altered(model: nn.Module, inputs: Inputs) -> Inputs:
     """Other inputs of the same shapes that a model takes: each row back to front.
 
     Whole numbers may be ids whose order cannot be turned round; then they stay as they are.
     """
-
-    def flipped(tensor: Tensor, whole: bool) -> Tensor:
-        turn = tensor.ndim > 1 and (whole or tensor.is_floating_point())
-        return tensor.flip(-1) if turn else tensor
-
-    other = mapped(lambda tensor: flipped(tensor, True), inputs)
+    other = turned(inputs)
     if all(tensor.is_floating_point() for tensor in named_tensors(inputs).values()):
         return other
     try:
         called(model, cloned(other))
     except Exception:  # the user's code runs here
-        return mapped(lambda tensor: flipped(tensor, False), inputs)
+        return turned(inputs, whole=False)
     return other
 
 

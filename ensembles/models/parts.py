@@ -80,10 +80,18 @@ class ZeroPadShortcut(nn.Module):
         in_channels: Channels that come in.
         out_channels: Channels that go out, at least ``in_channels``.
         stride: Step of the subsampling, in pixels.
+
+    Raises:
+        ValueError: When fewer channels go out than come in.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
+        if out_channels < in_channels:
+            raise ValueError(
+                f"{in_channels} channels and then {out_channels}; a shortcut without parameters "
+                "takes no channels away"
+            )
         added = out_channels - in_channels
         self.stride = stride
         self.padding = (0, 0, 0, 0, added // 2, added - added // 2)

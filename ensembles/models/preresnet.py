@@ -57,20 +57,29 @@ class PreActBlock(ResidualBlock):
 
 
 class PreActBasicBlock(PreActBlock):
-    """Two 3x3 convolutions; the shortcut is of option A.
+    """Two 3x3 convolutions; unless another is given, the shortcut is of option A.
 
     Args:
         in_channels: Channels that come in.
         channels: Channels that go out.
         stride: Stride of the first convolution.
         first: Whether this is the first block of its stage.
+        shortcut: The shortcut, in place of option A.
     """
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, first: bool) -> None:
-        same = stride == 1 and in_channels == channels
-        shortcut = nn.Identity() if same else ZeroPadShortcut(in_channels, channels, stride)
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        first: bool,
+        shortcut: nn.Module | None = None,
+    ) -> None:
+        if shortcut is None:
+            same = stride == 1 and in_channels == channels
+            shortcut = nn.Identity() if same else ZeroPadShortcut(in_channels, channels, stride)
         super().__init__(in_channels, shortcut, first)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
@@ -134,6 +143,8 @@ class CifarPreResNet(nn.Module):
         num_classes: Width of the classifier.
         in_channels: Channels of the images.
         width: Channels of the first convolution; the second and third stage double them.
+        widths: Channels of each stage, in place of ``width``; none less than the one before where
+            the blocks are basic.
 
     Raises:
         ValueError: When ``depth`` does not fit the kind of block.
@@ -146,6 +157,8 @@ class CifarPreResNet(nn.Module):
         num_classes: int = 10,
         in_channels: int = 3,
         width: int = 16,
+        *,
+        widths: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         make: Callable[[int, int, int, bool], ResidualBlock]
@@ -158,14 +171,15 @@ class CifarPreResNet(nn.Module):
             rest = (make(expansion * channels, channels, 1, False) for _ in range(blocks - 1))
             return nn.Sequential(first, *rest)
 
-        self.conv1 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
-        self.layer1 = stage(width, width, 1)
-        self.layer2 = stage(width * expansion, 2 * width, 2)
-        self.layer3 = stage(2 * width * expansion, 4 * width, 2)
-        self.bn = nn.BatchNorm2d(4 * width * expansion)
+        first, second, third = widths or (width, 2 * width, 4 * width)
+        self.conv1 = nn.Conv2d(in_channels, first, 3, 1, 1, bias=False)
+        self.layer1 = stage(first, first, 1)
+        self.layer2 = stage(first * expansion, second, 2)
+        self.layer3 = stage(second * expansion, third, 2)
+        self.bn = nn.BatchNorm2d(third * expansion)
         self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.linear = nn.Linear(4 * width * expansion, num_classes)
+        self.linear = nn.Linear(third * expansion, num_classes)
         he_initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from ensembles.errors import ModelError, nearest
 
 from .field import ALIASES, LIBRARY_ROWS, TIMM_ERRORS
 from .parts import Architecture, PublicWeights
+from .sized import sized
 
 __all__ = ["adopt", "architecture", "create_model", "field_models", "list_models"]
 
@@ -192,7 +193,7 @@ def _with_channels(entry: Architecture, classes: int, arguments: dict[str, Any])
 
 
 def _own(name: str) -> Architecture | None:
-    return _OWN.get(name) or _LANGUAGE.get(name)
+    return _OWN.get(name) or _LANGUAGE.get(name) or sized(name)
 
 
 def _torchvision(name: str) -> Architecture | None:

@@ -29,9 +29,8 @@ class WideBlock(PreActBasicBlock):
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         changes = stride != 1 or in_channels != channels
-        super().__init__(in_channels, channels, stride, changes)
-        if changes:
-            self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+        projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False) if changes else None
+        super().__init__(in_channels, channels, stride, changes, projection)
 
 
 class CifarWideResNet(nn.Sequential):
@@ -43,6 +42,7 @@ class CifarWideResNet(nn.Sequential):
         width: Channels of the first convolution.
         num_classes: Width of the classifier.
         in_channels: Channels of the images.
+        widths: Channels of each stage, in place of ``widening``.
 
     Raises:
         ValueError: When ``depth`` is not 6n + 4.
@@ -51,15 +51,18 @@ class CifarWideResNet(nn.Sequential):
     def __init__(
         self,
         depth: int,
-        widening: int,
+        widening: int = 1,
         width: int = 16,
         num_classes: int = 10,
         in_channels: int = 3,
+        *,
+        widths: tuple[int, ...] | None = None,
     ) -> None:
         blocks, left = divmod(depth - 4, 6)
         if left or blocks < 1:
             raise ValueError(f"depth {depth} is not 6n+4; take for example 28")
-        channels = [[widening * width * 2**stage] * blocks for stage in range(3)]
+        wide = widths or tuple(widening * width * 2**stage for stage in range(3))
+        channels = [[one] * blocks for one in wide]
         last = channels[-1][-1]
         super().__init__(
             OrderedDict(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ensembles.plots.layout import axes_or_new, make_room, new_figure, panel_letter
-from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure
+from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
+from ensembles.plots.style import GREY, legend_above, look, paper_style, tint
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
@@ -27,7 +29,13 @@ _LABELS = {
 
 
 def plot_depth(
-    frames: pd.DataFrame | Sequence[pd.DataFrame], path: str | Path | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
+    path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Figure:
     """Draw divergence, overlap and cosines by block, a curve a network.
 
@@ -35,25 +43,29 @@ def plot_depth(
         frames: Table of ``ensembles.analyze(net, data, "depth")`` of one network, one for each
             network, or one that :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into: three, for divergence, overlap and cosines; a new figure's where
+            None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the networks; by default a palette for all kinds of colour vision.
+        legend: Whether the first panel has one.
 
     Returns:
-        The figure, as wide as a paper's column.
+        The figure, as wide as a paper's column, or that of ``axes``.
 
     Raises:
-        UsageError: A column is missing, or the file's ending is unknown.
+        UsageError: A column is missing, axes or labels are more or fewer than needed, or the
+            file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
-    figure, axes = new_figure(len(_LABELS), height=1.9)
-    for letter, ax, column in zip(ascii_lowercase, axes, _LABELS, strict=False):
-        curve_by_depth(*tables, column=column, ax=ax, legend=ax is axes[0])
-        panel_letter(ax, letter)
-    figure.align_ylabels(axes)
-    make_room(figure, axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    tables = all_networks(frames, labels)
+    drawn = [
+        Panel(column, partial(
+            curve_by_depth, *tables, column=column, colours=colours,
+            legend=legend and place == 0,
+        ))
+        for place, column in enumerate(_LABELS)
+    ]  # fmt: skip
+    return draw_panels(drawn, path, axes=axes, height=1.9)
 
 
 def curve_by_depth(
@@ -72,10 +84,13 @@ def curve_by_depth(
         ax: Axes to draw into; a new figure's where None.
         labels: What the legend calls the networks; by default their models.
         colours: Those of the networks.
-        legend: Whether to name the networks.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x block number, y the column.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, or labels are more or fewer than the networks.
     """
     frames = tuple(all_networks(frames, labels))
     for frame in frames:
@@ -84,6 +99,7 @@ def curve_by_depth(
         ax = axes_or_new(ax)
         if column == "branch_cosine":
             ax.axhline(0, color=GREY, linewidth=0.6)
+        bands = False
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
             style, x = look(index, colours), frame["block"].to_numpy()
             ax.plot(x, frame[column].to_numpy(float), label=label, markersize=2.5, **style.line)
@@ -91,9 +107,12 @@ def curve_by_depth(
             if ends[0] is not None and ends[1] is not None:
                 low, high = (np.asarray(one, float) for one in ends)
                 ax.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
+                bands = True
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.set_xlabel("Cut short after block" if column != "branch_cosine" else "Block")
         ax.set_ylabel(_LABELS.get(column, column))
         if legend:
-            legend_above(ax, ax.get_legend_handles_labels()[0])
+            curves = ax.get_legend_handles_labels()[0]
+            band = [Patch(facecolor=tint(GREY), linewidth=0, label="95% interval")]
+            legend_above(ax, [*curves, *(band if bands else []), *counted(frames)])
     return ax

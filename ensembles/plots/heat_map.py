@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,17 +12,19 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from seaborn import color_palette
 
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
-from ensembles.plots.layout import axes_or_new, letters, panel_letter, panels_or_new
+from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.style import paper_style
 from ensembles.tables.networks import all_networks, one_network, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = ["heat_map", "heat_maps"]
+
+_FEW = 30  # a scale over less than this ratio has few powers of ten
 
 
 def heat_maps(
@@ -59,20 +62,18 @@ def heat_maps(
     if not known.size:
         raise UsageError(f"no finite value of {shown.value}; there is no figure")
     low = float(known.min()) if shown.low is None else shown.low
-    names = series_labels(frames)
-    figure, found = panels_or_new(axes, names, height=2.6)
-    for letter, ax, part, label in zip(letters(), found, parts, names, strict=False):
-        heat_map(
-            part, x=shown.x, y=shown.y, value=shown.value, labels=shown.labels,
-            limits=(low, float(known.max())), logarithmic=shown.logarithmic, ax=ax,
-            colours=colours, legend=legend,
-        )  # fmt: skip
-        if len(parts) > 1:
-            panel_letter(ax, letter)
-        if len(parts) > 1 or labels is not None:
-            with paper_style():
-                ax.set_title(label)
-    return figure
+    drawn = [
+        Panel(
+            label,
+            partial(
+                heat_map, part, x=shown.x, y=shown.y, value=shown.value, labels=shown.labels,
+                limits=(low, float(known.max())), logarithmic=shown.logarithmic, colours=colours,
+                legend=legend, title=label if len(parts) > 1 or labels is not None else None,
+            ),
+        )
+        for part, label in zip(parts, series_labels(frames), strict=True)
+    ]  # fmt: skip
+    return draw_panels(drawn, axes=axes, height=2.6)
 
 
 def heat_map(
@@ -88,6 +89,7 @@ def heat_map(
     ax: Axes | None = None,
     colours: str | None = None,
     legend: bool = True,
+    title: str | None = None,
 ) -> Axes:
     """Draw one value of pairs of blocks; pairs that are not there stay white.
 
@@ -106,6 +108,7 @@ def heat_map(
         ax: Axes to draw into; a new figure's where None.
         colours: Name of a colour map of matplotlib's in place of these two.
         legend: Whether there is a colour bar.
+        title: Above the axes; none by default.
 
     Returns:
         The axes; their colour bar is beside them.
@@ -144,6 +147,12 @@ def heat_map(
         if legend:
             colour_bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8, location=bar)
             colour_bar.set_label(labels[2] or value)
+            if logarithmic and norm.vmax < _FEW * norm.vmin:  # type: ignore[operator]
+                colour_bar.set_ticks(LogLocator(subs=(1, 2, 5)), minor=False)
+                colour_bar.ax.minorticks_off()
+                colour_bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+        if title is not None:
+            ax.set_title(title)
     return ax
 
 

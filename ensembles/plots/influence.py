@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ensembles.errors import UsageError
-from ensembles.plots.layout import axes_or_new, make_room, panel_letter, panels_or_new
-from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure
+from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
+from ensembles.plots.style import GREY, legend_above, look, paper_style
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
@@ -65,23 +66,18 @@ def plot_influence(
             the panels, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given, labels)
+    tables = all_networks(frames, labels)
     panels = [name for name in _PANELS if any(_known(one, name).any() for one in tables)]
     if not panels:
         raise UsageError("no block has both a proxy and a rise of the loss; there is no figure")
-    figure, found = panels_or_new(axes, panels, height=2.0)
-    for letter, ax, name in zip(ascii_lowercase, found, panels, strict=False):
-        damage_by_proxy(
-            *tables, proxy=name, ax=ax, colours=colours, legend=legend and ax is found[0]
-        )
-        panel_letter(ax, letter)
-    if axes is None:
-        figure.align_ylabels(found)
-        make_room(figure, found)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    drawn = [
+        Panel(name, partial(
+            damage_by_proxy, *tables, proxy=name, colours=colours,
+            legend=legend and name == panels[0],
+        ))
+        for name in panels
+    ]  # fmt: skip
+    return draw_panels(drawn, path, axes=axes, height=2.0)
 
 
 def damage_by_proxy(
@@ -135,12 +131,12 @@ def damage_by_proxy(
             )
         if any((frame["against"] == "shortcut").any() for frame in frames):
             hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
-            handles.append(Line2D([], [], color=GREY, label="shortcut no identity", **hollow))
+            handles.append(Line2D([], [], color=GREY, label="transition", **hollow))
         stated = _correlation(frames[0], proxy, damage) if len(frames) == 1 else ""
         ax.set_xlabel(_LABELS.get(proxy, proxy) + stated)
         ax.set_ylabel(_LABELS.get(damage, damage))
         if legend:
-            legend_above(ax, handles)
+            legend_above(ax, [*handles, *counted(frames)])
     return ax
 
 

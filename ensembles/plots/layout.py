@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import count, product
+from pathlib import Path
 from string import ascii_lowercase
 
 import numpy as np
@@ -15,11 +17,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from ensembles.errors import UsageError
-from ensembles.plots.style import COLUMN_WIDTH, legend_columns, paper_style, width_of
+from ensembles.plots.style import (
+    COLUMN_WIDTH,
+    legend_columns,
+    legends_fitted,
+    paper_style,
+    save_figure,
+    width_of,
+)
 
 __all__ = [
-    "axes_or_new", "figure_of", "figure_width", "letters", "make_room", "new_figure",
-    "panel_letter", "panels_or_new", "put_title",
+    "Panel", "axes_or_new", "draw_panels", "figure_of", "figure_width", "letters", "make_room",
+    "new_figure", "panel_letter", "panels_or_new", "put_title",
 ]  # fmt: skip
 
 _WIDTH: ContextVar[float] = ContextVar("width of figures in inches", default=COLUMN_WIDTH)
@@ -136,6 +145,60 @@ def panels_or_new(
             f"{len(given)} axes for {len(names)} panels ({', '.join(names)}): give as many, or none"
         )
     return figure_of(given), given
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a figure.
+
+    Attributes:
+        name: What it shows, for messages.
+        draw: Draws it into ``ax``.
+        network: What its axis calls the network, where panels are of several.
+    """
+
+    name: str
+    draw: Callable[..., object]
+    network: str = ""
+
+
+def draw_panels(
+    panels: Sequence[Panel],
+    path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    height: float = 2.4,
+) -> Figure:
+    """Draw panels below each other, with letters where there are several.
+
+    Args:
+        panels: What is drawn, from top to bottom.
+        path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into, one for each panel; a new figure's where None.
+        height: Of a new panel, in inches; more where its legend needs it.
+
+    Returns:
+        The figure, as wide as a paper's column, or that of ``axes``.
+
+    Raises:
+        UsageError: The axes are more or fewer than the panels, or the file's ending is unknown.
+        OutputError: The file cannot be written.
+    """
+    figure, found = panels_or_new(axes, [panel.name for panel in panels], height)
+    with legends_fitted(found):
+        for letter, ax, panel in zip(letters(), found, panels, strict=False):
+            panel.draw(ax=ax)
+            if len(panels) > 1:
+                panel_letter(ax, letter)
+            if panel.network:
+                ax.set_xlabel(f"{ax.get_xlabel()},\n{panel.network}")
+        if axes is None:
+            figure.align_ylabels([ax for ax in found if ax.get_aspect() == "auto"])
+    if axes is None:
+        make_room(figure, found)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
 
 
 def put_title(figure: Figure, title: str) -> None:

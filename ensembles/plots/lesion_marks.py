@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from ensembles.plots.curves import RECALIBRATED_DASH, Curve, levels_of
 from ensembles.plots.measures import Measure, Range
-from ensembles.plots.style import GREY, INK, proxy, tint
+from ensembles.plots.style import GREY, INK, INTACT_DASH, proxy, tint
 from ensembles.statistics import summary_by_tau
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
 ]  # fmt: skip
 
 _BOXES = 0.75  # width of the boxes of one number, of the room that it has
-_INTACT_DASH = (0, (3, 2))
 _AGAIN = "recalibrated"
 _BOX = "quartiles, whiskers to 1.5 boxes"
 _MANY_POINTS = 2000
@@ -153,12 +152,12 @@ def draw_levels(
     for level in levels_of(frames, curves, measure.column):
         ax.axhline(
             level.value, color=level.look.colour, linewidth=0.8, zorder=1.8,
-            linestyle=RECALIBRATED_DASH if level.recalibrated else _INTACT_DASH,
+            linestyle=RECALIBRATED_DASH if level.recalibrated else INTACT_DASH,
             label="_intact, recalibrated" if level.recalibrated else "_intact",
         )  # fmt: skip
         drawn.add([level.value])
         if not level.recalibrated:
-            handles = [proxy("intact", linestyle=_INTACT_DASH, linewidth=0.8)]
+            handles = [proxy("intact", linestyle=INTACT_DASH, linewidth=0.8)]
     if not np.isfinite(drawn.highest):
         drawn.add([0.0])
     chances = measure.draw_chances(ax, frames, drawn)

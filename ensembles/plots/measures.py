@@ -177,15 +177,25 @@ def counted(frames: Sequence[pd.DataFrame]) -> list[Artist]:
     """The legend's part that says how many observations each number counts.
 
     Args:
-        frames: Tables of lesions.
+        frames: Tables of lesions, or of an analysis whose attributes say it.
     """
-    totals = {int(n) for one in frames if "total" in one.columns for n in one["total"].dropna()}
-    what = next((one.observation for one in map(Attributes.of, frames) if one.observation), None)
+    attributes = [Attributes.of(frame) for frame in frames]
+    lesions = [one for one in frames if {"total", "correct"} <= set(one.columns)]
+    totals = {int(number) for one in lesions for number in one["total"].dropna()}
+    totals |= {one.observations for one in attributes if one.observations is not None}
+    totals |= {one.provenance["images"] for one in attributes if _of_paths_of_images(one)}
+    what = next((one.observation for one in attributes if one.observation), None)
     if not totals:
         return []
     low, high = min(totals), max(totals)
     number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return [proxy(f"{number} {what or 'image'}s", linestyle="")]
+
+
+def _of_paths_of_images(attributes: Attributes) -> bool:
+    made = attributes.provenance
+    known = isinstance(made.get("images"), int) and "normalization" in made  # no text
+    return attributes.direction is not None and known
 
 
 def _missing(frame: pd.DataFrame, column: str) -> str:

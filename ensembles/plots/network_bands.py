@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from ensembles.errors import UsageError
 from ensembles.plots.layout import axes_or_new
 from ensembles.plots.lesion_marks import whole_ticks
-from ensembles.plots.measures import Measure, Range, Scale
-from ensembles.plots.style import GREY, legend_above, look, paper_style, tint
+from ensembles.plots.measures import Measure, Range, Scale, counted
+from ensembles.plots.style import GREY, legend_above, look, paper_style, proxy, tint
 from ensembles.statistics.across_networks import across_networks
 from ensembles.tables.networks import all_networks
 from ensembles.tables.schema import Attributes
@@ -52,7 +52,7 @@ def error_across_networks(
         UsageError: There are no groups, labels do not fit them, or a group has no lesions of
             single blocks in common.
     """
-    tables = [all_networks([one] if isinstance(one, pd.DataFrame) else list(one)) for one in groups]
+    tables = [all_networks(one) for one in groups]
     if not tables or not all(tables):
         raise UsageError("no networks to draw; give the tables of some for each curve")
     names = [Attributes.of(group[0]).model or "network" for group in tables]
@@ -83,13 +83,14 @@ def error_across_networks(
             last = max(last, int(found["block"].max()))
         band = "95% interval over networks"
         handles.append(Patch(facecolor=tint(GREY), linewidth=0, label=band))
+        handles.append(proxy("one network", linestyle="-", linewidth=0.4, color=GREY))
         handles += measure.draw_chances(ax, every, drawn)
         measure.limit(ax, drawn.lowest, drawn.highest)
         ax.set_xticks(whole_ticks(1, last))
         ax.set_xlabel("Block")
         measure.finish(ax)
         if legend:
-            legend_above(ax, handles)
+            legend_above(ax, [*handles, *counted(every)])
     return ax
 
 

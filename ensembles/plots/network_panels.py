@@ -1,16 +1,16 @@
-"""A panel for each network, one below the other."""
+"""Figures with panels of their own for each network, one below the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensembles.plots.layout import letters, make_room, new_figure, panel_letter
-from ensembles.plots.style import save_figure
+from ensembles.plots.layout import Panel, draw_panels
 from ensembles.tables.networks import all_networks, series_labels
 
 __all__ = ["network_panels"]
@@ -18,35 +18,37 @@ __all__ = ["network_panels"]
 
 def network_panels(
     frames: pd.DataFrame | Sequence[pd.DataFrame],
-    draw: Callable[[pd.DataFrame, Axes], object],
+    panels: Callable[[pd.DataFrame], Sequence[Panel]],
     path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    height: float = 2.2,
 ) -> Figure:
-    """Draw the table of each network into a panel of its own.
+    """Draw the panels of each network.
 
     Args:
         frames: A table of one network, one for each network, or one that
             :func:`ensembles.tables.stack_frames` put together.
-        draw: Draws a table into axes.
+        panels: Gives the panels of one network's table.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into, one for each panel, network by network; a new figure's where None.
+        labels: What the networks are called; by default their models.
+        height: Of a new panel, in inches.
 
     Returns:
-        The figure, as wide as a paper's column; with several networks the label of each x axis
-        names its network.
+        The figure, as wide as a paper's column, or that of ``axes``; with several networks, or
+        labels, each x axis names its network.
 
     Raises:
-        UsageError: The file's ending is unknown.
+        UsageError: Axes or labels are more or fewer than needed, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
-    figure, axes = new_figure(len(tables), height=2.2)
-    labels = series_labels(tables)
-    for letter, ax, table, label in zip(letters(), axes, tables, labels, strict=False):
-        draw(table, ax)
-        if len(tables) > 1:
-            panel_letter(ax, letter)
-            ax.set_xlabel(f"{ax.get_xlabel()} of {label}")
-    make_room(figure, axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    tables = all_networks(frames, labels)
+    named = len(tables) > 1 or labels is not None
+    drawn = [
+        replace(panel, name=f"{panel.name} of {label}", network=label) if named else panel
+        for table, label in zip(tables, series_labels(tables), strict=True)
+        for panel in panels(table)
+    ]
+    return draw_panels(drawn, path, axes=axes, height=height)

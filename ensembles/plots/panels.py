@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,9 @@ from matplotlib.figure import Figure
 
 from ensembles.errors import UsageError
 from ensembles.plots.curves import form_of, has_each_block, kinds_of
-from ensembles.plots.layout import letters, make_room, panel_letter, panels_or_new
+from ensembles.plots.layout import Panel, draw_panels
 from ensembles.plots.lesions import error_by_block, error_by_count, error_by_tau
 from ensembles.plots.measures import Scale
-from ensembles.plots.style import save_figure
 from ensembles.statistics import require_columns
 from ensembles.tables.networks import all_networks
 
@@ -69,8 +69,7 @@ def plot_lesions(
             known format; or the axes are more or fewer than the kinds of study.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else frames
-    tables = all_networks(given, labels)
+    tables = all_networks(frames, labels)
     panels = _panels(tables, metric)
     if not panels:
         raise UsageError("no lesions to draw: the tables hold the intact network only")
@@ -78,22 +77,15 @@ def plot_lesions(
     if own is None or len(np.ravel(np.asarray(own, dtype=object))) != len(panels):
         panels = _panels(tables, metric, singles=True)
     kinds = [kind for kind, _ in panels]
-    named = [f"{kind} by {form}" if kinds.count(kind) > 1 else kind for kind, form in panels]
-    figure, found = panels_or_new(own, named)
-    for letter, axis, ((kind, form), members) in zip(
-        letters(), found, panels.items(), strict=False
-    ):
-        _DRAW[form](
-            *members, kind=kind, metric=metric, ax=axis, colours=colours, legend=legend, scale=scale
+    design = {"metric": metric, "colours": colours, "legend": legend, "scale": scale}
+    drawn = [
+        Panel(
+            f"{kind} by {form}" if kinds.count(kind) > 1 else kind,
+            partial(_DRAW[form], *members, kind=kind, **design),
         )
-        if len(panels) > 1:
-            panel_letter(axis, letter)
-    if own is None:
-        figure.align_ylabels(found)
-        make_room(figure, found)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+        for (kind, form), members in panels.items()
+    ]
+    return draw_panels(drawn, path, axes=own)
 
 
 def _panels(

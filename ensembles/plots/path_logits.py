@@ -9,6 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from ensembles.plots.layout import axes_or_new
+from ensembles.plots.measures import counted
 from ensembles.plots.path_marks import (
     Series,
     chosen,
@@ -85,7 +86,7 @@ def accuracy_by_length(
         ax.set_ylabel("Accuracy" if len(tables) == 1 else "Accuracy of paths\nup to this length")
         finish_lengths(ax, tables)
         if legend:
-            legend_above(ax, handles)
+            legend_above(ax, [*handles, *counted(tables)])
     return ax
 
 

@@ -8,8 +8,8 @@ its measures, of several networks one measure of each.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from string import ascii_lowercase
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -21,7 +21,8 @@ from matplotlib.patches import Patch
 from ensembles.analyses.cancellation import cancellation_texts, cancels
 from ensembles.analyses.effective_paths import effective_paths
 from ensembles.errors import UsageError
-from ensembles.plots.layout import axes_or_new, make_room, panel_letter, panels_or_new
+from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
 from ensembles.plots.path_logits import PANELS
 from ensembles.plots.path_marks import (
     LABELS,
@@ -37,7 +38,7 @@ from ensembles.plots.path_marks import (
     power_of_two,
     shares,
 )
-from ensembles.plots.style import GREY, legend_above, look, paper_style, save_figure, tint
+from ensembles.plots.style import GREY, legend_above, look, paper_style, tint
 from ensembles.statistics import require_columns
 from ensembles.tables.networks import all_networks, series_labels
 
@@ -86,8 +87,7 @@ def plot_paths(
             than the panels, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given, labels)
+    tables = all_networks(frames, labels)
     directions = {"accuracy_up_to" in one.columns for one in tables}
     if len(directions) > 1:
         raise UsageError("tables of gradients and of logits have no figure together; draw each")
@@ -96,17 +96,11 @@ def plot_paths(
     }  # fmt: skip
     if True in directions:
         panels = PANELS
-    figure, found = panels_or_new(axes, list(panels), height=2.0)
-    for letter, ax, (name, draw) in zip(ascii_lowercase, found, panels.items(), strict=False):
+    drawn = []
+    for name, draw in panels.items():
         own = {} if name in ("lengths", "accuracy") else {"measure": measure}
-        draw(*tables, ax=ax, colours=colours, legend=legend, **own)
-        panel_letter(ax, letter)
-    if axes is None:
-        figure.align_ylabels(found)
-        make_room(figure, found)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+        drawn.append(Panel(name, partial(draw, *tables, colours=colours, legend=legend, **own)))
+    return draw_panels(drawn, path, axes=axes, height=2.0)
 
 
 def path_lengths(
@@ -211,7 +205,7 @@ def gradient_by_length(
         ax.set_ylabel(f"Gradient of one path{what}")
         finish_lengths(ax, tables)
         if legend:
-            legend_above(ax, [*handles, *bands.values()])
+            legend_above(ax, [*handles, *bands.values(), *counted(tables)])
     return ax
 
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ensembles.plots.layout import axes_or_new, letters, make_room, new_figure, panel_letter
-from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, save_figure
-from ensembles.tables.networks import all_networks, series_labels
+from ensembles.plots.layout import Panel, axes_or_new
+from ensembles.plots.measures import counted
+from ensembles.plots.network_panels import network_panels
+from ensembles.plots.style import (
+    DOTTED,
+    GREY,
+    curve_names,
+    legend_above,
+    look,
+    paper_style,
+    tint,
+)
+from ensembles.tables.networks import one_network
 from ensembles.tables.schema import require_columns
 
 __all__ = ["curves_by_block", "estimation_errors", "plot_refinement"]
@@ -32,7 +45,13 @@ _PANELS: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def plot_refinement(
-    frames: pd.DataFrame | Sequence[pd.DataFrame], path: str | Path | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
+    path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Figure:
     """Draw errors of estimation, cosines, changes of the loss and accuracies, block by block.
 
@@ -40,40 +59,38 @@ def plot_refinement(
         frames: Table of ``ensembles.analyze(net, data, "refinement")`` of one network, one for each
             network, or one that :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into, four for each network; a new
+            figure's where None.
+        labels: What x axes call the networks; by default their models, where there are several.
+        colours: Those of the curves, in the order of the legends.
+        legend: Whether panels have one.
 
     Returns:
-        The figure, as wide as a paper's column.
+        The figure, as wide as a paper's column, or that of ``axes``.
 
     Raises:
-        UsageError: A column is missing, or the file's ending is unknown.
+        UsageError: A column is missing, axes or labels are more or fewer than needed, or the
+            file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
-    figure, axes = new_figure((1 + len(_PANELS)) * len(tables), height=1.9)
-    rest, names = iter(zip(letters(), axes, strict=False)), series_labels(tables)
-    for table, label in zip(tables, names, strict=True):
-        drawn = []
-        letter, ax = next(rest)
-        drawn.append((letter, estimation_errors(table, ax=ax)))
-        for what, columns in _PANELS:
-            letter, ax = next(rest)
-            drawn.append((letter, curves_by_block(table, columns, what, ax=ax)))
-        for letter, ax in drawn:
-            panel_letter(ax, letter)
-            if len(tables) > 1:
-                ax.set_xlabel(f"{ax.get_xlabel()} of {label}")
-    figure.align_ylabels(axes)
-    make_room(figure, axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+
+    def panels(frame: pd.DataFrame) -> list[Panel]:
+        design = {"colours": colours, "legend": legend}
+        drawn: list[Callable[..., Axes]] = [partial(estimation_errors, frame)]
+        drawn += [partial(curves_by_block, frame, columns, what) for what, columns in _PANELS]
+        names = ("estimates", "cosine", "change", "accuracy")
+        return [
+            Panel(name, partial(draw, **design)) for name, draw in zip(names, drawn, strict=True)
+        ]
+
+    return network_panels(frames, panels, path, axes=axes, labels=labels, height=1.9)
 
 
 def estimation_errors(
     frame: pd.DataFrame,
     *,
     ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
     colours: Sequence[str] | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -82,13 +99,20 @@ def estimation_errors(
     Args:
         frame: A table of refinement of one network.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the curves; by default as here.
         colours: That of the curve, first.
-        legend: Whether to draw one.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x block number, y distance over the RMS of the stage's output.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, the table holds several networks, or labels are more or
+            fewer than the curves.
     """
     require_columns(frame, "block", "stage", "error", "error_sd")
+    frame = one_network(frame, "a panel of refinement")
+    names = curve_names(["mean"], labels)
     with paper_style():
         ax = axes_or_new(ax)
         style = look(0, colours)
@@ -96,11 +120,11 @@ def estimation_errors(
         for number, (_, part) in enumerate(frame.groupby("stage")):
             x, mean = part["block"].to_numpy(), part["error"].to_numpy(float)
             spread = part["error_sd"].to_numpy(float)
+            ax.plot(x, mean, label=names[0] if not number else None, markersize=2.5, **style.line)
             ax.fill_between(
                 x, mean - spread, mean + spread, color=style.colour, alpha=0.2, linewidth=0,
                 label="± standard deviation" if not number else None,
             )  # fmt: skip
-            ax.plot(x, mean, label="mean" if not number else None, markersize=2.5, **style.line)
         _finish(ax, frame, "Distance from the output\nof the stage (its RMS)", legend)
     return ax
 
@@ -111,6 +135,7 @@ def curves_by_block(
     label: str,
     *,
     ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
     colours: Sequence[str] | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -121,20 +146,27 @@ def curves_by_block(
         columns: What is drawn, with what the legend calls it; a column without numbers is left out.
         label: Of the y axis.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the curves; by default as here.
         colours: Those of the curves.
-        legend: Whether to draw one.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x block number, y the columns.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, the table holds several networks, or labels are more or
+            fewer than the curves.
     """
     require_columns(frame, "block", "stage", *columns)
+    frame = one_network(frame, "a panel of refinement")
+    known = [name for name in columns if np.isfinite(frame[name].to_numpy(float)).any()]
+    names = curve_names([columns[name] for name in known], labels)
     with paper_style():
         ax = axes_or_new(ax)
         lowest = 0.0
-        for index, (column, name) in enumerate(columns.items()):
-            y = frame[column].to_numpy(float)
-            if not np.isfinite(y).any():
-                continue
+        banded = False
+        for column, name in zip(known, names, strict=True):
+            index, y = list(columns).index(column), frame[column].to_numpy(float)
             lowest = min(lowest, float(np.nanmin(y)))
             style, x = look(index, colours), frame["block"].to_numpy()
             ax.plot(x, y, label=name, markersize=2.5, **style.line)
@@ -142,13 +174,16 @@ def curves_by_block(
             if ends[0] is not None and ends[1] is not None:
                 low, high = (np.asarray(one, float) for one in ends)
                 ax.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
+                banded = True
         if lowest < 0:
             ax.axhline(0, color=GREY, linewidth=0.6)
-        _finish(ax, frame, label, legend)
+        _finish(ax, frame, label, legend, banded=banded)
     return ax
 
 
-def _finish(ax: Axes, frame: pd.DataFrame, label: str, legend: bool) -> None:
+def _finish(
+    ax: Axes, frame: pd.DataFrame, label: str, legend: bool, *, banded: bool = False
+) -> None:
     """Axes by block, with a line where a stage begins."""
     first = frame.groupby("stage")["block"].min().to_numpy()[1:]
     for place in first:
@@ -157,4 +192,7 @@ def _finish(ax: Axes, frame: pd.DataFrame, label: str, legend: bool) -> None:
     ax.set_xlabel("Block")
     ax.set_ylabel(label)
     if legend:
-        legend_above(ax, ax.get_legend_handles_labels()[0])
+        handles: list[Artist] = list(ax.get_legend_handles_labels()[0])
+        if banded:
+            handles.append(Patch(facecolor=tint(GREY), linewidth=0, label="95% interval"))
+        legend_above(ax, [*handles, *counted([frame])])

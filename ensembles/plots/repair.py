@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ensembles.plots.layout import axes_or_new, letters, make_room, new_figure, panel_letter
-from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, proxy, save_figure
-from ensembles.tables.networks import all_networks, series_labels
+from ensembles.plots.layout import Panel, axes_or_new
+from ensembles.plots.measures import counted
+from ensembles.plots.network_panels import network_panels
+from ensembles.plots.style import (
+    DOTTED,
+    GREY,
+    curve_names,
+    legend_above,
+    look,
+    paper_style,
+    proxy,
+    whiskers,
+)
+from ensembles.tables.networks import one_network
 from ensembles.tables.schema import require_columns
 
 __all__ = ["effects_by_block", "plot_repair", "total_by_direct"]
@@ -24,7 +36,13 @@ _WIDE = 30  # the largest value over the median one, from which on axes are loga
 
 
 def plot_repair(
-    frames: pd.DataFrame | Sequence[pd.DataFrame], path: str | Path | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
+    path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Figure:
     """Draw both effects by block, and the total against the direct one, panels a network.
 
@@ -32,35 +50,36 @@ def plot_repair(
         frames: Table of ``ensembles.analyze(net, data, "repair")`` of one network, one for each
             network, or one that :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into, two for each network (by block, total by direct); a new
+            figure's where None.
+        labels: What x axes call the networks; by default their models, where there are several.
+        colours: Those of the curves, in the order of the legends.
+        legend: Whether panels have one.
 
     Returns:
-        The figure, as wide as a paper's column.
+        The figure, as wide as a paper's column, or that of ``axes``.
 
     Raises:
-        UsageError: A column is missing, or the file's ending is unknown.
+        UsageError: A column is missing, axes or labels are more or fewer than needed, or the
+            file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
-    figure, axes = new_figure(2 * len(tables), height=2.4)
-    panels = [(table, draw) for table in tables for draw in (effects_by_block, total_by_direct)]
-    labels = [label for label in series_labels(tables) for _ in range(2)]
-    for letter, ax, (table, draw), label in zip(letters(), axes, panels, labels, strict=False):
-        draw(table, ax=ax)
-        panel_letter(ax, letter)
-        if len(tables) > 1:
-            ax.set_xlabel(f"{ax.get_xlabel()},\n{label}")
-    figure.align_ylabels(axes)
-    make_room(figure, axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+
+    def panels(frame: pd.DataFrame) -> list[Panel]:
+        drawn = {"effects": effects_by_block, "total": total_by_direct}
+        return [
+            Panel(name, partial(draw, frame, colours=colours, legend=legend))
+            for name, draw in drawn.items()
+        ]
+
+    return network_panels(frames, panels, path, axes=axes, labels=labels, height=2.4)
 
 
 def effects_by_block(
     frame: pd.DataFrame,
     *,
     ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
     colours: Sequence[str] | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -71,20 +90,27 @@ def effects_by_block(
     Args:
         frame: A table of repair of one network.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the curves; by default as here.
         colours: Those of the curves, in the order of the legend.
-        legend: Whether to draw one.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x block number, y effect on the right logit.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, the table holds several networks, or labels are more or
+            fewer than the curves.
     """
     _require(frame, "block")
+    frame = one_network(frame, "a panel of repair")
+    names = curve_names(list(_EFFECTS.values()), labels)
     with paper_style():
         ax = axes_or_new(ax)
         ax.axhline(0, color=GREY, linewidth=0.6)
         threshold = _linear_below(frame)
         if threshold:
             ax.set_yscale("symlog", linthresh=threshold)
-        for index, (name, label) in enumerate(_EFFECTS.items()):
+        for index, (name, label) in enumerate(zip(_EFFECTS, names, strict=True)):
             ax.errorbar(
                 frame["block"], frame[name], _whiskers(frame, name), label=label, elinewidth=0.5,
                 markersize=2.5, **look(index, colours).line,
@@ -94,7 +120,8 @@ def effects_by_block(
         ax.set_xlabel("Block")
         ax.set_ylabel(_LOGIT)
         if legend:
-            legend_above(ax, ax.get_legend_handles_labels()[0])
+            curves = ax.get_legend_handles_labels()[0]
+            legend_above(ax, [*curves, whiskers("95% interval"), *counted([frame])])
     return ax
 
 
@@ -102,6 +129,7 @@ def total_by_direct(
     frame: pd.DataFrame,
     *,
     ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
     colours: Sequence[str] | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -112,13 +140,20 @@ def total_by_direct(
     Args:
         frame: A table of repair of one network.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the curves; by default as here.
         colours: Its first is that of the points.
-        legend: Whether to draw one.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x direct effect, y total effect.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, the table holds several networks, or labels are more or
+            fewer than the curves.
     """
     _require(frame, "block")
+    frame = one_network(frame, "a panel of repair")
+    names = curve_names(["block"], labels)
     with paper_style():
         ax = axes_or_new(ax)
         threshold = _linear_below(frame)
@@ -141,8 +176,10 @@ def total_by_direct(
         ax.set_ylabel("Total effect, by deletion")
         if legend:
             handles = [
-                proxy("block", marker=style.marker, color=style.colour),
+                proxy(names[0], marker=style.marker, color=style.colour),
                 proxy("no repair", color=GREY, linestyle=DOTTED),
+                whiskers("95% interval"),
+                *counted([frame]),
             ]
             legend_above(ax, handles)
     return ax

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,8 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
@@ -32,21 +32,25 @@ __all__ = [
     "FIGURES",
     "GREY",
     "INK",
+    "INTACT_DASH",
     "Look",
+    "curve_names",
     "legend_above",
     "legend_columns",
+    "legends_fitted",
     "look",
     "paper_style",
     "proxy",
     "save_figure",
     "tint",
+    "whiskers",
     "width_of",
 ]
 
 COLUMN_WIDTH = 3.25
 FIGURES = (".png", ".pdf", ".svg")
 INK, GREY = "#333333", "#8a8a8a"
-DOTTED = (0, (1, 1.5))
+DOTTED, INTACT_DASH = (0, (1, 1.5)), (0, (3, 2))
 
 _SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -74,7 +78,10 @@ _SETTINGS: dict[Any, Any] = {
     "ytick.labelsize": 7,
     "ytick.major.width": 0.6,
 }
-_HANDLE, _SPACING = 2.8, 1.2  # of a legend, in units of its font size
+_HINTED = 1.04  # how much wider letters are on a screen than as curves, at most
+_HANDLE, _SPACING = 2.4, 0.9  # of a legend, in units of its font size
+_MORE_TO_COME: ContextVar[bool] = ContextVar("other panels are still to be drawn", default=False)
+_NAMED = "_named_above"  # attribute of a legend: its handles, for another place
 _UNDATED: dict[str, dict[str, Any]] = {
     ".png": {},
     ".pdf": {"CreationDate": None},
@@ -156,23 +163,87 @@ def proxy(label: str, **line: Any) -> Line2D:
     return Line2D([], [], **{"color": INK, "linestyle": "", "label": label, **line})
 
 
-def legend_above(ax: Axes, handles: Sequence[Artist]) -> Legend:
-    """Put a legend above the axes, where it covers no data, in as many columns as fit."""
+def whiskers(label: str) -> Line2D:
+    """The entry of a legend that says what whiskers are."""
+    return proxy(label, marker="|", markersize=8)
+
+
+def curve_names(names: Sequence[str], labels: Sequence[str] | None) -> list[str]:
+    """What the legend calls the curves of one network.
+
+    Args:
+        names: What they are called without labels.
+        labels: What a caller calls them, if anything.
+
+    Raises:
+        UsageError: There are more or fewer labels than curves.
+    """
+    if labels is None:
+        return list(names)
+    if len(labels) != len(names):
+        raise UsageError(
+            f"{len(labels)} labels for {len(names)} curves ({', '.join(names)}); give one for each"
+        )
+    return [str(label) for label in labels]
+
+
+def legend_above(ax: Axes, handles: Sequence[Artist]) -> None:
+    """Put a legend above the axes, where it covers no data, in as many columns as fit.
+
+    Args:
+        ax: Axes with all their labels, since these decide how wide the axes are.
+        handles: What the legend names, by their labels.
+    """
+    if not _MORE_TO_COME.get():
+        _lay_out(ax.figure)
+    _place(ax, tuple(handles))
+
+
+@contextmanager
+def legends_fitted(axes: Sequence[Axes]) -> Iterator[None]:
+    """Draw into all axes of a figure, and fit their legends to them when that is done."""
+    before = _MORE_TO_COME.set(True)
+    try:
+        yield
+    finally:
+        _MORE_TO_COME.reset(before)
+    legends = ((ax, ax.get_legend()) for ax in axes)
+    named = {ax: legend for ax, legend in legends if legend and hasattr(legend, _NAMED)}
+    for legend in named.values():
+        legend.set_in_layout(False)  # or one that is too wide would make its axes narrower
+    _lay_out(axes[0].figure)
+    for ax, legend in named.items():
+        with paper_style():
+            _place(ax, getattr(legend, _NAMED))
+
+
+def _lay_out(figure: Figure | SubFigure) -> None:
+    """Give axes their place, as drawing the figure would."""
+    while isinstance(figure, SubFigure):
+        figure = figure.figure
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+
+
+def _place(ax: Axes, handles: tuple[Artist, ...]) -> None:
     size, room = float(mpl.rcParams["legend.fontsize"]), width_of(ax)
     labels = [_broken(str(handle.get_label()), size, room) for handle in handles]
-    return ax.legend(
+    legend = ax.legend(
         handles=list(handles),
         labels=labels,
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
         ncols=legend_columns(labels, size, room),
         frameon=False,
-        borderaxespad=0.2,
+        borderaxespad=0.4,
+        borderpad=0,
         columnspacing=_SPACING,
-        handlelength=_HANDLE - 0.6,
-        handletextpad=0.6,
+        handlelength=_HANDLE - 0.5,
+        handletextpad=0.5,
         labelspacing=0.3,
     )
+    setattr(legend, _NAMED, handles)
 
 
 def legend_columns(labels: Sequence[str], size: float, room: float) -> int:
@@ -197,7 +268,7 @@ def _broken(label: str, size: float, room: float) -> str:
 def _text_width(label: str, size: float) -> float:
     """Width of the longest line of a text, in points."""
     font, measure = FontProperties(size=size), TextToPath()
-    return max(
+    return _HINTED * max(
         measure.get_text_width_height_descent(line, font, ismath=False)[0]
         for line in label.split("\n")
     )

@@ -37,12 +37,14 @@ class Bench:
 
     Attributes:
         subjects: The networks that were looked at, opened on their data, by their label.
+        study: What was measured; None where nothing was.
     """
 
     def __init__(self, request: Request, store: Store, say: Say = lambda line: None) -> None:
         self.request = request
         self.say = say
         self.subjects: dict[str, Subject] = {}
+        self.study: Study | None = None
         self._store = store
         self._known: dict[tuple[str, str, Data], Network] = {}
 
@@ -156,11 +158,11 @@ class Bench:
 
         Returns:
             The tables of each, as ``ensembles.lesion`` and ``ensembles.paths`` make them; of
-            lesions ``attrs["reshaping"]`` names the blocks that change the shape. What could not be
-            measured is noted with the reason.
+            lesions of networks that were looked at ``attrs["reshaping"]`` names the blocks that
+            change the shape. What could not be measured is noted with the reason.
         """
         asked = list(wanted)
-        study = _study_of([part for parts in asked for part in parts.values()])
+        study = self.study = _study_of([part for parts in asked for part in parts.values()])
         if study is None:
             return [self._frames(parts, None, {}) for parts in asked]
         found = run(study, self._store, device=self.request.device, check=False, tell=self.say)
@@ -177,8 +179,10 @@ class Bench:
                 frame = unit_table(study, self._store, unit)
                 if frame is None:
                     raise NotMeasured(reasons[unit] or "it was not measured")
-                forms = self.structure(part.network).forms
-                frame.attrs["reshaping"] = [form.index for form in forms if not form.keeps_shape]
+                if part.network.title in self.subjects:
+                    forms = self.structure(part.network).forms
+                    changing = [form.index for form in forms if not form.keeps_shape]
+                    frame.attrs["reshaping"] = changing
                 frames[name] = frame
         return frames
 

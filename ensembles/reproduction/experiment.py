@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -83,6 +83,10 @@ class Experiment(ABC):
     def frames(self, measured: Frames, bench: Bench) -> Frames:
         """The tables that claims are judged by, made of those that were measured."""
         return measured
+
+    def shown(self, frames: Frames) -> Mapping[str, pd.DataFrame]:
+        """The tables whose lesions and provenance a report tells; by default all."""
+        return frames
 
     def draw(self, frames: Frames) -> Sequence[Picture]:
         """Draw the tables that are there."""

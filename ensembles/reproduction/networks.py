@@ -9,7 +9,7 @@ from ensembles.checkpoints import list_checkpoints
 from ensembles.data import known_datasets
 from ensembles.reproduction.named import NotMeasured
 
-__all__ = ["find_network", "training_command"]
+__all__ = ["best_network", "find_network", "training_command"]
 
 _HOW = {
     "ordinary": "",
@@ -43,6 +43,29 @@ def find_network(
         f"no checkpoint: {architecture}{_HOW[kind]} on {dataset}",
         training_command(architecture, dataset, kind),
     )
+
+
+def best_network(dataset: str, classes: tuple[str, ...]) -> Card:
+    """The trained network of this machine that errs least on some images, by the cards.
+
+    Args:
+        dataset: Name or folder of the images.
+        classes: Names of their classes; a folder's networks are known by these.
+
+    Returns:
+        Its card.
+
+    Raises:
+        NotMeasured: There is none that was measured.
+    """
+    known = [
+        (card.measured[0].error, card.name, card)
+        for card in (entry.card for entry in list_checkpoints() if entry.here)
+        if card.measured and _suits(card, dataset, classes)
+    ]
+    if not known:
+        raise NotMeasured(f"no checkpoint of a network for {dataset}")
+    return min(known, key=lambda one: one[:2])[2]
 
 
 def training_command(architecture: str, dataset: str, kind: str = "ordinary") -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ensembles.files import atomic, refusals
 from ensembles.plots.style import save_figure
 from ensembles.report import Page, Section, Table, drawing, table, write_page
 from ensembles.report.lesion_tables import lesion_tables
@@ -20,11 +21,14 @@ from ensembles.reproduction.published import facts
 from ensembles.reproduction.request import Request
 from ensembles.reproduction.scale import QUICK
 from ensembles.store import Store
+from ensembles.studies import study_text
 from ensembles.tables import write_frame
 
 __all__ = ["reproduce"]
 
 _TONES = {"holds": "good", "does not hold": "bad", "not measured": "open"}
+
+
 _DETAIL = ("claim", "verdict", "criterion", "published", "ours", "interval", "note", "network")
 
 
@@ -33,17 +37,20 @@ def reproduce(
     experiments: Sequence[Experiment],
     folder: str | Path,
     say: Callable[[str], None] = lambda line: None,
+    command: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Measure experiments as one study, judge them, and write what they show.
 
-    The folder gets ``report.html``, ``claims.csv``, ``figures/*.svg``, ``frames/*.csv``, and
-    ``results.db``, a store from which an interrupted run goes on.
+    The folder gets ``report.html``, ``claims.csv``, ``figures/*.svg``, ``frames/*.csv``,
+    ``results.db``, a store from which an interrupted run goes on, and ``study.toml``, the study
+    that fills it.
 
     Args:
         request: What is measured on what.
         experiments: As :func:`ensembles.reproduction.experiments.choose` gives them.
         folder: Where everything goes; made if need be.
         say: Takes a line about what is going on.
+        command: The command line that makes all of it again, where it is not `reproduce`.
 
     Returns:
         The claims, one row each, as :func:`ensembles.reproduction.judgements.claim_rows`.
@@ -60,11 +67,17 @@ def reproduce(
             decided = claim_rows(experiment.key, experiment.claims(), frames)
             rows.append(decided)
             _write(experiment, frames, folder)
-            command = _command(request, experiment.key, folder)
-            sections.append(_section(experiment, frames, decided, folder, command))
+            told = shlex.join(command) or _command(request, experiment.key, folder)
+            sections.append(_section(experiment, frames, decided, folder, told))
+    if bench.study is not None:
+        place = folder / "study.toml"
+        with refusals(f"study {place}"), atomic(place) as scratch:
+            scratch.write_text(study_text(bench.study), encoding="utf-8")
     claims = pd.concat(rows, ignore_index=True)
     write_frame(claims, folder / "claims.csv")
-    write_page(_page(bench, claims, sections, folder), folder / "report.html")
+    keys = ",".join(claims["experiment"].unique())
+    told = shlex.join(command) or _command(request, keys, folder)
+    write_page(_page(bench, claims, sections, told), folder / "report.html")
     return claims
 
 
@@ -82,7 +95,8 @@ def _section(
         key = f"figure-{experiment.key}" + (f"-{place + 1}" if place else "")
         save_figure(picture.figure, folder / "figures" / f"{key}.svg")
         drawings.append(drawing(picture.figure, key, picture.caption))
-    measured = [frame for frame in frames.values() if "correct" in frame.columns]
+    shown = experiment.shown(frames)
+    measured = [frame for frame in shown.values() if "lesion" in frame.columns]
     return Section(
         experiment.key,
         experiment.title,
@@ -94,7 +108,7 @@ def _section(
             *(part for frame in measured for part in lesion_tables(frame)),
         ),
         command,
-        {f"{name}:": frame.attrs.get("provenance", {}) for name, frame in frames.items()},
+        {f"{name}:": frame.attrs.get("provenance", {}) for name, frame in shown.items()},
     )
 
 
@@ -113,7 +127,7 @@ def _compared(part: Comparison) -> Table:
     return table(part.frame, part.caption, formats=dict.fromkeys(shares, "{:.2f}".format))
 
 
-def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: Path) -> Page:
+def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], command: str) -> Page:
     counts = claims["verdict"].value_counts()
     held, failed, left = (int(counts.get(word, 0)) for word in VERDICTS.values())
     data, request = bench.data, bench.request
@@ -143,13 +157,10 @@ def _page(bench: Bench, claims: pd.DataFrame, sections: list[Section], folder: P
         (),
         (),
         (table(shown, "How many claims of each part hold on these networks and images"),),
-        _command(request, ",".join(claims["experiment"].unique()), folder),
+        command,
     )
-    return Page(
-        "; ".join(one["title"] for one in papers),
-        lead,
-        (first, _networks(bench), *sections),
-    )
+    networks = [_networks(bench)] if bench.subjects else []
+    return Page("; ".join(one["title"] for one in papers), lead, (first, *networks, *sections))
 
 
 def _networks(bench: Bench) -> Section:

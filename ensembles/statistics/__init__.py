@@ -12,6 +12,7 @@ from ensembles.statistics.correlations import curve_correlations, rank_correlati
 from ensembles.statistics.estimate import Estimate
 from ensembles.statistics.intervals import error_intervals
 from ensembles.statistics.jackknife import Estimates, jackknife
+from ensembles.statistics.means import difference_of_means, mean_interval
 from ensembles.statistics.paired import correct_by_image, network_tests, paired_tests
 from ensembles.statistics.quantiles import (
     Quartiles,
@@ -52,6 +53,7 @@ __all__ = [
     "coefficient",
     "correct_by_image",
     "curve_correlations",
+    "difference_of_means",
     "difference_of_shares",
     "equal_bins",
     "error_intervals",
@@ -61,6 +63,7 @@ __all__ = [
     "largest_step",
     "mann_whitney",
     "mcnemar",
+    "mean_interval",
     "median_interval",
     "network_tests",
     "normal_quantile",

@@ -43,7 +43,7 @@ def across_networks(
     """
     if not 0 < confidence < 1:
         raise UsageError(f"confidence {confidence}: expected a number between 0 and 1")
-    tables = all_networks([frames] if isinstance(frames, pd.DataFrame) else list(frames))
+    tables = all_networks(frames)
     key = ["lesion", "count", "blocks"]
     measured = []
     for place, table in enumerate(tables):

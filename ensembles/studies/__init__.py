@@ -17,7 +17,7 @@ from ensembles.studies.toml import parse_study, read_study, study_of, unit_of
 from ensembles.studies.units import Networks, UnitResult, prepare_unit, run_unit
 from ensembles.studies.values import Data, Measurement, Network, Sweep
 from ensembles.studies.workers.intake import take_in
-from ensembles.studies.written import written_unit
+from ensembles.studies.written import study_text, written_unit
 
 Images = Data
 """What version 1 called data."""
@@ -45,6 +45,7 @@ __all__ = [
     "run_unit",
     "status",
     "study_of",
+    "study_text",
     "table_names",
     "tables",
     "take_in",

@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING, Any
 from ensembles.lesions import Choice
 from ensembles.studies.texts import counts_text, places_text
 from ensembles.studies.values import Measurement, Network, Sweep
+from ensembles.toml_text import toml_lines
 
 if TYPE_CHECKING:
     from ensembles.lesions import Lesion
     from ensembles.studies.study import Study, Unit
 
-__all__ = ["written_study", "written_unit"]
+__all__ = ["study_text", "written_study", "written_unit"]
+
+
+def study_text(study: Study) -> str:
+    """A study as the text of its file; :func:`ensembles.studies.read_study` reads it."""
+    told = written_study(study)
+    tables = {name: told.pop(name) for name in ("models", "data", "lesions", "analyses")}
+    lines = toml_lines({name: value for name, value in told.items() if value not in ("", False)})
+    for name, rows in tables.items():
+        for row in rows:
+            lines += ["", f"[[{name}]]", *toml_lines(row)]
+    return "\n".join(lines) + "\n"
 
 
 def written_study(study: Study) -> dict[str, Any]:

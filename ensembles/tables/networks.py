@@ -44,19 +44,20 @@ def split_frames(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def all_networks(
-    frames: Sequence[pd.DataFrame], labels: Sequence[str] | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame], labels: Sequence[str] | None = None
 ) -> list[pd.DataFrame]:
     """The tables of all networks that some tables hold, as :func:`split_frames` parts them.
 
     Args:
-        frames: The tables.
+        frames: The tables, or one.
         labels: What a figure calls the networks, in their order; by default as
             :func:`series_labels`.
 
     Raises:
         UsageError: There are more or fewer labels than networks.
     """
-    parts = [part for frame in frames for part in split_frames(frame)]
+    given = [frames] if isinstance(frames, pd.DataFrame) else frames
+    parts = [part for frame in given for part in split_frames(frame)]
     if labels is None:
         return parts
     if len(labels) != len(parts):

@@ -42,7 +42,7 @@ def provenance(
     versions = {"ensembles": VERSION, **{name: _version(name) for name in _PACKAGES}}
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": _command(),
         "git_commit": git_head(),
         "versions": {**versions, "python": platform.python_version()},
         "platform": platform.platform(),
@@ -52,6 +52,15 @@ def provenance(
         "threads": threads,
         **(details or {}),
     }
+
+
+def _command() -> str:
+    """The command that runs, without the folder of an installed program."""
+    program, *rest = sys.argv
+    path = Path(program)
+    if path.is_absolute():
+        program = "ensembles" if path.name == "__main__.py" else path.name
+    return shlex.join([program, *rest])
 
 
 def _version(package: str) -> str | None:

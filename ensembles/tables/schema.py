@@ -209,6 +209,10 @@ class Attributes:
     images: int | None = field(
         default=None, metadata=_key(whole, "How many observations a table by observation holds.")
     )
+    observations: int | None = field(
+        default=None,
+        metadata=_key(whole, "How many observations each number of an analysis is over."),
+    )
     reshaping: tuple[int, ...] = field(
         default=(), metadata=_key(list_of(whole), "Numbers of the blocks that change the shape.")
     )

@@ -92,7 +92,8 @@ def _listed(value: Any) -> Any:
 def history_text(history: Sequence[Mapping[str, float]]) -> str:
     """The epochs of a training as CSV, one row an epoch."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]) if history else ["epoch"], lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in history for name in row)) or ["epoch"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")  # blank where an epoch has none
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()

@@ -182,7 +182,7 @@ class TrainingModule(LightningModule):
         self.loss_sum.zero_()
         self.correct.zero_()
         self.seen = 0
-        self.started = time.monotonic()
+        self.started, self.worked = time.monotonic(), time.process_time()
         self.resolution = self.recipe.resolution(epoch, self.epochs)
         if self.whole is not None:
             self._draw_ahead()
@@ -270,6 +270,7 @@ class TrainingModule(LightningModule):
             )
             row["validation_error"] = 100 * (total - correct) / total
         row["seconds"] = time.monotonic() - self.started
+        row["processor_seconds"] = time.process_time() - self.worked
         self.history.append(row)
         if self.trainer.is_global_zero:
             self.report(self._line(row))

@@ -20,6 +20,7 @@ from ensembles.unravelling.operations import UnknownOperationError, channels_las
 from ensembles.unravelling.packed_states import linearized
 from ensembles.unravelling.tape_compiler import compile_part
 from ensembles.unravelling.tapes import Tape
+from ensembles.unravelling.token_streams import EveryToken
 
 __all__ = ["Engine", "LinearBlock", "Linearized", "Linearizer", "require_paths"]
 
@@ -128,7 +129,7 @@ def require_paths(net: Decomposition) -> None:
             f"{net.model_name} takes numbers of type {kind}, which have no derivative; paths are "
             "followed to real numbers, such as images"
         )
-    if len(net.output_shape) > 1:
+    if len(net.output_shape) > 1 and not isinstance(net.head, EveryToken):
         raise PathError(
             f"{net.model_name} gives logits of shape {net.output_shape} for a row; expected "
             "one answer a row, (classes,), as paths end there"

@@ -35,21 +35,22 @@ def head_cotangent(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     of have a gradient too.
 
     Args:
-        logits: (N, classes).
-        labels: (N,), int64.
+        logits: (N, classes); or (N, T, classes), whose cross-entropies are added.
+        labels: (N,) or (N, T), int64.
 
     Returns:
-        The derivative divided by a power of two, (N, classes) in the type of the logits, and the
+        The derivative divided by a power of two, like the logits, and the
         exponent of that power, (N,) float64.
     """
-    wide = logits.to(torch.float64)
-    whole = wide.logsumexp(1, keepdim=True)
-    others = wide.scatter(1, labels[:, None], -torch.inf).logsumexp(1, keepdim=True)
-    sizes = wide.scatter(1, labels[:, None], others) - whole  # logarithms of p, and of 1 - p
-    exponent = torch.floor(sizes.amax(1) / math.log(2))
-    gradient = torch.exp(sizes - exponent[:, None] * math.log(2))
-    label = gradient.gather(1, labels[:, None])
-    return gradient.scatter(1, labels[:, None], -label).to(logits.dtype), exponent
+    wide, right = logits.to(torch.float64), labels[..., None]
+    whole = wide.logsumexp(-1, keepdim=True)
+    others = wide.scatter(-1, right, -torch.inf).logsumexp(-1, keepdim=True)
+    sizes = wide.scatter(-1, right, others) - whole  # logarithms of p, and of 1 - p
+    exponent = torch.floor(sizes.flatten(1).amax(1) / math.log(2))
+    shift = exponent.view(-1, *[1] * (wide.ndim - 1)) * math.log(2)
+    gradient = torch.exp(sizes - shift)
+    label = gradient.gather(-1, right)
+    return gradient.scatter(-1, right, -label).to(logits.dtype), exponent
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,7 +15,10 @@ from ensembles.decomposition.sublayers import attends
 from ensembles.decomposition.walk import last_output, states
 from ensembles.errors import PathError, UsageError
 
-__all__ = ["COUNTED", "at_token", "counting", "takes_tokens", "widened"]
+__all__ = [
+    "COUNTED", "EveryToken", "StreamRows", "at_every_token", "at_token", "counting",
+    "takes_tokens", "widened",
+]  # fmt: skip
 
 COUNTED = ("all", "attention", "mlp")
 """Which branches the length of a path counts."""
@@ -30,7 +33,22 @@ def takes_tokens(net: Decomposition) -> bool:
     return single and len(given) == 2 and len(taken) == 1 and taken[0] == given[0]
 
 
-def at_token(net: Decomposition, windows: Tensor, token: int | None) -> tuple[Decomposition, Any]:
+class StreamRows(NamedTuple):
+    """Windows at the first stream of a language model.
+
+    Attributes:
+        streams: (N, T, width).
+        targets: The token that is to be predicted in each, (N,); or all from the second on,
+            (N, T - 1).
+    """
+
+    streams: Tensor
+    targets: Tensor
+
+
+def at_token(
+    net: Decomposition, windows: Tensor, token: int | None
+) -> tuple[Decomposition, list[StreamRows]]:
     """The part of a language model behind its embedding, with the logits of one token as output.
 
     Args:
@@ -51,21 +69,48 @@ def at_token(net: Decomposition, windows: Tensor, token: int | None) -> tuple[De
     chosen = length if token is None else token
     if not 2 <= chosen <= length:
         raise UsageError(f"token {chosen} of windows of {length}; expected 2 to {length}")
-    if net.is_nested:
-        raise PathError(
-            f"{net.model_name} has several tensors alive between its blocks, so that its paths "
-            "have no single first stream; expected a decomposition with nested=False (--chain)"
-        )
+    _require_one_stream(net)
     place = chosen - 2
     with torch.no_grad():
         streams = net.stem(windows)
         last = last_output(states(net, windows[:1]))
         apart = _is_apart(net.head, last, place)
-    twin = _twin(net)
+    twin = net.with_blocks(net)
     twin.stem, twin.head = nn.Identity(), _AtPlace(net.head, place, apart)
     twin.input_shape, twin.input_types = tuple(streams.shape[1:]), (streams.dtype,)
     twin.output_shape = net.output_shape[1:]
-    return twin, [(streams, windows[:, chosen - 1])]
+    return twin, [StreamRows(streams, windows[:, chosen - 1])]
+
+
+def at_every_token(net: Decomposition, windows: Tensor) -> tuple[Decomposition, list[StreamRows]]:
+    """The part of a language model behind its embedding, with the logits of all but its last token.
+
+    Args:
+        net: The language model.
+        windows: Ids (N, T).
+
+    Returns:
+        A network from the first stream to logits (N, T - 1, vocabulary), and its data.
+
+    Raises:
+        PathError: If several tensors are alive between the blocks.
+    """
+    _require_one_stream(net)
+    with torch.no_grad():
+        streams = net.stem(windows)
+    twin = net.with_blocks(net)
+    twin.stem, twin.head = nn.Identity(), EveryToken(net.head)
+    twin.input_shape, twin.input_types = tuple(streams.shape[1:]), (streams.dtype,)
+    twin.output_shape = torch.Size((net.output_shape[0] - 1, *net.output_shape[1:]))
+    return twin, [StreamRows(streams, windows[:, 1:])]
+
+
+def _require_one_stream(net: Decomposition) -> None:
+    if net.is_nested:
+        raise PathError(
+            f"{net.model_name} has several tensors alive between its blocks, so that its paths "
+            "have no single first stream; expected a decomposition with nested=False (--chain)"
+        )
 
 
 def counting(net: Decomposition, counted: str) -> Decomposition:
@@ -86,12 +131,27 @@ def counting(net: Decomposition, counted: str) -> Decomposition:
     taken = [block.has_shortcut and attends(block.branch) == wanted for block in net]
     if not any(taken):
         raise PathError(f"{net.model_name} has no block of {counted} with a shortcut to count")
-    twin = _twin(net)
-    twin.blocks = nn.ModuleList(
+    return net.with_blocks(
         block if keep or not block.has_shortcut else _whole(block)
         for block, keep in zip(net, taken, strict=True)
     )
-    return twin
+
+
+class EveryToken(nn.Module):
+    """A head whose logits are those of all places that have a token behind them.
+
+    Args:
+        head: The head of the language model.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, T, width) to (N, T - 1, vocabulary)."""
+        out: Tensor = self.head(x)[:, :-1]
+        return out
 
 
 class _AtPlace(nn.Module):
@@ -129,12 +189,6 @@ def _whole(block: Block) -> Block:
     inner._modules = block._modules.copy()
     inner.before = None
     return Plain(slot, _Whole(inner), layers=block.weight_layers)
-
-
-def _twin(net: Decomposition) -> Decomposition:
-    twin = copy.copy(net)
-    twin._modules = net._modules.copy()
-    return twin
 
 
 def _is_apart(head: nn.Module, x: Tensor, place: int) -> bool:

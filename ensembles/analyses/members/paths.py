@@ -102,17 +102,21 @@ def paths(
     chosen = _chosen(options, given)
     net, place = taken_apart(net, data), choose_device(device)
     told = {"model": model or net.model_name, **about_text(data), **(about or {})}
+    known = net, data
     net, data, chosen = expanded(net, data, chosen)
     require_shortcuts(net)
 
     def measured(read: Any) -> pd.DataFrame:
-        return measure_paths(net, read, chosen, place, told, progress=progress)
+        rows = data if chosen.every_token else read
+        return measure_paths(net, rows, chosen, place, told, progress=progress)
 
     if store is None:
         return measured(data)
     with nullcontext(store) if isinstance(store, Store) else Store(store) as opened:
+        if not chosen.every_token:  # else no task is for its answers
+            known = net, data
         return recalled(
-            opened, net, data, measured, name="paths", options=chosen.determining,
+            opened, known[0], known[1], measured, name="paths", options=chosen.determining,
             precision=chosen.precision, engine=chosen.engine, about=told,
         )  # fmt: skip
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["MEMBER", "Sublayers", "SublayersOptions"]
 
 _HALF = 0.5
+_SAID = {
+    "attention": "of all attention", "mlp": "of all MLPs", "both": "of all layers",
+    "either": "of attention and MLPs",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,11 @@ class Sublayers(Analysis[SublayersOptions]):
         """What it costs when half of a kind is gone."""
         lines = []
         curves = frame[(frame["order"] != "alone") & (frame["share"] <= _HALF)]
+        curves = curves[curves["step"] > 0]
         for (removed, order), rows in curves.groupby(["removed", "order"], sort=False):
             last = rows.iloc[-1]
             lines.append(
-                f"{removed}, order by {order}: with {last['share']:.0%} gone the loss rises by "
+                f"without {last['share']:.0%} {_SAID[str(removed)]}, by {order}, the loss rises by "
                 f"{last['loss_rise']:.3g} nats ({last['loss_rise_low']:.3g} to "
                 f"{last['loss_rise_high']:.3g})"
             )

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from ensembles.metrics.answers import Answers
 
-__all__ = ["MEMBER", "CalibrationError"]
+__all__ = ["BINS", "MEMBER", "CalibrationError", "bins_of", "calibration_error"]
 
-_BINS = 15
+BINS = 15
+"""How many bins of confidence there are."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,39 @@ class CalibrationError(Metric):
 
     def size(self, classes: int) -> int:
         """Three numbers a bin."""
-        return 3 * _BINS
+        return 3 * BINS
 
     def measure(self, answers: Answers) -> Tensor:
         """Observations, right answers and sum of the confidences of each bin: (45,)."""
         import torch  # noqa: PLC0415 (what was measured is read without it)
 
         confidence = answers.probabilities.amax(-1).to(answers.wide)
-        bins = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
-        inside = bins[:, None] == torch.arange(_BINS, device=bins.device)
+        bins = bins_of(confidence)
+        inside = bins[:, None] == torch.arange(BINS, device=bins.device)
         confidences = torch.where(inside, confidence[:, None], 0.0)
         kept = (inside, inside & answers.right[:, None], confidences)
         return torch.cat([answers.total(values) for values in kept])
 
     def row(self, state: State, total: int) -> dict[str, Any]:
         """The expected calibration error."""
-        _, right, confidence = state.reshape(3, _BINS)
-        return {"ece": float(np.abs(right - confidence).sum()) / total}
+        _, right, confidence = state.reshape(3, BINS)
+        return {"ece": float(calibration_error(right, confidence, total))}
+
+
+def bins_of(confidence: Tensor) -> Tensor:
+    """The bin of each confidence, from 0."""
+    return (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+
+
+def calibration_error(right: Any, confidence: Any, total: Any) -> Any:
+    """The expected calibration error of sums over the observations of each bin.
+
+    Args:
+        right: Right answers of each bin, (..., bins).
+        confidence: Sum of the confidences of each bin, alike.
+        total: How many observations there are, (...).
+    """
+    return np.abs(right - confidence).sum(-1) / total
 
 
 MEMBER = CalibrationError()

@@ -23,6 +23,8 @@ EXPERIMENTS = {
     "duplicate": "random_duplications:RandomDuplications",
     "replay": "replay:Replay",
     "identity-mappings": "identity_mappings:IdentityMappings",
+    "family": "matched_families:MatchedFamilies",
+    "capacity": "label_memory:LabelMemory",
     "criticality": "criticality:Criticality",
     "criticality-trainings": "criticality_trainings:CriticalityTrainings",
 }

@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 
-from ensembles.analyses.path_columns import relative
 from ensembles.errors import EvaluationError
 from ensembles.models import architecture
 from ensembles.models.identity_mappings import DEPTHS, VARIANTS
-from ensembles.plots.layout import new_figure
+from ensembles.plots.layout import Panel, draw_panels
 from ensembles.plots.lesions import error_by_block
-from ensembles.plots.style import legend_above, look, paper_style
+from ensembles.plots.paths import shares_by_length
 from ensembles.reproduction.criteria import intact_error, singles, spread
 from ensembles.reproduction.experiment import Comparison, Experiment, Part, Parts, Picture
 from ensembles.reproduction.image_spectra import (
@@ -162,10 +160,8 @@ class IdentityMappings(Experiment):
             ]
             panels = [panel for panel in panels if panel]
             if panels:
-                figure, axes = new_figure(len(panels), height=2.6)
-                for ax, panel in zip(axes, panels, strict=True):
-                    draw(panel, ax)
-                pictures.append(Picture(figure, caption))
+                drawn_panels = [Panel(name, partial(draw, panel)) for panel in panels]
+                pictures.append(Picture(draw_panels(drawn_panels, height=2.6), caption))
         return pictures
 
     def compare(self, frames: Frames) -> list[Comparison]:
@@ -292,22 +288,7 @@ def _draw_deletions(panel: Sequence[pd.DataFrame], ax: Axes) -> None:
 
 
 def _draw_gradients(panel: Sequence[pd.DataFrame], ax: Axes) -> None:
-    with paper_style():
-        lines = []
-        for place, whole in enumerate(panel):
-            table = pooled(whole)
-            counts = [int(number) for number in table["paths"]]
-            values = relative(table["gradient_rms_log10"].to_numpy(dtype=float), counts)
-            shares = values / values.sum()
-            lines += ax.plot(
-                table["length"], shares, label=whole.attrs["model"], lw=1, markersize=3,
-                **look(place).line,
-            )  # fmt: skip
-        ax.set_ylim(bottom=0)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.set_ylabel("Share of the gradient")
-        ax.set_xlabel("Path length (blocks)")
-        legend_above(ax, lines)
+    shares_by_length(*map(pooled, panel), measure="gradient_rms", ax=ax)
 
 
 def _claim(text: str, best: str, blocks: Sequence[str]) -> Claim:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from string import ascii_lowercase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ensembles.plots.layout import new_figure
+from ensembles.plots.layout import Panel, draw_panels
 from ensembles.plots.paths import gradient_by_length, path_lengths, shares_by_length
 from ensembles.plots.style import INK, legend_above, paper_style
 from ensembles.reproduction.experiment import Comparison, Experiment, Parts, Picture
@@ -80,20 +80,22 @@ class PathLengths(Experiment):
             return []
         whole = frames["paths"]
         mean = pooled(whole)
-        figure, (first, second, third) = new_figure(3, height=2.0)
-        path_lengths(mean, ax=first)
-        gradient_by_length(mean, ax=second)
-        shares_by_length(mean, ax=third)
         known = facts()["text"]
-        _mark(first, known["lengths"], "95 % of paths, published")
-        _mark(third, known["effective_paths"], "95% interval, published", below=4)
-        with paper_style():
-            for letter, ax in zip(ascii_lowercase, (first, second, third), strict=False):
-                ax.annotate(
-                    f"({letter})", (0, 1), (-30, 6), xycoords="axes fraction",
-                    textcoords="offset points", fontweight="bold",
-                )  # fmt: skip
-        figure.align_ylabels([first, second, third])
+
+        def lengths(ax: Axes) -> None:
+            path_lengths(mean, ax=ax)
+            _mark(ax, known["lengths"], "95 % of paths, published")
+
+        def shares(ax: Axes) -> None:
+            shares_by_length(mean, ax=ax)
+            _mark(ax, known["effective_paths"], "95% interval, published", below=4)
+
+        panels = [
+            Panel("lengths", lengths),
+            Panel("gradient", partial(gradient_by_length, mean)),
+            Panel("shares", shares),
+        ]
+        figure = draw_panels(panels, height=2.0)
         caption = (
             f"Paths of {whole.attrs['model']} by length, {whole.attrs['images']} images of this "
             "run: (a) their number, (b) the gradient of a single path at the input, (c) the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pandas as pd
 from ensembles.bounded import read_text
 from ensembles.errors import LesionError, UsageError
 from ensembles.lesions import Choice, Lesion, parse_lesion
-from ensembles.plots.layout import new_figure
+from ensembles.plots.layout import Panel, draw_panels
 from ensembles.plots.quartiles import error_quartiles
 from ensembles.reproduction.comparisons import sizes_beside
 from ensembles.reproduction.criteria import of_kind, quartiles
@@ -76,10 +77,12 @@ class Replay(Experiment):
         """See the base class."""
         if not frames:
             return []
-        figure, axes = new_figure(len(frames))
-        for ax, kind in zip(axes, frames, strict=True):
+        panels = []
+        for kind, frame in frames.items():
             by, label = _SIZES[kind]
-            error_quartiles(*_tables(frames[kind], kind), x=by, xlabel=label, ax=ax)
+            draw = partial(error_quartiles, *_tables(frame, kind), x=by, xlabel=label)
+            panels.append(Panel(kind, draw))
+        figure = draw_panels(panels)
         caption = (
             f"The authors' own lesions on {next(iter(frames.values())).attrs['model']}, measured "
             "in this run, over the errors that they published for the very same lesions of their "

@@ -43,7 +43,7 @@ class Language(Tokens):
         if data.task not in (None, self.name):
             raise DataError(
                 f"{data.name} is a text for the task '{data.task}', and the next token was to be "
-                "predicted; open it without masked places"
+                "predicted; open it without masked places, or leave the task out"
             )
         return data.windows
 

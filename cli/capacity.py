@@ -1,0 +1,105 @@
+"""`ensembles capacity`: what networks hold of true and random labels, and how much there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ensembles.cli.family import amount, whole_numbers
+from ensembles.cli.output import say
+
+__all__ = ["capacity"]
+
+
+@click.command("capacity")
+@click.option(
+    "--sizes", default="300,600,1.2k,2.5k,5k,10k", show_default=True, metavar="LIST",
+    help="Parameters of the networks, met within a tenth.",
+)  # fmt: skip
+@click.option(
+    "--family", default="perceptron", show_default=True, metavar="NAME",
+    help="perceptron, preresnet, plain, wide or vgg.",
+)  # fmt: skip
+@click.option(
+    "--depth", type=int, default=2, show_default=True, metavar="N",
+    help="Weight layers on the longest path.",
+)  # fmt: skip
+@click.option(
+    "--dataset", default="digits", show_default=True, metavar="NAME|FOLDER",
+    help="Images, with the splits train and test; mnist where its files are there.",
+)  # fmt: skip
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, metavar="N",
+    help="Trainings of each network on each kind of labels.",
+)  # fmt: skip
+@click.option(
+    "--shares", default="1,2,4", show_default=True, metavar="LIST",
+    help="Random labels are given to all images, to one of two, one of four.",
+)  # fmt: skip
+@click.option(
+    "--accuracy", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="SHARE",
+    help="The accuracy on test images that the smallest network is looked for.",
+)  # fmt: skip
+@click.option(
+    "--recipe", default="memory", show_default=True, metavar="NAME|FILE",
+    help="As for `ensembles train`.",
+)  # fmt: skip
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
+    help="Passes over all training images.",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="At most N training images.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False), metavar="FOLDER",
+    help="For the trained networks, the tables, the figure and report.html.",
+)  # fmt: skip
+@click.pass_context
+def capacity(
+    context: click.Context,
+    *,
+    sizes: str,
+    family: str,
+    depth: int,
+    dataset: str,
+    seeds: int,
+    shares: str,
+    accuracy: float,
+    recipe: str,
+    epochs: int,
+    limit: int | None,
+    device: str,
+    out: str,
+) -> None:
+    """Train networks of growing size on true and on random labels, and estimate what there is.
+
+    The smallest network that reaches an accuracy, the random labels that each memorises in bits a
+    parameter, and the entropy of images and labels by several estimates. Interrupted, the same
+    command goes on.
+    """
+    from ensembles.reproduction.capacity import run_capacity  # noqa: PLC0415 (imports torch)
+    from ensembles.reproduction.capacity_plan import CapacityPlan  # noqa: PLC0415
+    from ensembles.reproduction.request import Request  # noqa: PLC0415
+
+    plan = CapacityPlan(
+        sizes=tuple(amount("sizes", one) for one in sizes.split(",")),
+        family=family,
+        depth=depth,
+        seeds=seeds,
+        shares=whole_numbers("shares", shares),
+        accuracy=accuracy,
+        recipe=recipe,
+        epochs=epochs,
+        limit=limit,
+    )
+    request = Request(dataset=dataset, device=device)
+    try:
+        claims = run_capacity(plan, request, Path(out), lambda line: say(line, err=True))
+    except KeyboardInterrupt:
+        say(f"interrupted; the same command goes on from {out}", err=True)
+        context.exit(130)
+    for row in claims.to_dict("records"):
+        said = row["ours"] or row["note"]
+        say(f"{row['verdict']:13} {row['claim']}: {said}")
+    say(f"wrote {Path(out) / 'report.html'}", err=True)
