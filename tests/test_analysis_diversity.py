@@ -73,7 +73,7 @@ def test_it_equals_sub_networks_run_one_by_one() -> None:
     assert len(ANALYSES.get("diversity").notes(table)) == 3
     assert len(plot_analysis([table, table]).axes) == 3
     ax = average_by_members(table, colours=["#123456"], labels=["one"])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one"]
+    assert next(text.get_text() for text in ax.get_legend().get_texts()) == "one"
 
 
 class Own(nn.Module):

@@ -128,6 +128,63 @@ def test_a_block_that_takes_a_share_of_the_stream_away_repairs_that_share() -> N
     )
 
 
+class PostNorm(nn.Module):
+    """A block with a norm behind its addition, as in the first transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm = nn.Linear(6, 6), nn.LayerNorm(6)
+
+    def branch(self, x: Tensor) -> Tensor:
+        return self.inner(x).tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.branch(x))
+
+
+def held(norm: nn.LayerNorm, x: Tensor, before: Tensor) -> Tensor:
+    """A norm that divides by what it divided by before."""
+    scale = before.var(-1, unbiased=False, keepdim=True).add(norm.eps).rsqrt()
+    return (x - x.mean(-1, keepdim=True)) * scale * norm.weight + norm.bias
+
+
+def test_norms_behind_additions_are_held_too() -> None:
+    model = build([("attention", 0, 1)], seed=7)
+    images = images_for(model, 40)[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        model.blocks = nn.ModuleList([PostNorm(), PostNorm()])
+        for weight in model.blocks.parameters():
+            nn.init.normal_(weight)
+    one, two = model.blocks
+    with torch.no_grad():
+        x = loop_of(build([("attention", 0, 1)], seed=7)).stem(images)
+        sums = [x + one.branch(x)]
+        y = one.norm(sums[0])
+        sums.append(y + two.branch(y))
+        last = two.norm(sums[1])
+        less = held(two.norm, held(one.norm, x, sums[0]) + two.branch(y), sums[1])
+        logits = [
+            model.head(part[:, 0])
+            for part in (
+                model.norm(last),
+                held(model.norm, less, last),
+                model.norm(two.norm(one.norm(x) + two.branch(y))),
+                model.norm(two(one.norm(x))),
+            )
+        ]
+        labels = (logits[0] - logits[1]).argmax(1)  # the answers that the block speaks for
+        right = [float(centred(one, labels).mean()) for one in logits]
+    direct, free, total = (right[0] - one for one in right[1:])
+    net = ensembles.decompose(model, images[:4])
+    table = ensembles.analyze(net, [(images, labels)], "repair").set_index("block")
+    row = table.loc[1]
+    assert [row["direct"], row["total"]] == pytest.approx([direct, total], abs=1e-5)
+    assert row["by_norm"] == pytest.approx(1 - free / direct, abs=1e-4)
+    assert row["repair"] == pytest.approx(1 - total / direct, abs=1e-4)
+    assert table.attrs["norm_held"]
+
+
 def test_a_branch_that_gives_nothing_has_no_effect_to_repair() -> None:
     model = silenced(build([("pre", 6, 1)] * 3, seed=4), 2)
     images, labels = images_for(model, 33)

@@ -144,6 +144,14 @@ def sublayers() -> pd.DataFrame:
     return frame
 
 
+def diversity() -> pd.DataFrame:
+    roles = ["intact", *["member"] * 3, *["average"] * 2]
+    return by_block(
+        role=roles, members=[1, 1, 1, 1, 2, 3], brier=RISING, **with_ends("error"),
+        **with_ends("relative_disagreement"),
+    )  # fmt: skip
+
+
 def repair() -> pd.DataFrame:
     return by_block(**with_ends("direct"), **with_ends("total"))
 
@@ -154,6 +162,12 @@ def refinement() -> pd.DataFrame:
         stage=[1, 1, 1, 2, 2, 2], error=RISING - 0.5, error_sd=0.1, **with_ends("cosine"),
         **dict.fromkeys(plain, RISING),
     )  # fmt: skip
+
+
+def spectra() -> pd.DataFrame:
+    columns = ("cancellation", "mean", "derivative", "held", "deleted")
+    ends = {key: value for name in columns for key, value in with_ends(name).items()}
+    return by_block(later=[6, 5, 4, 3, 2, 1], first=0, last=2, **ends)
 
 
 def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.DataFrame]:
@@ -168,6 +182,8 @@ def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.Dat
 CURVES = {"cosine": "of the network", "lens_cosine": "of the network cut short"}
 PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] = {
     "accuracy_by_length": (logits, {}, ["mine"]),
+    "average_by_members": (diversity, {}, ["mine"]),
+    "cancellation_by_block": (spectra, {}, ["mine"]),
     "cost_by_layer": (sublayers, {}, ["mine", "other"]),
     "cost_by_length": (execution, {}, ["mine", "other"]),
     "cost_by_share": (sublayers, {}, ["mine", "other"]),
@@ -176,8 +192,10 @@ PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] 
     "curves_by_block": (refinement, {"columns": CURVES, "label": "Cosine"}, ["mine", "other"]),
     "damage_by_proxy": (influence, {}, ["mine"]),
     "damage_recalibrated": (recalibration, {}, ["mine", "other"]),
+    "disagreement_by_accuracy": (diversity, {}, ["mine"]),
     "divergence_by_distance": (interchange, {}, ["mine", "other"]),
     "effects_by_block": (repair, {}, ["mine", "other"]),
+    "effects_in_three_ways": (spectra, {}, ["mine", "other", "third"]),
     "error_across_networks": (lesions, {}, ["mine"]),
     "error_by_block": (lesions, {}, ["mine"]),
     "error_by_count": (sets, {}, ["mine"]),
@@ -185,6 +203,8 @@ PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] 
     "error_quartiles": (quartiles, {"x": "count", "xlabel": "Blocks"}, ["mine"]),
     "estimation_errors": (refinement, {}, ["mine"]),
     "gradient_by_length": (spectrum, {}, ["mine"]),
+    "length_by_network": (spectra, {}, ["mine"]),
+    "lengths_by_block": (spectra, {}, ["mine"]),
     "logits_by_length": (logits, {}, ["mine"]),
     "path_lengths": (spectrum, {}, ["mine"]),
     "recovered_by_block": (criticality, {}, ["mine", "other"]),
@@ -197,6 +217,7 @@ FIGURES: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "plot_analysis": (analysed(depth, "depth"), 3),
     "plot_criticality": (criticality, 1),
     "plot_depth": (depth, 3),
+    "plot_diversity": (diversity, 3),
     "plot_execution": (execution, 3),
     "plot_influence": (influence, 3),
     "plot_interchange": (interchange, 3),
@@ -205,6 +226,7 @@ FIGURES: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "plot_recalibration": (recalibration, 1),
     "plot_refinement": (refinement, 4),
     "plot_repair": (repair, 2),
+    "plot_spectra": (spectra, 3),
     "plot_sublayers": (sublayers, 2),
 }
 """A table and the number of panels of each function of whole figures."""
@@ -306,7 +328,7 @@ def test_legends_cover_nothing_and_say_what_bands_and_whiskers_are(name: str) ->
                      for one in ax.collections)  # fmt: skip
         barred = any(isinstance(one, ErrorbarContainer) for one in ax.containers)
         if banded or barred:
-            told = " ".join(legend(ax))
+            told = " ".join(text for one in figure.axes for text in legend(one))
             assert any(word in told for word in ("interval", "quartiles", "errors", "deviation")), (
                 told
             )

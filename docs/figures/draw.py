@@ -2,8 +2,13 @@ r"""Draw the pictures of the pages from the tables beside them.
 
     ensembles lesion --model resnet110 --model vgg15 --out docs/figures/lesion-digits.csv
     ensembles paths --out docs/figures/paths-digits.csv
+    ensembles analyze execution --model resnet110 --out docs/figures/execution-resnet110.csv
     ensembles analyze execution --model gpt12 --rows 4 --window 128 \
         --out docs/figures/execution-gpt12.csv
+    ensembles analyze sublayers --model gpt12 --rows 16 --out docs/figures/sublayers-gpt12.csv
+    ensembles analyze sublayers --model vit12 --rows 0 --out docs/figures/sublayers-vit12.csv
+    ensembles analyze repair --out docs/figures/repair-resnet110.csv
+    ensembles analyze repair --model gpt12 --rows 16 --out docs/figures/repair-gpt12.csv
     ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
     python docs/figures/draw.py
 
@@ -25,7 +30,7 @@ from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 
 import ensembles
-from ensembles.plots import plot_execution, plot_recalibration
+from ensembles.plots import plot_execution, plot_recalibration, plot_repair, plot_sublayers
 from ensembles.reproduction.experiments import experiment
 from ensembles.reproduction.named import Named
 
@@ -49,7 +54,12 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "lesion-digits": (("lesion-digits",), ensembles.plot_lesions),
     "paths-digits": (("paths-digits",), ensembles.plot_paths),
     "recalibration": (("recalibration",), plot_recalibration),
+    "execution-resnet110": (("execution-resnet110",), plot_execution),
     "execution-gpt12": (("execution-gpt12",), plot_execution),
+    "sublayers-vit12": (("sublayers-vit12",), plot_sublayers),
+    "sublayers-gpt12": (("sublayers-gpt12",), plot_sublayers),
+    "repair-resnet110": (("repair-resnet110",), plot_repair),
+    "repair-gpt12": (("repair-gpt12",), plot_repair),
     "reproduction-3": (
         ("reproduction/3-residual", "reproduction/3-plain"),
         of_experiment("3", "residual", "plain"),

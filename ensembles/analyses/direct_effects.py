@@ -83,7 +83,7 @@ class DirectEffects:
         def between(part: nn.Module, x: Any) -> Any:
             if part is self.net.stem:
                 return part(x)
-            with self.scales.keeping(("before", id(part))):
+            with self.scales.keeping(_before(len(entered) + 1)):
                 return part(x)
 
         def ran(block: Block, x: Any) -> Any:
@@ -93,11 +93,11 @@ class DirectEffects:
             kept = _Kept(block.branch)
             run_block(block.with_branch(kept), x)
             frozen[block.index] = block.with_branch(_Fixed(kept.value))
-            with self.scales.keeping(block.index):
+            with self.scales.keeping(block.label):
                 return run_block(frozen[block.index], x)
 
         last = last_output(states(self.net, batch.inputs, ran, between))
-        with self.scales.keeping("head"):
+        with self.scales.keeping("the head"):
             logits = self.net.head(last)
         return frozen, entered, self._logit(logits, batch)
 
@@ -117,16 +117,16 @@ class DirectEffects:
             if block.index < index:
                 continue
             if block.index > index and block.before is not None:
-                x = self._run(block.before, x, ("before", id(block.before)), hold=hold)
+                x = self._run(block.before, x, _before(block.index), hold=hold)
             if block.index == index:
-                x = self._run(partial(without_branch, block), x, index, hold=hold)
+                x = self._run(partial(without_branch, block), x, block.label, hold=hold)
             elif block.has_shortcut:
-                x = self._run(partial(run_block, frozen[block.index]), x, block.index, hold=hold)
+                x = self._run(partial(run_block, frozen[block.index]), x, block.label, hold=hold)
             else:
                 x = run_block(block, x)
-        return self._logit(self._run(self.net.head, x, "head", hold=hold), batch)
+        return self._logit(self._run(self.net.head, x, "the head", hold=hold), batch)
 
-    def _run(self, part: Callable[[Any], Any], x: Any, key: Any, *, hold: bool) -> Any:
+    def _run(self, part: Callable[[Any], Any], x: Any, key: str, *, hold: bool) -> Any:
         if not hold or not self.scales.kept.get(key):
             return part(x)
         with self.scales.holding(key):
@@ -138,6 +138,11 @@ class DirectEffects:
         for answers in in_rows(parts, batch.start):
             state = self._metric.update(state, answers)
         return state
+
+
+def _before(index: int) -> str:
+    """What stands before a block, in a message."""
+    return f"what stands before block {index}"
 
 
 class _Kept(nn.Module):

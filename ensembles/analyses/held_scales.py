@@ -25,26 +25,26 @@ class HeldScales:
     scale is fixed already. A mean that is taken off first follows what is read: it is linear.
 
     Attributes:
-        kept: Of each part that was run, by its key, the scales in the order of use.
+        kept: Of each part that was run, by what it is called, the scales in the order of use.
     """
 
     def __init__(self) -> None:
-        self.kept: dict[Any, list[Tensor]] = {}
+        self.kept: dict[str, list[Tensor]] = {}
 
     def __bool__(self) -> bool:
         """Whether any part has such norms."""
         return any(self.kept.values())
 
     @contextmanager
-    def keeping(self, key: Any) -> Iterator[None]:
-        """Keep the scales of what is run inside under a key."""
+    def keeping(self, key: str) -> Iterator[None]:
+        """Keep the scales of what is run inside, under what it is called."""
         scales: list[Tensor] = []
         with _Keep(scales):
             yield
         self.kept[key] = scales
 
     @contextmanager
-    def holding(self, key: Any) -> Iterator[None]:
+    def holding(self, key: str) -> Iterator[None]:
         """Run the same part again with the scales that were kept.
 
         Raises:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -215,6 +216,17 @@ class Decomposition(nn.Module):
             and module.running_mean is not None
         }
         return len(norms)
+
+    def with_blocks(self, blocks: Iterable[Block]) -> Decomposition:
+        """A network with other blocks; all else is shared with this one.
+
+        Args:
+            blocks: As many, in order.
+        """
+        twin = copy.copy(self)
+        twin._modules = self._modules.copy()
+        twin.blocks = nn.ModuleList(blocks)
+        return twin
 
     def walk(self, inputs: Inputs) -> Iterator[Visit]:
         """Each block with its own input and output, in order.

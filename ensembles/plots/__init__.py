@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from ensembles.plots.analysis import plot_analysis
     from ensembles.plots.criticality import plot_criticality, recovered_by_block
     from ensembles.plots.depth import curve_by_depth, plot_depth
+    from ensembles.plots.diversity import (
+        average_by_members,
+        disagreement_by_accuracy,
+        plot_diversity,
+    )
     from ensembles.plots.execution import cost_by_length, cost_of_swaps, plot_execution
     from ensembles.plots.influence import damage_by_proxy, plot_influence
     from ensembles.plots.interchange import divergence_by_distance, plot_interchange
@@ -30,12 +35,21 @@ if TYPE_CHECKING:
     from ensembles.plots.recalibration import damage_recalibrated, plot_recalibration
     from ensembles.plots.refinement import curves_by_block, estimation_errors, plot_refinement
     from ensembles.plots.repair import effects_by_block, plot_repair, total_by_direct
+    from ensembles.plots.spectra import (
+        cancellation_by_block,
+        effects_in_three_ways,
+        length_by_network,
+        lengths_by_block,
+        plot_spectra,
+    )
     from ensembles.plots.style import FIGURES, paper_style, save_figure
     from ensembles.plots.sublayers import cost_by_layer, cost_by_share, plot_sublayers
 
 __all__ = [
     "FIGURES",
     "accuracy_by_length",
+    "average_by_members",
+    "cancellation_by_block",
     "cost_by_layer",
     "cost_by_length",
     "cost_by_share",
@@ -44,8 +58,10 @@ __all__ = [
     "curves_by_block",
     "damage_by_proxy",
     "damage_recalibrated",
+    "disagreement_by_accuracy",
     "divergence_by_distance",
     "effects_by_block",
+    "effects_in_three_ways",
     "error_across_networks",
     "error_by_block",
     "error_by_count",
@@ -54,12 +70,15 @@ __all__ = [
     "estimation_errors",
     "figure_width",
     "gradient_by_length",
+    "length_by_network",
+    "lengths_by_block",
     "logits_by_length",
     "paper_style",
     "path_lengths",
     "plot_analysis",
     "plot_criticality",
     "plot_depth",
+    "plot_diversity",
     "plot_execution",
     "plot_influence",
     "plot_interchange",
@@ -68,6 +87,7 @@ __all__ = [
     "plot_recalibration",
     "plot_refinement",
     "plot_repair",
+    "plot_spectra",
     "plot_sublayers",
     "recovered_by_block",
     "save_figure",
@@ -78,6 +98,8 @@ __all__ = [
 _HOMES = {
     "FIGURES": "style",
     "accuracy_by_length": "path_logits",
+    "average_by_members": "diversity",
+    "cancellation_by_block": "spectra",
     "cost_by_layer": "sublayers",
     "cost_by_length": "execution",
     "cost_by_share": "sublayers",
@@ -86,8 +108,10 @@ _HOMES = {
     "curves_by_block": "refinement",
     "damage_by_proxy": "influence",
     "damage_recalibrated": "recalibration",
+    "disagreement_by_accuracy": "diversity",
     "divergence_by_distance": "interchange",
     "effects_by_block": "repair",
+    "effects_in_three_ways": "spectra",
     "error_across_networks": "network_bands",
     "error_by_block": "lesions",
     "error_by_count": "lesions",
@@ -96,12 +120,15 @@ _HOMES = {
     "estimation_errors": "refinement",
     "figure_width": "layout",
     "gradient_by_length": "paths",
+    "length_by_network": "spectra",
+    "lengths_by_block": "spectra",
     "logits_by_length": "path_logits",
     "paper_style": "style",
     "path_lengths": "paths",
     "plot_analysis": "analysis",
     "plot_criticality": "criticality",
     "plot_depth": "depth",
+    "plot_diversity": "diversity",
     "plot_execution": "execution",
     "plot_influence": "influence",
     "plot_interchange": "interchange",
@@ -110,6 +137,7 @@ _HOMES = {
     "plot_recalibration": "recalibration",
     "plot_refinement": "refinement",
     "plot_repair": "repair",
+    "plot_spectra": "spectra",
     "plot_sublayers": "sublayers",
     "recovered_by_block": "criticality",
     "save_figure": "style",

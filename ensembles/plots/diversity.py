@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ensembles.plots.layout import axes_or_new, letters, make_room, new_figure, panel_letter
-from ensembles.plots.style import DOTTED, legend_above, look, paper_style, save_figure
+from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
+from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, tint, whiskers
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
@@ -22,7 +25,13 @@ _WHAT = {"error": "Error of the average", "brier": "Brier score\nof the average"
 
 
 def plot_diversity(
-    frames: pd.DataFrame | Sequence[pd.DataFrame], path: str | Path | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
+    path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Figure:
     """Draw relative disagreement by accuracy, and error and Brier score by number of members.
 
@@ -30,27 +39,33 @@ def plot_diversity(
         frames: Table of ``ensembles.analyze(net, data, "diversity")`` of one network, one for each
             network, or one that :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into: three, for disagreement, error and Brier score; a new figure's
+            where None.
+        labels: What the legend calls the networks; by default their models.
+        colours: Those of the networks; by default a palette for all kinds of colour vision.
+        legend: Whether the first panel has one.
 
     Returns:
-        The figure, as wide as a paper's column.
+        The figure, as wide as a paper's column, or that of ``axes``.
 
     Raises:
-        UsageError: A column is missing, or the file's ending is unknown.
+        UsageError: A column is missing, axes or labels are more or fewer than needed, or the
+            file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
-    figure, axes = new_figure(1 + len(_WHAT), height=2.1)
-    disagreement_by_accuracy(*tables, ax=axes[0])
-    for ax, column in zip(axes[1:], _WHAT, strict=True):
-        average_by_members(*tables, column=column, ax=ax, legend=False)
-    for letter, ax in zip(letters(), axes, strict=False):
-        panel_letter(ax, letter)
-    figure.align_ylabels(axes)
-    make_room(figure, axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    tables = all_networks(frames, labels)
+    panels = [
+        Panel("disagreement", partial(
+            disagreement_by_accuracy, *tables, colours=colours, legend=legend
+        )),
+        *(
+            Panel(column, partial(
+                average_by_members, *tables, column=column, colours=colours, legend=False
+            ))
+            for column in _WHAT
+        ),
+    ]  # fmt: skip
+    return draw_panels(panels, path, axes=axes, height=2.1)
 
 
 def disagreement_by_accuracy(
@@ -69,10 +84,13 @@ def disagreement_by_accuracy(
         ax: Axes to draw into; a new figure's where None.
         labels: What the legend calls the networks; by default their models.
         colours: Those of the networks.
-        legend: Whether to name the networks.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x accuracy, y disagreement over the sum of both errors.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, or labels are more or fewer than the networks.
     """
     frames = tuple(all_networks(frames, labels))
     with paper_style():
@@ -94,7 +112,8 @@ def disagreement_by_accuracy(
         ax.set_ylabel("Disagreement with others\nover both errors")
         ax.set_ylim(bottom=0)
         if legend:
-            legend_above(ax, ax.get_legend_handles_labels()[0])
+            drawn = ax.get_legend_handles_labels()[0]
+            legend_above(ax, [*drawn, whiskers("95% interval"), *counted(frames)])
     return ax
 
 
@@ -116,14 +135,18 @@ def average_by_members(
         ax: Axes to draw into; a new figure's where None.
         labels: What the legend calls the networks; by default their models.
         colours: Those of the networks.
-        legend: Whether to name the networks.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x number of members, y the column.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, or labels are more or fewer than the networks.
     """
     frames = tuple(all_networks(frames, labels))
     with paper_style():
         ax = axes_or_new(ax)
+        banded = False
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
             require_columns(frame, "role", "members", column)
             style = look(index, colours)
@@ -136,6 +159,7 @@ def average_by_members(
             if ends[0] is not None and ends[1] is not None:
                 low, high = (np.asarray(one, float) for one in ends)
                 ax.fill_between(x[1:], low, high, color=style.colour, alpha=0.2, linewidth=0)
+                banded = True
             intact = frame.loc[frame["role"] == "intact", column]
             if len(intact):
                 ax.axhline(
@@ -146,5 +170,7 @@ def average_by_members(
         ax.set_ylabel(_WHAT.get(column, column))
         ax.set_ylim(bottom=0)
         if legend:
-            legend_above(ax, ax.get_legend_handles_labels()[0])
+            drawn = ax.get_legend_handles_labels()[0]
+            band = [Patch(facecolor=tint(GREY), linewidth=0, label="95% interval")]
+            legend_above(ax, [*drawn, *(band if banded else []), *counted(frames)])
     return ax

@@ -51,6 +51,7 @@ def _of_depth(residual: str) -> tuple[Claim, ...]:
             "at a fixed number of parameters many layers are not always best (Vinyals and Morgan "
             "2013)",
             partial(_ends, residual),
+            "speech",
         ),
         _claim(
             "Wide and shallow residual networks rival thin and deep ones",
@@ -107,14 +108,22 @@ def _of_others(residual: str, plain: str) -> tuple[Claim, ...]:
             "one hidden layer of 3,772 units errs more than five of 2,048 (Seide, Li and Yu 2011, "
             "speech)",
             _layers,
+            "speech",
         ),
     )
 
 
 def _claim(
-    text: str, criterion: str, published: str, judge: Callable[[pd.DataFrame], Finding]
+    text: str,
+    criterion: str,
+    published: str,
+    judge: Callable[[pd.DataFrame], Finding],
+    data: str = "cifar10",
 ) -> Claim:
-    return Claim(text, criterion, published, ("networks",), lambda frames: judge(_networks(frames)))
+    def judged(frames: Frames) -> Finding:
+        return judge(_networks(frames))
+
+    return Claim(text, criterion, published, ("networks",), judged, data)
 
 
 def _networks(frames: Frames) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     if len(known) < 2:
         return Estimate(mean, np.nan, np.nan)
     error = float(known.std(ddof=1)) / np.sqrt(len(known))
-    half = float(student.ppf((1 + confidence) / 2, len(known) - 1)) * error
+    half = float(student.ppf((1 + confidence) / 2, len(known) - 1) * error)
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -74,7 +74,7 @@ def difference_of_means(first: ArrayLike, second: ArrayLike, confidence: float =
     freedom = variance**2 / sum(
         part**2 / (len(each) - 1) for part, each in zip(parts, (one, other), strict=True)
     )
-    half = float(student.ppf((1 + confidence) / 2, freedom)) * np.sqrt(variance)
+    half = float(student.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance))
     return Estimate(difference, difference - half, difference + half)
 
 

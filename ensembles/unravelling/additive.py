@@ -30,6 +30,7 @@ HELD = "attention patterns, gates, slopes of activations and scales of norms"
 """What is a constant of each input in the additive form."""
 
 _PATTERNS = ("softmax",)
+_ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
 _SCALES = ("rsqrt", "sqrt", "std", "var", "norm", "vector_norm")
 _OPENINGS = ("sigmoid", "tanh", "erf", "hardsigmoid")
 _ACTIVATIONS = (
@@ -119,7 +120,7 @@ def _hold(part: fx.GraphModule) -> bool:
         name = _name(node, module)
         if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)) or name in _NORMS:
             changed |= _hold_norm(part, node, module, name)
-        elif name == "scaled_dot_product_attention":
+        elif isinstance(module, nn.MultiheadAttention) or name in _ATTENTION:
             _hold_pattern(part, node)
             changed = True
         elif name in _PATTERNS + _SCALES or (name in _OPENINGS and _opens(node)):

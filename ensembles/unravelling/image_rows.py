@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,10 +41,8 @@ def image_rows(net: Decomposition) -> Decomposition:
     """
     if net.is_nested or not any(_has_layout(part) for part in net.modules()):
         return net
-    twin = copy.copy(net)
-    twin._modules = net._modules.copy()
+    twin = net.with_blocks(_block(block) for block in net)
     twin.stem, twin.head = _by_image(net.stem), _by_image(net.head)
-    twin.blocks = nn.ModuleList(_block(block) for block in net)
     return twin
 
 

@@ -75,7 +75,7 @@ def at_token(
         streams = net.stem(windows)
         last = last_output(states(net, windows[:1]))
         apart = _is_apart(net.head, last, place)
-    twin = _twin(net)
+    twin = net.with_blocks(net)
     twin.stem, twin.head = nn.Identity(), _AtPlace(net.head, place, apart)
     twin.input_shape, twin.input_types = tuple(streams.shape[1:]), (streams.dtype,)
     twin.output_shape = net.output_shape[1:]
@@ -98,7 +98,7 @@ def at_every_token(net: Decomposition, windows: Tensor) -> tuple[Decomposition, 
     _require_one_stream(net)
     with torch.no_grad():
         streams = net.stem(windows)
-    twin = _twin(net)
+    twin = net.with_blocks(net)
     twin.stem, twin.head = nn.Identity(), EveryToken(net.head)
     twin.input_shape, twin.input_types = tuple(streams.shape[1:]), (streams.dtype,)
     twin.output_shape = torch.Size((net.output_shape[0] - 1, *net.output_shape[1:]))
@@ -131,12 +131,10 @@ def counting(net: Decomposition, counted: str) -> Decomposition:
     taken = [block.has_shortcut and attends(block.branch) == wanted for block in net]
     if not any(taken):
         raise PathError(f"{net.model_name} has no block of {counted} with a shortcut to count")
-    twin = _twin(net)
-    twin.blocks = nn.ModuleList(
+    return net.with_blocks(
         block if keep or not block.has_shortcut else _whole(block)
         for block, keep in zip(net, taken, strict=True)
     )
-    return twin
 
 
 class EveryToken(nn.Module):
@@ -191,12 +189,6 @@ def _whole(block: Block) -> Block:
     inner._modules = block._modules.copy()
     inner.before = None
     return Plain(slot, _Whole(inner), layers=block.weight_layers)
-
-
-def _twin(net: Decomposition) -> Decomposition:
-    twin = copy.copy(net)
-    twin._modules = net._modules.copy()
-    return twin
 
 
 def _is_apart(head: nn.Module, x: Tensor, place: int) -> bool:

@@ -29,9 +29,9 @@ class CouplingOptions(Options):
     """
 
     rows: int = option(
-        "At most so many rows of the data (images, windows), spread evenly; 0 for all.", 16
+        "At most so many rows of the data (images, windows), spread evenly; 0 for all.", 8
     )
-    positions: int = option("Positions of each row (pixels, tokens), spread evenly.", 4)
+    positions: int = option("Positions of each row (pixels, tokens), spread evenly.", 2)
     top: int = option("Singular vectors that are compared.", 8)
 
     def check(self) -> None:

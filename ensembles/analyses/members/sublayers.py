@@ -129,7 +129,7 @@ class Sublayers(Analysis[SublayersOptions]):
         for (removed, order), rows in curves.groupby(["removed", "order"], sort=False):
             last = rows.iloc[-1]
             lines.append(
-                f"without {last['share']:.0%} {_SAID[removed]}, by {order}, the loss rises by "
+                f"without {last['share']:.0%} {_SAID[str(removed)]}, by {order}, the loss rises by "
                 f"{last['loss_rise']:.3g} nats ({last['loss_rise_low']:.3g} to "
                 f"{last['loss_rise_high']:.3g})"
             )
