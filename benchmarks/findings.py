@@ -1,6 +1,6 @@
 """What analyses say of the packaged networks: tables, figures, and the numbers of a page.
 
-    python benchmarks/findings.py FOLDER                    # all; an hour of one core, resumable
+    python benchmarks/findings.py FOLDER                    # all; some minutes of one core
     python benchmarks/findings.py FOLDER --only influence,depth
     python benchmarks/findings.py FOLDER --draw             # from the tables that lie there
 
@@ -83,7 +83,6 @@ CASES: dict[str, tuple[Case, ...]] = {
     "downstream": (Case("resnet110", 64), Case("gpt12", 8), Case("vit12", 64)),
     "interactions": (
         Case("resnet110", options={"rows": 4, "sets": 100}),
-        Case("gpt12", options={"rows": 1}),
         Case("vit12"),
     ),
     "criticality": (

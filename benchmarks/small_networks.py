@@ -89,7 +89,7 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
     ("simple_vit_with_qk_norm", "SimpleViT", _HEADS, 4),
     ("simple_vit_with_register_tokens", "SimpleViT", _HEADS, 4),
     ("simple_vit_with_fft", "SimpleViT", {**_HEADS, "freq_patch_size": 8}, 4),
-    ("simple_vit_with_value_residual", "SimpleViT", _HEADS, 4),
+    ("simple_vit_with_value_residual", "SimpleViT", _HEADS, 5),  # one of values of layer 1
     ("simple_uvit", "SimpleUViT", _HEADS, 4),
     ("normalized_vit", "nViT", _HEADS, None),
     ("pit", "PiT", {**_HEADS, "image_size": 64, "depth": (1, 1)}, 4),

@@ -49,6 +49,7 @@ __all__ = ["capacity"]
     "--epochs", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
     help="Passes over all training images.",
 )  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="At most N training images.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False), metavar="FOLDER",
@@ -67,6 +68,7 @@ def capacity(
     accuracy: float,
     recipe: str,
     epochs: int,
+    limit: int | None,
     device: str,
     out: str,
 ) -> None:
@@ -89,6 +91,7 @@ def capacity(
         accuracy=accuracy,
         recipe=recipe,
         epochs=epochs,
+        limit=limit,
     )
     request = Request(dataset=dataset, device=device)
     try:

@@ -29,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @click.group("study")
 def study() -> None:
-    """Measure what a small TOML file names, into one store: lost by nothing, repeated by nobody.
+    """Measure everything that a small TOML file names, into one store, and go on after any stop.
 
     The file, the store and `ensembles study run` are all that it takes to go on with a study, or
     to check it.
@@ -171,7 +171,7 @@ def export(file: str, store: str | None, out: str, table: str | None) -> None:
 @click.argument("sources", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @click.option("--keep-first", is_flag=True, help="Where counts differ, keep those that came first.")
 def merge(target: str, sources: Sequence[str], keep_first: bool) -> None:
-    """Take over into TARGET what other stores hold, as those of several machines.
+    """Merge other stores, such as those of several machines, into TARGET.
 
     Stores that hold different counts of the same thing are refused.
     """

@@ -18,7 +18,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.errors import PathError, UsageError
 from ensembles.lesions import Delete
 from ensembles.plots import plot_analysis
-from ensembles.plots.spectra import effects_by_block
+from ensembles.plots.spectra import effects_in_three_ways
 from ensembles.unravelling.additive import additive
 from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.oracle import path_gradients
@@ -187,7 +187,7 @@ def test_a_language_model_has_two_lengths() -> None:
     few = ensembles.analyze(net, data, "spectra", images=1, scales="none", cells=9)
     assert few.attrs["two_lengths"] == []
     assert few.attrs["left_out"] == "one length alone: 49 pairs of lengths are more than 9 (cells)"
-    ax = effects_by_block(table, colours=["#123456"] * 3, legend=False)
+    ax = effects_in_three_ways(table, colours=["#123456"] * 3, legend=False)
     assert ax.get_legend() is None
     assert np.isfinite(table["cancellation"]).all()
 

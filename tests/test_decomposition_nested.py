@@ -23,7 +23,16 @@ from ensembles.engine.shared import SharedPrefixes
 from ensembles.errors import DecompositionError, LesionError
 from ensembles.lesions import Delete, Drop, Lesion, parse_lesion
 from ensembles.lesions.structure import Structure
-from tests.nested_networks import NESTED, CrossStage, LongSkip, Masked, Network, Reversible, made
+from tests.nested_networks import (
+    NESTED,
+    CrossStage,
+    LongSkip,
+    Masked,
+    Network,
+    Resolutions,
+    Reversible,
+    made,
+)
 
 
 def outputs(net: Decomposition, lesions: list[Lesion], example: Any) -> list[list[Tensor]]:
@@ -142,6 +151,55 @@ def test_a_chain_alone_is_taken_where_it_is_asked_for() -> None:
     net = ensembles.decompose(model, model.example, nested=False)
     assert net.names == ("body",) and not net.is_nested
     assert ensembles.decompose(model, model.example, nested=True).names[:1] == ("body.branch.0",)
+
+
+def test_a_chain_without_blocks_is_refused_with_where_they_are_looked_for() -> None:
+    with pytest.raises(DecompositionError, match=r"nested=False \(--chain\) looks nowhere else"):
+        ensembles.decompose(made(Resolutions), Resolutions.example, nested=False)
+
+
+class Values(nn.Module):
+    """Two layers, of which the second mixes values of the first in (value residual learning)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, 4), nn.Linear(4, 3)
+        self.layers = nn.ModuleList(ValueLayer() for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, first = self.stem(x), None
+        for layer in self.layers:
+            assert isinstance(layer, ValueLayer)
+            x, value = layer(x, first)
+            first = value if first is None else first
+        out: Tensor = self.head(x)
+        return out
+
+
+class ValueLayer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.value, self.mix, self.out = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Tensor, first: Tensor | None) -> tuple[Tensor, Tensor]:
+        value = self.value(x)
+        if first is not None:
+            mix = self.mix(x).sigmoid()
+            value = value * mix + first * (1.0 - mix)
+        return x + self.out(value.tanh()), value
+
+
+def test_values_of_an_earlier_layer_are_mixed_in_by_a_gate_of_the_later_one() -> None:
+    model, rows = Values().eval(), torch.randn(3, 6)
+    net = ensembles.decompose(model, rows)
+    assert [(block.name, block.kind) for block in net] == [
+        ("layers.0", "residual"),
+        ("layers.1", "gated"),
+        ("layers.1.out", "residual"),
+    ]
+    model.layers[1].out.register_forward_hook(lambda _layer, _args, out: out * 0)
+    with torch.no_grad():
+        torch.testing.assert_close(net.lesioned(Delete((3,)))(rows), model(rows))
 
 
 def test_a_plain_chain_is_as_it_was() -> None:

@@ -27,7 +27,7 @@ ELSEWHERE = re.compile(
 SHORT = {
     "analyze": ["--limit", "8"],
     "capacity": [
-        *("--sizes", "240", "--seeds", "1", "--shares", "8", "--epochs", "1"),
+        *("--sizes", "240", "--seeds", "1", "--shares", "8", "--epochs", "1", "--limit", "64"),
     ],
     "family": [
         *("--parameters", "2k", "--seeds", "1", "--epochs", "1", "--limit", "32"),

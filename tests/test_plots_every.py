@@ -164,6 +164,12 @@ def refinement() -> pd.DataFrame:
     )  # fmt: skip
 
 
+def spectra() -> pd.DataFrame:
+    columns = ("cancellation", "mean", "derivative", "held", "deleted")
+    ends = {key: value for name in columns for key, value in with_ends(name).items()}
+    return by_block(later=[6, 5, 4, 3, 2, 1], first=0, last=2, **ends)
+
+
 def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.DataFrame]:
     def made() -> pd.DataFrame:
         frame = make()
@@ -177,6 +183,7 @@ CURVES = {"cosine": "of the network", "lens_cosine": "of the network cut short"}
 PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] = {
     "accuracy_by_length": (logits, {}, ["mine"]),
     "average_by_members": (diversity, {}, ["mine"]),
+    "cancellation_by_block": (spectra, {}, ["mine"]),
     "cost_by_layer": (sublayers, {}, ["mine", "other"]),
     "cost_by_length": (execution, {}, ["mine", "other"]),
     "cost_by_share": (sublayers, {}, ["mine", "other"]),
@@ -188,6 +195,7 @@ PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] 
     "disagreement_by_accuracy": (diversity, {}, ["mine"]),
     "divergence_by_distance": (interchange, {}, ["mine", "other"]),
     "effects_by_block": (repair, {}, ["mine", "other"]),
+    "effects_in_three_ways": (spectra, {}, ["mine", "other", "third"]),
     "error_across_networks": (lesions, {}, ["mine"]),
     "error_by_block": (lesions, {}, ["mine"]),
     "error_by_count": (sets, {}, ["mine"]),
@@ -195,6 +203,8 @@ PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] 
     "error_quartiles": (quartiles, {"x": "count", "xlabel": "Blocks"}, ["mine"]),
     "estimation_errors": (refinement, {}, ["mine"]),
     "gradient_by_length": (spectrum, {}, ["mine"]),
+    "length_by_network": (spectra, {}, ["mine"]),
+    "lengths_by_block": (spectra, {}, ["mine"]),
     "logits_by_length": (logits, {}, ["mine"]),
     "path_lengths": (spectrum, {}, ["mine"]),
     "recovered_by_block": (criticality, {}, ["mine", "other"]),
@@ -216,6 +226,7 @@ FIGURES: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "plot_recalibration": (recalibration, 1),
     "plot_refinement": (refinement, 4),
     "plot_repair": (repair, 2),
+    "plot_spectra": (spectra, 3),
     "plot_sublayers": (sublayers, 2),
 }
 """A table and the number of panels of each function of whole figures."""
@@ -241,6 +252,8 @@ def colours(ax: Axes) -> list[Any]:
 
 def test_none_is_forgotten() -> None:
     assert {*PANELS, *FIGURES} == set(NAMES)
+    listed = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert not [name for name in NAMES if f"`{name}`" not in listed]
     figures = (ANALYSES.get(name).figure for name in ANALYSES.names())
     assert {one.partition(":")[2] for one in figures if one.startswith("ensembles.")} <= set(NAMES)
 

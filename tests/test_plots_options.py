@@ -91,7 +91,7 @@ def test_influence_in_axes_of_the_users_own() -> None:
     axes = list(Figure(figsize=(9, 3)).subplots(1, 3))
     figure = plot_influence(influence("one"), axes=axes, labels=["mine"], colours=["black"])
     assert figure is axes[0].figure
-    assert [legend(ax) for ax in axes] == [["mine", "shortcut no identity"], [], []]
+    assert [legend(ax) for ax in axes] == [["mine", "transition"], [], []]
     assert not legend(plot_influence(influence("one"), legend=False).axes[0])
     with pytest.raises(UsageError, match=re.escape("2 axes for 3 panels (influence, branch_ratio")):
         plot_influence(influence("one"), axes=axes[:2])

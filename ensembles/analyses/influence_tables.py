@@ -53,6 +53,7 @@ def influence_frame(
     frame = pd.DataFrame([_row(block, stream, deleted, damage, options.span) for block in net])
     frame.attrs = {name: swept.attrs[name] for name in _KEPT if name in swept.attrs}
     frame.attrs |= {
+        "observations": int(swept["total"].iloc[0]),
         "cosine": options.cosine,
         "rows": stream.rows,
         "correlations": _correlations(frame, options),

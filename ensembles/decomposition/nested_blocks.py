@@ -76,9 +76,7 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
     """
     found = _found(graph, chain)
     inner = [site.core for site in found if site.core is not None]
-    apart = [
-        site for site in chain if site.core is None or not _comes_through(graph, site.core, inner)
-    ]
+    apart = [site for site in chain if site.core is None or not _ends_inside(graph, site, inner)]
     if len(apart) < len(chain):  # what they end in is held against its operands once more
         chain, found = apart, _found(graph, apart)
     cores = [site.core for site in found if site.core is not None]
@@ -184,6 +182,17 @@ def _comes_through(graph: Graph, segment: Segment, found: Sequence[Segment]) -> 
     )
 
 
+def _ends_inside(graph: Graph, site: Site, found: Sequence[Segment]) -> bool:
+    """Whether the sum of a block on the chain is around a block inside, rather than its entry."""
+    assert site.core is not None
+    if _comes_through(graph, site.core, found):
+        return True
+    closer = _carried(graph, site.core.exit) if is_add(site.core.exit) else None
+    if closer is None or closer.entry is site.core.entry or not is_add(closer.entry):
+        return False
+    return _carried(graph, closer.entry) is not None
+
+
 def _adds(graph: Graph, end: fx.Node, entry: fx.Node, parts: Sequence[fx.Node]) -> bool:
     """Whether a sum holds one of some parts, through linear nodes alone."""
     open_nodes, seen = [end], set[fx.Node]()
@@ -282,7 +291,8 @@ def _name(graph: Graph, core: Segment, cores: Sequence[Segment]) -> str:
     call = home, call_of(core.exit, home)
     alone = [(scope_of(end), call_of(end, home)) for end in ends].count(call) == 1
     holds = (weighted + ".").startswith(home + ".")
-    return home if home and alone and holds else weighted or home
+    wider = (home + ".").startswith(weighted + ".")  # such as a gate of values of earlier layers
+    return home if home and ((alone and holds) or wider) else weighted or home
 
 
 def _named(sites: Sequence[Site]) -> list[Site]:

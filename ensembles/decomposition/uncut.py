@@ -114,6 +114,12 @@ def require_shortcuts(net: Decomposition) -> None:
             "by a sum, and no block with a shortcut was found beside it; write it with operations "
             "of torch, or ask for plain blocks (kinds=['plain'])"
         )
+    if net.nested is False:
+        raise DecompositionError(
+            f"no block with a shortcut lies on the chain of {net.model_name}, and nested=False "
+            f"(--chain) looks nowhere else; activations are added in {net.uncut[0]}: leave it out, "
+            "or ask for plain blocks (kinds=['plain'])"
+        )
     more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
     raise DecompositionError(
         f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that "

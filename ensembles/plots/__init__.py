@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     from ensembles.plots.recalibration import damage_recalibrated, plot_recalibration
     from ensembles.plots.refinement import curves_by_block, estimation_errors, plot_refinement
     from ensembles.plots.repair import effects_by_block, plot_repair, total_by_direct
+    from ensembles.plots.spectra import (
+        cancellation_by_block,
+        effects_in_three_ways,
+        length_by_network,
+        lengths_by_block,
+        plot_spectra,
+    )
     from ensembles.plots.style import FIGURES, paper_style, save_figure
     from ensembles.plots.sublayers import cost_by_layer, cost_by_share, plot_sublayers
 
@@ -42,6 +49,7 @@ __all__ = [
     "FIGURES",
     "accuracy_by_length",
     "average_by_members",
+    "cancellation_by_block",
     "cost_by_layer",
     "cost_by_length",
     "cost_by_share",
@@ -53,6 +61,7 @@ __all__ = [
     "disagreement_by_accuracy",
     "divergence_by_distance",
     "effects_by_block",
+    "effects_in_three_ways",
     "error_across_networks",
     "error_by_block",
     "error_by_count",
@@ -61,6 +70,8 @@ __all__ = [
     "estimation_errors",
     "figure_width",
     "gradient_by_length",
+    "length_by_network",
+    "lengths_by_block",
     "logits_by_length",
     "paper_style",
     "path_lengths",
@@ -76,6 +87,7 @@ __all__ = [
     "plot_recalibration",
     "plot_refinement",
     "plot_repair",
+    "plot_spectra",
     "plot_sublayers",
     "recovered_by_block",
     "save_figure",
@@ -87,6 +99,7 @@ _HOMES = {
     "FIGURES": "style",
     "accuracy_by_length": "path_logits",
     "average_by_members": "diversity",
+    "cancellation_by_block": "spectra",
     "cost_by_layer": "sublayers",
     "cost_by_length": "execution",
     "cost_by_share": "sublayers",
@@ -98,6 +111,7 @@ _HOMES = {
     "disagreement_by_accuracy": "diversity",
     "divergence_by_distance": "interchange",
     "effects_by_block": "repair",
+    "effects_in_three_ways": "spectra",
     "error_across_networks": "network_bands",
     "error_by_block": "lesions",
     "error_by_count": "lesions",
@@ -106,6 +120,8 @@ _HOMES = {
     "estimation_errors": "refinement",
     "figure_width": "layout",
     "gradient_by_length": "paths",
+    "length_by_network": "spectra",
+    "lengths_by_block": "spectra",
     "logits_by_length": "path_logits",
     "paper_style": "style",
     "path_lengths": "paths",
@@ -121,6 +137,7 @@ _HOMES = {
     "plot_recalibration": "recalibration",
     "plot_refinement": "refinement",
     "plot_repair": "repair",
+    "plot_spectra": "spectra",
     "plot_sublayers": "sublayers",
     "recovered_by_block": "criticality",
     "save_figure": "style",

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 
 from ensembles.errors import UsageError
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
 from ensembles.plots.style import GREY, legend_above, look, paper_style
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
@@ -130,12 +131,12 @@ def damage_by_proxy(
             )
         if any((frame["against"] == "shortcut").any() for frame in frames):
             hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
-            handles.append(Line2D([], [], color=GREY, label="shortcut no identity", **hollow))
+            handles.append(Line2D([], [], color=GREY, label="transition", **hollow))
         stated = _correlation(frames[0], proxy, damage) if len(frames) == 1 else ""
         ax.set_xlabel(_LABELS.get(proxy, proxy) + stated)
         ax.set_ylabel(_LABELS.get(damage, damage))
         if legend:
-            legend_above(ax, handles)
+            legend_above(ax, [*handles, *counted(frames)])
     return ax
 
 

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.analyses.cancellation import CANCELLING
 from ensembles.plots.heat_map import heat_map
-from ensembles.plots.layout import axes_or_new, letters, make_room, new_figure, panel_letter
-from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, save_figure
-from ensembles.tables.networks import all_networks, series_labels
+from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.style import (
+    DOTTED,
+    GREY,
+    curve_names,
+    legend_above,
+    look,
+    paper_style,
+    tint,
+)
+from ensembles.tables.networks import all_networks, one_network, series_labels
 from ensembles.tables.schema import require_columns
 
 __all__ = [
-    "cancellation_by_block", "effects_by_block", "length_by_network", "lengths_by_block",
+    "cancellation_by_block", "effects_in_three_ways", "length_by_network", "lengths_by_block",
     "plot_spectra",
 ]  # fmt: skip
 
@@ -29,7 +42,13 @@ _WAYS = {
 
 
 def plot_spectra(
-    frames: pd.DataFrame | Sequence[pd.DataFrame], path: str | Path | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
+    path: str | Path | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Figure:
     """Draw cancellation and lengths by block, effects of branches, and two lengths where known.
 
@@ -41,41 +60,43 @@ def plot_spectra(
         frames: Table of ``ensembles.analyze(net, data, "spectra")`` of one network, one for each
             network, or one that :func:`ensembles.tables.stack_frames` put together.
         path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        axes: Axes to draw into, one for each panel: three of one network, five of several, and one
+            more for each transformer; a new figure's where None.
+        labels: What legends and axes call the networks; by default their models.
+        colours: Those of the networks, and of the three effects.
+        legend: Whether panels have one, or a colour bar.
 
     Returns:
-        The figure, as wide as a paper's column.
+        The figure, as wide as a paper's column, or that of ``axes``.
 
     Raises:
-        UsageError: A column is missing, or the file's ending is unknown.
+        UsageError: A column is missing, axes or labels are more or fewer than needed, or the
+            file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    given = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
-    tables = all_networks(given)
-    joint = [one for one in tables if one.attrs.get("two_lengths")]
-    several, labels = len(tables) > 1, series_labels(tables)
-    ends = [(tables[place], labels[place]) for place in ((0, -1) if several else (0,))]
-    figure, axes = new_figure(2 + several + len(ends) + len(joint), height=2.1)
-    rest = iter(axes)
-    cancellation_by_block(*tables, ax=next(rest))
-    lengths_by_block(*tables, ax=next(rest), legend=False)
+    tables = all_networks(frames, labels)
+    names = series_labels(tables)
+    several = len(tables) > 1
+    design: dict[str, Any] = {"colours": colours, "legend": legend}
+    drawn = [
+        Panel("cancellation", partial(cancellation_by_block, *tables, **design)),
+        Panel("lengths", partial(lengths_by_block, *tables, **design)),
+    ]
     if several:
-        length_by_network(*tables, ax=next(rest))
-    for table, label in ends:
-        ax = effects_by_block(table, ax=next(rest))
-        if several:
-            ax.set_xlabel(f"{ax.get_xlabel()} of {label}")
-    for table in joint:
-        shown = pd.DataFrame(table.attrs["two_lengths"])
-        heat_map(
-            shown, x="attention", y="others", value="share", ax=next(rest),
-            labels=("Attention branches taken", "Other branches taken", "Share of the norms"),
-        )  # fmt: skip
-    for letter, ax in zip(letters(), axes, strict=False):
-        panel_letter(ax, letter)
-    make_room(figure, axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+        drawn.append(Panel("networks", partial(length_by_network, *tables, **design)))
+    for place in (0, -1) if several else (0,):
+        name = names[place] if several or labels is not None else ""
+        effects = partial(effects_in_three_ways, tables[place], **design)
+        drawn.append(Panel(f"effects of {names[place]}", effects, name))
+    for table, name in zip(tables, names, strict=True):
+        if table.attrs.get("two_lengths"):
+            joint = partial(
+                heat_map, pd.DataFrame(table.attrs["two_lengths"]), x="attention", y="others",
+                value="share", legend=legend,
+                labels=("Attention branches taken", "Other branches taken", "Share of the norms"),
+            )  # fmt: skip
+            drawn.append(Panel(f"two lengths of {name}", joint, name if several else ""))
+    return draw_panels(drawn, path, axes=axes, height=2.1)
 
 
 def cancellation_by_block(
@@ -92,10 +113,13 @@ def cancellation_by_block(
         ax: Axes to draw into; a new figure's where None.
         labels: What the legend calls the networks; by default their models.
         colours: Those of the networks.
-        legend: Whether to name the networks.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, or labels are more or fewer than the networks.
     """
     with paper_style():
         ax = axes_or_new(ax)
@@ -105,8 +129,7 @@ def cancellation_by_block(
         if max(float(one["cancellation"].max()) for one in tables) > CANCELLING:
             ax.set_yscale("log")
         ax.set_ylabel("Cancellation: norms over\nthe norm of their sum")
-        if legend:
-            legend_above(ax, ax.get_legend_handles_labels()[0])
+        _finish(ax, "Block", legend, "95% interval")
     return ax
 
 
@@ -126,10 +149,13 @@ def lengths_by_block(
         ax: Axes to draw into; a new figure's where None.
         labels: What the legend calls the networks; by default their models.
         colours: Those of the networks.
-        legend: Whether to name the networks.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, or labels are more or fewer than the networks.
     """
     tables = all_networks(frames, labels)
     with paper_style():
@@ -141,9 +167,8 @@ def lengths_by_block(
             ax.fill_between(x, low, high, alpha=0.2, linewidth=0, color=look(index, colours).colour)
             ax.plot(x, frame["later"] / 2, color=GREY, linewidth=0.8, linestyle=DOTTED)
         _curves(ax, tables, "mean", colours, bands=False)
-        ax.set_ylabel("Branches on paths to the\noutput (band: 95 %)")
-        if legend:
-            legend_above(ax, ax.get_legend_handles_labels()[0])
+        ax.set_ylabel("Branches on paths\nto the output")
+        _finish(ax, "Block", legend, "interval with 95% of the norms")
     return ax
 
 
@@ -152,6 +177,7 @@ def length_by_network(
     ax: Axes | None = None,
     labels: Sequence[str] | None = None,
     colours: Sequence[str] | None = None,
+    legend: bool = True,
 ) -> Axes:
     """Mean length at the first block over its blocks, network by network, in their order.
 
@@ -160,9 +186,13 @@ def length_by_network(
         ax: Axes to draw into; a new figure's where None.
         labels: What the axis calls the networks; by default their models.
         colours: That of the curve, first.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, or labels are more or fewer than the networks.
     """
     tables = all_networks(frames, labels)
     for frame in tables:
@@ -181,13 +211,16 @@ def length_by_network(
         ax.set_xticks(range(len(y)), series_labels(tables), rotation=20, ha="right")
         ax.set_ylim(bottom=0)
         ax.set_ylabel("Mean length\nover blocks")
+        if legend:
+            legend_above(ax, [Line2D([], [], color=GREY, linewidth=0.6, label="95% interval")])
     return ax
 
 
-def effects_by_block(
+def effects_in_three_ways(
     frame: pd.DataFrame,
     *,
     ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
     colours: Sequence[str] | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -196,21 +229,36 @@ def effects_by_block(
     Args:
         frame: A table of spectra of one network.
         ax: Axes to draw into; a new figure's where None.
+        labels: What the legend calls the three ways; by default as here.
         colours: Those of the ways.
-        legend: Whether to draw one.
+        legend: Whether there is one, above the axes.
+
+    Returns:
+        The axes: x block number, y what is added.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column is missing, the table holds several networks, or labels are more or
+            fewer than three.
     """
+    frame = one_network(frame, "a panel of effects")
+    names = curve_names(list(_WAYS.values()), labels)
     with paper_style():
         ax = axes_or_new(ax)
         ax.axhline(0, color=GREY, linewidth=0.6)
-        for index, (way, label) in enumerate(_WAYS.items()):
+        for index, (way, label) in enumerate(zip(_WAYS, names, strict=True)):
             _curves(ax, [frame], way, colours, [label], start=index)
         ax.set_ylabel("Added to the logit\nof the right answer")
-        if legend:
-            legend_above(ax, ax.get_legend_handles_labels()[0])
+        _finish(ax, "Block", legend, "95% interval")
     return ax
+
+
+def _finish(ax: Axes, x: str, legend: bool, band: str) -> None:
+    """Name the x axis, the curves, and what bands are."""
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    ax.set_xlabel(x)
+    if legend:
+        handles: list[Artist] = list(ax.get_legend_handles_labels()[0])
+        legend_above(ax, [*handles, Patch(facecolor=tint(GREY), linewidth=0, label=band)])
 
 
 def _curves(
@@ -233,5 +281,3 @@ def _curves(
         if bands and ends[0] is not None and ends[1] is not None:
             low, high = (np.asarray(one, float) for one in ends)
             ax.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
-    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    ax.set_xlabel("Block")

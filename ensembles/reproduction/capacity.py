@@ -31,6 +31,7 @@ def capacity(
     accuracy: float = CapacityPlan.accuracy,
     recipe: str = CapacityPlan.recipe,
     epochs: int = CapacityPlan.epochs,
+    limit: int | None = None,
     device: str = "auto",
     report: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
@@ -51,6 +52,7 @@ def capacity(
         accuracy: The accuracy on test images that is asked for, 0 to 1.
         recipe: Recipe of all trainings.
         epochs: Passes over all training images.
+        limit: At most so many training images, evenly spread.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         report: Takes a line about what is going on.
 
@@ -64,7 +66,9 @@ def capacity(
         DataError: The images cannot be read, or do not lie in memory.
         KeyboardInterrupt: On Ctrl-C; what was trained is kept.
     """
-    plan = CapacityPlan(tuple(sizes), family, depth, seeds, tuple(shares), accuracy, recipe, epochs)
+    plan = CapacityPlan(
+        tuple(sizes), family, depth, seeds, tuple(shares), accuracy, recipe, epochs, limit=limit
+    )
     folder = home_expanded(out)
     run_capacity(plan, Request(dataset=dataset, device=device), folder, report or (lambda _: None))
     return read_frame(folder / "frames" / "capacity-capacity.csv")

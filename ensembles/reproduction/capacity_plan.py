@@ -51,6 +51,7 @@ class CapacityPlan:
         recipe: The recipe of all.
         epochs: Passes over all training images; over fewer of them accordingly more.
         tolerance: How far a number of parameters may lie from the one asked for.
+        limit: At most so many training images, evenly spread.
 
     Raises:
         UsageError: A number is out of range.
@@ -65,6 +66,7 @@ class CapacityPlan:
     recipe: str = "memory"
     epochs: int = 100
     tolerance: float = 0.1
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes or list(self.sizes) != sorted(set(self.sizes)):

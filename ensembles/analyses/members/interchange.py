@@ -28,7 +28,7 @@ class InterchangeOptions(Options):
     """
 
     rows: int = option(
-        "At most so many rows of the data (images, windows), spread evenly; 0 for all.", 32
+        "At most so many rows of the data (images, windows), spread evenly; 0 for all.", 16
     )
     distance: int = option("Pairs of blocks at most so far from each other; 0 for all.", 0)
 

@@ -64,7 +64,7 @@ class LabelMemory(Experiment):
     def frames(self, measured: Frames, bench: Bench) -> Frames:
         """Train, and add ``trainings``, ``capacity`` (by size) and ``entropy``."""
         request, plan = bench.request, self.plan(bench)
-        training = dataset(request.dataset, "train", limit=request.scale.images)
+        training = dataset(request.dataset, "train", limit=plan.limit or request.scale.images)
         room = Classroom(
             training, bench.data, plan, bench.folder / "trained", device=request.device,
             say=bench.say,
