@@ -252,6 +252,8 @@ def colours(ax: Axes) -> list[Any]:
 
 def test_none_is_forgotten() -> None:
     assert {*PANELS, *FIGURES} == set(NAMES)
+    listed = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert not [name for name in NAMES if f"`{name}`" not in listed]
     figures = (ANALYSES.get(name).figure for name in ANALYSES.names())
     assert {one.partition(":")[2] for one in figures if one.startswith("ensembles.")} <= set(NAMES)
 

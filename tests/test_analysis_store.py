@@ -1,0 +1,41 @@
+"""Analyses that are kept whole: found again in a store, written, read and drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from networks import build, images_for
+
+import ensembles
+from ensembles.analyses.kinds import ANALYSES
+from ensembles.plots import plot_analysis
+
+FEW: dict[str, dict[str, Any]] = {
+    "refinement": {},
+    "diversity": {"members": 3},
+    "spectra": {"images": 2, "scales": "0.5"},
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_table_is_found_again_and_drawn_from_its_file(name: str, tmp_path: Path) -> None:
+    model = build([("attention", 6, 1)] * 2, seed=3)
+    images, labels = images_for(model, 20)
+    net, data = ensembles.decompose(model, images[:4]), [(images, labels)]
+    tables = [
+        ensembles.analyze(net, data, name, store=tmp_path / "kept.db", model="vit", **FEW[name])
+        for _ in range(2)
+    ]
+    assert [one.attrs["store"]["known"] for one in tables] == [False, True]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    ensembles.write_frame(tables[1], tmp_path / "table.csv")
+    read = ensembles.read_frame(tmp_path / "table.csv")
+    analysis = ANALYSES.get(name)
+    assert analysis.notes(read) == analysis.notes(tables[0])
+    assert {title: len(view) for title, view in analysis.views(read).items()} == {
+        title: len(view) for title, view in analysis.views(tables[0]).items()
+    }
+    assert len(plot_analysis(read).axes) >= 3
