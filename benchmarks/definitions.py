@@ -77,7 +77,10 @@ _TIMM: dict[str, dict[str, Count]] = {
     "deit": {"Block": 2},
     "dla": {"DlaBasic": 1, "DlaBottleneck": 1},
     "dpn": {"DualPathBlock": 1},
-    "edgenext": {"ConvBlock": 1, "SplitTransposeBlock": 2},
+    "edgenext": {
+        "ConvBlock": 1,
+        "SplitTransposeBlock": lambda module: 1 + len(module.convs),  # each group adds the last
+    },
     "efficientformer": {"MetaBlock1d": 2, "MetaBlock2d": 2},
     "efficientformer_v2": {
         "EfficientFormerV2Block": _with_attention("token_mixer"),

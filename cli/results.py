@@ -119,15 +119,17 @@ def deliver(
     if out is not None:
         write_frame(table, out, raw=raw_cells())
         say(f"wrote {out}", err=True)
-    if plot is not None and draw is not None:
-        write_figure(draw, frames, plot)
-    if as_json:
-        say(frame_to_json(table))
-    elif out is None:
-        for line in lines(frames):
-            say(line)
-    for line in notes:
-        say(line, err=True)
+    try:
+        if plot is not None and draw is not None:
+            write_figure(draw, frames, plot)
+    finally:  # nor must a figure that cannot be drawn cost the table
+        if as_json:
+            say(frame_to_json(table))
+        elif out is None:
+            for line in lines(frames):
+                say(line)
+        for line in notes:
+            say(line, err=True)
 
 
 def named(frames: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

@@ -153,6 +153,13 @@ def test_a_chain_alone_is_taken_where_it_is_asked_for() -> None:
     assert ensembles.decompose(model, model.example, nested=True).names[:1] == ("body.branch.0",)
 
 
+def test_a_mask_that_layers_add_is_no_shortcut() -> None:
+    model = made(Masked)
+    for nested in (None, True):
+        net = ensembles.decompose(model, model.example, nested=nested)
+        assert (len(net), net.inside) == (Masked.count, 0)
+
+
 def test_a_chain_without_blocks_is_refused_with_where_they_are_looked_for() -> None:
     with pytest.raises(DecompositionError, match=r"nested=False \(--chain\) looks nowhere else"):
         ensembles.decompose(made(Resolutions), Resolutions.example, nested=False)

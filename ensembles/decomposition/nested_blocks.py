@@ -131,6 +131,8 @@ def _carried(graph: Graph, node: fx.Node) -> Segment | None:
     for carried, made in (operands, operands[::-1]):
         if made not in graph.active or not graph.depends(made, carried):
             continue
+        if carried in graph.context:  # a mask that earlier layers read too
+            continue
         if graph.sizes[carried.name].batch is None:
             continue
         cone = graph.cone(made, carried)
