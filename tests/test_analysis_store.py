@@ -11,7 +11,9 @@ from networks import build, images_for
 
 import ensembles
 from ensembles.analyses.kinds import ANALYSES
+from ensembles.engine.materials import digest_of_given
 from ensembles.plots import plot_analysis
+from ensembles.tasks.members.classification import MEMBER as CLASSIFICATION
 
 FEW: dict[str, dict[str, Any]] = {
     "refinement": {},
@@ -39,3 +41,35 @@ def test_a_table_is_found_again_and_drawn_from_its_file(name: str, tmp_path: Pat
         title: len(view) for title, view in analysis.views(tables[0]).items()
     }
     assert len(plot_analysis(read).axes) >= 3
+
+
+def test_what_is_given_beside_network_and_data_is_part_of_the_key(tmp_path: Path) -> None:
+    model = build([("attention", 6, 1)] * 2, seed=3)
+    net = ensembles.decompose(model, images_for(model, 4)[0])
+    data = [images_for(model, 20)]
+    store = tmp_path / "kept.db"
+
+    def found(seed: int | None) -> pd.DataFrame:
+        given = {} if seed is None else {"reference": [images_for(model, 24, seed)]}
+        return ensembles.analyze(net, data, "refinement", store=store, **given)
+
+    first, other, none = found(1), found(2), found(None)
+    assert [one.attrs["store"]["known"] for one in (first, other, none)] == [False] * 3
+    assert not first.equals(other)
+    again = found(1)
+    assert again.attrs["store"]["known"]
+    pd.testing.assert_frame_equal(again, first, check_exact=True)
+
+
+def test_networks_that_are_given_are_told_apart_by_their_weights() -> None:
+    one, other = (build([("attention", 6, 1)], seed=seed) for seed in (3, 4))
+    digests = {
+        digest_of_given(CLASSIFICATION),
+        digest_of_given(CLASSIFICATION, initial=one),
+        digest_of_given(CLASSIFICATION, initial=other),
+        digest_of_given(CLASSIFICATION, sources={"a": one}),
+        digest_of_given(CLASSIFICATION, sources={"b": one}),
+        digest_of_given(CLASSIFICATION, sources={"a": other}),
+    }
+    assert len(digests) == 6
+    assert digest_of_given(CLASSIFICATION, sources=lambda name: one) == ""

@@ -158,6 +158,8 @@ def test_chance_far_above_the_errors(singles: pd.DataFrame) -> None:
     assert len(lines(ax, "_chance")) == 1
     assert ax.get_ylim()[1] < 0.1
     assert "chance (90%), above" in legend(ax)
+    singles.attrs["chance"] = 0.999  # a guess among a thousand classes is right now and then
+    assert "chance (99.9%)" in legend(error_by_block(singles))
 
 
 def test_blocks_read_as_numbers(singles: pd.DataFrame) -> None:

@@ -118,6 +118,7 @@ def _kept(
     analysis: AnyAnalysis, net: Decomposition, data: Any, options: Options, run: Run
 ) -> pd.DataFrame:
     """The table of a store, measured only where it is not there."""
+    from ensembles.engine.materials import digest_of_given  # noqa: PLC0415 (torch)
     from ensembles.store.recall import recalled  # noqa: PLC0415
 
     assert run.store is not None
@@ -132,6 +133,7 @@ def _kept(
         precision=run.precision,
         engine=analysis.engine(options),
         about={"model": run.model, **run.about},
+        materials=digest_of_given(run.task, run.reference, run.initial, run.sources),
     )
 
 

@@ -12,7 +12,7 @@ from ensembles.decomposition import Block, Decomposition, decompose
 from ensembles.decomposition.inputs import Inputs, placed
 from ensembles.errors import DecompositionError, EnsemblesError, LesionError, UsageError
 
-__all__ = ["counterpart", "weights_digest"]
+__all__ = ["counterpart", "values_digest", "weights_digest"]
 
 _PARTS = ("pre", "branch", "shortcut", "post", "gate")
 
@@ -104,9 +104,14 @@ def _operations(part: nn.Module | None) -> list[str]:
 
 def weights_digest(net: Decomposition) -> str:
     """sha256 (hexadecimal) over the values of all weights and statistics of a network's parts."""
+    return values_digest(net.stem, *net.blocks, net.head)
+
+
+def values_digest(*modules: nn.Module) -> str:
+    """sha256 (hexadecimal) over the values of all weights and statistics of modules, in order."""
     content = hashlib.sha256()
-    for part in (net.stem, *net.blocks, net.head):
-        for name, value in part.state_dict().items():
+    for module in modules:
+        for name, value in module.state_dict().items():
             if not name.endswith("num_batches_tracked"):
                 content.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
                 flat = value.detach().cpu().contiguous().reshape(-1)

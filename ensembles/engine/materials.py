@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition, walk
 from ensembles.decomposition.inputs import Inputs, placed, rows_of, take
-from ensembles.engine.counterparts import counterpart, weights_digest
+from ensembles.engine.counterparts import counterpart, values_digest, weights_digest
 from ensembles.engine.devices import default_batch_size, home_of, movable_copy
 from ensembles.engine.memory import Halver
 from ensembles.engine.reference_data import ReferenceData
@@ -23,12 +23,13 @@ from ensembles.lesions.needs import Initial, Need, Reference, Source
 from ensembles.numerics import exact_attention, tf32
 from ensembles.tasks import Batch, Task, task_of
 
-__all__ = ["Materials", "Sources"]
+__all__ = ["Materials", "Sources", "digest_of_given"]
 
 Sources: TypeAlias = Mapping[str, nn.Module] | Callable[[str], nn.Module]
 """Trained networks by name, as models or decompositions, or what opens one."""
 
 _EXAMPLES = 16
+_MOST_ROWS = 1000
 
 
 class Materials:
@@ -215,6 +216,34 @@ class Materials:
                 self.task.check(self.net, batch)
                 return batch.inputs
         return None
+
+
+def digest_of_given(
+    task: Task,
+    reference: Any = None,
+    initial: nn.Module | None = None,
+    sources: Sources | None = None,
+) -> str:
+    """sha256 (hexadecimal) of what a user gives beside a network and data; "" of nothing.
+
+    Of reference data as many rows count as a thousand, evenly spread. A function that opens
+    networks says nothing of them.
+
+    Args:
+        task: How data are read.
+        reference: As for `Materials`.
+        initial: As for `Materials`.
+        sources: As for `Materials`.
+    """
+    lines = []
+    if reference is not None:
+        rows = ReferenceData(reference, task, "the reference data")
+        lines.append(f"reference {rows.rows} {rows.digest(min(rows.rows, _MOST_ROWS))}")
+    if initial is not None:
+        lines.append(f"initial {values_digest(initial)}")
+    if sources is not None and not callable(sources):
+        lines += [f"source {name} {values_digest(sources[name])}" for name in sorted(sources)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
 
 
 class _BranchMeans:

@@ -134,7 +134,7 @@ class Measure:
             near = highest >= chance / (3 if self.scale == "linear" else 100)
             if near:
                 drawn.add([chance])
-            written = f"{chance:.0%}" if self.in_percent else f"{chance:.3g}"
+            written = f"{100 * chance:.3g}%" if self.in_percent else f"{chance:.3g}"
             label = f"chance ({written})" if near else f"chance ({written}), above"
             handles.append(proxy(label, linestyle=DOTTED, linewidth=0.9))
         return handles

@@ -30,6 +30,7 @@ def describe(
     engine: str = "shared",
     model: str | None = None,
     about: Mapping[str, Any] | None = None,
+    materials: str = "",
 ) -> tuple[Context, ImageDataset | Watched]:
     """Describe a network on data.
 
@@ -41,6 +42,7 @@ def describe(
         engine: Which engine computes.
         model: Name of the network in tables; by default its class.
         about: Anything else to be told of it that determines nothing, such as the `checkpoint`.
+        materials: sha256 of what else was given to an analysis; see `digest_of_given`.
 
     Returns:
         The context, and the data to be used: those of another make are watched, and refused should
@@ -64,6 +66,7 @@ def describe(
         engine=engine,
         engine_version=ENGINE_VERSION,
         task=_written(chosen),
+        materials=materials,
         **_of_data(read),
     )
     told = _told(net, data) | {"model": model or net.model_name} | dict(about or {})

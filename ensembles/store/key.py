@@ -17,7 +17,7 @@ ENGINE_VERSION = 1
 Shapes: TypeAlias = tuple[Any, ...]
 """Shape of one row of a tensor; of several tensors the shapes in order, with their names if any."""
 
-_SINCE_VERSION_1 = {"task": "classification"}
+_SINCE_VERSION_1 = {"task": "classification", "materials": ""}
 """Fields that version 1 did not have, and what it always did: left out of the text where so."""
 
 
@@ -43,6 +43,8 @@ class Key:
         engine: Which of the engines ran it.
         engine_version: `ENGINE_VERSION`.
         task: What was asked of the network.
+        materials: sha256 of reference data and other networks that were given to an analysis kept
+            as one table; "" where none were. Lesions have their own.
     """
 
     weights: str
@@ -57,6 +59,7 @@ class Key:
     engine: str
     engine_version: int
     task: str = _SINCE_VERSION_1["task"]
+    materials: str = _SINCE_VERSION_1["materials"]
 
     @cached_property
     def text(self) -> str:
@@ -95,6 +98,7 @@ class Key:
 
 _TEXTS = (
     "weights", "architecture", "data", "split", "normalization", "precision", "engine", "task",
+    "materials",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ def recalled(
     precision: str,
     engine: str,
     about: Mapping[str, Any],
+    materials: str = "",
 ) -> pd.DataFrame:
     """Take the table of an analysis from a store; measure it where it is not there, and keep it.
 
@@ -47,6 +48,7 @@ def recalled(
         precision: Precision of the computation.
         engine: Which engine computes.
         about: What is told of the network, its name as `model` at least.
+        materials: sha256 of reference data and other networks; "" where none were given.
 
     Returns:
         The table as `measure` makes it; ``attrs["store"]`` says where it lies and if it was known.
@@ -55,7 +57,9 @@ def recalled(
         DataError: If the data cannot be read again, or change.
         StoreError: If the store cannot be read or written.
     """
-    context, read = describe(net, data, task=task, precision=precision, engine=engine, about=about)
+    context, read = describe(
+        net, data, task=task, precision=precision, engine=engine, about=about, materials=materials
+    )
     frame = known = store.analysis(context, name, options)
     if frame is None:
         measured = measure(read)

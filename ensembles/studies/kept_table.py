@@ -41,17 +41,20 @@ class KeptTable(Kept):
 
     def prepare(self, subject: Subject, store: Store, how: How) -> Prepared:
         """See the base class."""
+        from ensembles.engine.materials import digest_of_given  # noqa: PLC0415 (imports torch)
         from ensembles.store.description import describe  # noqa: PLC0415 (imports torch)
         from ensembles.tasks import task_of  # noqa: PLC0415 (imports torch)
 
         chosen = self.measurement.chosen
         self.analysis.check(subject.net, chosen)
+        task = task_of(subject.net, self.measurement.task, subject.data)
         context, _ = describe(
             subject.net,
             subject.data,
-            task=task_of(subject.net, self.measurement.task, subject.data),
+            task=task,
             precision=self.analysis.precision(subject.net, chosen, self._precision),
             engine=self.analysis.engine(chosen),
+            materials=digest_of_given(task, **self._materials(subject, how)),
         )
         known = store.analysis(context, self.measurement.name, chosen.determining)
         digest = context.key.digest
