@@ -101,7 +101,8 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 # Cards -------------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-values = texts | st.integers(-(2**60), 2**60) | st.booleans() | st.floats(allow_nan=False)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+values = texts | st.integers(-(2**60), 2**60) | st.booleans() | finite
 tables = st.dictionaries(texts, values | st.lists(st.integers(0, 9)), max_size=3)
 
 
