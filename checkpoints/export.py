@@ -12,9 +12,9 @@ from ensembles.engine import Materials, lesioned_module
 from ensembles.errors import EnsemblesError, OutputError
 from ensembles.files import atomic, home_expanded, refusals
 from ensembles.lesions import Lesion
-from ensembles.tables import check_writable
 from ensembles.tasks import task_of
 from ensembles.weights import weights_of, write_weights
+from ensembles.writable import check_writable
 
 from .hub import is_hub_name, load_hub, save_hub
 from .hub_edits import edited_model

@@ -58,7 +58,7 @@ def inspect(
 
     if draw is not None:
         from ensembles.plots import FIGURES  # noqa: PLC0415 (matplotlib)
-        from ensembles.tables import check_writable  # noqa: PLC0415
+        from ensembles.writable import check_writable  # noqa: PLC0415
 
         check_writable(draw, FIGURES)
     model = model_of(model, checkpoint)

@@ -33,7 +33,7 @@ def report(*, results: Sequence[str], out: str, title: str) -> None:
     """
     from ensembles.report import Page, section_of, write_page  # noqa: PLC0415
     from ensembles.report.pages import ENDINGS  # noqa: PLC0415
-    from ensembles.tables import check_writable  # noqa: PLC0415
+    from ensembles.writable import check_writable  # noqa: PLC0415
 
     refuse_twins({"--out": out}, results)
     check_writable(out, ENDINGS)

@@ -36,7 +36,7 @@ def check_outputs(
         EnsemblesError: Saying which, and why.
     """
     refuse_twins({"--out": out, "--plot": plot, "--store": store}, read)
-    from ensembles.tables import check_writable  # noqa: PLC0415
+    from ensembles.writable import check_writable  # noqa: PLC0415
 
     if out is not None:
         check_writable(out)

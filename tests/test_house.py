@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "clone", "distribution", "printable", "garbage", "guest", "errors", "progress", "files",
     "fill_lock", "bounded", "toml_text", "text", "text_names",
+    "writable",
     "numerics", "cores", "cuda_graphs",
     "open_set", "weights", "cards",
     "models", "data", "decomposition", "lesions", "metrics", "tasks", "engine", "unravelling",

@@ -32,7 +32,6 @@ from ensembles.store import Store
 from ensembles.store.description import describe
 from ensembles.store.filler import Filled, Pace, fill
 from ensembles.store.lesions import FEW
-from ensembles.tables.frames import lesion_frame
 from ensembles.tables.provenance import provenance
 from ensembles.tasks import Task, task_of
 
@@ -164,6 +163,8 @@ class LesionSweep:
                 named = {"model": model, **about}
                 with Store(store) if isinstance(store, (str, Path)) else nullcontext(store) as it:
                     outcomes, failed, extra = self._from_store(it, made, named, report)
+        from ensembles.tables.frames import lesion_frame  # noqa: PLC0415 (pandas)
+
         made |= self.told
         frame = lesion_frame(
             outcomes,

@@ -24,7 +24,7 @@ from matplotlib.textpath import TextToPath
 
 from ensembles.errors import UsageError
 from ensembles.files import atomic, refusals
-from ensembles.tables.formats import check_writable
+from ensembles.writable import check_writable
 
 __all__ = [
     "COLUMN_WIDTH",

@@ -11,7 +11,7 @@ from ensembles.distribution import install
 from ensembles.errors import OutputError
 from ensembles.files import atomic, refusals
 from ensembles.report.parts import Page, flat
-from ensembles.tables.formats import check_writable
+from ensembles.writable import check_writable
 
 __all__ = ["ENDINGS", "page", "write_page"]
 

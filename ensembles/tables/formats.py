@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -20,10 +19,11 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from ensembles.distribution import install
-from ensembles.errors import OutputError, UsageError
+from ensembles.errors import UsageError
 from ensembles.files import atomic, refusals
 from ensembles.tables.columns import Value, describe, infer, plain, restore
 from ensembles.tables.schema import Attributes, check_columns
+from ensembles.writable import TABLES, check_writable
 
 __all__ = [
     "TABLES",
@@ -34,7 +34,6 @@ __all__ = [
     "write_frame",
 ]
 
-TABLES = (".csv", ".parquet", ".json")
 _KEY = b"ensembles"
 _ACTIVE = "=+-@\t\r\n'"
 _NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -45,72 +44,6 @@ _UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError, csv.Error,
 )  # fmt: skip
 _Columns = Mapping[str, Sequence[Value]]
-
-
-def check_writable(path: str | Path, extensions: Sequence[str] = TABLES) -> Path:
-    """Find out before the work whether its result can be written.
-
-    Args:
-        path: File to be written.
-        extensions: Endings that tell a known format.
-
-    Returns:
-        The path.
-
-    Raises:
-        UsageError: The ending tells no known format.
-        OutputError: The folder does not exist or takes no files, the path is a folder, a device
-            or a file that is protected, or Parquet's package is missing.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in extensions:
-        known = ", ".join(extensions[:-1]) + " or " + extensions[-1]
-        found = f"the ending {path.suffix!r}" if path.suffix else "no ending"
-        raise UsageError(f"output {path}: {found} tells no known format; expected {known}")
-    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise OutputError(
-            f"output {path}: Parquet needs the package pyarrow ({install('parquet')}); "
-            "or write .csv or .json"
-        )
-    with refusals(f"output {path}"):
-        if path.is_dir():
-            raise OutputError(f"output {path}: is a folder; name a file in it")
-        if held := _held(path):
-            raise OutputError(
-                f"output {path}: holds {held}, which a result must not replace; name another file"
-            )
-        if path.exists() and not path.is_file():
-            raise OutputError(f"output {path}: is no plain file; name one")
-        if not path.parent.is_dir():
-            raise OutputError(f"output {path}: there is no folder {path.parent}; make it first")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise OutputError(f"output {path}: the file is protected against writing")
-        with atomic(path, keep=False):
-            pass
-    return path
-
-
-_HELD = {
-    b"SQLite format 3\0": "a store of results",
-    b"PK\x03\x04": "weights, or another archive",
-    b"\x80\x02": "weights",
-    b"\x89HDF": "weights or data",
-}
-"""What begins files that results must not replace."""
-
-
-def _held(path: Path) -> str:
-    """What else than a result a file holds; "" for nothing that is known here."""
-    if not path.is_file():
-        return ""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError:
-        return ""
-    if head[8:9] == b"{" and head[4:8] == bytes(4):  # a safetensors header of less than 4 GB
-        return "weights"
-    return next((what for start, what in _HELD.items() if head.startswith(start)), "")
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path, *, raw: bool = False) -> Path:
