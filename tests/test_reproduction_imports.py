@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+from ensembles.reproduction import experiments
 
 CODE = """
 import importlib, json, pkgutil, sys
@@ -39,7 +42,10 @@ print(json.dumps([names, read, len(made)]))
 def test_importing_every_module_reads_no_file_and_makes_no_table() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     names, read, made = json.loads(done.stdout)
-    assert len([name for name in names if ".experiments." in name]) == 13
+    files = [path.stem for path in Path(experiments.__path__[0]).glob("[!_]*.py")]
+    found = [name.rpartition(".")[2] for name in names if ".experiments." in name]
+    assert sorted(found) == sorted(files)
+    assert len(found) > 12
     assert (read, made) == ([], 0)
 
 
