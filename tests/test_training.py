@@ -80,6 +80,7 @@ def test_the_recipes_of_the_issue_are_there() -> None:
         "digits-adamw",
         "language",
         "large-batch",
+        "memory",
         "paper",
         "progressive",
         "short",
