@@ -75,6 +75,31 @@ def loop_of(model: nn.Module) -> Loop:
     return Loop(stem, units, before, last)
 
 
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """The module that each unit of the loop is of."""
+    return [
+        module for module in model.blocks if _is_found(module) for _ in _UNITS[type(module)](module)
+    ]
+
+
+def before_both(module: nn.Module) -> Function:
+    """What shortcut and branch of a block begin after; of most the identity."""
+    if not _is_pre_activation_transition(module):
+        return nn.Identity()
+    return lambda x: F.relu(module.bn1(x))
+
+
+def after_both(module: nn.Module, unit: Unit) -> Function:
+    """The branch of a block behind that."""
+    if not _is_pre_activation_transition(module):
+        return unit.branch
+    return lambda x: module.conv2(F.relu(module.bn2(module.conv1(x))))
+
+
+def _is_pre_activation_transition(module: nn.Module) -> bool:
+    return isinstance(module, nets.PreActivation) and module.project is not None
+
+
 def _is_found(module: nn.Module) -> bool:
     return bool({"residual", "dense"} & set(module.kinds))
 

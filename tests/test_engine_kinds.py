@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from by_hand import Unit, loop_of
+from by_hand import Unit, after_both, before_both, loop_of, modules_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import PreActivation, build, decomposable, images_for, random_networks
@@ -176,11 +176,16 @@ class ByHand:
         return self.changed(lesion, program, lambda _, block: [self.foreign.units[block - 1]])
 
     def replace(self, lesion: Replace, program: list[Any]) -> list[Any]:
-        return self.changed(
-            lesion,
-            program,
-            lambda u, b: [with_value(u, self.loop.units[lesion.pairs[b] - 1].branch)],
-        )
+        """What a pre-activation transition does before its branch stays that of the place."""
+        modules = modules_of(self.model)
+
+        def replaced(unit: Unit, block: int) -> list[Unit]:
+            source = lesion.pairs[block] - 1
+            before = before_both(modules[block - 1])
+            branch = after_both(modules[source], self.loop.units[source])
+            return [with_value(unit, lambda x: branch(before(x)))]
+
+        return self.changed(lesion, program, replaced)
 
     def repeat(self, lesion: Repeat, program: list[Any]) -> list[Any]:
         first, last = lesion.span[0], lesion.span[-1]
@@ -271,6 +276,18 @@ def test_each_kind_computes_what_an_edit_by_hand_does(model: nn.Module, seed: in
             torch.testing.assert_close(
                 found[number], expected, rtol=1e-5, atol=1e-6, msg=lambda m, o=lesion: f"{o}: {m}"
             )
+
+
+def test_a_replaced_branch_leaves_what_comes_before_it_and_the_shortcut() -> None:
+    for first, last in (("pre", "pre"), ("post", "pre"), ("pre", "post")):
+        model = build([(first, 8, 1), ("post", 6, 1), (last, 8, 1)])
+        images, _ = images_for(model, 5)
+        net = decompose(model, images[:2]).double()
+        given, other, reference = materials_for(net, model)
+        hand, sweep = ByHand(model, other, reference), [Replace(3, by=1), Replace(1, by=3)]
+        for found in logits(net, sweep, images, given):
+            for number, lesion in enumerate(sweep):
+                torch.testing.assert_close(found[number], hand.logits(lesion, images))
 
 
 def test_randomized_weights_are_drawn_from_the_seed_alone() -> None:

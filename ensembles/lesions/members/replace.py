@@ -32,7 +32,8 @@ class Replace(Variation):
     """Run another block's branch also at a block's place (arXiv 2605.16234).
 
     Of a block without a shortcut, the whole block. The branch is the trained one of the other
-    block; shortcut and what follows the sum stay those of the place.
+    block; the shortcut, what follows the sum, and what both branch and shortcut begin after (the
+    first BatchNorm and ReLU of a pre-activation transition) stay those of the place.
 
     Attributes:
         blocks: The places, one or several.
