@@ -388,7 +388,7 @@ def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ensembles.tables.formats.find_spec", lambda _: None)
+    monkeypatch.setattr("ensembles.writable.find_spec", lambda _: None)
     with pytest.raises(OutputError, match="Parquet needs the package pyarrow"):
         check_writable(tmp_path / "x.parquet")
 
