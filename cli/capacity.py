@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from ensembles.cli.family import amount, whole_numbers
-from ensembles.cli.output import say
+from ensembles.cli.family import amount, whole_numbers, write_and_tell
 
 __all__ = ["capacity"]
 
@@ -94,12 +93,4 @@ def capacity(
         limit=limit,
     )
     request = Request(dataset=dataset, device=device)
-    try:
-        claims = run_capacity(plan, request, Path(out), lambda line: say(line, err=True))
-    except KeyboardInterrupt:
-        say(f"interrupted; the same command goes on from {out}", err=True)
-        context.exit(130)
-    for row in claims.to_dict("records"):
-        said = row["ours"] or row["note"]
-        say(f"{row['verdict']:13} {row['claim']}: {said}")
-    say(f"wrote {Path(out) / 'report.html'}", err=True)
+    write_and_tell(context, out, lambda tell: run_capacity(plan, request, Path(out), tell))

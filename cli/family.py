@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensembles.cli.output import say
 
-__all__ = ["amount", "family", "whole_numbers"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["amount", "family", "whole_numbers", "write_and_tell"]
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
@@ -94,8 +99,23 @@ def family(
         train=not trained,
     )
     request = Request(dataset=dataset, scale=QUICK if quick else FULL, device=device)
+    write_and_tell(context, out, lambda tell: run_family(plan, request, Path(out), tell))
+
+
+def write_and_tell(
+    context: click.Context,
+    out: str,
+    run: Callable[[Callable[[str], None]], pd.DataFrame],
+) -> None:
+    """Run what trains and judges networks, and tell its claims.
+
+    Args:
+        context: Of the command.
+        out: Folder of the results.
+        run: Takes what tells of progress; gives the claims.
+    """
     try:
-        claims = run_family(plan, request, Path(out), lambda line: say(line, err=True))
+        claims = run(lambda line: say(line, err=True))
     except KeyboardInterrupt:
         say(f"interrupted; the same command goes on from {out}", err=True)
         context.exit(130)

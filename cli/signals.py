@@ -37,23 +37,27 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        request.over.set()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if hasattr(signal, "alarm"):
-            signal.alarm(0)
+        try:
+            request.end()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if hasattr(signal, "alarm"):
+                signal.alarm(0)
 
 
 class _Request:
-    """Somebody's request to end.
-
-    Attributes:
-        over: Set when there is nothing left that could end.
-    """
+    """Somebody's request to end."""
 
     def __init__(self) -> None:
-        self.over = threading.Event()
+        self._over, self._sending = threading.Event(), threading.Lock()
         self._made = False
+
+    def end(self) -> None:
+        """Ask no more: nothing is left that could end, and a signal would kill what comes after."""
+        self._over.set()
+        with self._sending:
+            pass  # a request that is on its way has come
 
     def hear(self, _number: int, _frame: FrameType | None) -> None:
         if not self._made:
@@ -65,11 +69,14 @@ class _Request:
         raise KeyboardInterrupt
 
     def _repeat(self) -> None:
-        while not self.over.wait(AGAIN) and not _is_ending():
-            if hasattr(signal, "pthread_kill"):  # which wakes it
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-            else:
-                signal.raise_signal(signal.SIGTERM)
+        while not self._over.wait(AGAIN):
+            with self._sending:
+                if self._over.is_set() or _is_ending():
+                    return
+                if hasattr(signal, "pthread_kill"):  # which wakes it
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                else:
+                    signal.raise_signal(signal.SIGTERM)
 
 
 def _is_ending() -> bool:

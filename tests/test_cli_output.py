@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import unicodedata
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,6 +207,19 @@ def test_an_interruption_that_python_drops_comes_again(monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt), interruptible():
         Loud()  # what is raised in `__del__` goes no further
         time.sleep(20)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_does_not_come_again_where_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signals, "AGAIN", 0.01)
+    for wait in np.linspace(0, 0.02, 40):  # around the moment at which it would
+        with contextlib.suppress(KeyboardInterrupt), interruptible():
+            Loud()
+            time.sleep(wait)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    time.sleep(0.1)  # a request that came now would kill this process
 
 
 def test_an_interruption_that_is_heard_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
