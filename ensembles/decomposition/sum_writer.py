@@ -109,7 +109,8 @@ class SumWriter:
         return self._split(node)
 
     def _stacked(self, parts: Any, dim: Any, rank: int) -> tuple[list[fx.Node], int] | None:
-        alike = isinstance(parts, (list, tuple)) and len(parts) > 1 and self.both(*parts)
+        several = isinstance(parts, (list, tuple)) and len({*parts}) > 1  # not one, repeated
+        alike = several and self.both(*parts)
         return ([*parts], dim % rank) if alike and isinstance(dim, int) else None
 
     def _squeezed(self, part: fx.Node, dim: int) -> fx.Node:
