@@ -87,16 +87,16 @@ def _joined(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment | None:
 
 def _around(graph: Graph, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
     """A segment whose cheapest road is a shortcut."""
-    roads = _with_the_rest(found.roads)
-    if len(roads) < 2:
+    ways = _with_the_rest(found.roads)
+    if len(ways) < 2:
         return None
-    first, second = roads[:2]
+    first, second = ways[:2]
     in_part = second.whole and not first.whole
     shorter = first.layers < second.layers or not first.layers or in_part
     if found.added and shorter and first.cost < second.cost:
         kind = "two-stream" if in_part else "residual"
-        rest = tuple(end for road in roads[1:] for end in road.ends)
-        roads, sharing = _in_place(roads[1:]), False
+        rest = tuple(end for road in ways[1:] for end in road.ends)
+        roads, sharing = _in_place(ways[1:]), False
         if len(roads) == 1:  # one road may add up several branches
             within = addends(graph, entry, exit_, first.ends)
             roads, sharing = tuple((end,) for end in within) or roads, bool(within)

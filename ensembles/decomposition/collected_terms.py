@@ -148,12 +148,14 @@ def _collected(sums: SumWriter, terms: list[_Term]) -> list[fx.Node]:
         homes = [term.home for term in terms if term.value is value]
         if value not in parts:
             continue
-        together = [parts.pop(value)]
+        together, whole = [parts.pop(value)], sums.node
         for term in terms:
             beside = term.home in homes[1:] and term.value in parts
             if beside and [one.value for one in terms].count(term.value) == 1:
                 together.append(parts.pop(term.value))
+                sums.node = term.home or whole  # it is of the module in which it was added
         found.append(sums.total(together))
+        sums.node = whole
     return found
 
 
