@@ -242,6 +242,7 @@ def _imaginary(_, x, y):
 
 WHATEVER = {
     "index_add": lambda _, x, y: x.index_add(1, torch.arange(4).flip(0), y),
+    "a third": lambda _, x, y: x.index_add(1, torch.arange(4), y, alpha=1 / 3),
     "scatter_add": lambda _, x, y: x.scatter_add(1, torch.arange(4).expand(len(x), 4), y),
     "scatter": _spread,
     "index_put": lambda _, x, y: x.index_put((torch.arange(len(x)),), y, accumulate=True),
