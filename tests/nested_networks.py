@@ -277,6 +277,34 @@ class Dense(Network):
         return self.head(states[-1].mean((2, 3)))
 
 
+class Reminded(Network):
+    """Every branch reads the images themselves beside its input."""
+
+    count = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.blocks = nn.ModuleList(Sum(Gate()) for _ in range(3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        for block in self.blocks:
+            x = block(x, images)
+        return self.head(x.mean((2, 3)))
+
+
+class Gate(nn.Module):
+    """A branch with a gate that is made of other values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.gate = layers(4), conv(3, 1, 4)
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return self.body(x) * self.gate(other).sigmoid()
+
+
 class Pooled(Network):
     """The head reads all states, each with a weight that is learned: one more sum around all."""
 
@@ -313,7 +341,7 @@ class Supervised(Network):
 
 NESTED = (
     CrossStage, Resolutions, LongSkip, Levels, Hourglass, Masked, OneInput, CrossAttention,
-    ClassAttention, Reversible, Dense,
+    ClassAttention, Reversible, Dense, Reminded,
 )  # fmt: skip
 
 
