@@ -13,6 +13,7 @@ r"""Draw the pictures of the pages from the tables beside them.
         --out docs/figures/execution-gpt12.csv
     ensembles analyze sublayers --model gpt12 --rows 16 --out docs/figures/sublayers-gpt12.csv
     ensembles analyze sublayers --model vit12 --rows 0 --out docs/figures/sublayers-vit12.csv
+    ensembles analyze refinement --out docs/figures/refinement-resnet110.csv
     ensembles analyze repair --out docs/figures/repair-resnet110.csv
     ensembles analyze repair --model gpt12 --rows 16 --out docs/figures/repair-gpt12.csv
     ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
@@ -36,7 +37,13 @@ from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 
 import ensembles
-from ensembles.plots import plot_execution, plot_recalibration, plot_repair, plot_sublayers
+from ensembles.plots import (
+    plot_execution,
+    plot_recalibration,
+    plot_refinement,
+    plot_repair,
+    plot_sublayers,
+)
 from ensembles.reproduction.experiments import experiment
 from ensembles.reproduction.named import Named
 
@@ -66,6 +73,7 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "execution-gpt12": (("execution-gpt12",), plot_execution),
     "sublayers-vit12": (("sublayers-vit12",), plot_sublayers),
     "sublayers-gpt12": (("sublayers-gpt12",), plot_sublayers),
+    "refinement-resnet110": (("refinement-resnet110",), plot_refinement),
     "repair-resnet110": (("repair-resnet110",), plot_repair),
     "repair-gpt12": (("repair-gpt12",), plot_repair),
     "reproduction-3": (
