@@ -17,6 +17,7 @@ r"""Draw the pictures of the pages from the tables beside them.
     ensembles analyze repair --out docs/figures/repair-resnet110.csv
     ensembles analyze repair --model gpt12 --rows 16 --out docs/figures/repair-gpt12.csv
     ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
+    ensembles reproduce --paper gavrikov2024 --quick --figure criticality --out paper
     python docs/figures/draw.py
 
 Each picture bears the hash of its tables and of what is drawn of them, so that a test notices one
@@ -82,6 +83,10 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     ),
     "reproduction-5a": (("reproduction/5a-delete",), of_experiment("5a", "delete")),
     "reproduction-6": (("reproduction/6-paths",), of_experiment("6", "paths")),
+    "reproduction-criticality": (
+        ("reproduction/criticality-residual", "reproduction/criticality-plain"),
+        of_experiment("criticality", "residual", "plain"),
+    ),
 }
 """The tables of each picture, and what draws them.
 
