@@ -43,7 +43,7 @@ def list_(model: str | None, as_json: bool) -> None:
     head = ("name", "architecture", "trained on", "measured error", "where")
     cards = [(entry.card, _where(entry)) for entry in entries]
     rows = [(c.name, c.architecture, c.dataset, _error(c), where) for c, where in cards]
-    say("\n".join(aligned(head, rows)))
+    say("\n".join(aligned(head, rows, whole=["name"])))
 
 
 @checkpoints.command("show")
