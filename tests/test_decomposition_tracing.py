@@ -271,6 +271,14 @@ def _gate(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_part_that_fails_prints_nothing_itself(capfd):
+    net = decompose(seeded(RootForward), random_images())
+    for part in (net.block(1).branch, copy.deepcopy(net).block(1).branch, net.traced):
+        with pytest.raises(RuntimeError, match="channels"):
+            part(torch.zeros(1, 1, 8, 8))
+    assert capfd.readouterr().err == ""
+
+
 class Pushed(Base):
     """A derivative forward, which neither a recording nor an export can follow."""
 

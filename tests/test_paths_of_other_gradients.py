@@ -220,6 +220,11 @@ def test_lengths_that_cancel_are_told_in_double_precision_or_refused(direction):
     message = r"lengths cancel, the norms of the lengths sum to [\d.]+e\+\d+ times the norm"
     with pytest.raises(PathError, match=message):
         ensembles.paths(decompose(strong, ROWS), data, **asked)
+    with torch.no_grad():
+        for layer in strong.layers:
+            layer.weight.copy_(-torch.eye(4))
+    with pytest.raises(PathError, match=r"the norms of the lengths sum to .*, and their sum is 0"):
+        ensembles.paths(decompose(strong, ROWS), data, **asked)
 
 
 class Tokens(nn.Module):

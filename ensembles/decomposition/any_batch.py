@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.plain_constants import plain_constants
 from ensembles.decomposition.pure_forms import UnfollowableError
+from ensembles.decomposition.quiet_graph import QuietGraph
 from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes, made_beside, sample_of, size_affine
 from ensembles.errors import DecompositionError
@@ -61,7 +62,7 @@ def merge(two: Recorder, three: Recorder) -> tuple[fx.GraphModule, dict[str, Siz
     for key, constant in two.constants.items():
         _register(two.model, key, constant)
     _without_gradient(two.graph, sizes)
-    traced = fx.GraphModule(two.model, two.graph, name)
+    traced = QuietGraph(two.model, two.graph, name)
     _fix_constants(traced, sizes)
     plain_constants(traced, sizes)
     return traced, sizes

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.pure_forms import name_of
+from ensembles.decomposition.quiet_graph import QuietGraph
 from ensembles.errors import DecompositionError, EvaluationError
 
 __all__ = [
@@ -180,7 +181,7 @@ def without_guards(part: nn.Module) -> nn.Module:
         return part
     graph = fx.Graph()
     graph.output(graph.graph_copy(part.graph, {}))
-    bare = fx.GraphModule(part, graph, type(part).__name__).eval()
+    bare = QuietGraph(part, graph, type(part).__name__).eval()
     for node in list(bare.graph.nodes):
         if node.target is guarded:
             node.replace_all_uses_with(node.args[0])

@@ -10,6 +10,7 @@ from torch import fx
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.junctions import is_linear, is_placing, is_proportional
 from ensembles.decomposition.layouts import PLAIN
+from ensembles.decomposition.quiet_graph import QuietGraph
 from ensembles.decomposition.simplification import (
     concat_parts,
     is_add,
@@ -159,7 +160,7 @@ class Cut:
             exit_: The node of the network whose layout the result has; images first by default.
         """
         self.graph.output(end)
-        made = fx.GraphModule(self.source.traced, self.graph, name).eval()
+        made = QuietGraph(self.source.traced, self.graph, name).eval()
         after = PLAIN if exit_ is None else self.source.layout(exit_)
         layouts = self.source.layout(self.entry), after
         if layouts != (PLAIN, PLAIN) and not self.beside:

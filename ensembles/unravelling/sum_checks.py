@@ -139,8 +139,10 @@ def _compare(
         f"the {what} of all paths do not add up to {whose} (image {worst}: they differ by "
         f"{float(error[worst]):.2g}, norm {float(norm[worst]):.2g})"
     )
-    ratio = float(sizes[worst] / norm[worst].clamp_min(tiny))
+    ratio = float(sizes[worst] / norm[worst])
     cancel = f"the norms of the lengths sum to {ratio:.2g} times the norm of their sum"
+    if not norm[worst]:
+        cancel = f"the norms of the lengths sum to {float(sizes[worst]):.2g}, and their sum is 0"
     if dtype == torch.float64 and not ratio < _CANCELLING:
         raise PathError(
             f"{missed}: lengths cancel, {cancel}, which double precision cannot tell apart; what "
