@@ -306,9 +306,9 @@ class Gate(nn.Module):
 
 
 class Pooled(Network):
-    """The head reads all states, each with a weight that is learned: one more sum around all."""
+    """The head reads all states, each with a weight that is learned."""
 
-    count = 4
+    count = 3
 
     def __init__(self) -> None:
         super().__init__()
@@ -321,6 +321,52 @@ class Pooled(Network):
         for block in self.blocks:
             states.append(block(states[-1]))
         return self.head((torch.stack(states) * self.mix.view(4, 1, 1, 1, 1)).sum(0).mean((2, 3)))
+
+
+class EarlyValues(Network):
+    """The stem's value is mixed in before each block, as in nanogpt's speed runs."""
+
+    count = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.blocks = nn.ModuleList(Sum(layers(4)) for _ in range(3))
+        self.mix = nn.Parameter(torch.tensor([[1.0, 0.25], [0.5, 1.0], [0.75, -0.5]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x = self.stem(x)
+        for block, mix in zip(self.blocks, self.mix, strict=True):
+            x = block(mix[0] * x + mix[1] * first)
+        return self.head(x.mean((2, 3)))
+
+
+class Coded(nn.Module):
+    """The nearest of some vectors, which learns as if it were the value itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.codes = conv(4), nn.Parameter(torch.randn(5, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = self.body(x).movedim(1, -1)
+        gaps = (value[..., None, :] - self.codes).square().sum(-1)
+        chosen = self.codes[gaps.argmin(-1)]
+        return (value + (chosen - value).detach()).movedim(-1, 1)
+
+
+class Codes(Network):
+    """Branches that choose from codebooks: the choice is a whole number, made of an activation."""
+
+    count = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.blocks = nn.Sequential(*(Sum(Coded()) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
 class Supervised(Network):
@@ -341,7 +387,7 @@ class Supervised(Network):
 
 NESTED = (
     CrossStage, Resolutions, LongSkip, Levels, Hourglass, Masked, OneInput, CrossAttention,
-    ClassAttention, Reversible, Dense, Reminded,
+    ClassAttention, Reversible, Dense, Reminded, Pooled, EarlyValues, Codes,
 )  # fmt: skip
 
 

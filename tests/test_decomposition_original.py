@@ -14,6 +14,7 @@ from torch import nn
 from ensembles.decomposition import decompose
 from ensembles.decomposition.independence import check_independence
 from ensembles.errors import DecompositionError, EvaluationError
+from ensembles.lesions import Delete
 
 
 class Block(nn.Module):
@@ -425,6 +426,54 @@ def test_numbers_that_follow_the_rows_are_no_fixed_factors():
     net = decompose(model, ROWS)
     assert len(net) == 3
     torch.testing.assert_close(net(ROWS[:3]), model(ROWS[:3]))
+
+
+class Drawn(Model):
+    """Adds numbers that are drawn from a seed each time."""
+
+    def body(self, x):
+        for seed, block in enumerate(self.blocks):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                x = block(x) + torch.randn(4)
+        return x
+
+
+class Divided(Model):
+    """Takes three rows at a time."""
+
+    def body(self, x):
+        return torch.cat([self.blocks(part) for part in x.split(3)])
+
+
+class OfSeveralTypes(Model):
+    """One of the layers has weights in double precision."""
+
+    def build(self):
+        super().build()
+        self.blocks[1].linear.double()
+
+    def body(self, x):
+        for block in self.blocks:
+            x = x + block.linear(x.to(block.linear.weight.dtype)).tanh().float()
+        return x
+
+
+@pytest.mark.parametrize("make", [Drawn, OfSeveralTypes])
+def test_lesioned_networks_compute_as_the_model_does(make):
+    model = seeded(make)
+    net = decompose(model, ROWS)
+    torch.testing.assert_close(net(ROWS[:3]), model(ROWS[:3]))
+    with torch.no_grad():
+        lesioned = net.lesioned(Delete((2,)))(ROWS)
+        model.blocks[1].linear.weight.zero_()
+        model.blocks[1].linear.bias.zero_()
+    torch.testing.assert_close(lesioned, model(ROWS))
+
+
+def test_a_batch_that_a_model_divides_is_said():
+    with pytest.raises(DecompositionError, match="other operations for 4 rows than for three"):
+        decompose(seeded(Divided), ROWS)
 
 
 class Asserting(Model):

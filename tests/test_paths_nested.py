@@ -15,6 +15,7 @@ from ensembles.errors import PathError
 from tests.nested_networks import (
     ClassAttention,
     CrossStage,
+    EarlyValues,
     LongSkip,
     Masked,
     Network,
@@ -24,7 +25,7 @@ from tests.nested_networks import (
     made,
 )
 
-KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded)
+KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded, EarlyValues)
 
 
 class _Scaled(torch.autograd.Function):

@@ -118,11 +118,25 @@ class Graph:
     def inputs(self, node: fx.Node) -> list[fx.Node]:
         """The nodes that bring activations into a node, each once.
 
-        What is learned of the context alone, as an embedding of ids is, begins at the input.
+        What is learned of the context alone, as an embedding of ids is, begins where that was made:
+        at the input, or at the activations of which a code was chosen.
         """
         found = [source for source in node.all_input_nodes if source in self.active]
         begins = not found and node in self.active and node is not self.input
-        return [self.input] if begins and self.context else found
+        return self._behind_context(node) if begins and self.context else found
+
+    def _behind_context(self, node: fx.Node) -> list[fx.Node]:
+        """The activations of which the context that a node reads was made, or else the input."""
+        found: dict[fx.Node, None] = {}
+        seen, open_nodes = set[fx.Node](), [node]
+        while open_nodes:
+            for source in open_nodes.pop().all_input_nodes:
+                if source in self.active:
+                    found[source] = None
+                elif source in self.context and source not in seen:
+                    seen.add(source)
+                    open_nodes.append(source)
+        return [one for one in found if one is not self.input] or [self.input]
 
     def weights(self, node: fx.Node) -> list[Tensor]:
         """The parameters that a node uses, as they are or computed with."""

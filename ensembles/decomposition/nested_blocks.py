@@ -83,6 +83,7 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
     chain = [
         site for site in chain if site.core is None or not _sees_another(graph, site.core, cores)
     ]
+    chain = [site for site in chain if site.core is None or _is_own(graph, site.core, cores)]
     inside = [site for site in found if any(_within(graph, site, other) for other in chain)]
     left_out: set[fx.Node] = set()
     if not everywhere:
@@ -113,15 +114,15 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
     whole = (site.core for site in chain if site.core is not None)
     cores = [*found, *(core for core in whole if not _sees_another(graph, core, found))]
     hulls = [(outer, _hull(graph, outer, _carries)) for outer in cores]
-    parts, around = set[fx.Node](), set[fx.Node]()
+    around = {s.exit for s in found if not _is_own(graph, s, found)}
+    parts = set[fx.Node]()
     for outer, hull in hulls:
         for inner in found:
             if inner is outer or inner.entry is not outer.entry or inner.exit not in hull:
                 continue
-            if all(user in hull for user in inner.exit.users) or not _owns(graph, inner, found):
+            alone = len(inner.exit.users) == 1 and next(iter(inner.exit.users)) in hull
+            if alone or not _owns(graph, inner, found):
                 parts.add(inner.exit)
-            elif outer.exit not in strict and not _owns(graph, outer, found):
-                around.add(outer.exit)  # what is skipped is the first block's input once more
     kept = [segment for segment in found if segment.exit not in parts | around]
     return [_site(graph, segment, kept, segment.exit in strict) for segment in kept]
 
@@ -133,6 +134,12 @@ def _owns(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
         if other.exit in own and other is not core:
             own = own - graph.cone(other.exit, other.entry)
     return any(graph.is_weight_layer(node) for node in own)
+
+
+def _is_own(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
+    """Whether a sum is more than a share of an early value that is added to others' blocks."""
+    around = not is_add(core.exit) or _carried(graph, core.exit) is not None
+    return around or _owns(graph, core, found)
 
 
 def _carried(graph: Graph, node: fx.Node) -> Segment | None:

@@ -58,6 +58,7 @@ _PLAIN_TYPES = (
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
 _DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
+_DRAWS = {"rand", "randn", "randint", "randperm", "normal"}
 _BARE = "a tensor is changed through its .data"
 _COMPARES = {"equal", "allclose", "__contains__"}
 
@@ -207,6 +208,8 @@ class Recorder(TorchFunctionMode):
         except UnfollowableError:
             if any(self.node_of(tensor) in self.active for tensor in tensors):
                 raise
+            return func(*args, **kwargs)
+        if name in _DRAWS and not tensors:  # of a seed, else the model were random
             return func(*args, **kwargs)
         before = [version(tensor) for tensor in tensors]
         out = func(*args, **kwargs)

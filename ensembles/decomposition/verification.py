@@ -218,6 +218,7 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor, alo
         if equal(expected, found):
             continue
         _check_mode(model, batch, expected)
+        _check_rows(model, net, batch)
         walker = _Walker(net.traced, _Calls.of(model, batch))  # type: ignore[arg-type]
         walker.run(cloned(batch))
         gap = float((expected - found).abs().max()) if expected.shape == found.shape else math.nan
@@ -238,6 +239,16 @@ def _check_mode(model: nn.Module, inputs: Inputs, logits: Tensor) -> None:
             f"{type(model).__name__} gives other logits where gradients are recorded "
             "(torch.is_grad_enabled() or requires_grad decides in it, or in a hook); expected the "
             "same with and without gradients"
+        )
+
+
+def _check_rows(model: nn.Module, net: nn.Module, inputs: Inputs) -> None:
+    """Refuse a model that does other operations for many rows than for the few that are recorded."""
+    few = take(inputs, slice(3))
+    if rows_of(inputs) > 3 and equal(run_of(model, few), net(cloned(few))):
+        raise DecompositionError(
+            f"{type(model).__name__} does other operations for {rows_of(inputs)} rows than for "
+            "three (it may divide a batch); expected the same operations for any number of rows"
         )
 
 

@@ -48,7 +48,8 @@ def lesioned_module(
     with torch.no_grad():
         made = LesionedNetwork(net, lesion.program(len(net)), supplied)
         device, dtype = home_of(net)  # another network's blocks may lie elsewhere
-        network = copy.deepcopy(made).to(device=device, dtype=dtype).eval()
+        several = len({w.dtype for w in net.parameters() if w.is_floating_point()}) > 1
+        network = copy.deepcopy(made).to(device=device, dtype=None if several else dtype).eval()
     if numbered([network]):
         raise LesionError(
             f"{lesion}: the noise belongs to the observations of a data set, by "
