@@ -15,8 +15,8 @@ from ensembles.decomposition.quiet_graph import QuietGraph
 from ensembles.errors import DecompositionError, EvaluationError
 
 __all__ = [
-    "READS_DATA", "Decision", "UndecidedError", "ancestors", "calling_line", "guarded", "is_routed",
-    "settle", "undecided", "without_guards",
+    "DRAWS", "READS_DATA", "Decision", "UndecidedError", "ancestors", "calling_line", "guarded",
+    "is_routed", "settle", "undecided", "without_guards",
 ]  # fmt: skip
 
 READS_DATA = {
@@ -24,6 +24,9 @@ READS_DATA = {
     "tolist", "numpy", "equal", "allclose", "is_nonzero",
 }  # fmt: skip
 """Functions of torch that take numbers out of a tensor."""
+
+DRAWS = {"rand", "randn", "randint", "randperm", "normal"}
+"""Functions of torch that draw numbers."""
 
 _OF_IDS = " of the ids"
 """Stands behind the place of a decision where the model takes whole numbers alone."""

@@ -21,6 +21,7 @@ from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from ensembles.decomposition.guards import (
+    DRAWS,
     READS_DATA,
     Decision,
     ancestors,
@@ -58,7 +59,6 @@ _PLAIN_TYPES = (
     torch.dtype, torch.device, torch.memory_format, torch.layout,
 )  # fmt: skip
 _DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
-_DRAWS = {"rand", "randn", "randint", "randperm", "normal"}
 _BARE = "a tensor is changed through its .data"
 _COMPARES = {"equal", "allclose", "__contains__"}
 
@@ -209,7 +209,7 @@ class Recorder(TorchFunctionMode):
             if any(self.node_of(tensor) in self.active for tensor in tensors):
                 raise
             return func(*args, **kwargs)
-        if name in _DRAWS and not tensors:  # of a seed, else the model were random
+        if name in DRAWS and not tensors:  # of a seed, else the model were random
             return func(*args, **kwargs)
         before = [version(tensor) for tensor in tensors]
         out = func(*args, **kwargs)

@@ -243,7 +243,7 @@ def _check_mode(model: nn.Module, inputs: Inputs, logits: Tensor) -> None:
 
 
 def _check_rows(model: nn.Module, net: nn.Module, inputs: Inputs) -> None:
-    """Refuse a model that does other operations for many rows than for the few that are recorded."""
+    """Refuse a model that does other operations for many rows than for the few recorded."""
     few = take(inputs, slice(3))
     if rows_of(inputs) > 3 and equal(run_of(model, few), net(cloned(few))):
         raise DecompositionError(
