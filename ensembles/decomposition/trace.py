@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
 
 from ensembles.decomposition.any_batch import merge
+from ensembles.decomposition.guards import UndecidedError, is_routed
 from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of, take
 from ensembles.decomposition.laps import LOG
 from ensembles.decomposition.outputs import answer_of
@@ -17,6 +21,7 @@ from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.skipped_masks import masks_made
 from ensembles.decomposition.verification import altered, turned
+from ensembles.decomposition.whole_layers import taken_whole
 from ensembles.errors import DecompositionError, EnsemblesError
 
 _ROWS = 16
@@ -62,7 +67,8 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
     """
     two, three = probe(example, 2), probe(example, 3)
     try:
-        first, second = _recorded(model, two), _of_others(model, three)
+        first = _followed(model, two)
+        second = _of_others(model, three)
         whole = _recorded(model, example) if first.decisions or second.decisions else first
         if _agree(first, second) and _agree(first, whole):
             return _merged(first, second)
@@ -72,13 +78,53 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
     LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
     try:
         three = altered(model, three)
-        first, second = (_replayed(_exported(model, rows), rows) for rows in (two, three))
+        with _same_levels():
+            first, second = (_replayed(_exported(model, rows), rows) for rows in (two, three))
         return Traced(*merge(first, second), {}, first.answer)
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
             f"{type(model).__name__} cannot be traced: {reason}; {_advice(reason)} (torch.export "
             f"fails too: '{_line(error)}')"
         ) from error
+
+
+@contextmanager
+def _same_levels() -> Iterator[None]:
+    """Leave the transformations of functions (vmap, jvp) that a failed export leaves open."""
+    depth = torch._C._functorch.get_dynamic_layer_stack_depth
+    before, outside = depth(), forward_ad._current_level < 0
+    try:
+        yield
+    finally:
+        while depth() > before:
+            torch._C._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth() - 1)
+        if outside:  # a level of derivatives forward may be open though none is known to Python
+            try:
+                open_level = torch._C._enter_dual_level()
+            except RuntimeError:
+                open_level = 0
+            torch._C._exit_dual_level(level=open_level)
+
+
+def _followed(model: nn.Module, rows: Inputs) -> Recorder:
+    """A recording in which no step follows from what a router of experts chose.
+
+    The mixtures in which some do are marked as layers of the model.
+    """
+    while True:
+        try:
+            found = _recorded(model, rows)
+        except UndecidedError as error:
+            if not error.routed or not taken_whole(model, error.routed, rows):
+                raise
+            continue
+        scopes = {
+            str(one.guard.meta["scope"])
+            for one in found.decisions
+            if isinstance(one.guard.args[1], fx.Node) and is_routed(one.guard.args[1])
+        }
+        if not any(taken_whole(model, scope, rows) for scope in sorted(scopes) if scope):
+            return found
 
 
 def _of_others(model: nn.Module, rows: Inputs) -> Recorder:

@@ -18,6 +18,7 @@ from seaborn import color_palette
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
 from ensembles.plots.style import paper_style
 from ensembles.tables.networks import all_networks, one_network, series_labels
 from ensembles.tables.schema import require_columns
@@ -28,7 +29,7 @@ _FEW = 30  # a scale over less than this ratio has few powers of ten
 
 
 def heat_maps(
-    frames: Sequence[pd.DataFrame],
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
     shown: HeatMap,
     *,
     axes: Sequence[Axes] | None = None,
@@ -39,7 +40,7 @@ def heat_maps(
     """Draw a table of pairs of blocks for each network, one below the other, on one scale.
 
     Args:
-        frames: The tables, of one network each.
+        frames: A table of one network, one for each network, or one of several.
         shown: What of them is drawn.
         axes: Axes to draw into, one for each network; a new figure's where None.
         labels: What titles call the networks; by default their models, where there are several.
@@ -53,7 +54,7 @@ def heat_maps(
         UsageError: If a column is missing, no value is finite, there is no such colour map, or
             axes or labels are more or fewer than the networks.
     """
-    frames = all_networks(frames, labels)
+    frames = all_networks(frames, labels, key=(shown.x, shown.y))
     for frame in frames:
         require_columns(frame, shown.x, shown.y, shown.value)
     parts = [one if shown.diagonal else one[one[shown.x] != one[shown.y]] for one in frames]
@@ -121,7 +122,7 @@ def heat_map(
         raise UsageError(
             f"colour map {colours!r}; expected the name of one of matplotlib's, such as 'viridis'"
         )
-    frame = one_network(frame, "a heat map")
+    frame = one_network(frame, "a heat map", x, y)
     grid = frame.pivot_table(index=y, columns=x, values=value, aggfunc="mean", dropna=False)
     columns, rows = (
         range(int(axis.min()), int(axis.max()) + 1) for axis in (grid.columns, grid.index)
@@ -146,7 +147,8 @@ def heat_map(
         ax.set_ylabel(labels[1] or y)
         if legend:
             colour_bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8, location=bar)
-            colour_bar.set_label(labels[2] or value)
+            told = [labels[2] or value, *(str(one.get_label()) for one in counted([frame]))]
+            colour_bar.set_label(", ".join(told))
             if logarithmic and norm.vmax < _FEW * norm.vmin:  # type: ignore[operator]
                 colour_bar.set_ticks(LogLocator(subs=(1, 2, 5)), minor=False)
                 colour_bar.ax.minorticks_off()

@@ -66,7 +66,7 @@ def plot_influence(
             the panels, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("block",))
     panels = [name for name in _PANELS if any(_known(one, name).any() for one in tables)]
     if not panels:
         raise UsageError("no block has both a proxy and a rise of the loss; there is no figure")
@@ -107,7 +107,7 @@ def damage_by_proxy(
     Raises:
         UsageError: A column is missing.
     """
-    frames = tuple(all_networks(frames, labels))
+    frames = tuple(all_networks(frames, labels, key=("block",)))
     for frame in frames:
         require_columns(frame, proxy, damage, "against")
     with paper_style():
