@@ -63,4 +63,5 @@ def with_cpu_products(part: nn.Module, device: torch.device, dtype: torch.dtype)
 
 def _is_there() -> bool:
     """Whether this torch was built with it."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    built: Any = torch.backends.mkldnn
+    return built.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
