@@ -28,6 +28,7 @@ from ensembles.cli.results import check_outputs, deliver, named
 from ensembles.cli.settings import kind_options, settings_of
 from ensembles.cli.tables import lesion_summary, lesion_table
 from ensembles.engine.names import ENGINES
+from ensembles.garbage import collection_paused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,14 +139,15 @@ def lesion(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Delete, move or change blocks of a trained network, and measure what it still answers.
+    """Delete, move or change blocks of a trained network, and measure its error and more.
 
     Alone, it deletes each of the 54 blocks of a ResNet-110 trained on handwritten digits. Every
     observation is counted once, with running BatchNorm statistics; the first row is the intact
     network.
     """
-    from ensembles.analyses.members.lesion import lesion as run  # noqa: PLC0415
-    from ensembles.metrics import read  # noqa: PLC0415
+    with collection_paused():  # torch takes a sixth less time
+        from ensembles.analyses.members.lesion import lesion as run  # noqa: PLC0415
+        from ensembles.metrics import read  # noqa: PLC0415
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")

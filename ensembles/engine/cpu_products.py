@@ -48,6 +48,7 @@ def with_cpu_products(part: nn.Module, device: torch.device, dtype: torch.dtype)
     usable = device.type == "cpu" and dtype == torch.float32 and platform.machine() in _X86
     if not usable or not _is_there() or not isinstance(part, fx.GraphModule):
         return part
+    found = False
     for node in part.graph.nodes:
         if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
             continue
@@ -55,9 +56,10 @@ def with_cpu_products(part: nn.Module, device: torch.device, dtype: torch.dtype)
         if type(layer) is nn.Linear and layer.weight.numel() >= _LARGE:
             name = f"product_{node.name}"
             part.add_submodule(name, _Product(layer).eval())
-            node.target = name
-    part.delete_all_unused_submodules()
-    part.recompile()
+            node.target, found = name, True
+    if found:
+        part.delete_all_unused_submodules()
+        part.recompile()
     return part
 
 
