@@ -18,12 +18,13 @@ from tests.nested_networks import (
     LongSkip,
     Masked,
     Network,
+    Reminded,
     Resolutions,
     Reversible,
     made,
 )
 
-KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible)
+KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded)
 
 
 class _Scaled(torch.autograd.Function):

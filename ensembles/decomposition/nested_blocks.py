@@ -113,14 +113,26 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
     whole = (site.core for site in chain if site.core is not None)
     cores = [*found, *(core for core in whole if not _sees_another(graph, core, found))]
     hulls = [(outer, _hull(graph, outer, _carries)) for outer in cores]
-    parts = {
-        inner.exit
-        for outer, hull in hulls
-        for inner in found
-        if inner is not outer and inner.entry is outer.entry and inner.exit in hull
-    }
-    kept = [segment for segment in found if segment.exit not in parts]
+    parts, around = set[fx.Node](), set[fx.Node]()
+    for outer, hull in hulls:
+        for inner in found:
+            if inner is outer or inner.entry is not outer.entry or inner.exit not in hull:
+                continue
+            if all(user in hull for user in inner.exit.users) or not _owns(graph, inner, found):
+                parts.add(inner.exit)
+            elif outer.exit not in strict and not _owns(graph, outer, found):
+                around.add(outer.exit)  # what is skipped is the first block's input once more
+    kept = [segment for segment in found if segment.exit not in parts | around]
     return [_site(graph, segment, kept, segment.exit in strict) for segment in kept]
+
+
+def _owns(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
+    """Whether a sum has a weight layer that lies in no block within it."""
+    own = graph.cone(core.exit, core.entry)
+    for other in found:
+        if other.exit in own and other is not core:
+            own = own - graph.cone(other.exit, other.entry)
+    return any(graph.is_weight_layer(node) for node in own)
 
 
 def _carried(graph: Graph, node: fx.Node) -> Segment | None:

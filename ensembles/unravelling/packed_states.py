@@ -22,13 +22,16 @@ from ensembles.unravelling.maps import FunctionMap
 
 __all__ = ["linearized"]
 
+_OWN = "\0"
+"""Stands for what a block reads and replaces, among names of which one may be empty (the input)."""
+
 
 @dataclass(frozen=True)
 class _Layout:
     """Where in a vector each tensor of a state stands.
 
     Attributes:
-        shapes: Shape of a row of each, the block's own ("") first.
+        shapes: Shape of a row of each, the block's own first.
         held: What has no gradient, such as a choice of positions.
         rows: How many images there are.
     """
@@ -39,7 +42,7 @@ class _Layout:
 
     @classmethod
     def of(cls, state: State, where: str) -> _Layout:
-        moving = {"": state.x}
+        moving = {_OWN: state.x}
         held: dict[str, Any] = {}
         for name, value in state.carried.items():
             real = isinstance(value, Tensor) and value.is_floating_point()
@@ -55,7 +58,7 @@ class _Layout:
 
     def pack(self, state: State) -> Tensor:
         """A state as vectors, (N, numbers)."""
-        values = [state.x if name == "" else state.carried[name] for name in self.shapes]
+        values = [state.x if name == _OWN else state.carried[name] for name in self.shapes]
         return torch.cat([value.reshape(len(value), -1) for value in values], 1)
 
     def unpack(self, packed: Tensor) -> State:
@@ -68,7 +71,7 @@ class _Layout:
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
         held = {name: self._of_some(value, count) for name, value in self.held.items()}
-        return State(values.pop(""), {**values, **held})
+        return State(values.pop(_OWN), {**values, **held})
 
     def _of_some(self, value: Any, count: int) -> Any:
         whole = isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.rows
@@ -171,7 +174,9 @@ def _road(
             middle = state.x if bound.pre is None else bound.pre(state.x)
             made = bound.on_branch(middle) if alone else bound.on_shortcut(middle)
             made = made.expand(len(packed), *shape)
-        rest = [state.carried[name].reshape(len(made), -1) for name in layout.shapes if name]
+        rest = [
+            state.carried[name].reshape(len(made), -1) for name in layout.shapes if name != _OWN
+        ]
         rest = [torch.zeros_like(one) for one in rest] if alone else rest
         return torch.cat([made.reshape(len(made), -1), *rest], 1)
 
