@@ -18,12 +18,14 @@ from tests.nested_networks import (
     LongSkip,
     Masked,
     Network,
+    Patches,
     Resolutions,
     Reversible,
+    SpaceTime,
     made,
 )
 
-KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible)
+KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, SpaceTime, Patches)
 
 
 class _Scaled(torch.autograd.Function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -71,9 +72,13 @@ class Original:
 
     Args:
         model: The model.
+
+    Attributes:
+        seconds: How long the last forward pass of its copy took.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.seconds = 0.0
         outside = model._forward_hooks or model._forward_pre_hooks  # on what a compiler wraps
         self.given = model if outside else uncompiled(model)
         self.hooks = hooks_of(self.given)
@@ -93,12 +98,12 @@ class Original:
         everywhere = any(self._everywhere.values())
         twin = private_copy(self.given)
         if not self.hooks and not everywhere:
-            logits = check_logits(twin, inputs)
+            logits = self._timed(twin, inputs)
             if any(module.training for module in self.given.modules()):
                 self._copied, self._compared = twin, True  # the copy is all there is to run
             return twin, logits
         try:
-            logits = check_logits(twin, inputs)
+            logits = self._timed(twin, inputs)
         except EnsemblesError:
             if not self.hooks:
                 raise
@@ -107,7 +112,7 @@ class Original:
             if torch.equal(wanted, logits) or equal(wanted, logits, 1e-6):
                 return twin, logits
         twin = private_copy(self.given, hooks=True)
-        logits, self._compared = check_logits(twin, inputs), False
+        logits, self._compared = self._timed(twin, inputs), False
         if everywhere and not equal(self.logits(inputs), logits):
             raise DecompositionError(
                 f"a hook on all modules ({self._names()}) changes what "
@@ -115,6 +120,12 @@ class Original:
                 "that it is meant for"
             )
         return twin, logits
+
+    def _timed(self, twin: nn.Module, inputs: Inputs) -> Tensor:
+        started = time.perf_counter()
+        logits = check_logits(twin, inputs)
+        self.seconds = time.perf_counter() - started
+        return logits
 
     def alone(self, twin: nn.Module, inputs: Inputs, logits: Tensor) -> Tensor:
         """The logits of the first row alone, held against those beside others and the model's own.
