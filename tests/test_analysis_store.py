@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from networks import build, images_for
 
 import ensembles
@@ -41,6 +42,31 @@ def test_a_table_is_found_again_and_drawn_from_its_file(name: str, tmp_path: Pat
         title: len(view) for title, view in analysis.views(tables[0]).items()
     }
     assert len(plot_analysis(read).axes) >= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("refinement", {"rows": 2}),
+        ("diversity", {"rows": 2, "members": 2}),
+        ("spectra", {"rows": 2, "images": 2, "scales": "none", "cells": 0}),
+        ("coupling", {"rows": 2, "positions": 1, "top": 2}),
+        ("depth", {"rows": 2, "images": 1}),
+    ],
+)
+def test_a_store_changes_nothing_in_what_is_measured(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = ensembles.create_model("gpt6", width=16, heads=2).eval()
+    data = ensembles.dataset("prose", limit=8, window=8)
+    net = ensembles.decompose(model, data.windows[:2])
+    with_it = ensembles.analyze(net, data, name, store=tmp_path / "kept.db", **options)
+    without = ensembles.analyze(net, data, name, **options)
+    pd.testing.assert_frame_equal(with_it, without, check_exact=True)
+    assert with_it.attrs.get("rows") == without.attrs.get("rows")
+    assert with_it.attrs.get("observations") == without.attrs.get("observations")
 
 
 def test_what_is_given_beside_network_and_data_is_part_of_the_key(tmp_path: Path) -> None:

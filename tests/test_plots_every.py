@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,11 @@ from ensembles.tables import read_frame, split_frames
 
 ROOT = Path(__file__).parent.parent
 OTHERS = {"FIGURES", "figure_width", "paper_style", "save_figure"}
-NAMES = sorted(set(plots.__all__) - OTHERS)
+OF_A_NETWORK = "plot_structure"
+"""Draws a network and not a table; its test is in ``test_decomposition_inspect``."""
+NAMES = sorted({*plots.__all__} - {*OTHERS, OF_A_NETWORK})
+BENEATH = {"heat_map", "heat_maps", "network_panels"}
+"""What ``plot_analysis`` and others draw by; ``test_plots_options`` tests the first two."""
 Draw = Callable[..., Any]
 
 
@@ -147,8 +154,8 @@ def sublayers() -> pd.DataFrame:
 def diversity() -> pd.DataFrame:
     roles = ["intact", *["member"] * 3, *["average"] * 2]
     return by_block(
-        role=roles, members=[1, 1, 1, 1, 2, 3], brier=RISING, **with_ends("error"),
-        **with_ends("relative_disagreement"),
+        role=roles, members=[1, 1, 1, 1, 2, 3], deleted=["", "1", "2", "3", "", ""], brier=RISING,
+        **with_ends("error"), **with_ends("relative_disagreement"),
     )  # fmt: skip
 
 
@@ -170,6 +177,22 @@ def spectra() -> pd.DataFrame:
     return by_block(later=[6, 5, 4, 3, 2, 1], first=0, last=2, **ends)
 
 
+def family() -> pd.DataFrame:
+    rows = [
+        ("preresnet", depth, seed, 1 / depth + seed / 100, seed / 100 + 0.2, depth / 3)
+        for depth in (8, 14, 20)
+        for seed in range(3)
+    ]
+    names = ["family", "depth", "seed", "error", "median_rise", "rms_median"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def capacity() -> pd.DataFrame:
+    columns = ("accuracy", "learned", "random", "bits_each")
+    ends = {key: value for name in columns for key, value in with_ends(name).items()}
+    return pd.DataFrame({"parameters": 100 * np.arange(1, 7) ** 2, **ends})
+
+
 def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.DataFrame]:
     def made() -> pd.DataFrame:
         frame = make()
@@ -182,13 +205,16 @@ def analysed(make: Callable[[], pd.DataFrame], name: str) -> Callable[[], pd.Dat
 CURVES = {"cosine": "of the network", "lens_cosine": "of the network cut short"}
 PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] = {
     "accuracy_by_length": (logits, {}, ["mine"]),
+    "accuracy_by_size": (capacity, {}, ["mine", "other", "third"]),
     "average_by_members": (diversity, {}, ["mine"]),
+    "bits_by_size": (capacity, {}, ["mine"]),
     "cancellation_by_block": (spectra, {}, ["mine"]),
     "cost_by_layer": (sublayers, {}, ["mine", "other"]),
     "cost_by_length": (execution, {}, ["mine", "other"]),
     "cost_by_share": (sublayers, {}, ["mine", "other"]),
     "cost_of_swaps": (execution, {}, ["mine"]),
     "curve_by_depth": (depth, {}, ["mine"]),
+    "curve_by_layers": (family, {}, ["mine"]),
     "curves_by_block": (refinement, {"columns": CURVES, "label": "Cosine"}, ["mine", "other"]),
     "damage_by_proxy": (influence, {}, ["mine"]),
     "damage_recalibrated": (recalibration, {}, ["mine", "other"]),
@@ -215,10 +241,12 @@ PANELS: dict[str, tuple[Callable[[], pd.DataFrame], dict[str, Any], list[str]]] 
 
 FIGURES: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "plot_analysis": (analysed(depth, "depth"), 3),
+    "plot_capacity": (capacity, 2),
     "plot_criticality": (criticality, 1),
     "plot_depth": (depth, 3),
     "plot_diversity": (diversity, 3),
     "plot_execution": (execution, 3),
+    "plot_family": (family, 3),
     "plot_influence": (influence, 3),
     "plot_interchange": (interchange, 3),
     "plot_lesions": (lesions, 1),
@@ -230,6 +258,9 @@ FIGURES: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "plot_sublayers": (sublayers, 2),
 }
 """A table and the number of panels of each function of whole figures."""
+
+THREE = {"plot_capacity": ["mine", "other", "third"]}
+"""Labels of figures that take more than one."""
 
 
 def new_axes(number: int = 1) -> list[Axes]:
@@ -252,13 +283,32 @@ def colours(ax: Axes) -> list[Any]:
 
 def test_none_is_forgotten() -> None:
     assert {*PANELS, *FIGURES} == set(NAMES)
+    modules = (import_module(f"ensembles.plots.{one.name}") for one in _modules())
+    assert {name for module in modules for name in _drawing(module)} == (
+        {*NAMES, OF_A_NETWORK} | BENEATH
+    )
     listed = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
-    assert not [name for name in NAMES if f"`{name}`" not in listed]
+    assert not [name for name in (*NAMES, OF_A_NETWORK) if f"`{name}`" not in listed]
     figures = (ANALYSES.get(name).figure for name in ANALYSES.names())
     assert {one.partition(":")[2] for one in figures if one.startswith("ensembles.")} <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def _modules() -> Iterator[pkgutil.ModuleInfo]:
+    yield from pkgutil.iter_modules(plots.__path__)
+
+
+def _drawing(module: ModuleType) -> Iterator[str]:
+    """Functions of a module that draw a table or a network."""
+    for name in getattr(module, "__all__", ()):
+        if inspect.isfunction(found := getattr(module, name)):
+            signature = inspect.signature(found)
+            taken = " ".join(str(one.annotation) for one in signature.parameters.values())
+            drawn = signature.return_annotation in ("Axes", "Figure")
+            if drawn and ("DataFrame" in taken or "Decomposition" in taken):
+                yield name
+
+
+@pytest.mark.parametrize("name", [*NAMES, OF_A_NETWORK])
 def test_all_take_the_same_options(name: str) -> None:
     taken = inspect.signature(drawn(name)).parameters
     assert {"labels", "colours", "legend"} <= set(taken)
@@ -306,13 +356,15 @@ def test_figures_are_drawn_into_axes_of_the_callers(name: str, tmp_path: Path) -
         draw(frame, axes=new_axes(number + 1))
     plain = draw(frame, legend=False)
     assert not any(map(legend, plain.axes)) and len(plain.axes) == number
-    draw(frame, tmp_path / "figure.png", labels=["mine"], colours=["#123456"])
+    labels = THREE.get(name, ["mine"])
+    draw(frame, tmp_path / "figure.png", labels=labels, colours=["#123456"])
     assert (tmp_path / "figure.png").stat().st_size > 5000
-    named = draw(frame, labels=["mine"])
+    named = draw(frame, labels=labels)
     texts = [text for ax in named.axes for text in (*legend(ax), ax.get_xlabel())]
     assert len(named.axes) == 1 or name == "plot_paths" or any("mine" in one for one in texts)
-    with pytest.raises(UsageError, match=r"^2 labels for 1 networks"):
-        draw(frame, labels=["mine", "other"])
+    given = len(labels) + 1
+    with pytest.raises(UsageError, match=rf"^{given} labels for {len(labels)} (networks|curves)"):
+        draw(frame, labels=[*labels, "more"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -54,7 +54,7 @@ def report():
     lesions.attrs = {"model": "tiny", "provenance": {"command": f"ensembles {long}", long: long}}
     numbers = pd.DataFrame({"n": [10.0, 9.0, 100.0], "text": [long, "b", "c"]})
     prose = pd.DataFrame({"claim": ["deleting costs little " * 5], "verdict": ["holds"]})
-    tables = (table(numbers, "Numbers"), table(prose, "Claims", stacked=True))
+    tables = (table(numbers, "Numbers"), table(prose, "Claims", cards=True))
     first = Section("first", "Numbers " + long, ("Text.",), (), tables, f"ensembles {long}")
     return page(Page("Report", ("Lead.",), (first, section_of(lesions, "lesions.csv"))))
 

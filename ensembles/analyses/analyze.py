@@ -117,8 +117,12 @@ def _measured(
 def _kept(
     analysis: AnyAnalysis, net: Decomposition, data: Any, options: Options, run: Run
 ) -> pd.DataFrame:
-    """The table of a store, measured only where it is not there."""
-    from ensembles.engine.materials import digest_of_given  # noqa: PLC0415 (torch)
+    """The table of a store, measured only where it is not there.
+
+    It is measured on the data themselves, which an analysis takes some rows of by what they are;
+    that they are still the same is seen afterwards.
+    """
+    from ensembles.analyses.needed import digests  # noqa: PLC0415 (torch)
     from ensembles.store.recall import recalled  # noqa: PLC0415
 
     assert run.store is not None
@@ -126,14 +130,14 @@ def _kept(
         run.store,
         net,
         data,
-        lambda read: _measured(analysis, net, read, options, run),
+        lambda _, parts: _measured(analysis, net, data, options, replace(run, parts=parts)),
         name=analysis.name,
         options=options.determining,
         task=run.task,
         precision=run.precision,
         engine=analysis.engine(options),
         about={"model": run.model, **run.about},
-        materials=digest_of_given(run.task, run.reference, run.initial, run.sources),
+        **digests(analysis, net, data, options, run),
     )
 
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ensembles.decomposition import Decomposition
+    from ensembles.lesions.needs import Need
     from ensembles.progress import Progress
     from ensembles.store import Store
+    from ensembles.store.parts import Parts
     from ensembles.tasks.base import Task
 
 __all__ = ["Analysis", "HeatMap", "Options", "Run", "option"]
@@ -146,6 +148,7 @@ class Run:
         reference: Reference data for lesions that need some.
         initial: The network before training, for lesions that need it.
         sources: Other trained networks by name, for lesions that need them.
+        parts: What a store keeps of a table that is not done, so that an interrupted run goes on.
     """
 
     task: Task
@@ -159,6 +162,27 @@ class Run:
     reference: Any = None
     initial: Any = None
     sources: Any = None
+    parts: Parts | None = None
+
+    @property
+    def of_lesions(self) -> dict[str, Any]:
+        """The same as `ensembles.lesion` takes it, which keeps what it measures by itself."""
+        return {name: value for name, value in vars(self).items() if name != "parts"}
+
+    def kept(self, label: str, measure: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """A part that an interrupted run has measured already, or measures now, as arrays.
+
+        Args:
+            label: What it is kept under.
+            measure: Measures it.
+        """
+        known = None if self.parts is None else self.parts.read(label)
+        if known is not None:
+            return known
+        found = measure()
+        if self.parts is not None:
+            self.parts.keep(label, found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -242,6 +266,13 @@ class Analysis(ABC, Generic[OptionsT]):
         Raises:
             EnsemblesError: Saying why.
         """
+
+    def needs(self, net: Decomposition, options: OptionsT) -> tuple[Need, ...]:
+        """What is taken of another split of the data where nothing else is given for it.
+
+        A store tells results by it, beside what is given.
+        """
+        return ()
 
     def precision(self, net: Decomposition, options: OptionsT, asked: str | None) -> str:
         """In which precision it computes, where one is asked for or none; fp32 by default."""

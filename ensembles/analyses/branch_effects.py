@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,18 +12,17 @@ from torch import Tensor, nn
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.row_means import row_means
+from ensembles.analyses.row_reader import read_rows
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.inputs import placed, rows_of, take
+from ensembles.decomposition.inputs import placed, take
 from ensembles.decomposition.walk import last_output, states
 from ensembles.engine import Materials, choose_device, default_batch_size
 from ensembles.engine.devices import compute_dtype, movable_copy
 from ensembles.engine.evaluation import choose_engine
-from ensembles.engine.memory import Halver
 from ensembles.engine.sweep import Sweep
 from ensembles.errors import PathError
 from ensembles.lesions import Delete
 from ensembles.numerics import exact_attention, exact_mathematics
-from ensembles.progress import bar
 from ensembles.tasks.base import Batch, Task
 from ensembles.unravelling.additive import additive, require_additive
 from ensembles.unravelling.image_rows import image_rows
@@ -122,19 +120,24 @@ class _Effects:
 
     def read(self, data: Any) -> None:
         """Measure all rows; a batch that fails for memory is halved."""
-        halver = Halver(self.device)
-        whole = len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0
-        title = f"branches of {self.run.model or self.net.model_name}"
-        with (
-            bar(title, " rows", shown=self.run.progress) as report,
-            exact_mathematics(self.precision),
-            exact_attention(),
-        ):
-            for given in self.run.task.batches(data, self.size):
-                batch = self.run.task.fitted(self.net, given)
-                self.run.task.check(self.net, batch)
-                halver.each(rows_of(batch.inputs), partial(self._add, batch))
-                report(self.rows, whole)
+        with exact_mathematics(self.precision), exact_attention():
+            read_rows(
+                self, self.net, data, self.run, self._add,
+                title="branches of", size=self.size, device=self.device,
+            )  # fmt: skip
+
+    def state(self) -> dict[str, Tensor]:
+        """All that was seen."""
+        reason = torch.tensor(list(self.reason.encode()), dtype=torch.uint8)
+        found = {way: torch.cat(parts, 1) for way, parts in self.found.items()}
+        return found | {"rows": torch.tensor(self.rows), "reason": reason}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what was seen before."""
+        self.found = {way: [state[way]] for way in WAYS}
+        self.rows, self.reason = int(state["rows"]), bytes(state["reason"].tolist()).decode()
+        if self.reason:
+            del self.linear["held"]
 
     def _add(self, batch: Batch, part: slice) -> None:
         """Measure some rows of a batch: all are added or, if memory ends, none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
+from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ensembles.analyses.base import Run
+from ensembles.analyses.row_reader import read_rows
 from ensembles.analyses.some_rows import some_rows
 from ensembles.analyses.stream import channel_dimension, compared_with
 from ensembles.decomposition import Block, Decomposition, walk
-from ensembles.decomposition.inputs import placed, rows_of, take
+from ensembles.decomposition.inputs import placed, take
 from ensembles.engine import choose_device
 from ensembles.engine.devices import compute_dtype
-from ensembles.engine.memory import Halver
 from ensembles.metrics.members.folds import FOLDS
 from ensembles.numerics import exact_attention, exact_mathematics
-from ensembles.progress import bar
 from ensembles.statistics import jackknife
 from ensembles.tasks.base import Inputs
 
@@ -101,19 +100,29 @@ class _Jacobians:
 
     def read(self, data: Any) -> None:
         """Measure all rows, one after the other."""
-        halver = Halver(self.device)
-        whole = len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0
-        title = f"coupling of {self.run.model or self.net.model_name}"
-        with (
-            bar(title, " rows", shown=self.run.progress) as report,
-            exact_mathematics(self.run.precision),
-            exact_attention(),
-        ):
-            for given in self.run.task.batches(data, 1):
-                batch = self.run.task.fitted(self.net, given)
-                self.run.task.check(self.net, batch)
-                halver.each(rows_of(batch.inputs), partial(self._add, batch.inputs))
-                report(self.rows, whole)
+        with exact_mathematics(self.run.precision), exact_attention():
+            read_rows(
+                self, self.net, data, self.run, lambda batch, part: self._add(batch.inputs, part),
+                title="coupling of", size=1, device=self.device,
+            )  # fmt: skip
+
+    def state(self) -> dict[str, Tensor]:
+        """All that was seen."""
+        return {
+            "pairs": torch.tensor(list(self.values), dtype=torch.int64).reshape(-1, 2),
+            "values": torch.tensor(list(self.values.values()), dtype=torch.float64),
+            "rows": torch.tensor(self.rows),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what was seen before."""
+        self.values = {
+            (block, other): [(value, largest) for value, largest in seen]
+            for (block, other), seen in zip(
+                state["pairs"].tolist(), state["values"].tolist(), strict=True
+            )
+        }
+        self.rows = int(state["rows"])
 
     def _add(self, inputs: Inputs, part: slice) -> None:
         groups: dict[tuple[int, ...], dict[int, Tensor]] = {}

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["criticality_frame"]
 
 Array = NDArray[np.float64]
-_BATCH = 128
 
 
 class _Case(NamedTuple):
@@ -49,7 +48,7 @@ def criticality_frame(
     cases = [case for case in wanted if kept.issuperset(case.lesions)]
     lesions = [one for case in cases for one in case.lesions]
     if options.recalibrated:
-        lesions = [one.recalibrated(options.recalibrated, _BATCH) for one in lesions]
+        lesions = [one.recalibrated(options.recalibrated, options.batch) for one in lesions]
     rows = some_rows(data, options.rows, "criticality")
     means = LesionMeans.measured(net, rows, lesions, run, metrics=("cosine",))
     places, owners = means.numbers(lesions), _owners(cases)

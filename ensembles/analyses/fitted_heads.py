@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["Readout", "fitted_readouts"]
+__all__ = ["Readout", "fitted_readout"]
 
 _ROUNDS = 500
 _STRENGTH = 1.0
@@ -31,26 +31,20 @@ class Readout:
     right: NDArray[np.float64]
 
 
-def fitted_readouts(train: list[Any], labels: Any, test: list[Any], targets: Any) -> list[Readout]:
-    """Fit a head at every depth on some rows, and read out others.
+def fitted_readout(train: Any, labels: Any, test: Any, targets: Any) -> Readout:
+    """Fit a head on some rows, and read out others.
 
     The head is a multinomial logistic regression on standardised features, with a ridge penalty
     (scikit-learn, C = 1); the fit is convex, so that nothing is drawn.
 
     Args:
-        train: Features at each depth, (rows, features).
+        train: Features, (rows, features).
         labels: Classes of these rows, (rows,).
-        test: Features of other rows at each depth, alike.
+        test: Features of other rows, alike.
         targets: Their classes, all of which are among the labels.
     """
+    train, test = np.asarray(train, float), np.asarray(test, float)
     labels, targets = np.asarray(labels), np.asarray(targets)
-    return [
-        _readout(np.asarray(known, float), labels, np.asarray(other, float), targets)
-        for known, other in zip(train, test, strict=True)
-    ]
-
-
-def _readout(train: Any, labels: Any, test: Any, targets: Any) -> Readout:
     scale = StandardScaler().fit(train)
     head = LogisticRegression(C=_STRENGTH, max_iter=_ROUNDS)
     with warnings.catch_warnings():  # a few rounds short of the optimum is near enough to read out

@@ -7,23 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.influence_options import DAMAGES, PROXIES, InfluenceOptions
-from ensembles.analyses.members.lesion import lesion
+from ensembles.analyses.lesion_means import LesionMeans
 from ensembles.analyses.stream import Stream, compared_with
 from ensembles.analyses.stream_walk import walked
 from ensembles.decomposition import Block, Decomposition
 from ensembles.errors import LesionError
-from ensembles.lesions import Delete, Lesion
+from ensembles.lesions import Delete, Intact, Lesion
 from ensembles.lesions.structure import Structure
 from ensembles.statistics import spearman_interval
 
 __all__ = ["influence_frame"]
 
-_METRICS = ("top1", "loss", "kl", "agreement")
-_DAMAGE = ("loss_rise", "accuracy_fall", "kl", "agreement")
+_METRICS = ("kl", "kl_folds", "agreement")
+_CERTAIN = ("loss_rise", "accuracy_fall", "kl")  # with an interval over rows
+_DAMAGE = (
+    *(f"{name}{end}" for name in _CERTAIN for end in ("", "_low", "_high")), "agreement",
+)  # fmt: skip
 _KEPT = (
     "model", "dataset", "task", "observation", "blocks", "transitions", "adapted", "failed", "runs",
 )  # fmt: skip
@@ -35,21 +39,8 @@ def influence_frame(
     """Walk over the intact network, delete every block, and lay both side by side."""
     stream = walked(net, data, run, options.cosine, options.span)
     deleted = _deletions(net, options.span)
-    swept = lesion(
-        net,
-        data,
-        list(deleted.lesions.values()),
-        metrics=_METRICS,
-        task=run.task,
-        batch_size=run.batch_size,
-        device=run.device,
-        precision=run.precision,
-        progress=run.progress,
-        model=run.model,
-        store=run.store,
-        about=dict(run.about),
-    )
-    damage = _damage(swept)
+    means = LesionMeans.measured(net, data, deleted.lesions.values(), run, metrics=_METRICS)
+    swept, damage = means.frame, _damage(means)
     frame = pd.DataFrame([_row(block, stream, deleted, damage, options.span) for block in net])
     frame.attrs = {name: swept.attrs[name] for name in _KEPT if name in swept.attrs}
     frame.attrs |= {
@@ -97,21 +88,32 @@ def _deletions(net: Decomposition, span: int) -> _Deletions:
     return _Deletions(lesions, refused)
 
 
-def _damage(swept: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """What each deletion does, by its text."""
-    rows = swept.to_dict("records")
-    intact = next(row for row in rows if row["lesion"] == "none")
-    return {
-        row["blocks"]: {
-            "loss_rise": row["loss"] - intact["loss"],
-            "accuracy_fall": row["error"] - intact["error"],
+def _damage(means: LesionMeans) -> dict[str, dict[str, Any]]:
+    """What each deletion does, by its text, with intervals over rows."""
+    rows = means.frame.to_dict("records")
+    intact = means.places[Intact()]
+    rises = means.estimate(
+        lambda loss, error: np.stack([loss - loss[intact], error - error[intact]])
+    )
+    away = means.estimate_kl(lambda kl: kl)
+    found = {}
+    for place, row in enumerate(rows):
+        numbers = {
+            "loss_rise": row["loss"] - rows[intact]["loss"],
+            "accuracy_fall": row["error"] - rows[intact]["error"],
             "kl": row["kl"],
             "agreement": row["agreement"],
             "nonfinite": int(row["nonfinite"]),
         }
-        for row in rows
-        if row["lesion"] != "none"
-    }
+        for end in ("low", "high"):
+            pair = getattr(rises, end)
+            numbers |= {
+                f"loss_rise_{end}": pair[0, place],
+                f"accuracy_fall_{end}": pair[1, place],
+                f"kl_{end}": getattr(away, end)[place],
+            }
+        found[row["blocks"]] = numbers
+    return found
 
 
 # Both

@@ -73,7 +73,9 @@ class LesionMeans:
             EnsemblesError: As :func:`ensembles.lesion` raises it.
         """
         wanted = list(dict.fromkeys([Intact(), *lesions]))
-        frame = lesion(net, data, wanted, metrics=("top1", "loss", "folds", *metrics), **vars(run))
+        frame = lesion(
+            net, data, wanted, metrics=("top1", "loss", "folds", *metrics), **run.of_lesions
+        )
         rows = {
             (kind, text): place
             for place, (kind, text) in enumerate(zip(frame["lesion"], frame["blocks"], strict=True))

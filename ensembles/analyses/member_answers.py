@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +11,12 @@ from torch import Tensor
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.row_means import owners_of
+from ensembles.analyses.row_reader import read_rows
 from ensembles.decomposition import Decomposition
-from ensembles.decomposition.inputs import placed, rows_of, take
+from ensembles.decomposition.inputs import placed, take
 from ensembles.engine import Materials, check_lesions, choose_device, default_batch_size
 from ensembles.engine.devices import compute_dtype
 from ensembles.engine.evaluation import choose_engine
-from ensembles.engine.memory import Halver
 from ensembles.engine.sweep import Sweep
 from ensembles.lesions import Lesion
 from ensembles.metrics.answers import Answers
@@ -25,12 +24,12 @@ from ensembles.metrics.members.brier import Brier
 from ensembles.metrics.members.ece import BINS, bins_of
 from ensembles.metrics.members.folds import FOLDS
 from ensembles.numerics import exact_attention, exact_mathematics
-from ensembles.progress import bar
 from ensembles.tasks.base import Batch
 
 __all__ = ["MemberAnswers"]
 
 _BYTES = 1 << 29  # of the probabilities of all members to one batch
+_SUMS = ("total", "sums", "bins", "differ", "both_wrong")
 
 
 class MemberAnswers:
@@ -79,20 +78,21 @@ class MemberAnswers:
         observations = math.prod(self.net.output_shape[:-1])
         fit = _BYTES // (4 * self._count * observations * self.net.num_classes)
         usual = self.run.batch_size or default_batch_size(self.net, self.device)
-        halver = Halver(self.device)
-        whole = len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0
-        title = f"members of {self.run.model or self.net.model_name}"
-        with (
-            bar(title, " rows", shown=self.run.progress) as report,
-            torch.inference_mode(),
-            exact_mathematics(self.run.precision),
-            exact_attention(),
-        ):
-            for given in self.run.task.batches(data, max(1, min(usual, fit))):
-                batch = self.run.task.fitted(self.net, given)
-                self.run.task.check(self.net, batch)
-                halver.each(rows_of(batch.inputs), partial(self._add, batch))
-                report(self.rows, whole)
+        with torch.inference_mode(), exact_mathematics(self.run.precision), exact_attention():
+            read_rows(
+                self, self.net, data, self.run, self._add,
+                title="members of", size=max(1, min(usual, fit)), device=self.device,
+            )  # fmt: skip
+
+    def state(self) -> dict[str, Tensor]:
+        """All sums."""
+        return {name: getattr(self, name) for name in _SUMS} | {"rows": torch.tensor(self.rows)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from sums over earlier rows."""
+        for name in _SUMS:
+            setattr(self, name, state[name])
+        self.rows = int(state["rows"])
 
     def _add(self, batch: Batch, part: slice) -> None:
         """Measure some rows of a batch: all are added or, if memory ends, none."""

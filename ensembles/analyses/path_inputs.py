@@ -23,7 +23,7 @@ from ensembles.unravelling.measurement import (
 )
 from ensembles.unravelling.token_streams import StreamRows
 
-__all__ = ["count_of", "network_and_images", "rereadable"]
+__all__ = ["count_of", "groups_of", "network_and_images", "rereadable"]
 
 
 def network_and_images(
@@ -71,6 +71,19 @@ def network_and_images(
 def rereadable(data: Any, chosen: PathOptions) -> Any:
     """Data that can be read again: what an iterator gives is kept."""
     return _read(data, count_of(chosen), 64) if isinstance(data, Iterator) else data
+
+
+def groups_of(data: Any, chosen: PathOptions, size: int) -> list[tuple[Any, int]]:
+    """The images in groups, each as data of its own, and how many it holds.
+
+    Args:
+        data: The images.
+        chosen: How paths are measured.
+        size: Images in a group at most.
+    """
+    windows = isinstance(data, list) and bool(data) and isinstance(data[0], StreamRows)
+    pairs = _read(data, count_of(chosen), size)
+    return [([StreamRows(*one) if windows else one], len(one[1])) for one in pairs]
 
 
 def count_of(chosen: PathOptions) -> int:

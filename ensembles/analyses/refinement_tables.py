@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ensembles.analyses.base import Run
-from ensembles.analyses.fitted_heads import Readout, fitted_readouts
+from ensembles.analyses.fitted_heads import Readout, fitted_readout
 from ensembles.analyses.lesion_means import known
 from ensembles.analyses.refinement_walk import Refined, features_of, outputs_of
 from ensembles.analyses.row_means import by_part
@@ -203,10 +204,11 @@ def _fitted(
     if absent or len(set(known_classes.tolist())) < 2:
         what = f"lack class {absent[0]}" if absent else "have one class"
         return [], f"none: {count} rows of {reference.name} {what}; ask for more rows to train on"
-    readouts = fitted_readouts(
-        [torch.cat(one).numpy() for one in features],
-        known_classes.numpy(),
-        [one.numpy() for one in seen.features],
-        seen.targets.numpy(),
-    )
+    readouts = []
+    for depth, (train, test) in enumerate(zip(features, seen.features, strict=True)):
+        fit = partial(
+            fitted_readout, torch.cat(train).numpy(), known_classes.numpy(), test.numpy(),
+            seen.targets.numpy(),
+        )  # fmt: skip
+        readouts.append(Readout(**run.kept(f"head {depth}", lambda fit=fit: vars(fit()))))  # type: ignore[misc]
     return readouts, f"fitted on {count} rows of {reference.name}"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,17 +12,16 @@ from torch import Tensor, nn
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.row_means import row_means
+from ensembles.analyses.row_reader import read_rows
 from ensembles.analyses.stream import channel_dimension, compared_with
 from ensembles.decomposition import Block, Decomposition
-from ensembles.decomposition.inputs import placed, rows_of, take
+from ensembles.decomposition.inputs import placed, take
 from ensembles.decomposition.state import State, own, without_branch
 from ensembles.decomposition.walk import states
 from ensembles.engine import choose_device, default_batch_size
 from ensembles.engine.devices import compute_dtype
-from ensembles.engine.memory import Halver
 from ensembles.metrics.members.folds import FOLDS
 from ensembles.numerics import exact_attention, exact_mathematics
-from ensembles.progress import bar
 from ensembles.tasks.base import Batch, Task
 
 __all__ = ["MEASURES", "Refined", "features_of", "outputs_of", "stages_of"]
@@ -102,20 +100,31 @@ class Refined:
 
     def read(self, data: Any) -> None:
         """Measure all rows; a batch that fails for memory is halved."""
-        halver = Halver(self.device)
-        whole = len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0
-        title = f"refinement by {self.run.model or self.net.model_name}"
-        with (
-            bar(title, " rows", shown=self.run.progress) as report,
-            exact_mathematics(self.run.precision),
-            exact_attention(),
-            torch.enable_grad(),
-        ):
-            for given in self.run.task.batches(data, self.size):
-                batch = self.run.task.fitted(self.net, given)
-                self.run.task.check(self.net, batch)
-                halver.each(rows_of(batch.inputs), partial(self._add, batch))
-                report(self.rows, whole)
+        with exact_mathematics(self.run.precision), exact_attention(), torch.enable_grad():
+            read_rows(
+                self, self.net, data, self.run, self._add,
+                title="refinement by", size=self.size, device=self.device,
+            )  # fmt: skip
+
+    def state(self) -> dict[str, Tensor]:
+        """All that was seen."""
+        found = {
+            **self.values, "sums": self.sums, "squares": self.squares, "watched": self.watched,
+            "rows": torch.tensor(self.rows),
+        }  # fmt: skip
+        if self._features is not None:
+            found |= {f"features {depth}": one for depth, one in enumerate(self.features)}
+            found["targets"] = self.targets
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what was seen before."""
+        self._values = {name: [state[name]] for name in MEASURES}
+        self.sums, self.squares = state["sums"], state["squares"]
+        self.watched, self.rows = state["watched"], int(state["rows"])
+        if self._features is not None:
+            self._features = [[state[f"features {at}"]] for at in range(len(self._features))]
+            self._targets = [state["targets"]]
 
     def _add(self, batch: Batch, part: slice) -> None:
         """Measure some rows of a batch: all are added or, if memory ends, none."""

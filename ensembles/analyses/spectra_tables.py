@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ensembles.analyses.base import Run
 from ensembles.analyses.branch_effects import WAYS, BranchEffects, branch_effects
+from ensembles.analyses.followed_paths import FollowedPaths
 from ensembles.analyses.lesion_means import LesionMeans, fitting, known
 from ensembles.analyses.path_columns import linear, mean_over_images
-from ensembles.analyses.path_inputs import network_and_images
-from ensembles.analyses.path_measures import expanded, measure_places, require_shortcuts
+from ensembles.analyses.path_measures import expanded, require_shortcuts
 from ensembles.analyses.path_options import PathOptions
 from ensembles.analyses.row_means import by_part
 from ensembles.analyses.some_rows import some_rows
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.sublayers import attends
-from ensembles.engine import choose_device
 from ensembles.lesions import Delete, Scale
 from ensembles.lesions.structure import Structure
 from ensembles.numerics import differentiable
@@ -35,7 +36,7 @@ from ensembles.statistics import (
 )
 from ensembles.unravelling.effective_interval import Effective, effective
 from ensembles.unravelling.linearization import Linearizer
-from ensembles.unravelling.measurement import Batch, GradientMeasures
+from ensembles.unravelling.measurement import GradientMeasures
 from ensembles.unravelling.path_counts import paths_to
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.spectra import head_cotangent
@@ -59,7 +60,7 @@ def spectra_frame(net: Decomposition, data: Any, options: SpectraOptions, run: R
     )
     first, images, chosen = expanded(net, some, asked)
     require_shortcuts(first)
-    paths = _Paths(first, images, chosen, run)
+    paths = FollowedPaths(first, images, chosen, run)
     found = paths.at("blocks")
     blocks = [block for block in first if block.has_shortcut]
     rows = [
@@ -89,36 +90,6 @@ def spectra_frame(net: Decomposition, data: Any, options: SpectraOptions, run: R
         "linear": _agreement(effects),
     }
     return frame
-
-
-@dataclass(frozen=True)
-class _Paths:
-    """What paths are followed on, and how.
-
-    Attributes:
-        net: The network; of a language model its part behind the embedding.
-        images: The images, or the first streams of windows.
-        chosen: How.
-        run: Where.
-    """
-
-    net: Decomposition
-    images: Any
-    chosen: PathOptions
-    run: Run
-
-    def at(self, where: str, net: Decomposition | None = None) -> dict[Place, GradientMeasures]:
-        """The spectrum at some places, of this network or of another one in its place."""
-        return measure_places(
-            net or self.net, self.images, replace(self.chosen, at=where),
-            choose_device(self.run.device), name=self.run.model or self.net.model_name,
-            progress=self.run.progress,
-        )  # fmt: skip
-
-    def in_double_precision(self) -> tuple[Decomposition, list[Batch]]:
-        """The network and the images themselves."""
-        wide = replace(self.chosen, precision="fp64")
-        return network_and_images(self.net, self.images, wide, choose_device(self.run.device))
 
 
 # Places
@@ -187,12 +158,12 @@ def _interval(log2: Array, counts: Any) -> Effective | None:
 # Scaled branches
 
 
-def _scaled(measured: _Paths, factor: float, base: Any) -> dict[str, Any]:
+def _scaled(measured: FollowedPaths, factor: float, base: Any) -> dict[str, Any]:
     """The spectrum at the first block with all branches scaled, and what a binomial law says."""
     twin = measured.net.with_blocks(
         block.scaled(factor) if block.has_shortcut else block for block in measured.net
     )
-    row = _place(twin, 1, measured.at("first", twin))
+    row = _place(twin, 1, measured.at("first", twin, f"scaled {factor}"))
     weight = factor * float(base.get("branch_weight", math.nan))
     names = ("cancellation", "first", "last", "median", "mean", "mean_low", "mean_high")
     return {
@@ -221,7 +192,7 @@ def _add_errors(
 # Two lengths
 
 
-def _two_lengths(measured: _Paths, cells: int) -> tuple[list[dict[str, Any]], str]:
+def _two_lengths(measured: FollowedPaths, cells: int) -> tuple[list[dict[str, Any]], str]:
     """Norms by the number of attention blocks and of others; or why there are none."""
     net = measured.net
     taken = [block.has_shortcut and attends(block.branch) for block in net]
@@ -235,16 +206,20 @@ def _two_lengths(measured: _Paths, cells: int) -> tuple[list[dict[str, Any]], st
         return [], f"one length alone: {size} pairs of lengths are more than {cells} (cells)"
     ready, parts = measured.in_double_precision()
     linearizer = Linearizer(ready, "fast")
-    found = []
+
+    def norms(one: Tensor, label: Tensor) -> dict[str, Any]:
+        with torch.no_grad(), differentiable():
+            at = linearizer.at(one)
+            cotangent, _ = head_cotangent(at.logits, label)
+            return {"norms": two_lengths(at, cotangent, taken)[..., 0].cpu().numpy()}
+
+    found: list[Array] = []
     for some, labels in parts:
         for number in range(len(labels)):
-            one, label = some[number : number + 1], labels[number : number + 1]
-            with torch.no_grad(), differentiable():
-                at = linearizer.at(one)
-                cotangent, _ = head_cotangent(at.logits, label)
-                norms = two_lengths(at, cotangent, taken)[..., 0].cpu()
-            found.append(norms / norms.sum())
-    shares = torch.stack(found).mean(0)
+            measure = partial(norms, some[number : number + 1], labels[number : number + 1])
+            by_lengths = measured.run.kept(f"two lengths {len(found)}", measure)["norms"]
+            found.append(by_lengths / by_lengths.sum())
+    shares = np.mean(found, 0)
     return [
         {
             "attention": a,

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
+from ensembles.decomposition.pure_forms import name_of
 from ensembles.errors import DecompositionError, EvaluationError
 
 __all__ = [
-    "READS_DATA", "Decision", "ancestors", "calling_line", "guarded", "settle", "undecided",
-    "without_guards",
+    "READS_DATA", "Decision", "UndecidedError", "ancestors", "calling_line", "guarded", "is_routed",
+    "settle", "undecided", "without_guards",
 ]  # fmt: skip
 
 READS_DATA = {
@@ -84,15 +85,35 @@ def calling_line(ids: bool = False) -> str:
     return "its forward"
 
 
-def undecided(model: nn.Module, scope: str, what: str, place: str) -> DecompositionError:
-    """The error of a model that reads numbers out of an activation, which no batch has again."""
+class UndecidedError(DecompositionError):
+    """A model reads numbers out of an activation, which no batch has again.
+
+    Attributes:
+        routed: The module that does, where these follow from what a router chose; else "".
+    """
+
+    routed = ""
+
+
+def undecided(model: nn.Module, scope: str, what: str, place: str, read: fx.Node) -> UndecidedError:
+    """The error of a model that reads numbers out of a value."""
     if what in ("numpy", "tolist"):
         rest = "numbers that leave torch are not followed, so compute with torch's functions alone"
     else:
         rest = "expected the same operations for all images"
-    return DecompositionError(
+    error = UndecidedError(
         f"{type(model).__name__} decides on the data in {scope or 'its forward'} ({what} of a "
         f"tensor), {place}; {rest}"
+    )
+    error.routed = scope if is_routed(read) else ""
+    return error
+
+
+def is_routed(node: fx.Node) -> bool:
+    """Whether a value follows from what a router chose: a ``topk`` is among what it is made of."""
+    return any(
+        one.op in ("call_function", "call_method") and name_of(one.target) == "topk"
+        for one in (node, *ancestors(node))
     )
 
 

@@ -15,7 +15,10 @@ from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from ensembles.decomposition.hidden import adopt
 from ensembles.errors import DecompositionError
 
-__all__ = ["Sealed", "hooks_of", "is_leaf", "private_copy", "uncompiled", "without_hooks"]
+__all__ = [
+    "Sealed", "hooks_of", "is_leaf", "is_taken_whole", "private_copy", "take_whole", "uncompiled",
+    "without_hooks",
+]  # fmt: skip
 
 _HOOKS = (
     "_backward_hooks",
@@ -26,6 +29,7 @@ _HOOKS = (
     "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs",
 )
+_WHOLE = "taken_whole"
 
 
 def private_copy(model: nn.Module, *, hooks: bool = False) -> nn.Module:
@@ -89,6 +93,8 @@ class Sealed(nn.Module):
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is taken whole: torch's own layers, but for those made of others."""
+    if is_taken_whole(module):
+        return True
     own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     if "forward" in vars(module) or any(tensor.is_complex() for tensor in own):
         return False
@@ -97,6 +103,16 @@ def is_leaf(module: nn.Module) -> bool:
     torch_s = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
     torch_s = torch_s and not isinstance(module, nn.Sequential)
     return torch_s and not any(True for _ in module.children())
+
+
+def take_whole(module: nn.Module) -> None:
+    """Mark a module of a private copy as one layer, into which no recording looks."""
+    setattr(module, _WHOLE, True)
+
+
+def is_taken_whole(module: nn.Module) -> bool:
+    """Whether a module was so marked."""
+    return _WHOLE in vars(module)
 
 
 def uncompiled(model: nn.Module) -> nn.Module:

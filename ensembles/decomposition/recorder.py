@@ -273,10 +273,9 @@ class Recorder(TorchFunctionMode):
 
     def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
         """Write down what the model reads out of an activation, as a guard of that."""
-        place = calling_line(self._ids)
+        place, condition = calling_line(self._ids), written[0][0]
         if type(outcome) not in (bool, int):  # a real number is another one for each batch
-            raise undecided(self.model, self.scopes[-1], name.strip("_"), place)
-        condition = written[0][0]
+            raise undecided(self.model, self.scopes[-1], name.strip("_"), place, condition)
         if name in _COMPARES:
             condition = self.graph.create_node("call_function", func, *written)
             condition.meta["scope"] = self.scopes[-1]

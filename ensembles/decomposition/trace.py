@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.any_batch import merge
+from ensembles.decomposition.guards import UndecidedError, is_routed
 from ensembles.decomposition.inputs import Inputs, cloned, mapped, named_tensors, rows_of, take
 from ensembles.decomposition.laps import LOG
 from ensembles.decomposition.outputs import answer_of
@@ -17,6 +18,7 @@ from ensembles.decomposition.recorder import Recorder
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.skipped_masks import masks_made
 from ensembles.decomposition.verification import altered, turned
+from ensembles.decomposition.whole_layers import taken_whole
 from ensembles.errors import DecompositionError, EnsemblesError
 
 _ROWS = 16
@@ -62,7 +64,8 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
     """
     two, three = probe(example, 2), probe(example, 3)
     try:
-        first, second = _recorded(model, two), _of_others(model, three)
+        first = _followed(model, two)
+        second = _of_others(model, three)
         whole = _recorded(model, example) if first.decisions or second.decisions else first
         if _agree(first, second) and _agree(first, whole):
             return _merged(first, second)
@@ -79,6 +82,27 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
             f"{type(model).__name__} cannot be traced: {reason}; {_advice(reason)} (torch.export "
             f"fails too: '{_line(error)}')"
         ) from error
+
+
+def _followed(model: nn.Module, rows: Inputs) -> Recorder:
+    """A recording in which no step follows from what a router of experts chose.
+
+    The mixtures in which some do are marked as layers of the model.
+    """
+    while True:
+        try:
+            found = _recorded(model, rows)
+        except UndecidedError as error:
+            if not error.routed or not taken_whole(model, error.routed, rows):
+                raise
+            continue
+        scopes = {
+            str(one.guard.meta["scope"])
+            for one in found.decisions
+            if isinstance(one.guard.args[1], fx.Node) and is_routed(one.guard.args[1])
+        }
+        if not any(taken_whole(model, scope, rows) for scope in sorted(scopes) if scope):
+            return found
 
 
 def _of_others(model: nn.Module, rows: Inputs) -> Recorder:

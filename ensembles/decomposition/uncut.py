@@ -14,7 +14,7 @@ from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition
 from ensembles.decomposition.node_probe import PRODUCTS, NodeProbe
-from ensembles.decomposition.private_copy import Sealed
+from ensembles.decomposition.private_copy import Sealed, is_taken_whole
 from ensembles.decomposition.simplification import (
     concat_parts,
     is_add,
@@ -28,6 +28,7 @@ from ensembles.errors import DecompositionError
 __all__ = ["require_shortcuts", "uncut"]
 
 _HIDDEN = "compiled by TorchScript"
+_WHOLE = "taken whole, as its steps follow from what a router chose"
 _OPAQUE = "an operation that cannot be looked into"
 _OPEN = ("aten", "prims", "prim", "torchvision", "quantized")
 _INTO = ("index_add", "scatter_add", "scatter_reduce")
@@ -63,11 +64,19 @@ def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> t
     sums = []
     for node in open_nodes:
         place, opaque = scope_of(node) or "the model's own forward", _opaque(graph, node)
-        if opaque:
+        if _is_whole(graph, node):
+            sums.append(f"{node.target} ({_WHOLE})")
+        elif opaque:
             sums.append(f"{place} ({opaque}, {_OPAQUE})")
         elif _sums(graph, node) or _adds(graph, probe, node):
             sums.append(place)
     return tuple(dict.fromkeys([*sums, *_sealed(graph)]))
+
+
+def _is_whole(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node is a mixture of experts that was taken as one layer."""
+    called = node.op == "call_module"
+    return called and is_taken_whole(graph.traced.get_submodule(str(node.target)))
 
 
 def _opaque(graph: Graph, node: fx.Node) -> str:

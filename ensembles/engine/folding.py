@@ -56,7 +56,7 @@ class Folder:
     def _fold(self, module: fx.GraphModule) -> None:
         """Fold each BatchNorm into the convolution or linear layer that alone feeds it."""
         for node in list(module.graph.nodes):
-            if node.op != "call_module" or not isinstance(node.args[0], fx.Node):
+            if node.op != "call_module" or not node.args or not isinstance(node.args[0], fx.Node):
                 continue
             norm = module.get_submodule(str(node.target))
             source = node.args[0]

@@ -23,7 +23,7 @@ from ensembles.lesions.needs import Initial, Need, Reference, Source
 from ensembles.numerics import exact_attention, tf32
 from ensembles.tasks import Batch, Task, task_of
 
-__all__ = ["Materials", "Sources", "digest_of_given"]
+__all__ = ["Materials", "Sources", "digest_of_given", "digest_of_usual"]
 
 Sources: TypeAlias = Mapping[str, nn.Module] | Callable[[str], nn.Module]
 """Trained networks by name, as models or decompositions, or what opens one."""
@@ -243,6 +243,29 @@ def digest_of_given(
         lines.append(f"initial {values_digest(initial)}")
     if sources is not None and not callable(sources):
         lines += [f"source {name} {values_digest(sources[name])}" for name in sorted(sources)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
+
+
+def digest_of_usual(task: Task, data: Any, needs: Iterable[Need]) -> str:
+    """sha256 (hexadecimal) of reference data that nobody gave: other splits of the data set.
+
+    Args:
+        task: How data are read.
+        data: What is evaluated.
+        needs: What is needed; reference data alone are looked at.
+
+    Returns:
+        "" where none are needed, or there is no such split.
+    """
+    lines = []
+    for need in sorted(dict.fromkeys(needs), key=repr):
+        if isinstance(need, Reference):
+            try:
+                rows = ReferenceData.opened(None, data, need.split, task)
+            except LesionError:
+                continue
+            size = min(need.size, rows.rows)
+            lines.append(f"usual {size} {rows.digest(size)}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensembles.plots.analysis import plot_analysis
+    from ensembles.plots.capacity import accuracy_by_size, bits_by_size, plot_capacity
     from ensembles.plots.criticality import plot_criticality, recovered_by_block
     from ensembles.plots.depth import curve_by_depth, plot_depth
     from ensembles.plots.diversity import (
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         plot_diversity,
     )
     from ensembles.plots.execution import cost_by_length, cost_of_swaps, plot_execution
+    from ensembles.plots.family import curve_by_layers, plot_family
     from ensembles.plots.influence import damage_by_proxy, plot_influence
     from ensembles.plots.interchange import divergence_by_distance, plot_interchange
     from ensembles.plots.layout import figure_width
@@ -42,19 +44,23 @@ if TYPE_CHECKING:
         lengths_by_block,
         plot_spectra,
     )
+    from ensembles.plots.structure import plot_structure
     from ensembles.plots.style import FIGURES, paper_style, save_figure
     from ensembles.plots.sublayers import cost_by_layer, cost_by_share, plot_sublayers
 
 __all__ = [
     "FIGURES",
     "accuracy_by_length",
+    "accuracy_by_size",
     "average_by_members",
+    "bits_by_size",
     "cancellation_by_block",
     "cost_by_layer",
     "cost_by_length",
     "cost_by_share",
     "cost_of_swaps",
     "curve_by_depth",
+    "curve_by_layers",
     "curves_by_block",
     "damage_by_proxy",
     "damage_recalibrated",
@@ -76,10 +82,12 @@ __all__ = [
     "paper_style",
     "path_lengths",
     "plot_analysis",
+    "plot_capacity",
     "plot_criticality",
     "plot_depth",
     "plot_diversity",
     "plot_execution",
+    "plot_family",
     "plot_influence",
     "plot_interchange",
     "plot_lesions",
@@ -88,6 +96,7 @@ __all__ = [
     "plot_refinement",
     "plot_repair",
     "plot_spectra",
+    "plot_structure",
     "plot_sublayers",
     "recovered_by_block",
     "save_figure",
@@ -98,13 +107,16 @@ __all__ = [
 _HOMES = {
     "FIGURES": "style",
     "accuracy_by_length": "path_logits",
+    "accuracy_by_size": "capacity",
     "average_by_members": "diversity",
+    "bits_by_size": "capacity",
     "cancellation_by_block": "spectra",
     "cost_by_layer": "sublayers",
     "cost_by_length": "execution",
     "cost_by_share": "sublayers",
     "cost_of_swaps": "execution",
     "curve_by_depth": "depth",
+    "curve_by_layers": "family",
     "curves_by_block": "refinement",
     "damage_by_proxy": "influence",
     "damage_recalibrated": "recalibration",
@@ -126,10 +138,12 @@ _HOMES = {
     "paper_style": "style",
     "path_lengths": "paths",
     "plot_analysis": "analysis",
+    "plot_capacity": "capacity",
     "plot_criticality": "criticality",
     "plot_depth": "depth",
     "plot_diversity": "diversity",
     "plot_execution": "execution",
+    "plot_family": "family",
     "plot_influence": "influence",
     "plot_interchange": "interchange",
     "plot_lesions": "panels",
@@ -138,6 +152,7 @@ _HOMES = {
     "plot_refinement": "refinement",
     "plot_repair": "repair",
     "plot_spectra": "spectra",
+    "plot_structure": "structure",
     "plot_sublayers": "sublayers",
     "recovered_by_block": "criticality",
     "save_figure": "style",

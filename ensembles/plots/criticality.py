@@ -85,7 +85,7 @@ def recovered_by_block(
             fewer than the variants.
     """
     require_columns(frame, "block", "variant", "recovered", "recovered_low", "recovered_high")
-    frame = one_network(frame, "a panel of criticality")
+    frame = one_network(frame, "a panel of criticality", "block", "variant")
     variants = frame.groupby("variant", sort=False)
     names = curve_names([str(name) for name, _ in variants], labels)
     with paper_style():

@@ -57,7 +57,7 @@ def plot_depth(
             file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("block",))
     drawn = [
         Panel(column, partial(
             curve_by_depth, *tables, column=column, colours=colours,
@@ -92,7 +92,7 @@ def curve_by_depth(
     Raises:
         UsageError: A column is missing, or labels are more or fewer than the networks.
     """
-    frames = tuple(all_networks(frames, labels))
+    frames = tuple(all_networks(frames, labels, key=("block",)))
     for frame in frames:
         require_columns(frame, "block", column)
     with paper_style():

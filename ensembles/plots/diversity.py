@@ -53,7 +53,7 @@ def plot_diversity(
             file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("role", "members", "deleted"))
     panels = [
         Panel("disagreement", partial(
             disagreement_by_accuracy, *tables, colours=colours, legend=legend
@@ -92,7 +92,7 @@ def disagreement_by_accuracy(
     Raises:
         UsageError: A column is missing, or labels are more or fewer than the networks.
     """
-    frames = tuple(all_networks(frames, labels))
+    frames = tuple(all_networks(frames, labels, key=("role", "members", "deleted")))
     with paper_style():
         ax = axes_or_new(ax)
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
@@ -143,7 +143,7 @@ def average_by_members(
     Raises:
         UsageError: A column is missing, or labels are more or fewer than the networks.
     """
-    frames = tuple(all_networks(frames, labels))
+    frames = tuple(all_networks(frames, labels, key=("role", "members", "deleted")))
     with paper_style():
         ax = axes_or_new(ax)
         banded = False

@@ -104,7 +104,7 @@ def cost_by_length(
             fewer than the ways.
     """
     require_columns(frame, "variant", "length", "loss_rise")
-    frame = one_network(frame, "a panel of spans")
+    frame = one_network(frame, "a panel of spans", "variant", "first", "last")
     spans = _of(frame, "spans")
     variants = spans.groupby("variant", sort=False)
     names = curve_names([str(name) for name, _ in variants], labels)
@@ -163,7 +163,7 @@ def cost_of_swaps(
         UsageError: A column is missing, or the table holds several networks.
     """
     require_columns(frame, "variant", "first", "loss_rise", "loss_rise_low", "loss_rise_high")
-    frame = one_network(frame, "a panel of exchanges")
+    frame = one_network(frame, "a panel of exchanges", "variant", "first", "last")
     names = curve_names(["two neighbours exchanged"], labels)
     rows = _of(frame, "swap")
     with paper_style():

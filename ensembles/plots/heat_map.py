@@ -28,7 +28,7 @@ _FEW = 30  # a scale over less than this ratio has few powers of ten
 
 
 def heat_maps(
-    frames: Sequence[pd.DataFrame],
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
     shown: HeatMap,
     *,
     axes: Sequence[Axes] | None = None,
@@ -39,7 +39,7 @@ def heat_maps(
     """Draw a table of pairs of blocks for each network, one below the other, on one scale.
 
     Args:
-        frames: The tables, of one network each.
+        frames: A table of one network, one for each network, or one of several.
         shown: What of them is drawn.
         axes: Axes to draw into, one for each network; a new figure's where None.
         labels: What titles call the networks; by default their models, where there are several.
@@ -53,7 +53,7 @@ def heat_maps(
         UsageError: If a column is missing, no value is finite, there is no such colour map, or
             axes or labels are more or fewer than the networks.
     """
-    frames = all_networks(frames, labels)
+    frames = all_networks(frames, labels, key=(shown.x, shown.y))
     for frame in frames:
         require_columns(frame, shown.x, shown.y, shown.value)
     parts = [one if shown.diagonal else one[one[shown.x] != one[shown.y]] for one in frames]
@@ -121,7 +121,7 @@ def heat_map(
         raise UsageError(
             f"colour map {colours!r}; expected the name of one of matplotlib's, such as 'viridis'"
         )
-    frame = one_network(frame, "a heat map")
+    frame = one_network(frame, "a heat map", x, y)
     grid = frame.pivot_table(index=y, columns=x, values=value, aggfunc="mean", dropna=False)
     columns, rows = (
         range(int(axis.min()), int(axis.max()) + 1) for axis in (grid.columns, grid.index)

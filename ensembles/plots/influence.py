@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from ensembles.errors import UsageError
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.measures import counted
-from ensembles.plots.style import GREY, legend_above, look, paper_style
+from ensembles.plots.style import GREY, legend_above, look, paper_style, whiskers
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
@@ -66,7 +66,7 @@ def plot_influence(
             the panels, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("block",))
     panels = [name for name in _PANELS if any(_known(one, name).any() for one in tables)]
     if not panels:
         raise UsageError("no block has both a proxy and a rise of the loss; there is no figure")
@@ -91,8 +91,9 @@ def damage_by_proxy(
 ) -> Axes:
     """What deleting each block costs, against a number of the intact network.
 
-    Hollow markers: blocks whose shortcut is not the identity. The rank correlation stands below
-    the axis where there is one network.
+    Hollow markers: blocks whose shortcut is not the identity. Whiskers: 95 % intervals of the
+    damage over rows, where the table has them. The rank correlation stands below the axis where
+    there is one network.
 
     Args:
         frames: Table of influence of each network.
@@ -106,7 +107,7 @@ def damage_by_proxy(
     Raises:
         UsageError: A column is missing.
     """
-    frames = tuple(all_networks(frames, labels))
+    frames = tuple(all_networks(frames, labels, key=("block",)))
     for frame in frames:
         require_columns(frame, proxy, damage, "against")
     with paper_style():
@@ -116,11 +117,16 @@ def damage_by_proxy(
             ax.axhline(0, color=GREY, linewidth=0.6)
         ax.margins(0.06, 0.1)
         handles: list[Artist] = []
+        whiskered = False
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
             style = look(index, colours)
             known = frame[_known(frame, proxy, damage)]
             other = (known["against"] == "shortcut").to_numpy()
             x, y = known[proxy].to_numpy(float), known[damage].to_numpy(float)
+            if f"{damage}_low" in known.columns:
+                whiskered = True
+                low, high = (known[f"{damage}_{end}"].to_numpy(float) for end in ("low", "high"))
+                ax.vlines(x, low, high, colors=style.colour, linewidth=0.6, alpha=0.6)
             for part, fill in ((~other, style.colour), (other, "white")):
                 ax.plot(
                     x[part], y[part], style.marker,
@@ -136,7 +142,8 @@ def damage_by_proxy(
         ax.set_xlabel(_LABELS.get(proxy, proxy) + stated)
         ax.set_ylabel(_LABELS.get(damage, damage))
         if legend:
-            legend_above(ax, [*handles, *counted(frames)])
+            spread = [whiskers("95% interval")] if whiskered else []
+            legend_above(ax, [*handles, *spread, *counted(frames)])
     return ax
 
 

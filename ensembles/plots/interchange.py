@@ -58,7 +58,7 @@ def plot_interchange(
             than needed, or the file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("block", "other"))
     for table in tables:
         require_columns(table, "block", "other", "distance", *_WHAT)
     both = pd.concat([table[name] for table in tables for name in _WHAT])
@@ -108,7 +108,7 @@ def divergence_by_distance(
             labels.
     """
     require_columns(frame, "distance", *_WHAT)
-    frame = one_network(frame, "a panel of distances")
+    frame = one_network(frame, "a panel of distances", "block", "other")
     names = curve_names(list(_WHAT), labels)
     distances = sorted(set(frame["distance"].astype(int)))
     with paper_style():

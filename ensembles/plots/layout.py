@@ -27,8 +27,8 @@ from ensembles.plots.style import (
 )
 
 __all__ = [
-    "Panel", "axes_or_new", "draw_panels", "figure_of", "figure_width", "letters", "make_room",
-    "new_figure", "panel_letter", "panels_or_new", "put_title",
+    "Panel", "PaperFigure", "axes_or_new", "draw_panels", "figure_of", "figure_width", "letters",
+    "make_room", "new_figure", "panel_letter", "panels_or_new", "put_title",
 ]  # fmt: skip
 
 _WIDTH: ContextVar[float] = ContextVar("width of figures in inches", default=COLUMN_WIDTH)

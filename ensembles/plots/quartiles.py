@@ -16,7 +16,7 @@ from ensembles.plots.layout import axes_or_new
 from ensembles.plots.measures import Measure, Range, Scale
 from ensembles.plots.style import GREY, Look, legend_above, look, paper_style, tint
 from ensembles.statistics import require_columns
-from ensembles.tables.networks import all_networks, series_labels
+from ensembles.tables.networks import all_networks, require_once, series_labels, split_frames
 
 __all__ = ["error_quartiles"]
 
@@ -41,7 +41,8 @@ def error_quartiles(
 
     Args:
         tables: One a study: columns ``x``, ``q1``, ``median``, ``q3`` (shares); ``attrs["model"]``
-            is its name.
+            is its name. A column ``network``, as summaries of several networks have it, tells
+            studies of one table apart.
         x: Column of the size.
         xlabel: What it is.
         ax: Axes to draw into; a new figure's where None.
@@ -54,10 +55,10 @@ def error_quartiles(
         The axes: y top-1 error as a share.
 
     Raises:
-        UsageError: A column is missing, or there are more or fewer labels than studies.
+        UsageError: A column is missing, a table holds a size twice, or there are more or fewer
+            labels than studies.
     """
-    for table in tables:
-        require_columns(table, x, "q1", "median", "q3")
+    tables = tuple(part for table in tables for part in _studies(table, x))
     measure, drawn = Measure.of((), "error", scale), Range()
     names = [str(one.attrs.get("model", f"study {n}")) for n, one in enumerate(tables, 1)]
     if labels is not None:
@@ -79,6 +80,27 @@ def error_quartiles(
         if legend:
             legend_above(ax, handles)
     return ax
+
+
+def _studies(table: pd.DataFrame, x: str) -> list[pd.DataFrame]:
+    """A table for each network of a summary.
+
+    Raises:
+        UsageError: A column is missing, or a network has a size twice.
+    """
+    require_columns(table, x, "q1", "median", "q3")
+    parts = []
+    for whole in split_frames(table):
+        if "network" not in whole.columns:
+            parts.append(whole)
+            continue
+        for name, rows in whole.groupby("network", sort=False):
+            part = rows.reset_index(drop=True)
+            part.attrs = {**whole.attrs, "model": str(name)}
+            parts.append(part)
+    for part in parts:
+        require_once(part, (x,))
+    return parts
 
 
 def _draw(ax: Axes, table: pd.DataFrame, x: str, label: str, style: Look, *, band: bool) -> Line2D:

@@ -101,7 +101,7 @@ def damage_recalibrated(
     require_columns(
         frame, "block", "error", "error_recalibrated", "error_gain_low", "error_gain_high"
     )
-    frame = one_network(frame, "a panel of recalibration")
+    frame = one_network(frame, "a panel of recalibration", "block")
     names = curve_names(["trained BatchNorm", "recalibrated"], labels)
     measure, drawn = Measure.of([frame], "error", scale), Range()
     with paper_style():

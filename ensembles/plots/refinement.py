@@ -111,7 +111,7 @@ def estimation_errors(
             fewer than the curves.
     """
     require_columns(frame, "block", "stage", "error", "error_sd")
-    frame = one_network(frame, "a panel of refinement")
+    frame = one_network(frame, "a panel of refinement", "block")
     names = curve_names(["mean"], labels)
     with paper_style():
         ax = axes_or_new(ax)
@@ -158,7 +158,7 @@ def curves_by_block(
             fewer than the curves.
     """
     require_columns(frame, "block", "stage", *columns)
-    frame = one_network(frame, "a panel of refinement")
+    frame = one_network(frame, "a panel of refinement", "block")
     known = [name for name in columns if np.isfinite(frame[name].to_numpy(float)).any()]
     names = curve_names([columns[name] for name in known], labels)
     with paper_style():

@@ -102,7 +102,7 @@ def effects_by_block(
             fewer than the curves.
     """
     _require(frame, "block")
-    frame = one_network(frame, "a panel of repair")
+    frame = one_network(frame, "a panel of repair", "block")
     names = curve_names(list(_EFFECTS.values()), labels)
     with paper_style():
         ax = axes_or_new(ax)
@@ -152,7 +152,7 @@ def total_by_direct(
             fewer than the curves.
     """
     _require(frame, "block")
-    frame = one_network(frame, "a panel of repair")
+    frame = one_network(frame, "a panel of repair", "block")
     names = curve_names(["block"], labels)
     with paper_style():
         ax = axes_or_new(ax)

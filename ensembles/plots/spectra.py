@@ -74,7 +74,7 @@ def plot_spectra(
             file's ending is unknown.
         OutputError: The file cannot be written.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("block",))
     names = series_labels(tables)
     several = len(tables) > 1
     design: dict[str, Any] = {"colours": colours, "legend": legend}
@@ -124,7 +124,7 @@ def cancellation_by_block(
     with paper_style():
         ax = axes_or_new(ax)
         ax.axhline(1, color=GREY, linewidth=0.6)
-        tables = all_networks(frames, labels)
+        tables = all_networks(frames, labels, key=("block",))
         _curves(ax, tables, "cancellation", colours)
         if max(float(one["cancellation"].max()) for one in tables) > CANCELLING:
             ax.set_yscale("log")
@@ -157,7 +157,7 @@ def lengths_by_block(
     Raises:
         UsageError: A column is missing, or labels are more or fewer than the networks.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("block",))
     with paper_style():
         ax = axes_or_new(ax)
         for index, frame in enumerate(tables):
@@ -194,7 +194,7 @@ def length_by_network(
     Raises:
         UsageError: A column is missing, or labels are more or fewer than the networks.
     """
-    tables = all_networks(frames, labels)
+    tables = all_networks(frames, labels, key=("block",))
     for frame in tables:
         require_columns(frame, "mean", "mean_low", "mean_high", "later")
     first = [frame.iloc[0] for frame in tables]
@@ -240,7 +240,7 @@ def effects_in_three_ways(
         UsageError: A column is missing, the table holds several networks, or labels are more or
             fewer than three.
     """
-    frame = one_network(frame, "a panel of effects")
+    frame = one_network(frame, "a panel of effects", "block")
     names = curve_names(list(_WAYS.values()), labels)
     with paper_style():
         ax = axes_or_new(ax)

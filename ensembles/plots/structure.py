@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
@@ -13,12 +14,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
 
-from ensembles.plots.style import GREY, INK, legend_above, paper_style
+from ensembles.plots.layout import PaperFigure, figure_of
+from ensembles.plots.style import (
+    GREY,
+    INK,
+    curve_names,
+    legend_above,
+    look,
+    paper_style,
+    save_figure,
+    width_of,
+)
 
 if TYPE_CHECKING:
     from ensembles.decomposition import Block, Decomposition
 
-__all__ = ["draw_structure"]
+__all__ = ["plot_structure"]
 
 _WIDTH = 6.75
 
@@ -55,7 +66,15 @@ _ROW = 2.5  # height of a row, in widths of a block
 _OUT, _IN, _HIGH = 0.14, 0.86, 0.72  # where a branch leaves the line, joins it, and how high it is
 
 
-def draw_structure(net: Decomposition) -> Figure:
+def plot_structure(
+    net: Decomposition,
+    path: str | Path | None = None,
+    *,
+    ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[str] | None = None,
+    legend: bool = True,
+) -> Figure:
     """Draw a network: the line is what remains when every branch is deleted.
 
     Filled boxes are branches (or whole blocks, on the line, where there is no shortcut); hollow
@@ -64,18 +83,37 @@ def draw_structure(net: Decomposition) -> Figure:
 
     Args:
         net: The decomposition.
+        path: File to write (``.png``, ``.pdf`` or ``.svg``); None writes nothing.
+        ax: Axes to draw into; a new figure's where None.
+        labels: What the title calls the network, one; by default its name.
+        colours: Those of the kinds of block, in the order of the legend.
+        legend: Whether there is one, above the axes.
 
     Returns:
-        A figure two columns of a paper wide; its height follows the number of blocks.
+        A figure two columns of a paper wide, whose height follows the number of blocks, with the
+        title above; or that of ``ax``, with the title below the drawing.
+
+    Raises:
+        UsageError: There is more than one label, or one of the colours is none; or the file's
+            ending is unknown.
+        OutputError: The file cannot be written.
     """
+    [name] = curve_names([net.model_name], labels)
+    looks = _looks(net, colours)
     columns = _columns(len(net))
     rows = math.ceil(len(net) / columns)
-    scale = _WIDTH / (columns + 4.2)
     with paper_style():
-        figure = Figure(
-            figsize=(_WIDTH, scale * (_ROW * (rows - 1) + 2.3) + 0.6), layout="constrained"
-        )
-        ax = figure.add_subplot()
+        width = _WIDTH if ax is None else width_of(ax) / 72
+        scale = width / (columns + 4.2)
+        if ax is None:
+            figure: Figure = PaperFigure(
+                figsize=(_WIDTH, scale * (_ROW * (rows - 1) + 2.3) + 0.6), layout="constrained"
+            )
+            ax = figure.add_subplot()
+            figure.suptitle(_title(net, name), x=0.02, ha="left", fontsize=8)
+        else:
+            figure = figure_of([ax])
+            ax.text(0, 0, _title(net, name), transform=ax.transAxes, va="top", fontsize=8)
         ax.set_axis_off()
         ax.set_aspect("equal")
         ax.set_xlim(-2.1, columns + 2.1)
@@ -84,11 +122,24 @@ def draw_structure(net: Decomposition) -> Figure:
         size = min(7.0, max(4.5, 0.4 * cell))
         _line(ax, columns, rows, len(net), min(size, 0.4 * cell))
         for block, x, y in _places(net, columns):
-            _draw_block(ax, block, x, y)
+            _draw_block(ax, block, x, y, looks[str(block.kind)])
         _label(ax, net, columns, cell, size)
-        figure.suptitle(_title(net), x=0.02, ha="left", fontsize=8)
-        legend_above(ax, list(_handles(net)))
+        if legend:
+            legend_above(ax, list(_handles(net, looks)))
+    if path is not None:
+        save_figure(figure, path)
     return figure
+
+
+def _looks(net: Decomposition, colours: Sequence[str] | None) -> dict[str, _Look]:
+    """How each kind of block of a network is drawn, in the order of the legend."""
+    usual = {kind: _LOOKS.get(kind, _OTHERS) for kind in _kinds(net)}
+    if colours is None:
+        return usual
+    return {
+        kind: replace(one, fill=look(place, colours).colour)
+        for place, (kind, one) in enumerate(usual.items())
+    }
 
 
 def _columns(blocks: int) -> int:
@@ -123,9 +174,8 @@ def _line(ax: Axes, columns: int, rows: int, blocks: int, size: float) -> None:
         ax.text(x, y, text, ha="center", va="center", fontsize=size)
 
 
-def _draw_block(ax: Axes, block: Block, x: float, y: float) -> None:
+def _draw_block(ax: Axes, block: Block, x: float, y: float, style: _Look) -> None:
     changes = block.is_transition
-    style = _look(block)
     fill = style.fill
     face = "white" if changes else fill
     if block.before is not None and any(True for _ in block.before.parameters()):
@@ -162,10 +212,6 @@ def _square(x: float, y: float) -> Patch:
 _JOINTS = {"o": _ring, "s": _square}
 
 
-def _look(block: Block) -> _Look:
-    return _LOOKS.get(block.kind, _OTHERS)
-
-
 def _box(x: float, y: float, size: tuple[float, float], face: str, edge: str) -> FancyBboxPatch:
     width, height = size
     corner = (x - width / 2, y - height / 2)
@@ -182,7 +228,7 @@ def _label(ax: Axes, net: Decomposition, columns: int, cell: float, size: float)
     shape, free = None, 0
     for i, (block, x, y) in enumerate(_places(net, columns)):
         if block.index == 1 or block.index % every == 0:
-            low = y - (0.74 if _look(block).beside else 0.42)
+            low = y - (0.74 if _LOOKS.get(block.kind, _OTHERS).beside else 0.42)
             ax.text(x + 0.5, low, str(block.index), ha="center", **style)
         text = "x".join(map(str, block.out_shape))
         if block.out_shape != shape and (i >= free or x == 0):
@@ -192,11 +238,11 @@ def _label(ax: Axes, net: Decomposition, columns: int, cell: float, size: float)
         shape = block.out_shape
 
 
-def _title(net: Decomposition) -> str:
+def _title(net: Decomposition, name: str) -> str:
     counts = Counter(str(block.kind) for block in net)
     parts = [f"{counts[kind]} {kind}" for kind in _kinds(net)]
     choices = sum(block.has_shortcut for block in net)
-    text = f"{net.model_name}: {' and '.join(parts)} block{'s' if len(net) > 1 else ''}"
+    text = f"{name}: {' and '.join(parts)} block{'s' if len(net) > 1 else ''}"
     return f"{text}, 2^{choices} paths" if choices else text
 
 
@@ -207,14 +253,13 @@ def _kinds(net: Decomposition) -> list[str]:
     return sorted(found, key=lambda kind: order.get(kind, len(order)))
 
 
-def _handles(net: Decomposition) -> Iterator[Patch | Line2D]:
-    for kind in _kinds(net):
-        fill = _LOOKS.get(kind, _OTHERS).fill
-        yield Patch(facecolor=fill, edgecolor=fill, label=kind)
+def _handles(net: Decomposition, looks: Mapping[str, _Look]) -> Iterator[Patch | Line2D]:
+    for kind, style in looks.items():
+        yield Patch(facecolor=style.fill, edgecolor=style.fill, label=kind)
     if net.transitions:
         yield Patch(facecolor="white", edgecolor=INK, label="transition")
     for marker in _JOINTS:
-        names = {style.joint_name for style in map(_look, net) if style.joint == marker}
+        names = {style.joint_name for style in looks.values() if style.joint == marker}
         if names:
             label = " or ".join(sorted(names))
             yield Line2D([], [], ls="", marker=marker, mfc="white", mec=INK, ms=4, label=label)

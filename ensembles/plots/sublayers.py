@@ -104,7 +104,7 @@ def cost_by_layer(
             fewer than the curves.
     """
     require_columns(frame, "removed", "order", "layer", "loss_rise", *_ends("loss_rise"))
-    frame = one_network(frame, "a panel of sublayers")
+    frame = one_network(frame, "a panel of sublayers", "removed", "order", "step", "layer")
     alone = frame[frame["order"] == "alone"]
     with paper_style():
         ax = axes_or_new(ax)
@@ -158,7 +158,7 @@ def cost_by_share(
             fewer than the curves.
     """
     require_columns(frame, "removed", "order", "step", "share", "loss_rise", *_ends("loss_rise"))
-    frame = one_network(frame, "a panel of sublayers")
+    frame = one_network(frame, "a panel of sublayers", "removed", "order", "step", "layer")
     curves = frame[frame["order"] != "alone"]
     with paper_style():
         ax = axes_or_new(ax)

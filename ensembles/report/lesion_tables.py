@@ -8,6 +8,7 @@ from ensembles.report.parts import Table, table
 from ensembles.statistics import error_intervals, rank_correlations, summary_by_count
 from ensembles.tables.columns import describe
 from ensembles.tables.metric_columns import column_of, number_columns
+from ensembles.tables.networks import split_frames
 from ensembles.tables.readings import Reading, lesioned, read_rows, varied_settings
 from ensembles.tables.schema import Attributes
 
@@ -21,8 +22,15 @@ def lesion_tables(frame: pd.DataFrame) -> tuple[Table, ...]:
     """Lesions as tables: quartiles by size, rank correlations, and every lesion.
 
     Args:
-        frame: Lesions of one network.
+        frame: Lesions of one network, or of several in one table.
+
+    Returns:
+        Those of each network.
     """
+    return tuple(part for one in split_frames(frame) for part in _tables(one))
+
+
+def _tables(frame: pd.DataFrame) -> tuple[Table, ...]:
     model = Attributes.of(frame).model
     of = f", {model}" if model else ""
     measures = [name for name in ("error", "loss", *number_columns(frame)) if name in frame.columns]

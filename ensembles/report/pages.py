@@ -18,6 +18,8 @@ __all__ = ["ENDINGS", "page", "write_page"]
 ENDINGS = (".html", ".htm")
 LONG = 40
 """Rows of a table that is shown open; a longer one is closed until it is asked for."""
+LONG_TEXT = 60
+"""Letters of a cell that has the whole width of its card."""
 
 
 def page(report: Page) -> str:
@@ -37,8 +39,9 @@ def page(report: Page) -> str:
     template = environment.from_string(_read("page.html.jinja"))
     script = _read("page.js")
     return template.render(
-        report=report, long=LONG, style=_read("page.css"), script=script, script_hash=_hash(script)
-    )
+        report=report, long=LONG, long_text=LONG_TEXT, style=_read("page.css"), script=script,
+        script_hash=_hash(script),
+    )  # fmt: skip
 
 
 def _hash(script: str) -> str:

@@ -53,8 +53,8 @@ class Table:
         head: Names of the columns.
         numeric: Which of them hold numbers.
         rows: The cells.
-        stacked: Whether each row becomes a card on a narrow screen (for tables of prose), rather
-            than the table scrolling within its place.
+        cards: Whether each row is a card, its cells one below the other, as prose needs it: columns
+            beside each other would be narrow.
         folded: Whether it is closed until it is asked for.
     """
 
@@ -62,7 +62,7 @@ class Table:
     head: tuple[str, ...]
     numeric: tuple[bool, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    stacked: bool = False
+    cards: bool = False
     folded: bool = False
 
 
@@ -110,7 +110,7 @@ def table(
     *,
     formats: Mapping[str, Format] | None = None,
     tones: Mapping[str, str] | None = None,
-    stacked: bool = False,
+    cards: bool = False,
     folded: bool = False,
     rows: int = MOST_ROWS,
 ) -> Table:
@@ -121,7 +121,7 @@ def table(
         caption: What the rows are; where some are left out, it says so.
         formats: How the values of a column are written; by default four significant digits.
         tones: For cells with one of these texts, their tone.
-        stacked: As in :class:`Table`.
+        cards: As in :class:`Table`.
         folded: As in :class:`Table`.
         rows: At most so many.
     """
@@ -134,7 +134,7 @@ def table(
     columns = [
         [_cell(value, formats.get(name, number), tones) for value in shown[name]] for name in names
     ]
-    return Table(caption, tuple(names), numeric, tuple(zip(*columns, strict=True)), stacked, folded)
+    return Table(caption, tuple(names), numeric, tuple(zip(*columns, strict=True)), cards, folded)
 
 
 def _cell(value: Any, form: Format, tones: Mapping[str, str]) -> Cell:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ensembles.analyses.kinds import ANALYSES, AnyAnalysis
+from ensembles.analyses.kinds import ANALYSES, AnyAnalysis, analysis_by_columns
 from ensembles.cards import card_name
 from ensembles.errors import UsageError
 from ensembles.plots.panels import plot_lesions
@@ -76,20 +76,14 @@ def _section_of(frame: pd.DataFrame, name: str) -> Section:
 
 
 def _analysis_of(frame: pd.DataFrame) -> tuple[AnyAnalysis | None, list[str]]:
-    """The analysis that made a table, and a line where it is not known here.
-
-    Tables of version 1 do not name it; they are known by the column that tells their rows apart.
-    """
+    """The analysis that made a table, and a line where it is not known here."""
     name = Attributes.of(frame).analysis
     if name is not None:
         try:
             return ANALYSES.get(name), []
         except UsageError as error:
             return None, [f"Shown as a table alone: {error}."]
-    for member in ANALYSES.members().values():
-        if member.label and member.label[-1] in frame.columns:
-            return member, []
-    return None, []
+    return analysis_by_columns(frame), []
 
 
 def _drawings(

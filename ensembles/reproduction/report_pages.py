@@ -103,7 +103,7 @@ def _section(
         (*experiment.about, *_open_questions(frames)),
         tuple(drawings),
         (
-            table(decided[list(_DETAIL)], "Claims", tones=_TONES, stacked=True),
+            table(decided[list(_DETAIL)], "Claims", tones=_TONES, cards=True),
             *(_compared(part) for part in experiment.compare(frames)),
             *(part for frame in measured for part in lesion_tables(frame)),
         ),
@@ -184,7 +184,7 @@ def _networks(bench: Bench) -> Section:
         "Networks",
         (),
         (),
-        (table(frame, "Trained networks that were measured", stacked=True),),
+        (table(frame, "Trained networks that were measured", cards=True),),
         "ensembles checkpoints list",
     )
 

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ensembles.errors import UsageError
 from ensembles.statistics.ranks import coefficient, spearman_interval
+from ensembles.tables.networks import by_network, require_once
 from ensembles.tables.readings import read_rows
 from ensembles.tables.schema import require_columns
 
@@ -61,23 +63,29 @@ def additive_by_size(
     return rows
 
 
+@by_network
 def additive_deletions(frame: pd.DataFrame, value: str = "error") -> pd.DataFrame:
     """The same for the deletions of a table of lesions.
 
     Args:
-        frame: Lesions of one network, with the intact network and every single deletion among them.
+        frame: Lesions, with the intact network and every single deletion among them.
         value: The column that rises.
 
     Returns:
         The rows of :func:`additive_by_size` as a table; sets with a block whose own deletion is not
-        in the table are left out.
+        in the table are left out. Of several networks, after a column ``network``.
 
     Raises:
-        UsageError: A column is missing.
+        UsageError: A column or the intact network is missing, or the table holds a block's own
+            deletion twice.
     """
-    require_columns(frame, "lesion", value)
+    require_columns(frame, "lesion", "count", "blocks", value)
     deleted = frame[frame["lesion"] == "delete"]
-    rises = deleted[value] - frame.loc[frame["lesion"] == "none", value].mean()
+    require_once(deleted[deleted["count"] == 1], ("lesion", "blocks"))
+    intact = frame.loc[frame["lesion"] == "none", value]
+    if intact.empty:
+        raise UsageError("table without the intact network: expected a row of the lesion none")
+    rises = deleted[value] - intact.mean()
     read = [
         (one.blocks, rise)
         for one, rise in zip(read_rows(deleted), rises.to_numpy(float), strict=True)

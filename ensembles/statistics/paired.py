@@ -157,8 +157,19 @@ def _pairs(
 
 
 def names_of(correct: pd.DataFrame) -> list[tuple[str, str]]:
-    """Kind and blocks of the lesion of each column."""
-    return [(str(one[0]), str(one[1])) for one in correct.columns]
+    """Kind and blocks of the lesion of each column.
+
+    Raises:
+        UsageError: A lesion has two columns, as where tables of two networks were put together.
+    """
+    names = [(str(one[0]), str(one[1])) for one in correct.columns]
+    again = correct.columns[correct.columns.duplicated()]
+    if len(again):
+        raise UsageError(
+            f"two columns of {' '.join(again[0]).strip()}, as of two networks: give a table for "
+            "each (network_tests holds two networks against each other)"
+        )
+    return names
 
 
 def require_intact(correct: pd.DataFrame) -> None:
@@ -167,7 +178,7 @@ def require_intact(correct: pd.DataFrame) -> None:
     Raises:
         UsageError: Saying which.
     """
-    if WHOLE not in correct.columns:
+    if WHOLE not in names_of(correct):
         raise UsageError(
             "predictions without the intact network: expected the lesion none among them, as "
             "correct_by_image gives it"

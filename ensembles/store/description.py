@@ -42,7 +42,7 @@ def describe(
         engine: Which engine computes.
         model: Name of the network in tables; by default its class.
         about: Anything else to be told of it that determines nothing, such as the `checkpoint`.
-        materials: sha256 of what else was given to an analysis; see `digest_of_given`.
+        materials: sha256 of what else an analysis takes; see `ensembles.analyses.needed`.
 
     Returns:
         The context, and the data to be used: those of another make are watched, and refused should

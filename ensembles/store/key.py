@@ -43,8 +43,9 @@ class Key:
         engine: Which of the engines ran it.
         engine_version: `ENGINE_VERSION`.
         task: What was asked of the network.
-        materials: sha256 of reference data and other networks that were given to an analysis kept
-            as one table; "" where none were. Lesions have their own.
+        materials: sha256 of reference data and other networks that an analysis kept as one table
+            was given, or of the reference data that it takes where none were; "" where it needs
+            none. Lesions have their own.
     """
 
     weights: str

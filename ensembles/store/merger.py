@@ -12,6 +12,7 @@ from ensembles.store.contexts import all_contexts, enter_context
 from ensembles.store.lesions import draws_of, enter_draws, enter_lesions, lesions_of
 from ensembles.store.notes import all_notes, enter_notes
 from ensembles.store.outcomes import Measured, Verdict, keep_measured
+from ensembles.store.parts import PART
 from ensembles.store.predictions import predictions_of
 from ensembles.store.runs import all_runs, enter_run
 from ensembles.store.states import states_by_lesion
@@ -41,7 +42,7 @@ def merge(target: Connection, source: Connection) -> Counter[Verdict]:
             lesions = _copy_lesions(raw, source, old, new)
             counted += _copy_measured(raw, source, old, lesions, runs)
             counted += _copy_analyses(raw, source, old, new, runs)
-        enter_notes(raw, all_notes(source))
+        enter_notes(raw, [one for one in all_notes(source) if not one[0].startswith(PART)])
     return counted
 
 

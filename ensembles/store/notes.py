@@ -12,7 +12,9 @@ from ensembles.store.seals import DamageError, Rows, sealed
 if TYPE_CHECKING:
     from ensembles.store.connection import Connection
 
-__all__ = ["ROWS", "TABLE", "all_notes", "enter_notes", "keep_note", "parse", "read_note"]
+__all__ = [
+    "ROWS", "TABLE", "all_notes", "drop_notes", "enter_notes", "keep_note", "parse", "read_note",
+]  # fmt: skip
 
 TABLE = """
 CREATE TABLE notes (
@@ -52,6 +54,16 @@ def keep_note(connection: Connection, name: str, value: Any) -> None:
     text = json.dumps(value)
     with connection.transaction(len(text)) as raw:
         raw.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", sealed(name, text))
+
+
+def drop_notes(connection: Connection, prefix: str) -> None:
+    """Drop what is kept under names that begin so."""
+    sql = "SELECT name FROM notes WHERE substr(name, 1, ?) = ?"
+    arguments = (len(prefix), prefix)
+    if not connection.rows(sql, arguments):
+        return
+    with connection.transaction() as raw:
+        raw.execute("DELETE FROM notes WHERE substr(name, 1, ?) = ?", arguments)
 
 
 def enter_notes(raw: sqlite3.Connection, notes: Iterable[tuple[str, Any]]) -> None:

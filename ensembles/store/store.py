@@ -167,6 +167,10 @@ class Store(Reader):
         """Keep a JSON value under a name, in place of an older one."""
         notes.keep_note(self.connection, name, value)
 
+    def drop_notes(self, prefix: str) -> None:
+        """Drop the values that were kept under names that begin so."""
+        notes.drop_notes(self.connection, prefix)
+
     def check(self) -> dict[str, int]:
         """Examine all that there is: SQLite's structure, every row, whether the numbers can be.
 

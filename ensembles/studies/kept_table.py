@@ -41,20 +41,23 @@ class KeptTable(Kept):
 
     def prepare(self, subject: Subject, store: Store, how: How) -> Prepared:
         """See the base class."""
-        from ensembles.engine.materials import digest_of_given  # noqa: PLC0415 (imports torch)
+        from ensembles.analyses.base import Run  # noqa: PLC0415
+        from ensembles.analyses.needed import digests  # noqa: PLC0415 (imports torch)
         from ensembles.store.description import describe  # noqa: PLC0415 (imports torch)
         from ensembles.tasks import task_of  # noqa: PLC0415 (imports torch)
 
         chosen = self.measurement.chosen
         self.analysis.check(subject.net, chosen)
         task = task_of(subject.net, self.measurement.task, subject.data)
+        run = Run(task, **self._materials(subject, how))
+        needed = digests(self.analysis, subject.net, subject.data, chosen, run)
         context, _ = describe(
             subject.net,
             subject.data,
             task=task,
             precision=self.analysis.precision(subject.net, chosen, self._precision),
             engine=self.analysis.engine(chosen),
-            materials=digest_of_given(task, **self._materials(subject, how)),
+            materials=needed["usual"] or needed["materials"],
         )
         known = store.analysis(context, self.measurement.name, chosen.determining)
         digest = context.key.digest

@@ -12,7 +12,10 @@ from ensembles.errors import UsageError
 from ensembles.tables.columns import plain, restore
 from ensembles.tables.schema import WHOLE, Attributes, is_lesion_table
 
-__all__ = ["all_networks", "by_network", "one_network", "series_labels", "split_frames"]
+__all__ = [
+    "all_networks", "by_network", "one_network", "require_once", "require_one_table",
+    "series_labels", "split_frames",
+]  # fmt: skip
 
 _TOLD = ("model", "checkpoint", "dataset", "split", "precision")
 """Columns that tell the networks of a table apart, where its attributes no longer do."""
@@ -44,7 +47,10 @@ def split_frames(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def all_networks(
-    frames: pd.DataFrame | Sequence[pd.DataFrame], labels: Sequence[str] | None = None
+    frames: pd.DataFrame | Sequence[pd.DataFrame],
+    labels: Sequence[str] | None = None,
+    *,
+    key: Sequence[str] = (),
 ) -> list[pd.DataFrame]:
     """The tables of all networks that some tables hold, as :func:`split_frames` parts them.
 
@@ -52,12 +58,16 @@ def all_networks(
         frames: The tables, or one.
         labels: What a figure calls the networks, in their order; by default as
             :func:`series_labels`.
+        key: Columns that tell the rows of one network apart.
 
     Raises:
-        UsageError: There are more or fewer labels than networks.
+        UsageError: There are more or fewer labels than networks, or a table holds rows of several
+            that nothing tells apart.
     """
     given = [frames] if isinstance(frames, pd.DataFrame) else frames
     parts = [part for frame in given for part in split_frames(frame)]
+    for part in parts:
+        require_once(part, key)
     if labels is None:
         return parts
     if len(labels) != len(parts):
@@ -65,24 +75,37 @@ def all_networks(
     return [_labelled(part, str(label)) for part, label in zip(parts, labels, strict=True)]
 
 
-def one_network(frame: pd.DataFrame, what: str) -> pd.DataFrame:
+def one_network(frame: pd.DataFrame, what: str, *key: str) -> pd.DataFrame:
     """The table of the only network that a table holds.
 
     Args:
         frame: The table.
         what: What asks for it, for the message.
+        key: Columns that tell its rows apart.
 
     Raises:
         UsageError: It holds several.
     """
     parts = split_frames(frame)
-    if len(parts) > 1:
-        raise UsageError(
-            f"{what} takes a table of one network, and this one holds {len(parts)} "
-            f"({', '.join(series_labels(parts)[:4])}); give it one of "
-            "ensembles.tables.split_frames(table)"
-        )
+    _refuse_several(parts, what, "network")
+    require_once(parts[0], key)
     return parts[0]
+
+
+def require_one_table(frame: pd.DataFrame, what: str, *key: str) -> None:
+    """Refuse several tables in one, where the rows of each are networks.
+
+    Args:
+        frame: The table.
+        what: What asks for it, for the message.
+        key: Columns that tell its rows apart.
+
+    Raises:
+        UsageError: It was put together of several, or holds a row twice.
+    """
+    if Attributes.of(frame).networks:
+        _refuse_several(split_frames(frame), what, "run")
+    require_once(frame, key)
 
 
 def by_network(
@@ -181,4 +204,35 @@ def _require_one(frame: pd.DataFrame) -> None:
         raise UsageError(
             f"the table holds {int(whole.sum())} intact networks, and nothing tells them apart: "
             "give a table for each, a column model, or one of ensembles.tables.stack_frames"
+        )
+
+
+def require_once(frame: pd.DataFrame, key: Sequence[str]) -> None:
+    """Refuse a table in which a row is there twice, as where two were put together by hand.
+
+    Args:
+        frame: The table.
+        key: Columns that tell its rows apart; where one is missing, nothing is known.
+
+    Raises:
+        UsageError: Naming the first such row.
+    """
+    if not key or not set(key) <= set(frame.columns):
+        return
+    again = frame.duplicated(list(key))
+    if again.any():
+        row = frame.loc[again, list(key)].iloc[0]
+        named = ", ".join(f"{name} {value}" for name, value in row.items())
+        raise UsageError(
+            f"the table holds {named} twice, as of two networks, and nothing tells them apart: "
+            "give a table for each, a column model, or one of ensembles.tables.stack_frames"
+        )
+
+
+def _refuse_several(parts: Sequence[pd.DataFrame], what: str, of: str) -> None:
+    if len(parts) > 1:
+        raise UsageError(
+            f"{what} takes a table of one {of}, and this one holds {len(parts)} "
+            f"({', '.join(series_labels(parts)[:4])}); give it one of "
+            "ensembles.tables.split_frames(table)"
         )

@@ -289,7 +289,7 @@ def require_columns(frame: pd.DataFrame, *columns: str) -> None:
     if missing:
         raise UsageError(
             f"table without the column {' and the column '.join(missing)}: expected a table of "
-            "lesions, as ensembles.lesion returns or ensembles lesion --out writes it"
+            "results, as ensembles.lesion, paths or analyze returns it, or --out writes it"
         )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ensembles.analyses.base import Analysis, Options, Run, option
 from ensembles.errors import UsageError
+from ensembles.lesions import Intact, Structure
 
 if TYPE_CHECKING:
     from typing import Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ensembles.decomposition import Decomposition
+    from ensembles.lesions.needs import Need
 
 __all__ = ["MEMBER", "Criticality", "CriticalityOptions"]
 
@@ -28,7 +30,10 @@ class CriticalityOptions(Options):
         recalibrated: Whether BatchNorm statistics are measured anew on so many batches of 128; 0
             for not.
         seed: The first of the seeds.
+        batch: Rows in each batch that statistics are measured anew on.
     """
+
+    batch: ClassVar[int] = 128
 
     trials: int = option("Seeds of fresh weights for each block.", 3)
     rows: int = option(
@@ -76,6 +81,14 @@ class Criticality(Analysis[CriticalityOptions]):
         "cosine", "loss_rise",
     )  # fmt: skip
     figure = "ensembles.plots.criticality:plot_criticality"
+
+    def needs(self, net: Decomposition, options: CriticalityOptions) -> tuple[Need, ...]:
+        """The rows that BatchNorm statistics are measured anew on."""
+        if not options.recalibrated:
+            return ()
+        return (
+            Intact().recalibrated(options.recalibrated, options.batch).needs_on(Structure.of(net))
+        )
 
     def measure(
         self, net: Decomposition, data: Any, options: CriticalityOptions, run: Run

@@ -65,7 +65,8 @@ class Influence(Analysis[InfluenceOptions]):
             ``influence`` (1 - E cos), ``angle`` (E arccos(cos) / pi), ``branch_ratio``
             (E |f| / |x|) and ``branch_cosine`` (E cos(f, x)), each with its standard error over
             rows (``_se``); ``loss_rise`` (nats), ``accuracy_fall`` (a share), ``kl`` (nats) and
-            ``agreement`` (a share) of the deletion; with a span the same of the span that begins
+            ``agreement`` (a share) of the deletion, all but the last with ``_low`` and ``_high``
+            (over rows, a jackknife over 32 parts); with a span the same of the span that begins
             with the block (``span_``); ``undefined``, positions that are left out since a value is
             zero there; ``reason``, why something is NaN.
 

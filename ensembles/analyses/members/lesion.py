@@ -187,7 +187,7 @@ class Lesions(Analysis[LesionOptions]):
             metrics=options.metrics,
             engine=options.engine,
             predictions=options.predictions,
-            **vars(run),
+            **run.of_lesions,
         )
 
 

@@ -106,7 +106,7 @@ def paths(
     net, data, chosen = expanded(net, data, chosen)
     require_shortcuts(net)
 
-    def measured(read: Any) -> pd.DataFrame:
+    def measured(read: Any, _: object = None) -> pd.DataFrame:
         rows = data if chosen.every_token else read
         return measure_paths(net, rows, chosen, place, told, progress=progress)
 

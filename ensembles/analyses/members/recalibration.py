@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ensembles.analyses.base import Analysis, Options, Run, option
 from ensembles.errors import UsageError
+from ensembles.lesions import Choice, Structure
 
 if TYPE_CHECKING:
     from typing import Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ensembles.decomposition import Decomposition
+    from ensembles.lesions.needs import Need
 
 __all__ = ["MEMBER", "Recalibration", "RecalibrationOptions"]
 
@@ -33,7 +35,7 @@ class RecalibrationOptions(Options):
     rows: int = option(
         "At most so many rows of the data (images, windows), spread evenly; 0 for all.", 128
     )
-    batches: int = option("Batches of the training split that statistics are measured on.", 2)
+    batches: int = option("Batches of the training split that statistics are measured on.", 1)
     size: int = option("Observations in each of these batches.", 128)
 
     def check(self) -> None:
@@ -83,6 +85,13 @@ class Recalibration(Analysis[RecalibrationOptions]):
         from ensembles.lesions.kinds import KINDS  # noqa: PLC0415
 
         KINDS.get(options.kind)
+
+    def needs(self, net: Decomposition, options: RecalibrationOptions) -> tuple[Need, ...]:
+        """The rows that statistics are measured on, and those that lesions of the kind take."""
+        structure = Structure.of(net)
+        lesions = Choice(options.kind).lesions(structure)
+        renewed = [one.recalibrated(options.batches, options.size) for one in lesions]
+        return tuple(dict.fromkeys(need for one in renewed for need in one.needs_on(structure)))
 
     def measure(
         self, net: Decomposition, data: Any, options: RecalibrationOptions, run: Run

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ensembles.analyses.base import Analysis, Options, Run, option
 from ensembles.errors import UsageError
+from ensembles.lesions.needs import Reference
 
 if TYPE_CHECKING:
     from typing import Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ensembles.decomposition import Decomposition
+    from ensembles.lesions.needs import Need
 
 __all__ = ["MEMBER", "Refinement", "RefinementOptions"]
 
@@ -86,6 +88,10 @@ class Refinement(Analysis[RefinementOptions]):
                 "shortcut, so that none refines what the one before it gave; choose a residual "
                 "network"
             )
+
+    def needs(self, net: Decomposition, options: RefinementOptions) -> tuple[Need, ...]:
+        """The rows that heads are fitted on; none where there is but one head."""
+        return (Reference(options.train),) if options.train and len(net.output_shape) == 1 else ()
 
     def measure(
         self, net: Decomposition, data: Any, options: RefinementOptions, run: Run

@@ -11,7 +11,7 @@ import pandas as pd
 from ensembles.data import dataset
 from ensembles.lesions import Choice
 from ensembles.lesions.members.none import Intact
-from ensembles.plots.label_capacity import label_capacity
+from ensembles.plots.capacity import plot_capacity
 from ensembles.reproduction.capacity_plan import CapacityPlan, capacity_plan_for
 from ensembles.reproduction.capacity_tables import capacity_claims, capacity_table
 from ensembles.reproduction.entropies import entropies
@@ -106,7 +106,7 @@ class LabelMemory(Experiment):
             "answers; the vertical line is the entropy of all training labels over two bits. (b) "
             "bits of random labels that a parameter holds."
         )
-        return [Picture(label_capacity(table, labels), caption)]
+        return [Picture(plot_capacity(table, label_weights=labels), caption)]
 
     def compare(self, frames: Frames) -> list[Comparison]:
         """See the base class."""

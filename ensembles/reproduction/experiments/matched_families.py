@@ -11,7 +11,7 @@ from ensembles.analyses.path_options import PathOptions
 from ensembles.lesions import Choice
 from ensembles.lesions.members.none import Intact
 from ensembles.models.matched import family_of
-from ensembles.plots.matched_depths import matched_depths
+from ensembles.plots.family import plot_family
 from ensembles.reproduction.experiment import Comparison, Experiment, Part, Parts, Picture
 from ensembles.reproduction.family_claims import family_claims
 from ensembles.reproduction.family_plan import FamilyPlan, Member, plan_for
@@ -121,7 +121,7 @@ class MatchedFamilies(Experiment):
             "adds to it, (c) the median length of paths by the RMS norm of their gradient, in "
             "weight layers; a network without shortcuts has one path."
         )
-        return [Picture(matched_depths(depths, networks), caption)]
+        return [Picture(plot_family(networks), caption)]
 
     def compare(self, frames: Frames) -> list[Comparison]:
         """See the base class."""
