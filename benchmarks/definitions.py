@@ -204,10 +204,12 @@ _PYTORCHCV: dict[str, Count] = dict.fromkeys(
 ) | dict.fromkeys(
     (
         "DRNUnit", "FBNetUnit", "InvResUnit", "DwsExpSEResUnit", "LinearBottleneck",
-        "MobileNetV3Unit", "ProxylessUnit",
+        "MobileNetV3Unit",
     ),
     _with_skip,
-) | dict.fromkeys(("MEUnit", "ShuffleUnit"), _unless("downsample"))  # fmt: skip
+) | dict.fromkeys(("MEUnit", "ShuffleUnit"), _unless("downsample")) | {
+    "ProxylessUnit": lambda module: int(module.residual and module.shortcut),
+}  # fmt: skip
 _OF_PYTORCHCV: dict[str, dict[str, Count]] = {
     "alexnet": _LAYERS,
     "bninception": {"InceptionBlock": 1, "ReductionBlock": 1},

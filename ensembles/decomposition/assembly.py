@@ -126,11 +126,12 @@ def decompose(
                 require_shortcuts(net)
         net.answer = answer
         laps.done("cut into blocks")
-        verify(twin, net, rows, logits, alone)
-        laps.done("verified")
         single = _is_real(rows) and len(net.output_shape) == 1
-        if single and any(block.has_shortcut for block in net):  # where paths can be asked for
-            net.other_gradient = other_gradient(original, net, rows, custom)
+        single = single and any(block.has_shortcut for block in net)  # paths can be asked for
+        tape = verify(twin, net, rows, logits, alone, followed=single)
+        laps.done("verified")
+        if single:
+            net.other_gradient = other_gradient(original, net, rows, custom, tape)
             net.other_weights = other_weights(original, net, rows, custom)
             laps.done("gradient compared")
     laps.tell(outside.model_name, original.seconds)

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
 from ensembles.decomposition.guards import guarded
 from ensembles.decomposition.inputs import Inputs, rows_of, take
 from ensembles.decomposition.network import Decomposition
-from ensembles.decomposition.original import Original, gradient_of, weight_gradients_of
+from ensembles.decomposition.original import Original, weight_gradients_of
 from ensembles.errors import EvaluationError
 
 __all__ = ["other_gradient", "other_weights"]
@@ -21,7 +22,11 @@ _OF_OTHERS = 1e-3
 
 
 def other_gradient(
-    original: Original, net: Decomposition, inputs: Inputs, custom: Mapping[str, str]
+    original: Original,
+    net: Decomposition,
+    inputs: Inputs,
+    custom: Mapping[str, str],
+    tape: GradientTape | None = None,
 ) -> str:
     """Say whether autograd gives a model another gradient than its parts have.
 
@@ -33,6 +38,7 @@ def other_gradient(
         net: Its decomposition.
         inputs: A batch, of which the first row is taken.
         custom: The custom functions of autograd that the model calls, each with the module.
+        tape: A pass of a row through the decomposition, if autograd has followed one.
 
     Returns:
         A message for whom paths are asked of; "" where the gradients agree, or autograd cannot
@@ -45,7 +51,10 @@ def other_gradient(
     wanted = original.gradient(row, cotangent)
     if wanted is None:
         return ""
-    found = gradient_of(net, row, cotangent)
+    kept = tape is not None and torch.equal(tape.probe, row)
+    found = tape.gradient(cotangent) if tape is not None and kept else None
+    if found is None:
+        found = gradient_of(net, row, cotangent)
     if found is not None and _agree(wanted, found):
         return ""
     if row.dtype != torch.float64:

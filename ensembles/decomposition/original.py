@@ -15,6 +15,7 @@ from torch.nn.modules import module as torch_module
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
 from ensembles.decomposition.inputs import Inputs, called, take
 from ensembles.decomposition.private_copy import hooks_of, private_copy, uncompiled
 from ensembles.decomposition.verification import check_independence, check_logits, equal
@@ -85,6 +86,7 @@ class Original:
         self._everywhere = {name: getattr(torch_module, name).copy() for name in _GLOBAL}
         self._copied: nn.Module | None = None
         self._compared = False
+        self._tape: GradientTape | None = None
 
     def twin(self, inputs: Inputs) -> tuple[nn.Module, Tensor]:
         """A private copy that computes what the model computes, and its logits.
@@ -139,7 +141,7 @@ class Original:
             DecompositionError: If they differ.
         """
         try:
-            wanted = None if self._compared else self.logits(take(inputs, slice(1)))
+            wanted = None if self._compared else self._of_one(take(inputs, slice(1)), logits[:1])
         except DecompositionError:  # a part in training mode, that the copy can name
             check_independence(twin, inputs, logits)
             raise
@@ -166,9 +168,23 @@ class Original:
         found: Tensor = self._run(lambda model: check_logits(model, inputs))
         return found
 
+    def _of_one(self, row: Inputs, logits: Tensor) -> Tensor:
+        """The logits of a row; of a real one a pass that autograd follows gives them, if it can."""
+        if isinstance(row, Tensor) and row.is_floating_point() and logits.ndim == 2:
+            tape: GradientTape | None = self._run(lambda model: GradientTape.of(model, row))
+            if tape is not None and equal(tape.logits.detach(), logits):
+                self._tape = tape
+                return tape.logits.detach()
+        return self.logits(row)
+
     def gradient(self, inputs: Tensor, cotangent: Tensor) -> Tensor | None:
         """The gradient of its logits at the inputs by autograd; None where it has none to give."""
-        found: Tensor | None = self._run(lambda model: gradient_of(model, inputs, cotangent))
+        found: Tensor | None = None
+        tape, self._tape = self._tape, None
+        if tape is not None and torch.equal(tape.probe, inputs):
+            found = self._run(lambda _: tape.gradient(cotangent))
+        if found is None:
+            found = self._run(lambda model: gradient_of(model, inputs, cotangent))
         if found is None:  # reentrant checkpoints take a whole backward pass alone
             copied = private_copy(self.given, hooks=True)
             found = gradient_of(copied, inputs, cotangent, whole=True)
@@ -221,25 +237,3 @@ def weight_gradients_of(model: nn.Module, inputs: Tensor) -> dict[str, Tensor] |
         for weight, asked in zip(named.values(), learned, strict=True):
             weight.requires_grad_(asked)
     return dict(zip(named, found, strict=True))
-
-
-def gradient_of(
-    model: nn.Module, inputs: Tensor, cotangent: Tensor, *, whole: bool = False
-) -> Tensor | None:
-    """The gradient of logits at inputs, zeros where autograd finds none; None where it fails."""
-    with torch.enable_grad(), differentiable():
-        probe = inputs.detach().clone().requires_grad_()
-        try:
-            out = called(model, probe * 1)  # a model may overwrite what it is given
-            if not out.requires_grad:
-                return torch.zeros_like(inputs)
-            if out.shape != cotangent.shape:
-                return None
-            total = (out * cotangent).sum()  # for a cotangent of its own autograd loads sympy
-            if whole:
-                torch.autograd.backward(total)
-                return torch.zeros_like(inputs) if probe.grad is None else probe.grad.detach()
-            (found,) = torch.autograd.grad(total, probe, materialize_grads=True)
-        except RuntimeError:  # such as values that autograd needs and the model overwrites
-            return None
-    return found.detach()

@@ -153,23 +153,28 @@ class Recorder(TorchFunctionMode):
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # takes no hooks; what seals it does
 
-            def enter(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+            inner = is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
+            where = name, inner
+
+            def enter(
+                module: nn.Module, args: Any, kwargs: Any, where: tuple[str, bool] = where
+            ) -> None:
                 with torch._C.DisableTorchFunction():
-                    self._enter(module, name, args, kwargs)
+                    self._enter(module, where, args, kwargs)
 
             def leave(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
                 with torch._C.DisableTorchFunction():
                     self._leave(module, out)
 
-            inner = is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
             yield module.register_forward_pre_hook(enter, prepend=not inner, with_kwargs=True)
             yield module.register_forward_hook(leave, prepend=inner, with_kwargs=True)
 
-    def _enter(self, module: nn.Module, name: str, args: Any, kwargs: Any) -> None:
+    def _enter(self, module: nn.Module, where: tuple[str, bool], args: Any, kwargs: Any) -> None:
+        name, leaf = where
         if self._leaf is None:
             self.scopes.append(name)
             self._calls[name] += 1
-            if is_leaf(module) and self._holds_its_own(module):
+            if leaf and self._holds_its_own(module):
                 self._leaf, self._call = module, self._arguments(args, kwargs)
 
     def _holds_its_own(self, module: nn.Module) -> bool:
