@@ -1,10 +1,10 @@
-"""Steps a second of ``ensembles.training.train``: one by one, from CUDA graphs, compiled.
+"""Steps a second of ``ensembles.training.train``: one by one, and from CUDA graphs.
 
     python benchmarks/training_steps.py               # preresnet110, batches of 128, on a GPU
     python benchmarks/training_steps.py --model preresnet20 --batch-size 8 --steps 2 --epochs 2
 
-Each contestant trains on synthetic images, augmentation and all. The first epoch warms up, records
-and compiles; of the others the median is printed, and the spread. Without CUDA nothing is recorded,
+Each contestant trains on synthetic images, augmentation and all. The first epoch warms up and
+records; of the others the median is printed, and the spread. Without CUDA nothing is recorded,
 and the two rows measure the same.
 """
 
@@ -30,7 +30,6 @@ from ensembles.training import load_recipe, train
 CONTESTANTS = {
     "one by one": {"graphs": False},
     "graphs": {},
-    "graphs, compiled": {"compiled": True},
 }
 
 

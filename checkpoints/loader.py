@@ -244,9 +244,8 @@ def _is_file(checkpoint: str | Path) -> bool:
 def _load_entry(entry: store.Entry, weights: str | None, match: str) -> tuple[nn.Module, Card]:
     store.have(entry)
     file = open_weights(entry.path, entry.card.sha256)
-    if entry.match != "names":  # as is known of this file: no reason for a warning
-        return build(entry.card, file, weights, entry.match, told=False)
-    return build(entry.card, file, weights, match)
+    known = entry.match  # of a file of which it is known, nothing has to be said
+    return build(entry.card, file, weights, known or match, told=known is None)
 
 
 def build(

@@ -63,9 +63,9 @@ class Entry:
         return self.path.is_file()
 
     @property
-    def match(self) -> str:
-        """How its tensors find their places: by "names", or by "order"."""
-        return "order" if self.place == "wheel" else "names"
+    def match(self) -> str | None:
+        """How its tensors find their places, where that is known: by "order"; else None."""
+        return "order" if self.place == "wheel" else None
 
 
 def user_folder() -> Path:

@@ -28,6 +28,7 @@ from ensembles.cli.results import check_outputs, deliver, named
 from ensembles.cli.settings import kind_options, settings_of
 from ensembles.cli.tables import lesion_summary, lesion_table
 from ensembles.engine.names import ENGINES
+from ensembles.garbage import collection_paused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,8 +145,9 @@ def lesion(
     observation is counted once, with running BatchNorm statistics; the first row is the intact
     network.
     """
-    from ensembles.analyses.members.lesion import lesion as run  # noqa: PLC0415
-    from ensembles.metrics import read  # noqa: PLC0415
+    with collection_paused():  # torch takes a sixth less time
+        from ensembles.analyses.members.lesion import lesion as run  # noqa: PLC0415
+        from ensembles.metrics import read  # noqa: PLC0415
 
     if predictions and store is None:
         raise click.UsageError("--predictions are kept in a store; name one with --store")

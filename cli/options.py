@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ensembles.cli.completion import checkpoint_names, dataset_names, model_names
+from ensembles.garbage import collection_paused
 
 if TYPE_CHECKING:
     from ensembles.checkpoints import Subject
@@ -328,6 +329,7 @@ def image_lines(subjects: Sequence[Subject]) -> list[str]:
     ]
 
 
+@collection_paused()
 def open_subjects(
     models: Sequence[str], checkpoints: Sequence[str], **options: Any
 ) -> list[Subject]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 __all__ = [
-    "compiled_blocks",
     "differentiable",
     "exact_attention",
     "exact_mathematics",
@@ -53,19 +51,6 @@ def fastest_convolutions() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
-
-
-@contextmanager
-def compiled_blocks(used: bool) -> Iterator[None]:
-    """Run what was compiled, each layout of blocks by code of its own; or run it as it was written.
-
-    Args:
-        used: Whether compiled code is run.
-    """
-    stance: Literal["default", "force_eager"] = "default" if used else "force_eager"
-    # Networks have more layouts of blocks than the compiler expects of one function.
-    with torch.compiler.set_stance(stance), torch._dynamo.config.patch(recompile_limit=64):
-        yield
 
 
 @contextmanager

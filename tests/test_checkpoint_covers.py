@@ -365,6 +365,9 @@ def test_order_is_offered_and_taken_when_asked(state: State, tmp_path: Path) -> 
     swapped = dict(sorted(foreign.items()))
     with pytest.raises(CheckpointError, match="cannot be matched with resnet20 by order"):
         read(swapped, tmp_path / "w.pt", match="order")
+    with pytest.raises(CheckpointError, match="expected one set of tensors"):  # not one of two
+        doubled = {name: 2 * value for name, value in foreign.items()}
+        read({"one": foreign, "two": doubled}, tmp_path / "w.pt", match="order")
     with pytest.raises(UsageError, match="matched by names or order, not by 'luck'"):
         read(foreign, tmp_path / "w.pt", match="luck")
 
@@ -377,6 +380,15 @@ def numbered(state: State) -> Iterator[tuple[int, str, Tensor]]:
 
 
 # Refusals ----------------------------------------------------------------------------------------
+
+
+def test_raw_weights_are_not_completed_with_averaged_ones(state: State) -> None:
+    """A classifier may lie under another prefix, but not in another set."""
+    body = {name: value for name, value in state.items() if not name.startswith("linear.")}
+    head = {name: value for name, value in state.items() if name.startswith("linear.")}
+    assert_same(fit("resnet20", {"": under("net.", body) | under("head.", head)}).model, state)
+    with pytest.raises(CheckpointError, match=r"2 missing .linear.weight, linear.bias"):
+        fit("resnet20", {"": under("net.", body) | under("net_ema.", head)})
 
 
 def test_part_of_a_larger_network_is_no_network() -> None:

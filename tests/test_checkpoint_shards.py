@@ -70,6 +70,7 @@ def test_a_part_alone_is_told_as_one(tmp_path: Path) -> None:
     ("places", "message"),
     [
         ({"a": "../w.bin"}, r"says that a lies in '\.\./w\.bin'; expected a file beside it"),
+        ({"a": ".w.bin"}, r"says that a lies in '\.w\.bin'; expected a file beside it"),
         ({"a": 3}, "says that a lies in '3'"),
         ({}, "is no index of weights: expected a weight_map"),
         ({"a": "gone.bin"}, r"gone\.bin cannot be read"),

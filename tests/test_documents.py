@@ -165,6 +165,10 @@ def shortened(command):
         else:
             arguments += [option, value]
     few = {"--trials": "1", "--recalibrated": "1"}
+    if "coupling" in arguments:
+        few |= {"--rows": "1", "--positions": "1"}
+    if "recalibration" in arguments:
+        arguments += ["--size", "16"]
     if "--recalibrated" in arguments:
         few["--blocks"] = "1-2"
     for option in few.keys() & set(arguments):

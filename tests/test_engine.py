@@ -8,13 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import decomposable, images_for, random_networks
+from networks import build, decomposable, images_for, random_networks
 from torch import nn
 
 from ensembles.decomposition import decompose
 from ensembles.engine import Materials, count_correct, evaluate
+from ensembles.engine.evaluation import choose_engine
 from ensembles.engine.level import LevelOrder
 from ensembles.engine.shared import SharedPrefixes
+from ensembles.engine.sweep import Sweep
 from ensembles.errors import DataError, EvaluationError, LesionError, UsageError
 from ensembles.lesions import (
     Delete,
@@ -256,3 +258,25 @@ def test_a_gpu_counts_what_the_cpu_counts():
     sweep = sweep_of(net)
     cpu = counts(evaluate(net, [(images, labels)], sweep, device="cpu"))
     assert counts(evaluate(net, [(images, labels)], sweep, device="cuda")) == cpu
+
+
+@pytest.mark.parametrize("engine", ["prefix", "level", "direct"])
+def test_a_sweep_leaves_the_network_as_it_was(engine: str) -> None:
+    """Its mode, and the type, the layout and the values of its tensors; no layer is shared."""
+    model = build([("post", 6, 1), ("pre", 6, 1), ("post", 8, 2)])
+    images, labels = images_for(model, 4)
+    net = decompose(model, images).train()
+    before = {name: (one, one.clone(), one.stride()) for name, one in net.state_dict().items()}
+    sweep = [intact(), *single_deletions(len(net))]
+    found = evaluate(net, [(images, labels)], sweep, engine=engine, device="cpu", precision="bf16")
+    assert all(outcome.total == 4 for outcome in found)
+    assert all(module.training for module in net.modules())
+    for name, value in net.state_dict().items():
+        one, copied, stride = before[name]
+        assert value.data_ptr() == one.data_ptr() and value.dtype == copied.dtype
+        assert torch.equal(value, copied) and value.stride() == stride
+    held = {id(one) for one in (*net.parameters(), *net.buffers())}
+    runner = Sweep(net, sweep, Materials(net), engine=choose_engine(engine, torch.device("cpu")),
+                   device=torch.device("cpu"), dtype=torch.float32)  # fmt: skip
+    for module in runner._engine.modules:
+        assert not held & {id(one) for one in (*module.parameters(), *module.buffers())}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from test_engine_memory import FailsAt
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ensembles import lesion
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.engine import Materials, evaluate
 from ensembles.engine import level as level_module
-from ensembles.engine.devices import movable_copy
 from ensembles.engine.level import LevelOrder
 from ensembles.engine.level_plan import START, LevelPlan, plan_levels
 from ensembles.engine.pages import Piece, run_on_pages, whole_tensor
@@ -140,10 +141,9 @@ def engine_of(
     net: Decomposition, sweep: list[Lesion], dtype: torch.dtype, **how: Any
 ) -> LevelOrder:
 
-    twin = movable_copy(net)
-    given = how.pop("materials", Materials(net)).around(twin)
+    given = how.pop("materials", Materials(net))
     programs = [one.program(len(net)) for one in sweep]
-    engine = LevelOrder(twin, programs, given, CPU, dtype)
+    engine = LevelOrder(net, programs, given, CPU, dtype)
     for name, value in how.items():
         setattr(engine, name, value)
     return engine
@@ -320,6 +320,22 @@ def test_what_is_not_recorded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         "no (noise is drawn for each batch)", "no (no batch came after the first)",
         "no (16 slices)", "yes",
     ]  # fmt: skip
+
+
+def test_the_runs_of_a_store_tell_whether_slices_were_replayed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = decomposable()
+    images, labels = images_for(model, 8)
+    net = decompose(model, images)
+    monkeypatch.setattr(level_module, "recorder_for", lambda _: TapeRecorder())
+    for batch, graphs in ((2, "yes"), (8, "no (no batch came after the first)")):
+        frame = lesion(
+            net, [(images, labels)], engine="level", device="cpu", batch_size=batch,
+            store=tmp_path / f"{batch}.db",
+        )  # fmt: skip
+        assert [run["graphs"] for run in frame.attrs["runs"]] == [graphs]
+        assert frame.attrs["provenance"]["graphs"] == graphs
 
 
 # Memory

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import ensembles
+from ensembles.cards import Card
 from ensembles.checkpoints import open_average
 from ensembles.cli import main
 from ensembles.decomposition import Decomposition, decompose
@@ -200,3 +203,24 @@ def test_networks_for_other_images_are_not_averaged(tmp_path: Path) -> None:
     members = [("resnet110", None), ("lenet5", tmp_path / "seven.pt")]
     with pytest.raises(CheckpointError, match="cannot be averaged: their num_classes are 10 and 7"):
         open_average(members)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("normalization", "cifar10"),
+        ("dataset", "svhn"),
+        ("preprocessing", {"resize": 256, "crop": 224}),
+    ],
+)
+def test_what_members_expect_of_images_is_alike(
+    key: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Card("one", "resnet20", 10, dataset="digits", normalization="digits")
+    cards = iter([card, replace(card, name="two", **{key: value})])
+    network = build([("post", 4, 1)])
+    monkeypatch.setattr(
+        "ensembles.checkpoints.averages.load", lambda *_, **__: (network, next(cards))
+    )
+    with pytest.raises(CheckpointError, match=f"one and two cannot be averaged: their {key} are"):
+        open_average([("resnet20", "one"), ("resnet20", "two")])

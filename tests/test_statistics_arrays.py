@@ -103,6 +103,17 @@ def test_coefficients_against_scipy(pairs: list[tuple[int, int]]) -> None:
             assert rank_correlation(x, y, kind).value == value
 
 
+@pytest.mark.parametrize("n", [5, 9, 40])
+def test_intervals_on_fishers_scale_are_those_of_bonett_and_wright(n: int) -> None:
+    x = np.arange(n)
+    y = np.random.default_rng(n).permutation(n) + 0.5 * x
+    for kind in ("spearman", "kendall"):
+        value, low, high = rank_correlation(x, y, kind, confidence=0.9)
+        error = np.sqrt((1 + value**2 / 2) / (n - 3) if kind == "spearman" else 0.437 / (n - 4))
+        ends = np.tanh(np.arctanh(value) + 1.6448536 * error * np.array([-1, 1]))
+        assert (low, high) == pytest.approx(tuple(ends), abs=1e-6)
+
+
 def test_spearman_interval_against_a_loop() -> None:
     generator = np.random.default_rng(0)
     x = generator.normal(size=20).round(1)

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from ensembles.errors import UsageError
 from ensembles.lesions import Lesion, intact
 from ensembles.statistics import correct_by_image, paired_tests
+from ensembles.statistics.shares import paired_difference
 
 
 def table(both: int, b: int, c: int, neither: int) -> pd.DataFrame:
@@ -75,6 +76,33 @@ def test_the_interval_of_unrelated_errors_is_the_unpaired_one() -> None:
     assert row["difference"] == pytest.approx(lesioned - whole)
     assert row["low"] == pytest.approx(-0.1 - np.hypot(lesioned - low1, high2 - whole))
     assert row["high"] == pytest.approx(-0.1 + np.hypot(high1 - lesioned, whole - low2))
+
+
+@pytest.mark.parametrize(
+    ("cells", "phi"),
+    [
+        ((50, 5, 5, 40), (50 * 40 - 25 - 50) / (55 * 45)),  # half of n is taken off
+        ((20, 12, 13, 9), 0.0),  # agreement below half of n counts as none
+        ((10, 30, 35, 25), (10 * 25 - 30 * 35) / np.sqrt(40 * 60 * 45 * 55)),  # disagreement stays
+    ],
+)  # fmt: skip
+def test_the_interval_shrinks_the_correlation_of_errors(
+    cells: tuple[int, int, int, int], phi: float
+) -> None:
+    """Newcombe 1998 (2635), method 10, number by number."""
+    both, first, second, neither = cells
+    n = sum(cells)
+    found = paired_difference(both, first, second, neither)
+    one, other = (both + first) / n, (both + second) / n
+    low1, high1 = binomtest(both + first, n).proportion_ci(method="wilson")
+    low2, high2 = binomtest(both + second, n).proportion_ci(method="wilson")
+
+    def joined(a: float, b: float) -> float:
+        return float(np.sqrt(a**2 - 2 * phi * a * b + b**2))
+
+    assert found[0] == pytest.approx(one - other)
+    assert found[1] == pytest.approx(one - other - joined(one - low1, high2 - other))
+    assert found[2] == pytest.approx(one - other + joined(high1 - one, other - low2))
 
 
 def test_the_interval_covers() -> None:

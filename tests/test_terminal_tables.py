@@ -45,6 +45,13 @@ def test_cells_stand_in_columns() -> None:
     ]  # fmt: skip
 
 
+def test_no_text_is_cut_below_its_heading() -> None:
+    head, text = ["a heading of 24 letters.", "x"], "abcdefghijklmnopqrstuvwxyz0123456789"
+    top, line = aligned(head, [[text, "1"]], room=10)
+    assert top == "a heading of 24 letters.  x"
+    assert line == "abcdefghijk...0123456789  1"
+
+
 def test_long_texts_of_any_table_lose_their_middle_and_numbers_none() -> None:
     table = pd.DataFrame(
         {

@@ -546,13 +546,13 @@ for number in range(kills + 1):
     child = os.fork()
     if not child:
         try:
-            quick(out, recipe=replace(QUICK, epochs=6), resume=True, init=True)
+            quick(out, recipe=replace(QUICK, epochs=4), resume=True, init=True)
             os._exit(0)
         except BaseException as error:
             print(repr(error), file=sys.stderr)
             os._exit(3)
     if number < kills:
-        time.sleep(draw.uniform(0.0, 1.5))
+        time.sleep(draw.uniform(0.0, 1.0))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL), status
@@ -562,7 +562,7 @@ for number in range(kills + 1):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
-    recipe = replace(QUICK, epochs=6)
+    recipe = replace(QUICK, epochs=4)
     whole = quick(tmp_path / "whole", recipe=recipe)
     cut = tmp_path / "cut"
     subprocess.run(

@@ -263,7 +263,7 @@ class LesionSweep:
         context, data = self.described(about)
         if len(self.wanted) > _MANY:
             self._check_once(store, context)
-        begin = cache(lambda: store.begin(made))
+        begin = cache(lambda: store.begin(made | self.told))
 
         def filled(asked: Asked, report: Progress, **how: Any) -> Filled:
             return fill(

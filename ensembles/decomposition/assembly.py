@@ -42,11 +42,13 @@ from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.trace import probe, trace
 from ensembles.decomposition.uncut import require_shortcuts, uncut
 from ensembles.decomposition.verification import check_finite, verify
+from ensembles.garbage import collection_paused
 from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
 
 
+@collection_paused()
 def decompose(
     model: nn.Module,
     example: Inputs,

@@ -1,7 +1,7 @@
 """The functional graph of a network, and the questions that the decomposition asks of it.
 
 The tensors that every path passes through are the immediate dominators of the output, followed back
-to the input (Lengauer and Tarjan 1979; networkx computes them).
+to the input.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 
-import networkx as nx
 import torch
 from torch import Tensor, fx, nn
 
+from ensembles.decomposition.dominators import immediate_dominators
 from ensembles.decomposition.layouts import PLAIN, Layout, layout_of
 from ensembles.decomposition.simplification import operation
 from ensembles.decomposition.sizes import Sizes, sample_of
@@ -168,14 +168,10 @@ class Graph:
     @cached_property
     def dominators(self) -> dict[fx.Node, fx.Node]:
         """The immediate dominator of each activation: the last that all ways to it lead through."""
-        graph: nx.DiGraph = nx.DiGraph()
-        graph.add_node(self.input)
-        for node in self.order:
-            if node in self.active:
-                graph.add_edges_from((source, node) for source in self.inputs(node))
-        if self.output not in graph:
+        nodes = (node for node in self.order if node in self.active)
+        found = immediate_dominators(self.input, nodes, self.inputs)
+        if self.output not in found:
             raise DecompositionError("the logits do not depend on the images")
-        found: dict[fx.Node, fx.Node] = nx.immediate_dominators(graph, self.input)
         return found
 
     @cached_property

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import Inputs
 from ensembles.decomposition.walk import last_output, states
+from ensembles.engine.devices import movable_copy
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import Parts, steps_of
 from ensembles.lesions.steps import Program, intact_program
@@ -22,7 +23,7 @@ class Direct:
     """Runs programs one after the other, and shares nothing between them.
 
     Args:
-        net: The network; it is moved and rounded, so give a private copy.
+        net: The network; left as it is.
         programs: What each lesion runs.
         materials: What its steps need beside the network.
         device: Where to run.
@@ -48,9 +49,9 @@ class Direct:
         *,
         intact: bool = False,
     ) -> None:
-        self.net, self.programs = net, list(programs)
+        self.net, self.programs = movable_copy(net).eval(), list(programs)
         self._whole = intact_program(len(net))
-        parts = Parts(net, materials)
+        parts = Parts(self.net, materials.around(self.net))
         steps = steps_of([*self.programs, self._whole] if intact else self.programs)
         self.parts = {key: parts.plain(step) for key, step in steps.items()}
         self.evaluations = sum(len(steps) for program in self.programs for steps in program)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import copy
 import operator
-from typing import TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_eval
 
 from ensembles.decomposition.state import OnState
 from ensembles.engine.graphs import ALIKE
 
 __all__ = ["Folder"]
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FRESH = (*_FOLDABLE, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
@@ -30,9 +28,14 @@ _NEW = {operator.add, torch.add, torch.cat, torch.Tensor.add_}
 
 
 class Folder:
-    """Makes graphs fast; layers that several graphs share are folded once."""
+    """Makes graphs fast; layers that several graphs share are folded once.
+
+    Attributes:
+        made: The layers that were folded; nothing else holds their weights.
+    """
 
     def __init__(self) -> None:
+        self.made: list[nn.Module] = []
         self._known: dict[tuple[int, int], tuple[nn.Module, nn.Module, nn.Module | None]] = {}
 
     def folded(self, part: nn.Module) -> nn.Module:
@@ -51,7 +54,7 @@ class Folder:
         part.graph.eliminate_dead_code()
         part.delete_all_unused_submodules()
         part.recompile()
-        return part.eval()
+        return part
 
     def _fold(self, module: fx.GraphModule) -> None:
         """Fold each BatchNorm into the convolution or linear layer that alone feeds it."""
@@ -68,6 +71,7 @@ class Folder:
             folded = self._folded(layer, norm)
             if folded is None:
                 continue
+            self.made.append(folded)
             name = f"folded_{node.name}"
             module.add_submodule(name, folded)
             source.target = name
@@ -85,12 +89,25 @@ def _folded(layer: nn.Module, norm: _BatchNorm) -> nn.Module | None:
     """Fold in double precision, so that rounding enters once."""
     dtype = next(norm.buffers()).dtype
     if isinstance(layer, _FOLDABLE):
-        wide = copy.deepcopy(layer).double(), copy.deepcopy(norm).double()
-        return fuse_conv_bn_eval(*wide).to(dtype)
+        statistics = _wide(norm.running_mean), _wide(norm.running_var)
+        affine = _wide(norm.weight), _wide(norm.bias)
+        tensors = fuse_conv_bn_weights(
+            _wide(layer.weight), _wide(layer.bias), *statistics, norm.eps, *affine
+        )
+        made = copy.copy(layer)  # all but its weights is the same
+        made._parameters = {
+            name: nn.Parameter(tensor.detach().to(dtype), requires_grad=False)
+            for name, tensor in zip(("weight", "bias"), tensors, strict=True)
+        }
+        return made
     if isinstance(layer, nn.Linear):
-        wide_linear = copy.deepcopy(layer).double(), copy.deepcopy(norm).double()
-        return fuse_linear_bn_eval(*wide_linear).to(dtype)
+        pair = copy.deepcopy(layer).double().eval(), copy.deepcopy(norm).double().eval()
+        return fuse_linear_bn_eval(*pair).to(dtype)
     return None
+
+
+def _wide(tensor: Tensor | None) -> Any:
+    return None if tensor is None else tensor.double()
 
 
 def _add_in_place(module: fx.GraphModule) -> None:

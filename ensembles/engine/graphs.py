@@ -83,10 +83,10 @@ class _GraphWriter:
         """What was written; it shares the weights of what it was written from."""
         self.graph.output(end)
         module = fx.GraphModule(self.root, self.graph, "Graph")
-        module.graph.eliminate_dead_code()
-        module.delete_all_unused_submodules()
-        module.recompile()
-        return module.eval()
+        if module.graph.eliminate_dead_code():
+            module.delete_all_unused_submodules()
+            module.recompile()
+        return module
 
     def _inlined(self, part: fx.GraphModule, name: str, given: Sequence[fx.Node]) -> fx.Node:
         """Copy the nodes of a part."""

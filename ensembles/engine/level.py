@@ -42,7 +42,7 @@ class LevelOrder(SharedPrefixes):
     numbers depend neither on the other lesions nor on the batch.
 
     Args:
-        net: The network; give a private copy, for what is made shares its weights.
+        net: The network; left as it is.
         programs: What each lesion runs.
         materials: What its steps need beside the network.
         device: Where to run.

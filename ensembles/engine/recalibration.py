@@ -41,7 +41,7 @@ class Recalibrated:
     a lesion contributes each time. Nothing is shared between lesions, and nothing folded.
 
     Args:
-        net: The network; it is moved and rounded, so give a private copy.
+        net: The network; left as it is.
         lesions: Lesions with a recalibration.
         materials: Where the reference batches come from.
         device: Where to run.

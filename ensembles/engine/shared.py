@@ -12,8 +12,10 @@ from ensembles.decomposition.inputs import Inputs, mapped
 from ensembles.engine.folding import Folder
 from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
+from ensembles.engine.own_copies import OwnCopies
 from ensembles.engine.parts import Parts, first_block, steps_of
 from ensembles.engine.prefix_tree import levels_of, passage_key, plan_routes
+from ensembles.garbage import collection_paused
 from ensembles.lesions.steps import Bypass, Key, Program, Run, intact_program
 
 __all__ = ["SharedPrefixes"]
@@ -23,7 +25,7 @@ class SharedPrefixes:
     """Runs programs along the tree of their shared prefixes.
 
     Args:
-        net: The network; give a private copy, for what is made shares its weights.
+        net: The network; left as it is.
         programs: What each lesion runs.
         materials: What its steps need beside the network.
         device: Where to run.
@@ -46,6 +48,7 @@ class SharedPrefixes:
     name = "prefix"
     side_by_side = True
 
+    @collection_paused()
     def __init__(
         self,
         net: Decomposition,
@@ -59,7 +62,7 @@ class SharedPrefixes:
         whole = intact_program(len(net))
         steps = steps_of([*programs, whole] if intact else programs)
         self.usual = {key: Run(first_block(step)).key for key, step in steps.items()}
-        parts, folder = Parts(net, materials), Folder()
+        parts, folder, own = Parts(net, materials.around(net)), Folder(), OwnCopies()
         made = {key: parts.graph(step) for key, step in steps.items()}
         idle = frozenset(
             step.block
@@ -74,7 +77,9 @@ class SharedPrefixes:
         made |= {passage_key(place): part_graph(part) for place, part in passages.items()}
 
         def fast(part: nn.Module) -> nn.Module:
-            return _placed(folder.folded(part), device, dtype)
+            folded = folder.folded(part)
+            own.keep(folder.made)
+            return _placed(own.in_place_of(folded), device, dtype)
 
         self.parts = {key: fast(part) for key, part in made.items() if part is not None}
         self.stem, self.head = fast(part_graph(net.stem)), fast(part_graph(net.head))

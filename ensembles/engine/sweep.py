@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs
-from ensembles.engine.devices import movable_copy
 from ensembles.engine.direct import Direct
 from ensembles.engine.materials import Materials
 from ensembles.engine.parts import number_rows, numbered
@@ -58,11 +57,10 @@ class Sweep:
         self._renewed = [number for number, renewed in enumerate(renews) if renewed]
         whole = intact_program(len(net))
         self.unchanged = frozenset(i for i in self._trained if programs[i] == whole)
-        twin = movable_copy(net)
         self._engine = engine(
-            twin,
+            net,
             [programs[number] for number in self._trained],
-            materials.around(twin),
+            materials,
             device,
             dtype,
             intact=compared,
@@ -70,8 +68,8 @@ class Sweep:
         self._recalibrated = None
         modules = self._engine.modules
         if self._renewed:
-            chosen, twin = [lesions[number] for number in self._renewed], movable_copy(net)
-            self._recalibrated = Recalibrated(twin, chosen, materials.around(twin), device, dtype)
+            chosen = [lesions[number] for number in self._renewed]
+            self._recalibrated = Recalibrated(net, chosen, materials, device, dtype)
             modules = [*modules, *self._recalibrated.modules]
         self._numbered = numbered(modules)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from ensembles.errors import StoreError
@@ -102,7 +103,8 @@ def fill(
     Args:
         asked: What was asked of the store.
         measure: Measures a unit, under the metrics `asked.measures`.
-        begin: Enters the run where there is something to measure; gives its number.
+        begin: Gives the number of the run, which it enters the first time: when the first unit is
+            measured, so that it can tell how.
         report: Called with the work done and all of it, in lesions times rows of data.
         pace: How large units are.
         wait: Whether to wait for lesions that another process is measuring; else they are left.
@@ -114,7 +116,7 @@ def fill(
     waiting = sorted(asked.missing, key=lambda one: _place(one, n))
     if not waiting:
         return filled
-    run, pace, rows = begin(), pace or Pace(), asked.context.key.images
+    pace, rows, run = pace or Pace(), asked.context.key.images, cache(begin)
     pace.rough = pace.rough or asked.deserted > 0
     total, taken = len(waiting) * rows, list[Lesion]()
     with asked.holding():
@@ -132,7 +134,7 @@ def fill(
                     done = total - (len(mine) + len(waiting) + len(taken)) * rows
                     with pace.timed(len(mine)):
                         found = measure(mine, _after(report, done, total))
-                    filled.add(asked, *found, run)
+                    filled.add(asked, *found, run())
         finally:
             with suppress(StoreError):
                 asked.release()

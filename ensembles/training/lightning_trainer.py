@@ -38,7 +38,6 @@ def trainer_of(
     report: Callable[[str], None],
     *,
     graphs: bool,
-    compiled: bool,
 ) -> tuple[Trainer, TrainingModule]:
     """Make the trainer, and what it trains.
 
@@ -49,7 +48,6 @@ def trainer_of(
         options: Device and precision, as ``trainer_options`` gives them.
         report: Takes one line an epoch.
         graphs: Whether a GPU replays whole steps.
-        compiled: Whether blocks are compiled for it.
 
     Raises:
         EnsemblesError: When Lightning is not installed.
@@ -78,7 +76,6 @@ def trainer_of(
         settings=plan.settings,
         report=report,
         recorder=recorder_for if graphs else lambda device: None,
-        compiled=compiled,
     )
     saving = ModelCheckpoint(
         plan.out, plan.state.stem, save_on_train_epoch_end=True, enable_version_counter=False

@@ -96,7 +96,6 @@ class TrainingModule(LightningModule):
         settings: Mapping[str, Any],
         report: Callable[[str], None],
         recorder: Callable[[torch.device], Recorder | None] = lambda device: None,
-        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -111,7 +110,6 @@ class TrainingModule(LightningModule):
         self.history: list[dict[str, float]] = []
         self.residual = residual_blocks(model)
         self.recorder = recorder
-        self.compiled = compiled
         self.whole: WholeStep | None = None
         self.graphs = ""
         self.loss_sum = self.correct = torch.zeros(0)
@@ -170,7 +168,6 @@ class TrainingModule(LightningModule):
                 bf16=str(self.trainer.precision).startswith("bf16"),
                 drops=self.dropping is not None,
                 example=self.example().to(self.device),
-                compiled=self.compiled,
             )
 
     def on_train_epoch_start(self) -> None:

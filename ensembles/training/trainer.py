@@ -83,7 +83,6 @@ def train(
     task: str | None = None,
     report: Callable[[str], None] | None = None,
     graphs: bool = True,
-    compiled: bool = False,
 ) -> TrainingResult:
     """Train a network and leave its weights with their card.
 
@@ -118,7 +117,6 @@ def train(
         task: ``classification`` or ``language``; by default what the model is for.
         report: Takes one line an epoch; otherwise nothing is reported.
         graphs: Whether a GPU replays whole steps from CUDA graphs, where they can be recorded.
-        compiled: Whether blocks that are replayed are compiled first (``torch.compile``).
 
     Returns:
         The files, and the error that was measured.
@@ -165,7 +163,6 @@ def train(
             _initial_file(plan, init),
             report,
             graphs=graphs,
-            compiled=compiled,
         )
 
 
@@ -193,7 +190,6 @@ def _run(
     report: Callable[[str], None],
     *,
     graphs: bool,
-    compiled: bool,
 ) -> TrainingResult:
     model, dropping = plan.build()
     going_on = _prepare_folder(plan, resume)
@@ -208,9 +204,7 @@ def _run(
         report(f"already trained: {plan.file('.safetensors')}")
         measured = _recorded(plan, before)
     else:
-        trainer, module = trainer_of(
-            plan, model, dropping, options, report, graphs=graphs, compiled=compiled
-        )
+        trainer, module = trainer_of(plan, model, dropping, options, report, graphs=graphs)
         with quiet(), interruptible(trainer):
             trainer.fit(module, ckpt_path=plan.state if going_on else None)
         measured = _export(plan, trainer, module, before) if _leads() else None

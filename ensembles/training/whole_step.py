@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ensembles.cuda_graphs import Recorder, Replayed
 from ensembles.models.parts import residual_blocks
-from ensembles.numerics import compiled_blocks, fastest_convolutions
+from ensembles.numerics import fastest_convolutions
 from ensembles.training.left_out import LeftOut, branch_tensors
 from ensembles.training.stochastic_depth import drop_branches
 
@@ -36,7 +36,6 @@ class WholeStep:
         bf16: Whether forward and backward are in bf16.
         drops: Whether blocks are dropped.
         example: A small input of the network; which tensors are the branches' is found with it.
-        compiled: Whether the residual blocks are compiled, for batches of the first one's size.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class WholeStep:
         bf16: bool,
         drops: bool,
         example: Tensor,
-        compiled: bool = False,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -70,11 +68,6 @@ class WholeStep:
                     for tensors in branch_tensors(model, self.blocks, example)
                 ]
             )
-        self.compiled = compiled
-        self.full: torch.Size | None = None
-        if compiled:
-            for block in self.blocks:
-                block.compile(dynamic=False)
         self.replayed = Replayed(self._step, recorder)
 
     @property
@@ -96,15 +89,8 @@ class WholeStep:
         self.replayed(*masks, *batch, variant=variant)
 
     def _step(self, *arguments: Tensor) -> None:
-        with fastest_convolutions(), self._compiler(arguments[-1].shape):
+        with fastest_convolutions():
             self._descend(*arguments)
-
-    def _compiler(self, shape: torch.Size) -> AbstractContextManager[object]:
-        """Compile for one shape; the last batch of an epoch is not worth the time."""
-        if not self.compiled:
-            return nullcontext()
-        self.full = self.full or shape
-        return compiled_blocks(shape == self.full)
 
     def _descend(self, *arguments: Tensor) -> None:
         kept = None
