@@ -98,7 +98,7 @@ _SUMMARIES = {
     "export": "Write a network without some of its blocks, for other tools.",
     "family": "Train networks of one size, from wide and shallow to thin and deep, and compare.",
     "inspect": "Show the blocks of a network, and how many paths it has.",
-    "lesion": "Delete, move or change blocks, and measure what is still answered.",
+    "lesion": "Delete, move or change blocks, and measure the error and more.",
     "models": "List the architectures.",
     "paths": "Account for all 2^n paths: gradient and logits by path length.",
     "report": "Write results as one HTML page.",

@@ -43,7 +43,7 @@ def list_(model: str | None, as_json: bool) -> None:
     head = ("name", "architecture", "trained on", "measured error", "where")
     cards = [(entry.card, _where(entry)) for entry in entries]
     rows = [(c.name, c.architecture, c.dataset, _error(c), where) for c, where in cards]
-    say("\n".join(aligned(head, rows)))
+    say("\n".join(aligned(head, rows, whole=["name"])))
 
 
 @checkpoints.command("show")
@@ -81,7 +81,9 @@ def fetch(names: tuple[str, ...], as_json: bool) -> None:
 @_AS_JSON
 @click.pass_context
 def verify(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Check the sha256 of checkpoints (all that are here), and that each loads whole.
+    """Check that checkpoints have their sha256 and load whole.
+
+    Without names, all that are here.
 
     Exits with 1 when one is bad.
     """
@@ -173,7 +175,7 @@ def add(
 @click.argument("name")
 @_AS_JSON
 def remove(name: str, as_json: bool) -> None:
-    """Delete a checkpoint of one's own, or the fetched file of a public one."""
+    """Delete a checkpoint of your own, or a fetched file."""
     from ensembles.checkpoints import remove as delete  # noqa: PLC0415 (imports torch)
 
     gone = [str(path) for path in delete(name)]

@@ -44,7 +44,7 @@ def datasets(root: str | None, as_json: bool) -> None:
         here = ", ".join(entry.on_disk) or f"no ({entry.origin})"
         image = "x".join(map(str, entry.shape))
         rows.append((entry.name, splits, str(entry.classes), image, here, entry.location))
-    say("\n".join(aligned(head, rows)))
+    say("\n".join(aligned(head, rows, whole=["name"])))
     texts = [
         (name, "train, test", f"{summary}, embedded") for name, (_, _, summary) in EMBEDDED.items()
     ]

@@ -183,9 +183,10 @@ def _paths(net: dict[str, Any]) -> Iterator[str]:
         yield f"paths through the blocks: 2^{choices} = {_number(net['paths'])}"
         yield "  branches taken, and the share of all paths"
         yield from _histogram(net["lengths"])
+    ends = " to ".join(map(str, dict.fromkeys((layers[0], layers[-1]))))
     yield (
         f"ways from the images to the logits, along every edge: {_number(total)}, "
-        f"of {layers[0]} to {layers[-1]} weight layers"
+        f"of {ends} weight layer{'' if ends == '1' else 's'}"
     )
 
 

@@ -139,7 +139,7 @@ def lesion(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Delete, move or change blocks of a trained network, and measure what it still answers.
+    """Delete, move or change blocks of a trained network, and measure its error and more.
 
     Alone, it deletes each of the 54 blocks of a ResNet-110 trained on handwritten digits. Every
     observation is counted once, with running BatchNorm statistics; the first row is the intact

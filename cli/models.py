@@ -45,7 +45,7 @@ def models(text: str | None, library: str | None, family: str | None, as_json: b
         for line in _detail(rows[0]):
             say(line)
     else:
-        for line in aligned(_HEAD, [_cells(row) for row in rows], _RIGHT):
+        for line in aligned(_HEAD, [_cells(row) for row in rows], _RIGHT, whole=["model"]):
             say(line)
     if text is None and library is None:
         say("--library torchvision and --library timm list all of theirs", err=True)

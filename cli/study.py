@@ -172,7 +172,7 @@ def export(file: str, store: str | None, out: str, table: str | None) -> None:
 @click.argument("sources", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @click.option("--keep-first", is_flag=True, help="Where counts differ, keep those that came first.")
 def merge(target: str, sources: Sequence[str], keep_first: bool) -> None:
-    """Merge other stores, such as those of several machines, into TARGET.
+    """Merge the stores of several machines into TARGET.
 
     Stores that hold different counts of the same thing are refused.
     """

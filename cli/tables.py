@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["aligned", "lesion_summary", "lesion_table"]
 
 _LEAST = 12  # letters of a text that stay
-_WORDS = ("model", "lesion", "blocks", "name", "95 % interval")
+_INTERVAL = "95 % interval"
+_WORDS = ("model", "lesion", "blocks", "name", _INTERVAL)
 
 
 def aligned(
@@ -24,6 +25,7 @@ def aligned(
     rows: Sequence[Sequence[str]],
     right: Collection[str] = (),
     *,
+    whole: Collection[str] = (),
     room: int | None = None,
 ) -> list[str]:
     """Lay out cells in columns; those named in `right` are flush right.
@@ -32,11 +34,12 @@ def aligned(
         head: Names of the columns.
         rows: The cells.
         right: Columns of numbers.
+        whole: Columns of texts that keep all letters, as names that are typed and intervals do.
         room: Letters of a line; texts that do not fit lose their middle. By default those of the
             terminal; a pipe or a file gets everything.
     """
     cells = [[printable(cell, lines=False) for cell in row] for row in rows]
-    rows = _elided(head, cells, right, _terminal() if room is None else room)
+    rows = _elided(head, cells, {*right, *whole}, _terminal() if room is None else room)
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(
@@ -55,11 +58,11 @@ def _terminal() -> int | None:
 
 
 def _elided(
-    head: Sequence[str], rows: list[list[str]], right: Collection[str], room: int | None
+    head: Sequence[str], rows: list[list[str]], kept: Collection[str], room: int | None
 ) -> list[list[str]]:
-    """The rows, with the widest columns of text cut until a line fits."""
+    """The rows, with the widest of the columns that are not kept cut until a line fits."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    texts = [place for place, name in enumerate(head) if name not in right]
+    texts = [place for place, name in enumerate(head) if name not in kept]
     excess = sum(widths) + 2 * (len(widths) - 1) - (room or 10**9)
     while excess > 0 and texts:
         widest = max(texts, key=lambda place: widths[place])
@@ -92,7 +95,8 @@ def lesion_table(frames: Sequence[pd.DataFrame]) -> list[str]:
     rows = [
         [cells.get(name, "") for name in head] for frame in frames for cells in _all_cells(frame)
     ]
-    return aligned(head, rows, [name for name in head if name not in _WORDS])
+    right = [name for name in head if name not in _WORDS]
+    return aligned(head, rows, right, whole=[_INTERVAL])
 
 
 def lesion_summary(frame: pd.DataFrame) -> str:
@@ -125,9 +129,9 @@ def lesion_summary(frame: pd.DataFrame) -> str:
 def _head(frame: pd.DataFrame) -> list[str]:
     from ensembles.tables.metric_columns import number_columns  # noqa: PLC0415 (pandas)
 
-    head = ["lesion", "blocks", "name", "correct", "total", "error %", "95 % interval", "loss"]
+    head = ["lesion", "blocks", "name", "correct", "total", "error %", _INTERVAL, "loss"]
     if "error" not in frame.columns:
-        head = [name for name in head if name not in ("correct", "error %", "95 % interval")]
+        head = [name for name in head if name not in ("correct", "error %", _INTERVAL)]
     if "loss" not in frame.columns:
         head.remove("loss")
     ordered = frame.loc[frame["lesion"] != "none", "kendall_tau"].notna().any()
@@ -161,7 +165,7 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
         cells |= {
             "correct": str(row["correct"]),
             "error %": f"{100 * row['error']:.2f}" if finite else "not finite",
-            "95 % interval": f"{low:.2f} to {high:.2f}" if finite else "",
+            _INTERVAL: f"{low:.2f} to {high:.2f}" if finite else "",
         }
     return cells
 

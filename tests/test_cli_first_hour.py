@@ -24,6 +24,7 @@ def test_a_group_alone_prints_its_help(
     found = capsys.readouterr()
     assert stop.value.code == 0 and found.err == ""
     assert found.out.startswith("Usage: ensembles") and len(found.out.splitlines()) > 8
+    assert "...\n" not in found.out.partition("Commands:")[2]  # no sentence is cut off
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,11 @@ def test_a_drawing_names_every_part(plan):
     assert shapes[0] == "x".join(map(str, net.block(1).out_shape))
 
 
+def test_ways_of_one_length_are_of_that_length(call):
+    _, out, _ = call("--model", "vgg15")
+    assert out.splitlines()[-1].endswith("along every edge: 1, of 15 weight layers")
+
+
 def test_the_drawing_is_written(call, tmp_path):
     for ending in ("svg", "png", "pdf"):
         path = tmp_path / f"resnet.{ending}"

@@ -129,8 +129,8 @@ def test_cancellation_stands_in_the_figure() -> None:
     ratio = frame.attrs["cancellation"]["input"]
     far = frame.copy()
     far.attrs = {**frame.attrs, "cancellation": {"input": 68_000.0}}
-    for one, told in ((frame, f"norms {ratio:,.3g} × that of their sum"),
-                      (far, "norms 6.8e+04 × that of their sum: lengths cancel")):  # fmt: skip
+    for one, told in ((frame, f"cancellation {ratio:,.3g} (1: none)"),
+                      (far, "cancellation 6.8e+04 (1: none): lengths cancel")):  # fmt: skip
         axes = shares_by_length(one)
         legend = axes.get_legend() or axes.figure.legends[0]
         assert told in [text.get_text() for text in legend.get_texts()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from ensembles.cli.results import plain_table
 from ensembles.cli.tables import aligned, lesion_summary, lesion_table
@@ -75,6 +76,17 @@ def test_long_texts_of_any_table_lose_their_middle_and_numbers_none() -> None:
         "name", "featu...anch", "head",
     ]  # fmt: skip
     assert plain_table(table[:0]) == "no rows"
+
+
+def test_intervals_and_names_that_are_typed_keep_their_letters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ensembles.cli.tables._terminal", lambda: 40)
+    narrow = lesion_table([frame(ROWS)])
+    assert "5.52 to 17.44" in narrow[1] and not any(" to..." in line for line in narrow)
+    rows = [["a-very-long-name-that-is-typed", "a text that says a great deal about it"]]
+    name, text = aligned(["name", "about"], rows, whole=["name"])[1].split("  ")
+    assert name == rows[0][0] and "..." in text
 
 
 def test_a_line_for_each_lesion() -> None:

@@ -13,9 +13,11 @@ r"""Draw the pictures of the pages from the tables beside them.
         --out docs/figures/execution-gpt12.csv
     ensembles analyze sublayers --model gpt12 --rows 16 --out docs/figures/sublayers-gpt12.csv
     ensembles analyze sublayers --model vit12 --rows 0 --out docs/figures/sublayers-vit12.csv
+    ensembles analyze refinement --out docs/figures/refinement-resnet110.csv
     ensembles analyze repair --out docs/figures/repair-resnet110.csv
     ensembles analyze repair --model gpt12 --rows 16 --out docs/figures/repair-gpt12.csv
     ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
+    ensembles reproduce --paper gavrikov2024 --quick --figure criticality --out paper
     python docs/figures/draw.py
 
 Each picture bears the hash of its tables and of what is drawn of them, so that a test notices one
@@ -36,7 +38,13 @@ from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 
 import ensembles
-from ensembles.plots import plot_execution, plot_recalibration, plot_repair, plot_sublayers
+from ensembles.plots import (
+    plot_execution,
+    plot_recalibration,
+    plot_refinement,
+    plot_repair,
+    plot_sublayers,
+)
 from ensembles.reproduction.experiments import experiment
 from ensembles.reproduction.named import Named
 
@@ -66,6 +74,7 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "execution-gpt12": (("execution-gpt12",), plot_execution),
     "sublayers-vit12": (("sublayers-vit12",), plot_sublayers),
     "sublayers-gpt12": (("sublayers-gpt12",), plot_sublayers),
+    "refinement-resnet110": (("refinement-resnet110",), plot_refinement),
     "repair-resnet110": (("repair-resnet110",), plot_repair),
     "repair-gpt12": (("repair-gpt12",), plot_repair),
     "reproduction-3": (
@@ -74,6 +83,10 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     ),
     "reproduction-5a": (("reproduction/5a-delete",), of_experiment("5a", "delete")),
     "reproduction-6": (("reproduction/6-paths",), of_experiment("6", "paths")),
+    "reproduction-criticality": (
+        ("reproduction/criticality-residual", "reproduction/criticality-plain"),
+        of_experiment("criticality", "residual", "plain"),
+    ),
 }
 """The tables of each picture, and what draws them.
 

@@ -23,5 +23,5 @@ def cancellation_texts(frame: pd.DataFrame) -> list[str]:
     """A short line for the first place of a table where cancellation is known, for a figure."""
     for ratio in (frame.attrs.get("cancellation") or {}).values():
         doubt = "" if ratio < CANCELLING else ": lengths cancel"
-        return [f"norms {ratio:,.3g} × that of their sum{doubt}"]
+        return [f"cancellation {ratio:,.3g} (1: none){doubt}"]
     return []

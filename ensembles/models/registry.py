@@ -298,7 +298,10 @@ def _timm_names() -> list[str]:
 
 
 def _unknown_library(library: str) -> str:
-    return f"unknown library {library!r}; there are {', '.join(LIBRARIES[:-1])} and {LIBRARIES[-1]}"
+    return (
+        f"unknown library {library!r}; there are {', '.join(LIBRARIES[:-1])} and {LIBRARIES[-1]} "
+        "(a function of your own is FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION)"
+    )
 
 
 def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:

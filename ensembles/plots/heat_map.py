@@ -18,6 +18,7 @@ from seaborn import color_palette
 from ensembles.analyses.base import HeatMap
 from ensembles.errors import UsageError
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
 from ensembles.plots.style import paper_style
 from ensembles.tables.networks import all_networks, one_network, series_labels
 from ensembles.tables.schema import require_columns
@@ -146,7 +147,8 @@ def heat_map(
         ax.set_ylabel(labels[1] or y)
         if legend:
             colour_bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.8, location=bar)
-            colour_bar.set_label(labels[2] or value)
+            told = [labels[2] or value, *(str(one.get_label()) for one in counted([frame]))]
+            colour_bar.set_label(", ".join(told))
             if logarithmic and norm.vmax < _FEW * norm.vmin:  # type: ignore[operator]
                 colour_bar.set_ticks(LogLocator(subs=(1, 2, 5)), minor=False)
                 colour_bar.ax.minorticks_off()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from textwrap import fill
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -173,23 +173,35 @@ class Measure:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{round(100 * y, 6):g}"))
 
 
-def counted(frames: Sequence[pd.DataFrame]) -> list[Artist]:
+def counted(frames: Sequence[pd.DataFrame], key: str | None = None) -> list[Artist]:
     """The legend's part that says how many observations each number counts.
 
     Args:
         frames: Tables of lesions, or of an analysis whose attributes say it.
+        key: The attribute that says it, where parts of a table are over other numbers of rows of
+            the data than the rest; by default that of observations, else that of all rows.
     """
     attributes = [Attributes.of(frame) for frame in frames]
-    lesions = [one for one in frames if {"total", "correct"} <= set(one.columns)]
-    totals = {int(number) for one in lesions for number in one["total"].dropna()}
-    totals |= {one.observations for one in attributes if one.observations is not None}
-    totals |= {one.provenance["images"] for one in attributes if _of_paths_of_images(one)}
-    what = next((one.observation for one in attributes if one.observation), None)
+    what = next((one.observation for one in attributes if one.observation), None) or "image"
+    totals: set[int] = set()
+    if key is None:
+        lesions = [one for one in frames if {"total", "correct"} <= set(one.columns)]
+        totals = {int(number) for one in lesions for number in one["total"].dropna()}
+        totals |= {one.observations for one in attributes if one.observations is not None}
+        totals |= {one.provenance["images"] for one in attributes if _of_paths_of_images(one)}
+    if not totals:
+        totals = {int(one[key or "rows"]) for one in map(_plain, frames) if one.get(key or "rows")}
+        what = "window" if what == "token" else what
     if not totals:
         return []
     low, high = min(totals), max(totals)
     number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return [proxy(f"{number} {what or 'image'}s", linestyle="")]
+    return [proxy(f"{number} {what}s", linestyle="")]
+
+
+def _plain(frame: pd.DataFrame) -> dict[str, Any]:
+    """The attributes that are whole numbers."""
+    return {str(key): one for key, one in frame.attrs.items() if isinstance(one, int)}
 
 
 def _of_paths_of_images(attributes: Attributes) -> bool:

@@ -265,13 +265,12 @@ def shares_by_length(
         ax.set_ylabel("Share of the total" if len(tables) == 1 else f"Share, {_short(series[0])}")
         finish_lengths(ax, tables)
         handles.append(Line2D([], [], color=GREY, lw=2.5, label="95% interval of lengths"))
-        told = zip(tables, series_labels(tables), strict=True)
-        for frame, label in told:
+        for frame, label in zip(tables, series_labels(tables), strict=True):
             name = f"{label}: " if len(tables) > 1 else ""
             for line_of_it in cancellation_texts(frame):
                 handles.append(Line2D([], [], lw=0, label=f"{name}{line_of_it}"))
         if legend:
-            legend_above(ax, handles)
+            legend_above(ax, [*handles, *counted(tables)])
     return ax
 
 

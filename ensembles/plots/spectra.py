@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from ensembles.analyses.cancellation import CANCELLING
 from ensembles.plots.heat_map import heat_map
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
+from ensembles.plots.measures import counted
 from ensembles.plots.style import (
     DOTTED,
     GREY,
@@ -129,7 +130,7 @@ def cancellation_by_block(
         if max(float(one["cancellation"].max()) for one in tables) > CANCELLING:
             ax.set_yscale("log")
         ax.set_ylabel("Cancellation: norms over\nthe norm of their sum")
-        _finish(ax, "Block", legend, "95% interval")
+        _finish(ax, "Block", legend, "95% interval", counted(tables, "images"))
     return ax
 
 
@@ -168,7 +169,7 @@ def lengths_by_block(
             ax.plot(x, frame["later"] / 2, color=GREY, linewidth=0.8, linestyle=DOTTED)
         _curves(ax, tables, "mean", colours, bands=False)
         ax.set_ylabel("Branches on paths\nto the output")
-        _finish(ax, "Block", legend, "interval with 95% of the norms")
+        _finish(ax, "Block", legend, "interval with 95% of the norms", counted(tables, "images"))
     return ax
 
 
@@ -212,7 +213,8 @@ def length_by_network(
         ax.set_ylim(bottom=0)
         ax.set_ylabel("Mean length\nover blocks")
         if legend:
-            legend_above(ax, [Line2D([], [], color=GREY, linewidth=0.6, label="95% interval")])
+            bar = Line2D([], [], color=GREY, linewidth=0.6, label="95% interval")
+            legend_above(ax, [bar, *counted(tables, "images")])
     return ax
 
 
@@ -248,17 +250,18 @@ def effects_in_three_ways(
         for index, (way, label) in enumerate(zip(_WAYS, names, strict=True)):
             _curves(ax, [frame], way, colours, [label], start=index)
         ax.set_ylabel("Added to the logit\nof the right answer")
-        _finish(ax, "Block", legend, "95% interval")
+        _finish(ax, "Block", legend, "95% interval", counted([frame], "rows"))
     return ax
 
 
-def _finish(ax: Axes, x: str, legend: bool, band: str) -> None:
-    """Name the x axis, the curves, and what bands are."""
+def _finish(ax: Axes, x: str, legend: bool, band: str, numbers: Sequence[Artist]) -> None:
+    """Name the x axis, the curves, what bands are, and over how many rows."""
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.set_xlabel(x)
     if legend:
         handles: list[Artist] = list(ax.get_legend_handles_labels()[0])
-        legend_above(ax, [*handles, Patch(facecolor=tint(GREY), linewidth=0, label=band)])
+        handles.append(Patch(facecolor=tint(GREY), linewidth=0, label=band))
+        legend_above(ax, [*handles, *numbers])
 
 
 def _curves(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ensembles.analyses.lesion_means import fitting
 from ensembles.lesions import Choice, Randomize, parse_lesion
 from ensembles.plots.layout import new_figure
-from ensembles.plots.style import GREY, INK, legend_above, look, paper_style, proxy
+from ensembles.plots.style import GREY, INK, legend_above, look, paper_style, proxy, whiskers
 from ensembles.reproduction.criteria import intact_error
 from ensembles.reproduction.experiment import Part
 from ensembles.reproduction.named import NotMeasured
@@ -108,6 +108,8 @@ def draw_by_place(
     curves: Mapping[str, pd.DataFrame],
     transitions: Sequence[int] = (),
     networks: pd.DataFrame | None = None,
+    *,
+    numbers: Sequence[Artist] = (),
 ) -> Figure:
     """Draw criticality by place in the network, over that of the published networks.
 
@@ -116,6 +118,7 @@ def draw_by_place(
         transitions: Blocks of the first curve whose points are hollow.
         networks: What :func:`ensembles.reproduction.published_layers.block_table` gives, for a
             line for each of their networks.
+        numbers: The legend's part that says over how many images.
     """
     figure, [ax] = new_figure(height=3.2)
     with paper_style():
@@ -137,7 +140,11 @@ def draw_by_place(
         ax.set_ylim(-0.02, 1.02)
         ax.set_xlabel("Place in the network (0: first block, 1: last)")
         ax.set_ylabel("Criticality (1 - cosine of outputs)")
-        legend_above(ax, handles)
+        handles.append(whiskers(f"least to most of {DRAWS} draws"))
+        if len(transitions):
+            hollow_mark = {"marker": "o", "markerfacecolor": "white", "markersize": 4}
+            handles.append(proxy("changes the shape", **hollow_mark))
+        legend_above(ax, [*handles, *numbers])
     return figure
 
 

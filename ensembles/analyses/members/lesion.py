@@ -165,7 +165,7 @@ class Lesions(Analysis[LesionOptions]):
     """A sweep of lesions; a store keeps it lesion by lesion."""
 
     name = "lesion"
-    summary = "What a network still answers when its blocks are deleted, moved or changed."
+    summary = "Error and other measures when blocks are deleted, moved or changed."
     source = "Veit, Wilber and Belongie 2016 (1605.06431), sections 4.1 and 4.2"
     options = LesionOptions
     label = ("lesion", "count", "blocks")

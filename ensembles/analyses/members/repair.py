@@ -61,7 +61,7 @@ class Repair(Analysis[RepairOptions]):
     """
 
     name = "repair"
-    summary = "How much of what a block adds to the right logit later blocks make good without it."
+    summary = "How much of what a block adds to the right logit later blocks compensate."
     source = "McGrath et al. 2023 (2307.15771); Rushing and Nanda 2024 (2402.15390)"
     options = RepairOptions
     label = ("block", "name")

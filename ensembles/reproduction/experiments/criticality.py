@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ensembles.plots.measures import counted
 from ensembles.reproduction.criteria import spread
 from ensembles.reproduction.experiment import Comparison, Experiment, Parts, Picture
 from ensembles.reproduction.fresh_weights import (
@@ -139,7 +140,9 @@ class Criticality(Experiment):
             "the convolutions of a block)"
             + (", and each of them as a thin line." if theirs is not None else ".")
         )
-        figure = draw_by_place(curves, ours[0].attrs.get("reshaping", ()), theirs)
+        figure = draw_by_place(
+            curves, ours[0].attrs.get("reshaping", ()), theirs, numbers=counted(ours)
+        )
         return [Picture(figure, caption)]
 
     def compare(self, frames: Frames) -> list[Comparison]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensembles.plots.measures import counted
 from ensembles.reproduction.experiment import Experiment, Parts, Picture
 from ensembles.reproduction.fresh_weights import (
     DRAWS,
@@ -87,7 +88,9 @@ class CriticalityTrainings(Experiment):
             f"{facts()['layer_criticality']['networks']} trainings of ResNet-50 on ImageNet "
             "(Gavrikov et al. 2024, raw results, CC BY-SA 4.0)."
         )
-        return [Picture(draw_by_place(curves, first.attrs.get("reshaping", ())), caption)]
+        numbers = counted(list(frames.values()))
+        figure = draw_by_place(curves, first.attrs.get("reshaping", ()), numbers=numbers)
+        return [Picture(figure, caption)]
 
 
 def _changed(other: str, frames: Frames) -> Finding:
