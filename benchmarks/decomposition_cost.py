@@ -4,7 +4,8 @@
     python benchmarks/decomposition_cost.py --against FOLDER    # beside another checkout
 
 Each round is a process of its own, by turns one of each checkout, so that a busy machine slows
-both; of its few decompositions the fastest counts. The ratio is that of the numbers of forward passes.
+both; of its few decompositions the fastest counts. Ratios are those of the numbers of forward
+passes.
 """
 
 from __future__ import annotations
