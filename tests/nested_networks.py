@@ -259,6 +259,86 @@ class Reversible(Network):
         return self.head(torch.cat([a, b], 1).mean((2, 3)))
 
 
+class Dense(Network):
+    """Each branch reads the sum of all that came before it, its own input's sum among them."""
+
+    count = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.blocks = nn.ModuleList(Sum(layers(4)) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [self.stem(x)]
+        for block in self.blocks:
+            branch: Any = block.branch
+            states.append(states[-1] if block.cut else states[-1] + branch(sum(states)))
+        return self.head(states[-1].mean((2, 3)))
+
+
+class Reminded(Network):
+    """Every branch reads the images themselves beside its input."""
+
+    count = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.blocks = nn.ModuleList(Sum(Gate()) for _ in range(3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        for block in self.blocks:
+            x = block(x, images)
+        return self.head(x.mean((2, 3)))
+
+
+class Gate(nn.Module):
+    """A branch with a gate that is made of other values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.gate = layers(4), conv(3, 1, 4)
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return self.body(x) * self.gate(other).sigmoid()
+
+
+class Pooled(Network):
+    """The head reads all states, each with a weight that is learned: one more sum around all."""
+
+    count = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.blocks = nn.ModuleList(Sum(layers(4)) for _ in range(3))
+        self.mix = nn.Parameter(torch.tensor([0.5, 1.0, -0.25, 2.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [self.stem(x)]
+        for block in self.blocks:
+            states.append(block(states[-1]))
+        return self.head((torch.stack(states) * self.mix.view(4, 1, 1, 1, 1)).sum(0).mean((2, 3)))
+
+
+class Supervised(Network):
+    """The mean of what the head makes of each state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv(3, out=4), nn.Linear(4, 3)
+        self.blocks = nn.ModuleList(Sum(layers(4)) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, total = self.stem(x), torch.zeros(())
+        for block in self.blocks:
+            x = block(x)
+            total = total + self.head(x.mean((2, 3)))
+        return total / 3
+
+
 class SpaceTime(Network):
     """Attention over time spares the class token, as in TimeSformer (Bertasius et al. 2021)."""
 
@@ -316,7 +396,7 @@ class Patches(Network):
 
 NESTED = (
     CrossStage, Resolutions, LongSkip, Levels, Hourglass, Masked, OneInput, CrossAttention,
-    ClassAttention, Reversible, SpaceTime, Patches,
+    ClassAttention, Reversible, Dense, Reminded, SpaceTime, Patches,
 )  # fmt: skip
 
 

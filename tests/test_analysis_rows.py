@@ -1,17 +1,19 @@
-"""Which rows an analysis takes where it takes some of them only."""
+"""Which rows an analysis takes: some of them only, and none without a finite answer."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import ensembles
 from ensembles.analyses.some_rows import some_rows
 from ensembles.data.texts import BYTES, LabelledText
-from ensembles.errors import DataError
+from ensembles.errors import DataError, EnsemblesError
 
 
 def test_data_of_ours_stay_what_they_are() -> None:
@@ -37,3 +39,48 @@ def test_other_data_are_spread_too_and_lists_are_whole() -> None:
     assert some_rows(batches, 1, "depth") is batches
     with pytest.raises(DataError, match="read only once, and depth reads them several times"):
         some_rows(iter(batches), 1, "depth")
+
+
+@pytest.fixture(scope="module")
+def net() -> Any:
+    """Two blocks on vectors."""
+
+    class Blocks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Linear(6, 4), nn.Linear(4, 3)
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            for layer in self.layers:
+                x = x + torch.tanh(layer(x))
+            return self.head(x)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ensembles.decompose(Blocks().eval(), torch.randn(4, 6))
+
+
+ROWS = torch.linspace(-1, 1, 24).sin().view(4, 6)
+LABELS = torch.tensor([0, 1, 2, 0])
+SMALL: dict[str, dict[str, Any]] = {"paths": {"signs": 2, "images": 4}}
+
+
+@pytest.mark.parametrize("name", ["coupling", "diversity", "downstream", "influence", "refinement"])
+def test_a_row_without_finite_logits_is_refused(net: Any, name: str) -> None:
+    rows = ROWS.clone()
+    rows[2] = torch.nan
+    with pytest.raises(EnsemblesError, match="the intact network gives logits that are not finite"):
+        ensembles.analyze(net, [(rows, LABELS)], name, progress=False)
+
+
+@pytest.mark.parametrize("name", ["paths", "depth", "spectra", "refinement"])
+def test_rows_of_inference_mode_are_rows(net: Any, name: str) -> None:
+    with torch.inference_mode():
+        rows = ROWS * 1
+    asked = {"progress": False, **SMALL.get(name, {})}
+    found, expected = (
+        ensembles.analyze(net, [(given, LABELS)], name, **asked) for given in (rows, ROWS)
+    )
+    pd.testing.assert_frame_equal(found, expected)

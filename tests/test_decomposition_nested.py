@@ -29,8 +29,10 @@ from tests.nested_networks import (
     LongSkip,
     Masked,
     Network,
+    Pooled,
     Resolutions,
     Reversible,
+    Supervised,
     made,
 )
 
@@ -68,6 +70,22 @@ def test_each_sum_is_a_block_and_its_deletion_is_the_hand_edit(kind: type[Networ
         for engine in found:
             assert torch.allclose(engine[place], expected, atol=1e-5), blocks
         assert not torch.allclose(expected, called(model, model.example), atol=1e-4), blocks
+
+
+@torch.no_grad()
+def test_states_that_the_head_reads_are_blocks() -> None:
+    """What is added to several of them is no part of the last sum alone."""
+    model = made(Pooled)
+    net = ensembles.decompose(model, model.example)
+    assert net.names == ("blocks.0", "blocks.1", "blocks.2", "blocks") and net.is_nested
+    for number, block in enumerate(model.sums().values(), 1):
+        block.cut = True
+        lesioned = net.lesioned(Delete((number,)))(model.example)
+        assert torch.allclose(lesioned, model(model.example), atol=1e-5)
+        block.cut = False
+    assert "2 more within them (nested=True)" in str(
+        ensembles.decompose(made(Supervised), Supervised.example)
+    )
 
 
 def test_numbers_are_plain_and_read_back() -> None:

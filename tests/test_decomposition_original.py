@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import threading
 
 import pytest
@@ -11,7 +12,7 @@ from networks import CLASSES
 from torch import nn
 
 from ensembles.decomposition import decompose
-from ensembles.decomposition.verification import check_independence
+from ensembles.decomposition.independence import check_independence
 from ensembles.errors import DecompositionError, EvaluationError
 
 
@@ -113,7 +114,19 @@ def test_hooks_that_change_nothing_are_left_out():
     net = decompose(model, ROWS)
     count = len(seen)
     net(ROWS)
-    assert len(seen) == count <= 2
+    assert len(seen) == count <= 3  # a batch, a row, a gradient
+
+
+def test_a_hook_that_changes_values_later_is_refused():
+    model, calls = seeded(Model), []
+
+    def weaker(module, args, out):
+        calls.append(module)
+        return out / len(calls)
+
+    model.blocks[1].register_forward_hook(weaker)
+    with pytest.raises(DecompositionError, match=r"a forward hook on blocks.1\) cannot be copied"):
+        decompose(model, ROWS)
 
 
 def test_a_hook_on_all_modules_is_refused_where_it_changes_values():
@@ -305,6 +318,113 @@ def test_rounding_is_ruled_out_before_rows_are_said_to_influence_each_other():
     mixing = Rounding(torch.float32, torch.float64).eval()
     with pytest.raises(DecompositionError, match="gives other logits for an input when another"):
         check_independence(mixing, ROWS, mixing(ROWS))
+
+
+class Counting(Model):
+    """Counts its calls, and tells."""
+
+    calls = 0
+
+    def body(self, x):
+        self.calls += 1
+        return self.blocks(x) * self.calls
+
+
+class Averaging(Model):
+    """Follows the mean of what it is given, in evaluation mode too."""
+
+    def build(self):
+        super().build()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def body(self, x):
+        self.mean.lerp_(x.mean(0).detach(), 0.1)
+        return self.blocks(x - self.mean)
+
+
+class Skipping(Model):
+    """Leaves out a block now and then, by a generator that torch knows nothing of."""
+
+    def body(self, x):
+        for block in self.blocks:
+            x = block(x) if random.random() < 0.9 else x
+        return x
+
+
+class Noisy(Model):
+    def body(self, x):
+        return self.blocks(x) + torch.randn_like(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Counting, "it keeps something from one run to the next"),
+        (Averaging, "it keeps something from one run to the next"),
+        (Noisy, "it is random"),
+    ],
+)
+def test_what_differs_from_run_to_run_is_told_from_chance(make, reason):
+    with pytest.raises(DecompositionError, match=f"when it runs again: {reason}"):
+        decompose(seeded(make), ROWS)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rare_chance_is_found_where_something_else_would_be_blamed(seed):
+    kept = random.getstate()
+    random.seed(seed)
+    try:
+        decompose(seeded(Skipping), ROWS)
+    except DecompositionError as error:
+        assert "when it runs again: it is random" in str(error)  # or it is lucky
+    finally:
+        random.setstate(kept)
+
+
+class InPairs(Model):
+    """Reads two rows as one."""
+
+    def body(self, x):
+        return self.blocks(x.view(-1, 2, 4).flip(1).flatten(0, 1))
+
+
+def test_rows_that_cannot_stand_alone_are_told_from_wrong_shapes():
+    with pytest.raises(DecompositionError, match=r"takes 4 rows and not one alone \(shape"):
+        decompose(seeded(InPairs), ROWS)
+
+
+class Sparse(Model):
+    """The weights of its layers are sparse matrices by rows."""
+
+    def build(self):
+        super().build()
+        for block in self.blocks:
+            kept = block.linear.weight.detach().relu().to_sparse_csr()
+            block.linear.weight = nn.Parameter(kept, requires_grad=False)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_sparse_weights():
+    model = seeded(Sparse)
+    net = decompose(model, ROWS)
+    assert len(net) == 3
+    torch.testing.assert_close(net(ROWS[:3]), model(ROWS[:3]))
+
+
+class PerRow(Model):
+    """Multiplies by the number of rows and divides by it again."""
+
+    def body(self, x):
+        for block in self.blocks:
+            x = x + torch.tanh(block.linear(x)) * len(x) / x.shape[0]
+        return x
+
+
+def test_numbers_that_follow_the_rows_are_no_fixed_factors():
+    model = seeded(PerRow)
+    net = decompose(model, ROWS)
+    assert len(net) == 3
+    torch.testing.assert_close(net(ROWS[:3]), model(ROWS[:3]))
 
 
 class Asserting(Model):

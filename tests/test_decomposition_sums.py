@@ -242,6 +242,7 @@ def _imaginary(_, x, y):
 
 WHATEVER = {
     "index_add": lambda _, x, y: x.index_add(1, torch.arange(4).flip(0), y),
+    "a third": lambda _, x, y: x.index_add(1, torch.arange(4), y, alpha=1 / 3),
     "scatter_add": lambda _, x, y: x.scatter_add(1, torch.arange(4).expand(len(x), 4), y),
     "scatter": _spread,
     "index_put": lambda _, x, y: x.index_put((torch.arange(len(x)),), y, accumulate=True),
@@ -352,3 +353,56 @@ def test_a_sum_that_is_not_seen_through_is_said(join, message):
         decompose(model, rows)
     plain = decompose(model, rows, kinds=["plain"])
     assert plain.uncut[0].startswith("the model's own forward")
+
+
+class Expanded(nn.Module):
+    """Two streams that begin as one, mixed around each branch (as in Zhu et al. 2024)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head, self.off = nn.Linear(6, 4), nn.Linear(4, CLASSES), 0
+        self.branches = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+        self.read = nn.Parameter(torch.randn(3, 2))
+        self.mix = nn.Parameter(torch.eye(2) + torch.randn(3, 2, 2) / 4)
+        self.write = nn.Parameter(torch.randn(3, 2, 1))
+
+    def forward(self, x):
+        x = torch.stack([self.stem(x)] * 2, 1)
+        for number, branch in enumerate(self.branches):
+            made = torch.tanh(branch(torch.einsum("nsc,s->nc", x, self.read[number])))
+            x = torch.einsum("nsc,st->ntc", x, self.mix[number])
+            x = x if self.off == number + 1 else x + self.write[number] * made[:, None]
+        return self.head(x.sum(1))
+
+
+class PartInPlace(nn.Module):
+    """Channels of what is carried are scaled in place beside a branch that read them before."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head, self.off = nn.Conv2d(3, 4, 1), nn.Linear(4, CLASSES), 0
+        self.branches = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
+
+    def forward(self, x):
+        x = self.stem(x)
+        for number, branch in enumerate(self.branches, 1):
+            part, made = x[:, :2], torch.tanh(branch(x))
+            part.mul_(0.5)
+            x = x if self.off == number else x + made
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "count"), [(Expanded, (6,), 3), (PartInPlace, (3, 8, 8), 2)]
+)
+@torch.no_grad()
+def test_what_is_carried_in_parts_stays_without_the_branch(make, shape, count):
+    torch.manual_seed(0)
+    model, rows = make().eval(), torch.randn(4, *shape)
+    net = decompose(model, rows)
+    assert len(net) == count
+    torch.testing.assert_close(net(rows), model(rows))
+    for block in net:
+        model.off = block.index
+        lesioned = net.lesioned(Delete((block.index,)))(rows)
+        torch.testing.assert_close(lesioned, model(rows), atol=1e-5, rtol=1e-4)

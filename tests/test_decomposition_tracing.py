@@ -271,6 +271,22 @@ def _gate(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class Pushed(Base):
+    """A derivative forward, which neither a recording nor an export can follow."""
+
+    def body(self, x):
+        return x + torch.func.jvp(self.a, (x,), (torch.ones_like(x),))[1]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_failed_export_leaves_open_is_closed():
+    for _ in range(2):
+        with pytest.raises(DecompositionError, match="Pushed cannot be traced"):
+            decompose(seeded(Pushed), random_images())
+    torch.zeros(2).requires_grad_()
+    assert torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))[1] == 1
+
+
 def test_a_compiled_function_within():
     model = seeded(ScriptedPart)
     images = random_images()

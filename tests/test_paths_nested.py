@@ -19,13 +19,16 @@ from tests.nested_networks import (
     Masked,
     Network,
     Patches,
+    Reminded,
     Resolutions,
     Reversible,
     SpaceTime,
     made,
 )
 
-KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, SpaceTime, Patches)
+KINDS = (
+    CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded, SpaceTime, Patches,
+)  # fmt: skip
 
 
 class _Scaled(torch.autograd.Function):

@@ -29,6 +29,21 @@ class Through(torch.autograd.Function):
         return gradient
 
 
+class TurnedInSome(torch.autograd.Function):
+    """Turns the gradient round in rows that only some batches have."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.tanh(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        sign = 1 - 2 * (torch.arange(len(x)) == 2).to(g)[:, None]
+        return g * (1 - torch.tanh(x) ** 2) * sign
+
+
 class Swish(torch.autograd.Function):
     """Has the derivative that its operations have."""
 
@@ -101,6 +116,7 @@ SAME = {
 SAME["added to all"] = lambda layer, x: torch.tanh(layer(x)).mean(1, keepdim=True)
 OTHER = {
     "straight through": (lambda layer, x: layer(Through.apply(x)), r"the custom function Through"),
+    "some rows": (lambda layer, x: TurnedInSome.apply(layer(x)), r"custom function TurnedInSome"),
     "tensor hook": (_hooked, r"a hook on a tensor"),
     "no_grad": (_without, r"block 1 \(layers.0\) is not differentiable"),
     "inference": (torch.inference_mode()(_without), r"block 1 \(layers.0\) is not differentiable"),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ensembles.analyses.base import Run
+from ensembles.analyses.finite_rows import require_finite
 from ensembles.analyses.row_reader import read_rows
 from ensembles.analyses.some_rows import some_rows
 from ensembles.analyses.stream import channel_dimension, compared_with
@@ -24,7 +25,7 @@ from ensembles.engine.devices import compute_dtype
 from ensembles.metrics.members.folds import FOLDS
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.statistics import jackknife
-from ensembles.tasks.base import Inputs
+from ensembles.tasks.base import Batch
 
 if TYPE_CHECKING:
     from ensembles.analyses.members.coupling import CouplingOptions
@@ -102,7 +103,7 @@ class _Jacobians:
         """Measure all rows, one after the other."""
         with exact_mathematics(self.run.precision), exact_attention():
             read_rows(
-                self, self.net, data, self.run, lambda batch, part: self._add(batch.inputs, part),
+                self, self.net, data, self.run, self._add,
                 title="coupling of", size=1, device=self.device,
             )  # fmt: skip
 
@@ -124,10 +125,13 @@ class _Jacobians:
         }
         self.rows = int(state["rows"])
 
-    def _add(self, inputs: Inputs, part: slice) -> None:
+    def _add(self, batch: Batch, part: slice) -> None:
         groups: dict[tuple[int, ...], dict[int, Tensor]] = {}
+        inputs = placed(take(batch.inputs, part), self.device, self.dtype)
         with torch.no_grad():
-            visits = list(walk(self.net, placed(take(inputs, part), self.device, self.dtype)))
+            visits, output = list(walk(self.net, inputs)), self.net(inputs)
+        targets = batch.targets[part].to(self.device)
+        require_finite(self.run.task, output, targets, batch.start + part.start)
         for block, x, _ in visits:
             if block.index in self.blocks:
                 found = torch.stack(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ensembles.analyses.base import Run
+from ensembles.analyses.finite_rows import require_finite
 from ensembles.analyses.row_means import owners_of
 from ensembles.analyses.row_reader import read_rows
 from ensembles.decomposition import Decomposition
@@ -100,6 +101,7 @@ class MemberAnswers:
         targets = batch.targets[part].to(self.device)
         start = batch.start + part.start
         whole = self._sweep.intact(inputs)
+        require_finite(self.run.task, whole, targets, start)
         found: dict[int, Answers] = {}
         for number, output in self._sweep.run(inputs, start, whole):
             found[number] = self.run.task.answers(output, targets)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.analyses.base import Run
+from ensembles.analyses.finite_rows import require_finite
 from ensembles.analyses.row_means import row_means
 from ensembles.analyses.row_reader import read_rows
 from ensembles.analyses.stream import channel_dimension, compared_with
@@ -130,7 +131,7 @@ class Refined:
         """Measure some rows of a batch: all are added or, if memory ends, none."""
         inputs = placed(take(batch.inputs, part), self.device, self.dtype)
         targets = batch.targets[part].to(self.device)
-        visits, outputs, loss, right = self._walked(inputs, targets)
+        visits, outputs, loss, right = self._walked(inputs, targets, batch.start + part.start)
         asked = [own(x) if compared_with(block) == "input" else own(y) for block, x, y in visits]
         slopes = torch.autograd.grad(loss.sum(), asked)
         count = len(loss)
@@ -147,12 +148,14 @@ class Refined:
         self._keep(found, outputs, errors, targets)
 
     def _walked(
-        self, inputs: Any, targets: Tensor
+        self, inputs: Any, targets: Tensor, start: int
     ) -> tuple[list[tuple[Block, Any, Any]], list[Tensor], Tensor, Tensor]:
         """Every block with what it takes and gives; all outputs; loss and accuracy of each row."""
         stem, visits = _visited(self.net, inputs, _leaf)
         last = visits[-1][2]
-        loss, right = _scores(self.run.task, self.net.head(last), targets)
+        output = self.net.head(last)
+        require_finite(self.run.task, output, targets, start)
+        loss, right = _scores(self.run.task, output, targets)
         outputs = [own(stem).detach(), *(own(y).detach() for _, _, y in visits)]
         return visits, outputs, loss, right
 

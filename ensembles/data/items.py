@@ -63,6 +63,8 @@ def pair(
     _check_types(inputs, number)
 
     def settled(part: Tensor) -> Tensor:
+        if part.is_inference() and not torch.is_inference_mode_enabled():
+            part = part.clone()  # autograd takes none that was made in inference mode
         stays = not part.is_floating_point() or (double and part.dtype == torch.float64)
         return part if stays else part.to(torch.float32)
 

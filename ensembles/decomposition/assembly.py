@@ -16,6 +16,7 @@ from ensembles.decomposition.collected_terms import collect_terms
 from ensembles.decomposition.gradient_check import other_gradient, other_weights
 from ensembles.decomposition.graph import Graph
 from ensembles.decomposition.hidden_sums import write_hidden_sums
+from ensembles.decomposition.independence import steady
 from ensembles.decomposition.inputs import (
     Inputs,
     checked,
@@ -100,9 +101,11 @@ def decompose(
         rows = cloned(rows)
         twin, logits = original.twin(rows)
         laps.done("copied and run")
-        alone = original.alone(twin, rows, logits)
+        with steady(twin, rows, logits):
+            alone = original.alone(twin, rows, logits)
         laps.done("held against the model and against single rows")
-        traced, sizes, custom, answer = trace(twin, rows)
+        with steady(twin, rows, logits):
+            traced, sizes, custom, answer = trace(twin, rows)
         laps.done("recorded")
         graph = _functional(traced, sizes)
         two = probe(rows, 2)
@@ -130,7 +133,8 @@ def decompose(
         laps.done("cut into blocks")
         single = _is_real(rows) and len(net.output_shape) == 1
         single = single and any(block.has_shortcut for block in net)  # paths can be asked for
-        tape = verify(twin, net, rows, logits, alone, followed=single)
+        with steady(twin, rows, logits):
+            tape = verify(twin, net, rows, logits, alone, followed=single)
         laps.done("verified")
         if single:
             net.other_gradient = other_gradient(original, net, rows, custom, tape)

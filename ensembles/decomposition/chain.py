@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from torch import fx
 
@@ -87,13 +87,16 @@ def _joined(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment | None:
 
 def _around(graph: Graph, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:
     """A segment whose cheapest road is a shortcut."""
-    first, second = found.roads[:2]
+    ways = _with_the_rest(found.roads)
+    if len(ways) < 2:
+        return None
+    first, second = ways[:2]
     in_part = second.whole and not first.whole
     shorter = first.layers < second.layers or not first.layers or in_part
     if found.added and shorter and first.cost < second.cost:
         kind = "two-stream" if in_part else "residual"
-        rest = tuple(end for road in found.roads[1:] for end in road.ends)
-        roads, sharing = _in_place(found.roads[1:]), False
+        rest = tuple(end for road in ways[1:] for end in road.ends)
+        roads, sharing = _in_place(ways[1:]), False
         if len(roads) == 1:  # one road may add up several branches
             within = addends(graph, entry, exit_, first.ends)
             roads, sharing = tuple((end,) for end in within) or roads, bool(within)
@@ -104,6 +107,20 @@ def _around(graph: Graph, entry: fx.Node, exit_: fx.Node, found: Meeting) -> Seg
         if dim in (1, 1 - rank) and parts[0] is entry and entry not in parts[1:]:
             return Segment(entry, exit_, "dense", (entry,), tuple(parts[1:]))
     return None
+
+
+def _with_the_rest(roads: Sequence[Road]) -> Sequence[Road]:
+    """Roads, where a changed part of what is carried belongs to the road that carries the rest.
+
+    As where channels of the input are scaled in place, and the whole is added to the branch.
+    """
+    parts = [road for road in roads if not (road.whole or road.weighted) and road.nodes]
+    whole = [road for road in roads if road.whole and not road.nodes]
+    if not parts or not whole:
+        return roads
+    carried = [*whole, *parts]
+    first = replace(whole[0], ends=tuple(end for road in carried for end in road.ends))
+    return [first, *(road for road in roads if road not in carried)]
 
 
 def _beside(entry: fx.Node, exit_: fx.Node, found: Meeting) -> Segment | None:

@@ -27,11 +27,24 @@ _NOTHING = 1e-12
 
 
 class _Term(NamedTuple):
-    """An activation, and what it is multiplied by: a number and tensors that are fixed."""
+    """An activation, and what it is multiplied by: a number and tensors that are fixed.
+
+    Attributes:
+        value: The activation.
+        number: The number.
+        factors: The tensors.
+        home: The sum of which it is a summand.
+    """
 
     value: fx.Node
     number: float = 1
     factors: tuple[fx.Node, ...] = ()
+    home: fx.Node | None = None
+
+    @property
+    def factor(self) -> tuple[float, tuple[fx.Node, ...]]:
+        """All that it is multiplied by."""
+        return self.number, self.factors
 
 
 def collect_terms(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
@@ -81,10 +94,10 @@ def _split(sums: SumWriter, term: _Term) -> list[_Term]:
     """The summands of a sum, or the one activation that is multiplied; none of anything else."""
     node = term.value
     if _is_sum(sums, node):
-        return [term._replace(value=arg) for arg in node.args if isinstance(arg, fx.Node)]
+        return [term._replace(value=a, home=node) for a in node.args if isinstance(a, fx.Node)]
     name, args = operation(node), node.args
     if name == "neg" and sums.both(*args):
-        return [_Term(args[0], -term.number, term.factors)]  # type: ignore[arg-type]
+        return [term._replace(value=args[0], number=-term.number)]  # type: ignore[arg-type]
     if name not in (*_PRODUCTS, *_QUOTIENTS) or len(args) != 2 or node.kwargs:
         return []
     for value, factor in (args, args[::-1]) if name in _PRODUCTS else (args,):
@@ -105,14 +118,14 @@ def _scaled(term: _Term, factor: Any, multiplied: bool) -> _Term | None:
 
 def _is_update(whole: fx.Node, terms: list[_Term]) -> bool:
     """Whether a sum is ``x + a * (y - x)``, with another factor than 1."""
-    carried = [term for term in terms if term.value in whole.args and term[1:] == (1, ())]
+    carried = [term for term in terms if term.value in whole.args and term.factor == (1, ())]
     if len(terms) != 3 or len(carried) != 1:
         return False
     back, new = sorted(
         (term for term in terms if term is not carried[0]),
         key=lambda term: term.value is not carried[0].value,
     )
-    scaled = back[1:] != (-1, ()) and new.number == -back.number and new.factors == back.factors
+    scaled = back.factor != (-1, ()) and new.number == -back.number and new.factors == back.factors
     return back.value is carried[0].value and scaled
 
 
@@ -124,8 +137,31 @@ def _alike(sums: SumWriter, whole: fx.Node, terms: list[_Term]) -> bool:
 
 
 def _collected(sums: SumWriter, terms: list[_Term]) -> list[fx.Node]:
-    """Each value once, times the sum of its factors; none of those that cancel out."""
-    parts = []
+    """Each value once, times the sum of its factors; none of those that cancel out.
+
+    What stood with one of them in a sum of its own, as the branch of a block in ``a * x + b * (x +
+    f(x)) + y``, stays with it: ``((a + b) * x + b * f(x)) + y``.
+    """
+    parts = _added_up(sums, terms)
+    found: list[fx.Node] = []
+    for value in list(parts):
+        homes = [term.home for term in terms if term.value is value]
+        if value not in parts:
+            continue
+        together, whole = [parts.pop(value)], sums.node
+        for term in terms:
+            beside = term.home in homes[1:] and term.value in parts
+            if beside and [one.value for one in terms].count(term.value) == 1:
+                together.append(parts.pop(term.value))
+                sums.node = term.home or whole  # it is of the module in which it was added
+        found.append(sums.total(together))
+        sums.node = whole
+    return found
+
+
+def _added_up(sums: SumWriter, terms: list[_Term]) -> dict[fx.Node, fx.Node]:
+    """What each value adds in all."""
+    parts: dict[fx.Node, fx.Node] = {}
     for value in dict.fromkeys(term.value for term in terms):
         numbers = [term.number for term in terms if term.value is value and not term.factors]
         tensors = [term for term in terms if term.value is value and term.factors]
@@ -137,9 +173,9 @@ def _collected(sums: SumWriter, terms: list[_Term]) -> list[fx.Node]:
             factors.append(number)  # type: ignore[arg-type]
         if factors:
             factor = reduce(lambda one, other: sums.call(operator.add, one, other), factors)
-            parts.append(sums.scaled(value, factor))
+            parts[value] = sums.scaled(value, factor)
         elif number:
-            parts.append(sums.scaled(value, int(number) if number == int(number) else number))
+            parts[value] = sums.scaled(value, int(number) if number == int(number) else number)
     return parts
 
 

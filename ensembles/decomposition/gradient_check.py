@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
 from ensembles.decomposition.guards import guarded
-from ensembles.decomposition.inputs import Inputs, rows_of, take
+from ensembles.decomposition.inputs import Inputs, take
 from ensembles.decomposition.network import Decomposition
 from ensembles.decomposition.original import Original, weight_gradients_of
 from ensembles.errors import EvaluationError
@@ -19,6 +19,8 @@ __all__ = ["other_gradient", "other_weights"]
 
 _TOLERANCE = {torch.float64: 1e-6}
 _OF_OTHERS = 1e-3
+_MOST = 8
+"""Rows whose gradients are compared, at most."""
 
 
 def other_gradient(
@@ -30,13 +32,14 @@ def other_gradient(
 ) -> str:
     """Say whether autograd gives a model another gradient than its parts have.
 
-    One gradient of one row is compared: that of a fixed random sum of the logits at the input.
-    Where they differ, rounding is ruled out in double precision.
+    The gradient of one row is compared: that of a fixed random sum of the logits at the input; that
+    of others too where a function or a hook may treat rows otherwise. Where they differ, rounding
+    is ruled out in double precision.
 
     Args:
         original: The user's model.
         net: Its decomposition.
-        inputs: A batch, of which the first row is taken.
+        inputs: A batch.
         custom: The custom functions of autograd that the model calls, each with the module.
         tape: A pass of a row through the decomposition, if autograd has followed one.
 
@@ -44,24 +47,38 @@ def other_gradient(
         A message for whom paths are asked of; "" where the gradients agree, or autograd cannot
         follow the user's model.
     """
-    row = _row(net, inputs)
+    rows = _rows(net, inputs)
+    found = _other(original, net, rows[:1], custom, tape)
+    if found or len(rows) == 1 or not (custom or original.changes_gradients):
+        return found
+    return _other(original, net, rows[1:], custom)
+
+
+def _other(
+    original: Original,
+    net: Decomposition,
+    rows: Tensor,
+    custom: Mapping[str, str],
+    tape: GradientTape | None = None,
+) -> str:
+    """Hold the gradients of some rows against those of the user's model; see `other_gradient`."""
     fixed = torch.Generator().manual_seed(0)
-    drawn = torch.randn(1, *net.output_shape, generator=fixed, dtype=torch.float64)
-    cotangent = drawn.to(row)
-    wanted = original.gradient(row, cotangent)
+    drawn = torch.randn(len(rows), *net.output_shape, generator=fixed, dtype=torch.float64)
+    cotangent = drawn.to(rows)
+    wanted = original.gradient(rows, cotangent)
     if wanted is None:
         return ""
-    kept = tape is not None and torch.equal(tape.probe, row)
+    kept = tape is not None and torch.equal(tape.probe, rows)
     found = tape.gradient(cotangent) if tape is not None and kept else None
     if found is None:
-        found = gradient_of(net, row, cotangent)
+        found = gradient_of(net, rows, cotangent)
     if found is not None and _agree(wanted, found):
         return ""
-    if row.dtype != torch.float64:
+    if rows.dtype != torch.float64:
         try:
             model, parts = original.double(), copy.deepcopy(net).double()
-            wanted_64 = model.gradient(row.double(), drawn.to(row.device))
-            found_64 = gradient_of(parts, row.double(), drawn.to(row.device))
+            wanted_64 = model.gradient(rows.double(), drawn.to(rows.device))
+            found_64 = gradient_of(parts, rows.double(), drawn.to(rows.device))
         except Exception:  # the user's code runs here, and may insist on a precision
             wanted_64 = found_64 = None
         if wanted_64 is not None and found_64 is not None:
@@ -86,7 +103,7 @@ def other_weights(
     hooked = [name for name, weight in weights.items() if weight._backward_hooks]
     if not custom and not hooked:
         return ""
-    row = _row(net, inputs)
+    row = _rows(net, inputs)[:1]
     wanted = original.weight_gradients(row)
     found = weight_gradients_of(net.traced, row) if wanted is not None else None
     if wanted is None or found is None:
@@ -102,24 +119,33 @@ def other_weights(
     return ""
 
 
-def _row(net: Decomposition, inputs: Inputs) -> Tensor:
-    """The first row; where there are guards, the first that they let pass."""
-    rows = [take(inputs, slice(row, row + 1)) for row in range(rows_of(inputs))]
-    guards = any(node.target is guarded for node in net.traced.graph.nodes)  # type: ignore[union-attr]
-    for row in rows if guards else ():
-        assert isinstance(row, Tensor)
+def _rows(net: Decomposition, inputs: Inputs) -> Tensor:
+    """Some rows, of which the first one alone is always taken; those that guards let pass."""
+    rows = take(inputs, slice(_MOST))
+    assert isinstance(rows, Tensor)
+    if not any(node.target is guarded for node in net.traced.graph.nodes):  # type: ignore[union-attr]
+        return rows
+    passing: list[Tensor] = []
+    for number in range(len(rows)):
+        row = rows[number : number + 1]
         try:
             net(row)
         except EvaluationError:
             continue
-        return row
-    assert isinstance(rows[0], Tensor)
-    return rows[0]
+        passing.append(row)
+    try:
+        together = torch.cat(passing or [rows[:1]])
+        net(together)
+    except EvaluationError:  # what is decided on them together
+        return passing[0]
+    return together
 
 
 def _agree(wanted: Tensor, found: Tensor) -> bool:
+    """Whether the gradients of each row agree."""
     tolerance = _TOLERANCE.get(wanted.dtype, _OF_OTHERS)
-    return bool((wanted - found).norm() <= tolerance * wanted.norm())
+    gap, norm = (part.flatten(1).norm(dim=1) for part in (wanted - found, wanted))
+    return bool((gap <= tolerance * norm).all())
 
 
 def _message(

@@ -187,8 +187,10 @@ class _Sum:
         fixed = not any(self.graph.weights(node) for node in self.chain)
         if fixed and drawn.dtype == given.dtype and drawn.numel() == given.numel():
             place = int(drawn.abs().argmax())
-            factor = round(float(given.flatten()[place] / drawn.flatten()[place]), 4)
-            if factor and close(given, factor * drawn.reshape(given.shape)):
+            ratio = float(given.flatten()[place] / drawn.flatten()[place])
+            factor, eps = round(ratio, 4), torch.finfo(given.dtype).eps
+            exact = abs(ratio - factor) <= 8 * eps * abs(ratio)  # 1/3 is no short number
+            if factor and exact and close(given, factor * drawn.reshape(given.shape)):
                 same = part if drawn.shape == given.shape else self._reshaped(part)
                 return same if factor == 1 else self._call(operator.mul, same, factor)
         made: dict[fx.Node, fx.Node] = {

@@ -7,7 +7,7 @@ as a segment of the chain is, between its dominator and itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from torch import fx
 
@@ -169,12 +169,40 @@ def sees_another(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
     return any(other.exit in hull and other.entry is not core.entry for other in found)
 
 
-def summands(graph: Graph, cores: Sequence[Segment], found: Sequence[Segment]) -> set[fx.Node]:
-    """The sums that are only one branch among those that a larger block of one entry adds up."""
-    return {
-        inner.exit
-        for outer in cores
-        for hull in (_hull(graph, outer, _carries),)
-        for inner in found
-        if inner is not outer and inner.entry is outer.entry and inner.exit in hull
-    }
+def summands(
+    graph: Graph,
+    cores: Sequence[Segment],
+    found: Sequence[Segment],
+    strict: Collection[fx.Node],
+) -> set[fx.Node]:
+    """The sums that are no blocks beside a larger or smaller one of the same entry.
+
+    Such are branches among those that a larger block adds up, and sums around a block inside whose
+    input they only add once more.
+
+    Args:
+        graph: The graph.
+        cores: All sums that are blocks.
+        found: Those that are not on the chain.
+        strict: Those of which one operand is made of the other.
+    """
+    parts, around = set[fx.Node](), set[fx.Node]()
+    for outer in cores:
+        hull = _hull(graph, outer, _carries)
+        for inner in found:
+            if inner is outer or inner.entry is not outer.entry or inner.exit not in hull:
+                continue
+            if all(user in hull for user in inner.exit.users) or not _owns(graph, inner, found):
+                parts.add(inner.exit)
+            elif outer.exit not in strict and not _owns(graph, outer, found):
+                around.add(outer.exit)  # what is skipped is the first block's input once more
+    return parts | around
+
+
+def _owns(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
+    """Whether a sum has a weight layer that lies in no block within it."""
+    own = graph.cone(core.exit, core.entry)
+    for other in found:
+        if other.exit in own and other is not core:
+            own = own - graph.cone(other.exit, other.entry)
+    return any(graph.is_weight_layer(node) for node in own)

@@ -112,7 +112,7 @@ def is_linear(graph: Graph, node: fx.Node) -> bool:
     if is_concat(node):
         return all(part in graph.active for part in concat_parts(node)[0])
     if is_stack(node):
-        return len(inputs) > 1 and len(inputs) == len(node.all_input_nodes)
+        return len(inputs) == len(node.all_input_nodes)
     if node.op == "call_module":
         return isinstance(graph.traced.get_submodule(str(node.target)), _REARRANGING_MODULES)
     chosen = any(source in graph.context for source in node.all_input_nodes)

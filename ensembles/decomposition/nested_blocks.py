@@ -117,7 +117,7 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
             found.append(segment)
     whole = (site.core for site in chain if site.core is not None)
     cores = [*found, *(core for core in whole if not sees_another(graph, core, found))]
-    parts = summands(graph, cores, found)
+    parts = summands(graph, cores, found, strict)
     kept = [segment for segment in found if segment.exit not in parts]
     return [_site(graph, segment, kept, segment.exit in strict) for segment in kept]
 

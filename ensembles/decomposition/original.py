@@ -16,9 +16,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
+from ensembles.decomposition.independence import check_independence
 from ensembles.decomposition.inputs import Inputs, called, take
 from ensembles.decomposition.private_copy import hooks_of, private_copy, uncompiled
-from ensembles.decomposition.verification import check_independence, check_logits, equal
+from ensembles.decomposition.verification import check_logits, equal
 from ensembles.errors import DecompositionError, EnsemblesError
 from ensembles.numerics import differentiable
 
@@ -57,6 +58,17 @@ class _WithoutTensorHooks(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class _SeesTensorHooks(TorchFunctionMode):
+    """Remembers whether a model hangs hooks on tensors."""
+
+    seen = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Look at each call."""
+        self.seen = self.seen or func is Tensor.register_hook
+        return func(*args, **(kwargs or {}))
+
+
 def _uncompiled() -> AbstractContextManager[Any]:
     """Let compiled functions run as they are written; there are none where nothing compiled."""
     set_stance = getattr(torch.compiler, "set_stance", None)
@@ -87,6 +99,7 @@ class Original:
         self._copied: nn.Module | None = None
         self._compared = False
         self._tape: GradientTape | None = None
+        self._on_tensors = _SeesTensorHooks()
 
     def twin(self, inputs: Inputs) -> tuple[nn.Module, Tensor]:
         """A private copy that computes what the model computes, and its logits.
@@ -109,12 +122,12 @@ class Original:
         except EnsemblesError:
             if not self.hooks:
                 raise
-        else:
-            wanted, self._compared = self.logits(inputs), True
+        else:  # a hook may come to change values later, so that one row is compared besides
+            wanted = self.logits(inputs)
             if torch.equal(wanted, logits) or equal(wanted, logits, 1e-6):
                 return twin, logits
         twin = private_copy(self.given, hooks=True)
-        logits, self._compared = self._timed(twin, inputs), False
+        logits = self._timed(twin, inputs)
         if everywhere and not equal(self.logits(inputs), logits):
             raise DecompositionError(
                 f"a hook on all modules ({self._names()}) changes what "
@@ -170,8 +183,10 @@ class Original:
 
     def _of_one(self, row: Inputs, logits: Tensor) -> Tensor:
         """The logits of a row; of a real one a pass that autograd follows gives them, if it can."""
-        if isinstance(row, Tensor) and row.is_floating_point() and logits.ndim == 2:
-            tape: GradientTape | None = self._run(lambda model: GradientTape.of(model, row))
+        single = isinstance(row, Tensor) and row.is_floating_point() and logits.ndim == 2
+        if isinstance(row, Tensor) and single and not self.hooks:
+            with self._on_tensors:
+                tape: GradientTape | None = self._run(lambda model: GradientTape.of(model, row))
             if tape is not None and equal(tape.logits.detach(), logits):
                 self._tape = tape
                 return tape.logits.detach()
@@ -181,14 +196,20 @@ class Original:
         """The gradient of its logits at the inputs by autograd; None where it has none to give."""
         found: Tensor | None = None
         tape, self._tape = self._tape, None
-        if tape is not None and torch.equal(tape.probe, inputs):
-            found = self._run(lambda _: tape.gradient(cotangent))
-        if found is None:
-            found = self._run(lambda model: gradient_of(model, inputs, cotangent))
+        with self._on_tensors:
+            if tape is not None and torch.equal(tape.probe, inputs):
+                found = self._run(lambda _: tape.gradient(cotangent))
+            if found is None:
+                found = self._run(lambda model: gradient_of(model, inputs, cotangent))
         if found is None:  # reentrant checkpoints take a whole backward pass alone
             copied = private_copy(self.given, hooks=True)
             found = gradient_of(copied, inputs, cotangent, whole=True)
         return found
+
+    @property
+    def changes_gradients(self) -> bool:
+        """Whether hooks may change its gradients, as far as has been seen."""
+        return self._on_tensors.seen or any("backward" in what for _, what, _ in self.hooks)
 
     def weight_gradients(self, inputs: Tensor) -> dict[str, Tensor] | None:
         """The gradients of the sum of its logits at its weights, by their names."""

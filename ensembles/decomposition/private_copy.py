@@ -29,6 +29,7 @@ _HOOKS = (
     "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs",
 )
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 _WHOLE = "taken_whole"
 
 
@@ -179,8 +180,11 @@ def _replacements(model: nn.Module, hooks: dict[int, Any] | None) -> dict[int, A
             if given is not None:
                 kept = ((k, hook) for k, hook in given.items() if _makes_a_weight(hook))
                 memo[id(given)] = OrderedDict(kept)
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
+        own = (*module._parameters.values(), *module._buffers.values())
+        for value in (*vars(module).values(), *own):
+            if isinstance(value, Tensor) and value.layout in _COMPRESSED:  # torch cannot copy them
+                memo[id(value)] = nn.Parameter(value.detach().clone(), value.requires_grad)
+            elif isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return memo
 

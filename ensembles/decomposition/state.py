@@ -18,8 +18,12 @@ from ensembles.decomposition.layouts import PLAIN, Layout
 from ensembles.errors import LesionError
 
 __all__ = [
-    "Closing", "OnState", "Opening", "Passage", "State", "own", "run_block", "without_branch",
+    "OWN", "Closing", "OnState", "Opening", "Passage", "State", "own", "run_block",
+    "without_branch",
 ]  # fmt: skip
+
+OWN = "\0"
+"""Stands for what a block reads and replaces, among names of which one may be empty (the input)."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,9 @@ class _Between(nn.Module):
 
     @property
     def orders(self) -> dict[str, Layout]:
-        """Where the images are in the tensors of a state, the next block's input under ""."""
+        """Where the images are in the tensors of a state, the next block's input under `OWN`."""
         carried = {name: self.layouts.get(name, PLAIN) for name in self.keeps}
-        return {**carried, "": self.layouts.get(self.entry, PLAIN)}
+        return {**carried, OWN: self.layouts.get(self.entry, PLAIN)}
 
     def _next(self, alive: Mapping[str, Any]) -> State:
         known = dict(alive)

@@ -80,7 +80,8 @@ class SumWriter:
     def fixed(self, node: Any) -> bool:
         """Whether it is a number, or a tensor that does not depend on the images."""
         if isinstance(node, fx.Node):
-            return node not in self.active and self.sizes[node.name].two is not None
+            known = self.sizes.get(node.name)  # of a size that follows the images there is none
+            return node not in self.active and known is not None and known.two is not None
         return isinstance(node, (int, float))
 
     def rank(self, node: fx.Node) -> int:
@@ -108,7 +109,8 @@ class SumWriter:
         return self._split(node)
 
     def _stacked(self, parts: Any, dim: Any, rank: int) -> tuple[list[fx.Node], int] | None:
-        alike = isinstance(parts, (list, tuple)) and len(parts) > 1 and self.both(*parts)
+        several = isinstance(parts, (list, tuple)) and len({*parts}) > 1  # not one, repeated
+        alike = several and self.both(*parts)
         return ([*parts], dim % rank) if alike and isinstance(dim, int) else None
 
     def _squeezed(self, part: fx.Node, dim: int) -> fx.Node:

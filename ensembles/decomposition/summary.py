@@ -61,7 +61,8 @@ def _head(net: Decomposition) -> str:
     paths = sum(block.kind != "plain" for block in net)
     number = f"{sum(weight.numel() for weight in net.parameters()):,}"
     told = f"{net.model_name}: {len(net)} blocks, {number} parameters, {net.num_classes} classes"
-    return f"{told}, 2^{paths} paths" if paths and not net.is_nested else told
+    told = f"{told}, 2^{paths} paths" if paths and not net.is_nested else told
+    return f"{told}; {net.inside} more within them (nested=True)" if net.inside else told
 
 
 def _shown(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

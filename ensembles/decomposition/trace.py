@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
 
 from ensembles.decomposition.any_batch import merge
 from ensembles.decomposition.guards import UndecidedError, is_routed
@@ -75,13 +78,32 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
     LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
     try:
         three = altered(model, three)
-        first, second = (_replayed(_exported(model, rows), rows) for rows in (two, three))
+        with _same_levels():
+            first, second = (_replayed(_exported(model, rows), rows) for rows in (two, three))
         return Traced(*merge(first, second), {}, first.answer)
     except Exception as error:  # torch.export has many kinds of errors
         raise DecompositionError(
             f"{type(model).__name__} cannot be traced: {reason}; {_advice(reason)} (torch.export "
             f"fails too: '{_line(error)}')"
         ) from error
+
+
+@contextmanager
+def _same_levels() -> Iterator[None]:
+    """Leave the transformations of functions (vmap, jvp) that a failed export leaves open."""
+    depth = torch._C._functorch.get_dynamic_layer_stack_depth
+    before, outside = depth(), forward_ad._current_level < 0
+    try:
+        yield
+    finally:
+        while depth() > before:
+            torch._C._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth() - 1)
+        if outside:  # a level of derivatives forward may be open though none is known to Python
+            try:
+                open_level = torch._C._enter_dual_level()
+            except RuntimeError:
+                open_level = 0
+            torch._C._exit_dual_level(level=open_level)
 
 
 def _followed(model: nn.Module, rows: Inputs) -> Recorder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, NamedTuple
 
@@ -18,7 +17,6 @@ from ensembles.decomposition.inputs import (
     described,
     mapped,
     named_tensors,
-    placed,
     rows_of,
     take,
 )
@@ -27,9 +25,13 @@ from ensembles.errors import DecompositionError, EvaluationError, ModelError
 __all__ = [
     "altered",
     "check_finite",
-    "check_independence",
     "check_logits",
     "equal",
+    "noun_of",
+    "parting",
+    "reason_of",
+    "run_of",
+    "still_training",
     "turned",
     "verify",
 ]
@@ -51,14 +53,23 @@ def check_finite(model: nn.Module) -> None:
         if not tensor.is_floating_point():
             continue
         free = not isinstance(tensor, nn.Parameter) and "running_" not in name
-        if not _any_bad(tensor, free):
+        values = _values(tensor)
+        if not _any_bad(values, free):
             continue
-        bad = int((tensor.isnan() if free else ~tensor.isfinite()).sum())
+        bad = int((values.isnan() if free else ~values.isfinite()).sum())
         if bad:
             raise ModelError(
                 f"{name} holds {bad} values that are not finite (of {tensor.numel()}); "
                 "expected finite weights, load another checkpoint"
             )
+
+
+def _values(tensor: Tensor) -> Tensor:
+    """The numbers that a tensor holds; of a sparse one those that it stores."""
+    if tensor.layout is torch.strided or tensor.is_mkldnn:
+        return tensor.detach().to_dense() if tensor.is_mkldnn else tensor
+    coo = tensor.layout is torch.sparse_coo
+    return (tensor.detach().coalesce() if coo else tensor.detach()).values()
 
 
 def _any_bad(tensor: Tensor, free: bool) -> bool:
@@ -80,7 +91,7 @@ def check_logits(model: nn.Module, inputs: Inputs) -> Tensor:
         DecompositionError: If it does not take the inputs, or returns something else.
         ModelError: If its logits are not finite.
     """
-    out, rows = _run(model, inputs), rows_of(inputs)
+    out, rows = run_of(model, inputs), rows_of(inputs)
     if not isinstance(out, Tensor) or out.ndim < 2 or len(out) != rows or not out.numel():
         shape = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else ""
         raise DecompositionError(
@@ -96,27 +107,37 @@ def check_logits(model: nn.Module, inputs: Inputs) -> Tensor:
     if bad:
         raise ModelError(
             f"the intact network gives logits that are not finite for {bad} of {rows} "
-            f"{_noun(inputs)}; check the weights and the normalisation of the {_noun(inputs)}"
+            f"{noun_of(inputs)}; check the weights and the normalisation of the {noun_of(inputs)}"
         )
     return out
 
 
-def _noun(inputs: Inputs) -> str:
+def noun_of(inputs: Inputs) -> str:
     """What the rows are called in messages."""
     return "images" if isinstance(inputs, Tensor) and inputs.ndim == 4 else "inputs"
 
 
-def _run(model: nn.Module, inputs: Inputs) -> Any:
+def run_of(model: nn.Module, inputs: Inputs) -> Any:
+    """What a model makes of inputs.
+
+    Raises:
+        DecompositionError: If it does not take them.
+    """
     try:
         return called(model, cloned(inputs))
     except Exception as error:  # the user's code runs here
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         what = described(inputs).replace("a tensor", "an input", 1)
-        fitting = "images of the size and channels" if _noun(inputs) == "images" else "inputs"
+        fitting = "images of the size and channels" if noun_of(inputs) == "images" else "inputs"
         raise DecompositionError(
-            f"{type(model).__name__} does not accept {what}: {reason[:200].rstrip('!. ')}; "
-            f"give {fitting} that it was made for" + _of_ids(inputs) + _still_training(model)
+            f"{type(model).__name__} does not accept {what}: {reason_of(error)}; "
+            f"give {fitting} that it was made for" + _of_ids(inputs) + still_training(model)
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an error of the user's code."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return reason[:200].rstrip("!. ")
 
 
 def _of_ids(inputs: Inputs) -> str:
@@ -159,70 +180,7 @@ def altered(model: nn.Module, inputs: Inputs) -> Inputs:
     return other
 
 
-def check_independence(
-    model: nn.Module, inputs: Inputs, logits: Tensor, own: Tensor | None = None
-) -> Tensor:
-    """Refuse a model that is random in evaluation mode, or that lets rows influence each other.
-
-    What rounding makes of one row when another is beside it is ruled out in double precision.
-
-    Args:
-        model: A private copy of the model, in evaluation mode.
-        inputs: A batch of inputs.
-        logits: What the model makes of them.
-        own: What the user's own model makes of the first row alone, where that is known.
-
-    Returns:
-        The logits of the first row alone.
-
-    Raises:
-        DecompositionError: The message names the module where the outputs part.
-    """
-    name, one, rows = type(model).__name__, take(inputs, slice(1)), rows_of(inputs)
-    steady = own is not None and equal(own, logits[:1])  # two runs gave the same
-    alone: Tensor = own if own is not None and steady else _run(model, one)
-    last = take(inputs, slice(rows - 1, rows))
-    apart = rows > 1 and not equal(alone, logits[:1])
-    if rows > 1 and not apart:
-        if equal(_run(model, last), logits[-1:]):
-            return alone
-        one = last
-    noun = "image" if _noun(inputs) == "images" else "input"
-    again = alone if rows == 1 and steady else _run(model, one)
-    if again is not alone and not equal(again if one is last else alone, _run(model, one)):
-        raise DecompositionError(
-            f"{name} gives other logits for the same {noun} when it runs again: it is random "
-            f"{_parting(model, one, one)}; expected a network without chance in evaluation mode"
-            + _still_training(model)
-        )
-    two = inputs if apart else _beside(one, altered(model, one))
-    if one is last:
-        two = mapped(lambda tensor: tensor.flip(0), inputs)
-    apart = rows > 1 or not equal(again, _run(model, two)[:1])
-    if apart and not _independent_in_double(model, two):
-        raise DecompositionError(
-            f"{name} gives other logits for an {noun} when another "
-            f"one is beside it: they part {_parting(model, one, two)}; expected {noun}s that do "
-            "not influence each other (BatchNorm needs its running statistics)"
-            + _still_training(model)
-        )
-    return alone
-
-
-def _independent_in_double(model: nn.Module, inputs: Inputs) -> bool:
-    """Whether a row has the same logits alone and beside others, in double precision."""
-    first = next(iter(named_tensors(inputs).values()))
-    if first.dtype == torch.float64:
-        return False
-    try:
-        twin, double = copy.deepcopy(model).double(), placed(inputs, first.device, torch.float64)
-        alone, beside = called(twin, take(double, slice(1))), called(twin, cloned(double))[:1]
-    except Exception:  # the user's code runs here, and may insist on a precision
-        return False
-    return alone.dtype == torch.float64 and equal(alone, beside)
-
-
-def _still_training(model: nn.Module) -> str:
+def still_training(model: nn.Module) -> str:
     """Name a part that the user's `eval` did not reach."""
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
     for name, module in model.named_modules():
@@ -232,12 +190,6 @@ def _still_training(model: nn.Module) -> str:
                 "or keep it in an nn.ModuleList"
             )
     return ""
-
-
-def _beside(one: Inputs, other: Inputs) -> Inputs:
-    """The rows of two batches in one."""
-    others = iter(named_tensors(other).values())
-    return mapped(lambda tensor: torch.cat([tensor, next(others)]), one)
 
 
 def verify(
@@ -376,7 +328,7 @@ class _Calls:
         return keep
 
 
-def _parting(model: nn.Module, inputs: Inputs, others: Inputs) -> str:
+def parting(model: nn.Module, inputs: Inputs, others: Inputs) -> str:
     """Say where two runs first differ for their first rows."""
     runs = _Calls.of(model, inputs).calls, _Calls.of(model, others).calls
     for one, two in zip(*runs, strict=False):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.layouts import Layout
-from ensembles.decomposition.state import Opening, Passage, State
+from ensembles.decomposition.state import OWN, Opening, Passage, State
 from ensembles.errors import PathError
 from ensembles.unravelling.linear_networks import LinearBlock, Linearized
 from ensembles.unravelling.maps import FunctionMap
@@ -29,7 +29,7 @@ class _Layout:
     """Where in a vector each tensor of a state stands.
 
     Attributes:
-        shapes: Shape of a row of each, the block's own ("") first.
+        shapes: Shape of a row of each, the block's own first.
         held: What has no gradient, such as a choice of positions.
         rows: How many images there are.
         orders: Where in each tensor the images are.
@@ -42,7 +42,7 @@ class _Layout:
 
     @classmethod
     def of(cls, state: State, rows: int, orders: Mapping[str, Layout], where: str) -> _Layout:
-        moving = {"": state.x}
+        moving = {OWN: state.x}
         held: dict[str, Any] = {}
         for name, value in state.carried.items():
             real = isinstance(value, Tensor) and value.is_floating_point()
@@ -61,12 +61,12 @@ class _Layout:
 
     def after(self, state: State, block: Block) -> _Layout:
         """The layout when a block has run: what is carried past it stays as it is."""
-        orders = {**self.orders, "": block.after}
+        orders = {**self.orders, OWN: block.after}
         return _Layout.of(state, self.rows, orders, f"the end of {block.label}")
 
     def pack(self, state: State) -> Tensor:
         """A state as vectors, (N, numbers)."""
-        values = {name: state.x if name == "" else state.carried[name] for name in self.shapes}
+        values = {name: state.x if name == OWN else state.carried[name] for name in self.shapes}
         return torch.cat([self.row(name, value) for name, value in values.items()], 1)
 
     def row(self, name: str, value: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class _Layout:
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
         held = {name: self._of_some(value, count) for name, value in self.held.items()}
-        return State(values.pop(""), {**values, **held})
+        return State(values.pop(OWN), {**values, **held})
 
     def _of_some(self, value: Any, count: int) -> Any:
         whole = isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.rows
@@ -190,7 +190,7 @@ def _road(
             middle = state.x if bound.pre is None else bound.pre(state.x)
             made = bound.on_branch(middle) if alone else bound.on_shortcut(middle)
             made = block.after.by_image(made).expand(len(packed), *shape)
-        rest = [layout.row(name, state.carried[name]) for name in layout.shapes if name]
+        rest = [layout.row(name, state.carried[name]) for name in layout.shapes if name != OWN]
         rest = [torch.zeros_like(one) for one in rest] if alone else rest
         return torch.cat([made.reshape(len(made), -1), *rest], 1)
 

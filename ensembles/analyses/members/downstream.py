@@ -146,6 +146,7 @@ class _Sweep:
 
     def _add(self, batch: Batch) -> None:
         """Measure some rows: all are added or, if memory ends, none."""
+        from ensembles.analyses.finite_rows import require_finite  # noqa: PLC0415
         from ensembles.decomposition.state import own, run_block, without_branch  # noqa: PLC0415
         from ensembles.decomposition.walk import states  # noqa: PLC0415
 
@@ -156,7 +157,9 @@ class _Sweep:
             outputs[block.index], last = y, y
             if block.has_shortcut:
                 added[block.index] = own(y) - own(without_branch(block, x))
-        intact = self.run.task.answers(self.net.head(last), targets)
+        output = self.net.head(last)
+        require_finite(self.run.task, output, targets, batch.start)
+        intact = self.run.task.answers(output, targets)
         changes: dict[tuple[int, int], Tensor] = {}
         kl: dict[int, Tensor] = {}
         for deleted in self.blocks:
