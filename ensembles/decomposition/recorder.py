@@ -59,6 +59,7 @@ _PLAIN_TYPES = (
 )  # fmt: skip
 _DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _BARE = "a tensor is changed through its .data"
+_At = tuple[str, bool]  # the name of a module, and whether it is taken whole
 _COMPARES = {"equal", "allclose", "__contains__"}
 
 
@@ -154,13 +155,10 @@ class Recorder(TorchFunctionMode):
                 continue  # takes no hooks; what seals it does
 
             inner = is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
-            where = name, inner
 
-            def enter(
-                module: nn.Module, args: Any, kwargs: Any, where: tuple[str, bool] = where
-            ) -> None:
+            def enter(module: nn.Module, args: Any, kwargs: Any, at: _At = (name, inner)) -> None:
                 with torch._C.DisableTorchFunction():
-                    self._enter(module, where, args, kwargs)
+                    self._enter(module, at, args, kwargs)
 
             def leave(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
                 with torch._C.DisableTorchFunction():
@@ -169,12 +167,11 @@ class Recorder(TorchFunctionMode):
             yield module.register_forward_pre_hook(enter, prepend=not inner, with_kwargs=True)
             yield module.register_forward_hook(leave, prepend=inner, with_kwargs=True)
 
-    def _enter(self, module: nn.Module, where: tuple[str, bool], args: Any, kwargs: Any) -> None:
-        name, leaf = where
+    def _enter(self, module: nn.Module, at: _At, args: Any, kwargs: Any) -> None:
         if self._leaf is None:
-            self.scopes.append(name)
-            self._calls[name] += 1
-            if leaf and self._holds_its_own(module):
+            self.scopes.append(at[0])
+            self._calls[at[0]] += 1
+            if at[1] and self._holds_its_own(module):
                 self._leaf, self._call = module, self._arguments(args, kwargs)
 
     def _holds_its_own(self, module: nn.Module) -> bool:
