@@ -2,13 +2,15 @@
 
     python benchmarks/findings.py FOLDER                    # all; some minutes of one core
     python benchmarks/findings.py FOLDER --only influence,depth
+    python benchmarks/findings.py FOLDER --networks smollm2-135m    # needs the extra `lm`
     python benchmarks/findings.py FOLDER --draw             # from the tables that lie there
 
 FOLDER gets a store, from which an interrupted run goes on, and a table for each analysis and
-network. From the tables come `docs/figures/findings-ANALYSIS.png` and, between the marks of
-docs/findings.md, the commands and what they say. With `--published FILE` the authors' own deletions
-(their raw results as one table) are looked at too, and with `--images FOLDER` a sample of them is
-run on the packaged pre-activation ResNet-110 for CIFAR-10.
+network. From the tables come `docs/figures/findings-ANALYSIS.png`, with a picture of its own for
+SmolLM2, and, between the marks of docs/findings.md, the commands and what they say. With
+`--published FILE` the authors' own deletions (their raw results as one table) are looked at too,
+and with `--images FOLDER` a sample of them is run on the packaged pre-activation ResNet-110 for
+CIFAR-10.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +31,7 @@ from PIL import Image
 
 import ensembles
 from ensembles.analyses.kinds import ANALYSES
-from ensembles.checkpoints import open_subject
+from ensembles.checkpoints import Subject, open_subject
 from ensembles.lesions import Delete, parse_lesion
 from ensembles.plots.layout import put_title
 from ensembles.plots.style import paper_style
@@ -42,11 +45,14 @@ PAGE = DOCS / "findings.md"
 DOTS, COLOURS = 130, 200
 """Dots an inch, and colours of a picture."""
 
+SMOLLM = "smollm2-135m"
+
 TITLES = {
     "resnet110": "ResNet-110, digits",
     "vgg15": "VGG-15, digits",
     "gpt12": "gpt12, prose",
     "vit12": "vit12, digits",
+    SMOLLM: "SmolLM2-135M, prose",
 }
 
 
@@ -58,19 +64,27 @@ class Case:
         network: Its name.
         limit: At most so many rows of the data.
         options: Options of the analysis, where they are not the usual ones.
+        window: Tokens of a window of a text.
     """
 
     network: str
     limit: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    window: int | None = None
 
     def command(self, analysis: str) -> str:
         """What measures it."""
         words = ["ensembles", "analyze", analysis, "--model", self.network]
         words += [] if self.limit is None else ["--limit", str(self.limit)]
+        words += [] if self.window is None else ["--window", str(self.window)]
         for name, value in self.options.items():
-            words += [f"--{name}", str(value)]
+            words += [f"--no-{name}"] if value is False else [f"--{name}", str(value)]
         return " ".join(words)
+
+
+def smollm(window: int = 64, limit: int = 4, **options: Any) -> Case:
+    """SmolLM2 on few and short windows: it is a hundred times as large as the others."""
+    return Case(SMOLLM, limit, options, window)
 
 
 CASES: dict[str, tuple[Case, ...]] = {
@@ -79,28 +93,38 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("vgg15", 64),
         Case("gpt12", 8),
         Case("vit12", 64),
+        smollm(),
     ),
-    "downstream": (Case("resnet110", 64), Case("gpt12", 8), Case("vit12", 64)),
+    "downstream": (Case("resnet110", 64), Case("gpt12", 8), Case("vit12", 64), smollm()),
+    "execution": (smollm(rows=2, lengths="8"),),
     "interactions": (
         Case("resnet110", options={"rows": 4, "sets": 100}),
         Case("vit12"),
+        smollm(32, pairs=False, sets=60, permutations=2),
     ),
     "criticality": (
         Case("resnet110", options={"rows": 16, "trials": 1}),
         Case("vgg15", options={"rows": 16, "trials": 1}),
         Case("gpt12", options={"rows": 4, "trials": 1}),
         Case("vit12", options={"trials": 1}),
+        smollm(trials=1),
     ),
     "interchange": (
         Case("resnet110", options={"rows": 2}),
         Case("gpt12", options={"rows": 2}),
         Case("vit12", options={"rows": 16}),
+        smollm(rows=2, distance=1),
     ),
     "depth": (
         Case("resnet110"),
         Case("gpt12", options={"rows": 8, "images": 1}),
         Case("vit12"),
+        smollm(images=0),
     ),
+    "sublayers": (smollm(order="influence"),),
+    "repair": (smollm(),),
+    "refinement": (smollm(),),
+    "diversity": (smollm(members=6, share=0.05),),
     "coupling": (
         Case("resnet110", options={"rows": 4}),
         Case("gpt12", options={"rows": 1}),
@@ -115,9 +139,15 @@ def table_of(folder: Path, analysis: str, case: Case) -> Path:
     return folder / f"{analysis}-{case.network}.csv"
 
 
+@lru_cache(maxsize=1)
+def opened(network: str, limit: int | None, window: int | None) -> Subject:
+    """A network and its data; the last one is held for the next analysis."""
+    return open_subject(network, limit=limit, window=window, check=False)
+
+
 def measure(folder: Path, analysis: str, case: Case) -> None:
     """Run an analysis on a network, and keep its table."""
-    subject = open_subject(case.network, limit=case.limit, check=False)
+    subject = opened(case.network, case.limit, case.window)
     start = time.process_time()
     frame = ensembles.analyze(
         subject.net,
@@ -140,17 +170,42 @@ def known(folder: Path, analysis: str) -> list[tuple[Case, pd.DataFrame]]:
     return [(case, read_frame(path)) for case, path in found if path.is_file()]
 
 
+def picture_of(analysis: str, network: str) -> Path:
+    """The picture that a network is on: those of the package share one, SmolLM2 has its own."""
+    own = f"-{network}" if network == SMOLLM else ""
+    return DOCS / "figures" / f"findings-{analysis}{own}.png"
+
+
 def draw(folder: Path, analysis: str) -> None:
-    """Draw the figure of each network, and put them beside each other."""
-    tiles = []
+    """Draw the figure of each network, and put those of one picture beside each other."""
+    pictures: dict[Path, list[Image.Image]] = {}
     for case, frame in known(folder, analysis):
-        figure = ensembles.plot_analysis(frame)
+        try:
+            figure = ensembles.plot_analysis(frame)
+        except (
+            ensembles.EnsemblesError
+        ) as error:  # such as no pairs of blocks, where none were asked
+            print(f"{analysis} {case.network}: no figure ({error})")
+            continue
         put_title(figure, TITLES.get(case.network, case.network))
         with io.BytesIO() as file, paper_style():
             figure.savefig(file, format="png", dpi=DOTS)
+            tiles = pictures.setdefault(picture_of(analysis, case.network), [])
             tiles.append(Image.open(file).convert("RGB"))
-    if not tiles:
-        return
+    missing = {
+        picture_of(analysis, case.network): case.network
+        for case in CASES[analysis]
+        if not table_of(folder, analysis, case).is_file()
+    }
+    for path, tiles in pictures.items():
+        if path in missing:
+            print(f"{path.name}: not drawn, {missing[path]} is not measured in {folder}")
+        else:
+            together(tiles).save(path, optimize=True, dpi=(DOTS, DOTS))
+
+
+def together(tiles: list[Image.Image]) -> Image.Image:
+    """Pictures beside and below each other, with few colours."""
     wide = 2 if len(tiles) == 4 else 3
     rows = [tiles[at : at + wide] for at in range(0, len(tiles), wide)]
     width = max(sum(tile.width for tile in row) for row in rows)
@@ -162,17 +217,21 @@ def draw(folder: Path, analysis: str) -> None:
             whole.paste(tile, (left, top))
             left += tile.width
         top += max(tile.height for tile in row)
-    reduced = whole.quantize(COLOURS, dither=Image.Dither.NONE)
-    reduced.save(DOCS / "figures" / f"findings-{analysis}.png", optimize=True, dpi=(DOTS, DOTS))
+    return whole.quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 def said(folder: Path, analysis: str) -> str:
-    """The commands of an analysis and what they say, as a table of the page."""
-    lines = ["| command | what it says |", "|---|---|"]
+    """The commands of an analysis and what they say, as a table of the page.
+
+    Networks whose tables are not in the folder keep the rows that the page has.
+    """
+    told = dict(re.findall(r"^\| (`[^`]+`) (\|.*\|)$", PAGE.read_text("utf-8"), re.MULTILINE))
     for case, frame in known(folder, analysis):
         notes = "; ".join(ANALYSES.get(analysis).notes(frame)).replace("|", "\\|")
-        lines.append(f"| `{case.command(analysis)}` | {notes} |")
-    return "\n".join(lines)
+        told[f"`{case.command(analysis)}`"] = f"| {notes} |"
+    names = [f"`{case.command(analysis)}`" for case in CASES[analysis]]
+    lines = [f"| {name} {told[name]}" for name in names if name in told]
+    return "\n".join(["| command | what it says |", "|---|---|", *lines])
 
 
 def put(mark: str, text: str) -> None:
@@ -271,6 +330,7 @@ def main() -> None:
     options.add_argument("--only", help="names of analyses, separated by commas")
     options.add_argument("--networks", help="names of networks, separated by commas")
     options.add_argument("--draw", action="store_true", help="measure nothing")
+    options.add_argument("--measure", action="store_true", help="draw and write nothing")
     options.add_argument("--published", type=Path, help="the authors' lesions of several blocks")
     options.add_argument("--images", type=Path, help="CIFAR-10 as a folder, for these on ours")
     options.add_argument("--sets", type=int, default=300, help="how many of them")
@@ -286,7 +346,7 @@ def main() -> None:
                 measure(given.folder, analysis, case)
             except ensembles.EnsemblesError as error:
                 print(f"{analysis} {case.network}: not measured ({error})", flush=True)
-        if wanted:
+        if wanted and not given.measure:
             draw(given.folder, analysis)
             put(analysis, said(given.folder, analysis))
     if given.published:

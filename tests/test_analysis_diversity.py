@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,3 +151,15 @@ def test_what_diversity_refuses_and_draws() -> None:
     one = ensembles.decompose(build([("pre", 6, 1)]), images)
     with pytest.raises(LesionError, match=r"1 sub-networks of .* without 1 of its 1 blocks"):
         ensembles.analyze(one, [(images, labels)], "diversity")
+
+
+def test_noise_is_added_to_the_images_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    from diversity_members import noisy
+
+    data = ensembles.dataset("digits", limit=40)
+    ((images, labels),) = data.batches(40)
+    ((same, as_they_are),) = noisy(SimpleNamespace(data=data), 0.0)  # type: ignore[arg-type]
+    assert same.equal(images) and as_they_are.equal(labels)
+    ((other, _),) = noisy(SimpleNamespace(data=data), 1.5)  # type: ignore[arg-type]
+    assert float((other - images).std()) == pytest.approx(1.5, rel=0.02)

@@ -78,6 +78,12 @@ def test_a_file_gives_a_model_and_what_can_be_known(file: Path, model: nn.Module
     assert len(card.sha256) == 64
 
 
+def test_loading_draws_nothing_from_the_global_generator(file: Path) -> None:
+    before = torch.random.get_rng_state()
+    load("resnet20", file)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_the_card_beside_a_file_is_used(file: Path, model: nn.Module) -> None:
     card = Card("mine", "resnet20", 10, normalization="cifar10", sha256="0" * 64)
     write_card(card, file.with_suffix(".toml"))

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_values import drawn_resnet20, own_store, refusal, same
+from checkpoint_values import drawn_resnet20, refusal, same
 from torch import Tensor, nn
 
-from ensembles.checkpoints import build_with_weights, load
+from ensembles.checkpoints import build_with_weights
 from ensembles.models import create_model
 
 State = dict[str, Tensor]
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of this test's own."""
-    return own_store(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -30,13 +24,6 @@ def model() -> nn.Module:
 @pytest.fixture
 def state(model: nn.Module) -> State:
     return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-@pytest.fixture
-def file(state: State, tmp_path: Path) -> Path:
-    path = tmp_path / "their.pth"
-    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
-    return path
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "net.", "model.module.", "backbone."])
@@ -150,9 +137,3 @@ def test_a_negative_variance_is_named(state: State) -> None:
 def test_a_double_that_overflows_is_refused(state: State) -> None:
     state["conv1.weight"] = state["conv1.weight"].double() * 1e300
     assert "conv1.weight has" in refusal(build_with_weights, "resnet20", state)
-
-
-def test_loading_draws_nothing_from_the_global_generator(file: Path) -> None:
-    before = torch.random.get_rng_state()
-    load("resnet20", file)
-    assert torch.equal(torch.random.get_rng_state(), before)

@@ -46,9 +46,11 @@ def test_the_page_has_the_figure_and_the_commands_of_each_part() -> None:
             continue
         assert mark in ANALYSES.names()
         assert f"`ensembles analyze {mark} --model " in part
-        picture = ROOT / "docs" / "figures" / f"findings-{mark}.png"
-        assert f"(figures/{picture.name})" in text
-        assert picture.stat().st_size < MOST_BYTES
+        pictures = list((ROOT / "docs" / "figures").glob(f"findings-{mark}*.png"))
+        assert pictures
+        for picture in pictures:
+            assert f"(figures/{picture.name})" in text
+            assert picture.stat().st_size < MOST_BYTES
 
 
 def test_the_commands_of_the_page_are_those_of_the_program(program: Any) -> None:
@@ -83,6 +85,33 @@ def test_a_network_is_measured_drawn_and_told_of(program: Any, tmp_path: Path) -
     columns = ["block", "recovered", "cosine", "loss_rise"]
     ours = ensembles.read_frame(tmp_path / "criticality-vgg15.csv")[columns]
     pd.testing.assert_frame_equal(ensembles.read_frame(out)[columns], ours)
+
+
+def test_networks_that_are_not_measured_keep_their_rows_and_pictures(
+    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, case = program.Case("vit12", 4), program.Case("vgg15", 4, {"trials": 1})
+    program.CASES = {"criticality": (other, case)}
+    kept = f"| `{other.command('criticality')}` | what was said of it |"
+    page = tmp_path / "page.md"
+    page.write_text(f"<!-- criticality -->\n{kept}\n<!-- end of criticality -->\n")
+    program.measure(tmp_path, "criticality", case)
+    program.draw(tmp_path, "criticality")
+    assert not list((tmp_path / "figures").iterdir())
+    assert "findings-criticality.png: not drawn, vit12 is not measured" in capsys.readouterr().out
+    program.put("criticality", program.said(tmp_path, "criticality"))
+    rows = page.read_text().splitlines()
+    assert rows[3] == kept and rows[4].startswith(f"| `{case.command('criticality')}` | init: ")
+
+
+def test_a_network_of_its_own_picture_has_one(program: Any) -> None:
+    found = {program.picture_of("depth", name).name for name in ("vit12", "gpt12", program.SMOLLM)}
+    assert found == {"findings-depth.png", "findings-depth-smollm2-135m.png"}
+    case = program.smollm(16, pairs=False, rows=1)
+    assert case.command("interactions") == (
+        "ensembles analyze interactions --model smollm2-135m --limit 4 --window 16 --no-pairs "
+        "--rows 1"
+    )
 
 
 def test_what_has_no_place_on_the_page_is_said(program: Any) -> None:

@@ -19,13 +19,18 @@ from tests.nested_networks import (
     LongSkip,
     Masked,
     Network,
+    Patches,
     Reminded,
     Resolutions,
     Reversible,
+    SpaceTime,
     made,
 )
 
-KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded, EarlyValues)
+KINDS = (
+    CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded, SpaceTime, Patches,
+    EarlyValues,
+)  # fmt: skip
 
 
 class _Scaled(torch.autograd.Function):

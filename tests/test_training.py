@@ -1,4 +1,4 @@
-"""Training: recipes, augmentation, dropped blocks, interruption, cards."""
+"""Training: recipes, interruption, cards, the command."""
 
 from __future__ import annotations
 
@@ -11,50 +11,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import Tensor
+from trainings import DATA, QUICK, epochs_of, quick, squares
 
 from ensembles.cards import Measured, read_card
 from ensembles.checkpoints import file_sha256, load
-from ensembles.data import ImageDataset, Normalization
+from ensembles.data import ImageDataset
 from ensembles.data.sources import MemorySource
 from ensembles.engine import count_correct
 from ensembles.errors import CheckpointError, EvaluationError, ModelError, OutputError, UsageError
 from ensembles.models import create_model
-from ensembles.models.parts import residual_blocks
 from ensembles.training import (
-    BlockDropping,
     Recipe,
-    TrainingResult,
-    fold_survival,
     list_recipes,
     load_recipe,
     train,
 )
-from ensembles.training.augmentation import draw_moves, moved, padding_colour, shrink
-from ensembles.training.loader import EpochBatches
 from ensembles.training.plan import trainer_options
-from ensembles.training.stochastic_depth import drop_branches, dropping_for
 from ensembles.training.training_data import open_data
-
-QUICK = replace(load_recipe("digits"), name="quick", batch_size=16, epochs=2, crop_padding=1)
-
-
-def squares(count: int, split: str, classes: int = 3, side: int = 8) -> ImageDataset:
-    """Images whose brightness tells the class."""
-    generator = torch.Generator().manual_seed(len(split))
-    labels = torch.arange(count) % classes
-    noise = torch.randint(0, 40, (count, 3, side, side), generator=generator)
-    images = (noise + 80 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
-    names = tuple("abcdefgh"[:classes])
-    return ImageDataset(
-        "squares", split, names, MemorySource(images, labels), Normalization.parse("none")
-    )
-
-
-DATA = (squares(49, "train"), squares(30, "test"))
 
 
 @pytest.fixture(autouse=True)
@@ -64,11 +38,6 @@ def one_thread() -> object:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def quick(out: Path, **options: object) -> TrainingResult:
-    settings = {"recipe": QUICK, "device": "cpu", "precision": "fp32", "seed": 3} | options
-    return train("preresnet20", DATA, out=out, **settings)  # type: ignore[arg-type]
 
 
 # Recipes
@@ -143,216 +112,6 @@ def test_a_missing_recipe_or_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "part.toml").write_text('description = "x"\nepochs = 3\n')
     with pytest.raises(UsageError, match=r"recipe part: batch_size, learning_rate, .* missing"):
         load_recipe(tmp_path / "part.toml")
-
-
-# Augmentation and order
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    count=st.integers(1, 5),
-    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
-    padding=st.integers(0, 3),
-    flip=st.booleans(),
-    seed=st.integers(0, 2**31),
-)
-def test_augmented_images_are_windows_of_the_padded_ones(
-    count: int, size: tuple[int, int], padding: int, flip: bool, seed: int
-) -> None:
-    drawn = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (count, 2, *size), generator=drawn).to(torch.uint8)
-    colour = torch.tensor([7, 9], dtype=torch.uint8)
-    out = moved(images, draw_moves(count, padding, flip, drawn), padding, colour)
-    assert out.shape == images.shape
-    assert out.dtype == torch.uint8
-    for before, after in zip(images, out, strict=True):
-        assert any(torch.equal(window, after) for window in windows(before, padding, colour, flip))
-
-
-def windows(image: Tensor, padding: int, colour: Tensor, flip: bool) -> list[Tensor]:
-    """Every image that padding, cutting and mirroring can give: the slow oracle."""
-    _, height, width = image.shape
-    padded = colour.view(-1, 1, 1).repeat(1, height + 2 * padding, width + 2 * padding)
-    padded[:, padding : padding + height, padding : padding + width] = image
-    found = [
-        padded[:, top : top + height, left : left + width]
-        for top in range(2 * padding + 1)
-        for left in range(2 * padding + 1)
-    ]
-    return found + [window.flip(2) for window in found] if flip else found
-
-
-def test_all_shifts_and_both_sides_occur() -> None:
-    image = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3).repeat(600, 1, 1, 1)
-    black = torch.zeros(1, dtype=torch.uint8)
-    moves = draw_moves(len(image), 1, True, torch.Generator().manual_seed(0))
-    out = moved(image, moves, 1, black)
-    assert len({tuple(one.flatten().tolist()) for one in out}) == 18
-
-
-def test_padding_is_the_mean_colour_or_black() -> None:
-    cifar = Normalization.parse("cifar10")
-    assert padding_colour(load_recipe("short"), cifar, 3).tolist() == [125, 123, 114]
-    assert padding_colour(load_recipe("digits"), cifar, 3).tolist() == [0, 0, 0]
-
-
-def test_images_grow_as_the_recipe_says(tmp_path: Path) -> None:
-    recipe = replace(QUICK, epochs=4, resolutions=((0.5, 0.5), (0.75, 0.75)))
-    assert [recipe.resolution(epoch, 8) for epoch in range(8)] == [0.5] * 4 + [0.75] * 2 + [1] * 2
-    constant = torch.full((2, 3, 12, 8), 0.7)
-    for factor, size in ((0.5, (8, 4)), (1.0, (12, 8)), (0.1, (4, 4))):
-        small = shrink(constant, factor)
-        assert small.shape == (2, 3, *size)
-        torch.testing.assert_close(small, torch.full_like(small, 0.7))
-    sizes = []
-    from ensembles.training import image_module as module
-
-    def watched(images: Tensor, factor: float) -> Tensor:
-        sizes.append(factor)
-        return shrink(images, factor)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "shrink", watched)
-        result = quick(tmp_path, recipe=recipe)
-    assert sorted(set(sizes)) == [0.5, 0.75, 1.0]
-    assert sizes == sorted(sizes)
-    assert read_card(result.card).recipe["resolutions"] == [[0.5, 0.5], [0.75, 0.75]]
-
-
-def test_a_size_that_the_network_does_not_take_is_found_before_the_training(tmp_path: Path) -> None:
-    recipe = replace(QUICK, resolutions=((0.5, 0.5),))
-    with pytest.raises(ModelError, match="vgg15 does not take images of 3x16x16: "):
-        train("vgg15", (squares(20, "train", side=32), None), out=tmp_path, recipe=recipe)
-
-
-@settings(max_examples=50, deadline=None)
-@given(count=st.integers(2, 70), size=st.integers(2, 20), world=st.integers(1, 3))
-def test_every_image_comes_once_an_epoch(count: int, size: int, world: int) -> None:
-    images = torch.zeros(count, 1, 1, 1, dtype=torch.uint8)
-    parts = [
-        EpochBatches(images, torch.arange(count), size, 0, rank=rank, world=world)
-        for rank in range(world)
-    ]
-    assert len({len(part) for part in parts}) == 1
-    seen = [label for part in parts for _, labels in part for label in labels.tolist()]
-    assert len(seen) == len(set(seen))
-    assert all(len(labels) > 1 for part in parts for _, labels in part)
-    if world == 1:
-        assert count - len(seen) == (1 if count % size == 1 else 0)
-
-
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    images, labels = DATA[0].raw()
-
-    def order(seed: int, epoch: int) -> list[int]:
-        part = EpochBatches(images, torch.arange(len(labels)), 16, seed)
-        part.set_epoch(epoch)
-        return [label for _, some in part for label in some.tolist()]
-
-    assert order(0, 1) == order(0, 1)
-    assert order(0, 1) != order(0, 2)
-    assert order(0, 1) != order(1, 1)
-
-
-# Dropped blocks
-
-
-@settings(max_examples=30, deadline=None)
-@given(blocks=st.integers(1, 60), data=st.data())
-def test_paths_only_draws_exactly_so_many_blocks(blocks: int, data: st.DataObject) -> None:
-    exactly = data.draw(st.integers(1, blocks))
-    rule = BlockDropping.paths_only(blocks, exactly)
-    drawn = rule.draw(torch.Generator().manual_seed(blocks))
-    assert len(drawn) == blocks
-    assert sum(drawn) == exactly
-    assert rule.drops == (exactly < blocks)
-
-
-def test_stochastic_depth_decays_linearly_and_is_drawn_at_that_rate() -> None:
-    rule = BlockDropping.stochastic_depth(54, 0.5)
-    assert rule.survival[0] == pytest.approx(1 - 0.5 / 54)
-    assert rule.survival[-1] == 0.5
-    assert sum(rule.survival) == pytest.approx(40.25)
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.tensor([rule.draw(generator) for _ in range(2000)], dtype=torch.float64)
-    assert torch.allclose(drawn.mean(0), torch.tensor(rule.survival).double(), atol=0.05)
-
-
-@pytest.mark.parametrize("name", ["resnet20", "preresnet20", "preresnet164"])
-def test_folded_weights_scale_every_branch(name: str, generator: torch.Generator) -> None:
-    model = create_model(name, num_classes=4).eval()
-    blocks = residual_blocks(model)
-    rule = BlockDropping.stochastic_depth(len(blocks), 0.3)
-    folded = fold_survival(model, rule)
-    assert folded.state_dict().keys() == model.state_dict().keys()
-    for block, scaled, share in zip(blocks, residual_blocks(folded), rule.survival, strict=True):
-        x = torch.randn(2, width_of(block), 8, 8, generator=generator)
-        entering = block.pre(x)
-        expected = block.post(block.shortcut(entering) + share * block.branch(entering))
-        torch.testing.assert_close(scaled(x), expected, rtol=1e-4, atol=1e-4)
-
-
-def width_of(block: torch.nn.Module) -> int:
-    first = next(module for module in block.modules() if hasattr(module, "weight"))
-    return int(getattr(first, "in_channels", getattr(first, "num_features", 0)))
-
-
-def test_a_dropped_branch_is_not_computed_and_gets_no_gradient() -> None:
-    model = create_model("preresnet20", num_classes=3)
-    blocks = residual_blocks(model)
-    drop_branches(blocks, [number != 1 for number in range(len(blocks))])
-    model(torch.zeros(2, 3, 8, 8)).sum().backward()
-    assert all(parameter.grad is None for parameter in blocks[1].parameters())
-    assert all(parameter.grad is not None for parameter in blocks[2].parameters())
-
-
-@pytest.mark.parametrize(
-    ("name", "depth", "paths", "message"),
-    [
-        ("preresnet20", 1.5, None, "stochastic depth 1.5; expected the survival probability"),
-        ("preresnet20", 0.5, 3, "exclude each other"),
-        ("preresnet20", 0.0, 10, "paths-only 10, but preresnet20 has 9 blocks; expected 1 to 9"),
-        ("preresnet20", 0.0, 0, "paths-only 0, but preresnet20 has 9 blocks"),
-        ("vgg15", 0.5, None, "vgg15 has no residual blocks that can be dropped"),
-    ],
-)
-def test_rules_that_cannot_be(name: str, depth: float, paths: int | None, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        dropping_for(create_model(name, num_classes=2), name, depth, paths)
-    assert message in str(caught.value)
-
-
-def epochs_of(out: Path) -> list[tuple[str, str]]:
-    """Loss and train accuracy of each epoch, to the last digit."""
-    rows = [line.split(",") for line in (out / "history.csv").read_text().splitlines()]
-    loss, accuracy = rows[0].index("loss"), rows[0].index("train_accuracy")
-    return [(row[loss], row[accuracy]) for row in rows[1:]]
-
-
-def test_dropping_nothing_equals_ordinary_training_step_by_step(tmp_path: Path) -> None:
-    one_step = replace(QUICK, batch_size=16)
-    plain = quick(tmp_path / "plain", recipe=one_step)
-    rules: dict[str, dict[str, object]] = {
-        "depth-0": {"stochastic_depth": 0.0},
-        "depth-1": {"stochastic_depth": 1.0},
-        "paths-9": {"paths_only": 9},
-    }
-    for name, options in rules.items():
-        other = quick(tmp_path / name, recipe=one_step, **options)
-        assert epochs_of(tmp_path / name) == epochs_of(tmp_path / "plain")
-        assert other.weights.read_bytes() == plain.weights.read_bytes()
-
-
-def test_dropping_blocks_changes_the_training(tmp_path: Path) -> None:
-    quick(tmp_path / "plain")
-    rules: dict[str, dict[str, object]] = {
-        "depth": {"stochastic_depth": 0.5},
-        "paths": {"paths_only": 4},
-    }
-    for name, options in rules.items():
-        result = quick(tmp_path / name, **options)
-        assert epochs_of(tmp_path / name) != epochs_of(tmp_path / "plain")
-        assert load_file(result.weights).keys() == create_model("preresnet20").state_dict().keys()
 
 
 # One training
@@ -538,7 +297,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import torch, lightning.pytorch
 torch.set_num_threads(1)
-from test_training import quick, QUICK
+from trainings import quick, QUICK
 from dataclasses import replace
 out, kills = Path(sys.argv[1]), int(sys.argv[2])
 draw = random.Random(0)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import DATA, QUICK, quick, squares
 from torch import Tensor
+from trainings import DATA, QUICK, quick, squares
 
 from ensembles.cards import read_card
 from ensembles.cuda_graphs import Recorder, Reruns

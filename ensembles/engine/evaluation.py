@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Executor
 from typing import Any
@@ -35,6 +36,7 @@ from ensembles.metrics.answers import Answers
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.progress import Progress
 from ensembles.tasks import Batch, Task, task_of
+from ensembles.tasks.tokens import Tokens
 
 __all__ = [
     "check_lesions",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _LARGEST_BATCH = 2**31 - 1
+_MANY = 1 << 22
 
 Data = Dataset[Any] | Iterable[Any]
 
@@ -123,6 +126,9 @@ def evaluate(
             place,
             "the network itself",
         )
+
+    if isinstance(asked, Tokens) and place.type == "cpu" and _many_logits(net):
+        runner.answer_later()
 
     def counted(size: int) -> list[Outcome]:
         sums = Sums(len(sweep), measured, net.num_classes, place, predictions=predictions)
@@ -223,6 +229,11 @@ def check_lesions(
             first.beside(others, step.mean)
     if materials is not None:
         materials.check(materials.needed(sweep))
+
+
+def _many_logits(net: Decomposition) -> bool:
+    """Whether the logits of a window are more than memory is taken for again and again at ease."""
+    return math.prod(net.output_shape) >= _MANY
 
 
 def _known_rows(data: Data) -> int:

@@ -132,6 +132,9 @@ class LevelOrder(SharedPrefixes):
         ((_, output),) = self._outputs(plan_levels([self.whole], [0]), inputs, form, numbers)
         return output
 
+    def answer_later(self) -> None:
+        """Nothing: the head takes a page of rows at a time, as all other parts."""
+
     def _plan(self, start: int, stop: int) -> LevelPlan:
         """The plan of some lesions, in the order of the tree."""
         if (start, stop) not in self._plans:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs, mapped
+from ensembles.engine.cpu_products import with_cpu_products
 from ensembles.engine.folding import Folder
 from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
 from ensembles.engine.own_copies import OwnCopies
 from ensembles.engine.parts import Parts, first_block, steps_of
 from ensembles.engine.prefix_tree import levels_of, passage_key, plan_routes
+from ensembles.engine.token_heads import answers_each_alone
 from ensembles.garbage import collection_paused
 from ensembles.lesions.steps import Bypass, Key, Program, Run, intact_program
+from ensembles.tasks.later_logits import LaterLogits
 
 __all__ = ["SharedPrefixes"]
 
@@ -79,11 +83,14 @@ class SharedPrefixes:
         def fast(part: nn.Module) -> nn.Module:
             folded = folder.folded(part)
             own.keep(folder.made)
-            return _placed(own.in_place_of(folded), device, dtype)
+            placed = _placed(own.in_place_of(folded), device, dtype)
+            return with_cpu_products(placed, device, dtype)
 
         self.parts = {key: fast(part) for key, part in made.items() if part is not None}
         self.stem, self.head = fast(part_graph(net.stem)), fast(part_graph(net.head))
         self.evaluations = sum(len(route.keys) - route.shared for route in self.routes)
+        self._later = False
+        self._alone: bool | None = None
 
     @property
     def told(self) -> dict[str, str]:
@@ -112,7 +119,7 @@ class SharedPrefixes:
                 value = self.parts[route.keys[depth]](value)
                 if depth + 1 in route.keep:
                     held[depth + 1] = value
-            last = route.keys, self.head(value)
+            last = route.keys, self._ended(value)
             yield route.lesion, last[1]
 
     def intact(self, inputs: Inputs) -> Tensor:
@@ -120,8 +127,18 @@ class SharedPrefixes:
         value = self._begun(inputs)
         for _, key in self.whole:
             value = self.parts[key](value)
-        out: Tensor = self.head(value)
+        out: Tensor = self._ended(value)
         return out
+
+    def answer_later(self) -> None:
+        """Leave the head to whoever measures, token by token, where it answers each alone."""
+        self._later = True
+
+    def _ended(self, value: Any) -> Any:
+        """The logits, or what they are made of when they are measured."""
+        if self._later and self._alone is None:
+            self._alone = answers_each_alone(self.head, value)
+        return LaterLogits(self.head, value) if self._later and self._alone else self.head(value)
 
     def _begun(self, inputs: Inputs) -> Tensor:
         out: Tensor = self.stem(mapped(_channels_last, inputs))

@@ -73,6 +73,11 @@ class Sweep:
             modules = [*modules, *self._recalibrated.modules]
         self._numbered = numbered(modules)
 
+    def answer_later(self) -> None:
+        """Let logits of tokens be made when they are measured, where the engine can."""
+        if isinstance(self._engine, SharedPrefixes) and self._recalibrated is None:
+            self._engine.answer_later()
+
     @property
     def side_by_side(self) -> bool:
         """Whether rows may be run at once: nothing is kept between a step and the next."""

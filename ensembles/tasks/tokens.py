@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ensembles.errors import DataError
 from ensembles.tasks.base import Batch, Task, numbered
+from ensembles.tasks.later_logits import LaterLogits
 from ensembles.tasks.token_items import BESIDE, IDS, MASK, TokenInputs, ids_of, item_of
 
 if TYPE_CHECKING:
@@ -170,36 +171,52 @@ class Tokens(Task):
         return Answers.of(self.aligned(output)[asked], targets[asked], intact)
 
     def parts(
-        self, output: Tensor, targets: Tensor, intact: Sequence[Answers] | None = None
+        self,
+        output: Tensor | LaterLogits,
+        targets: Tensor,
+        intact: Sequence[Answers] | None = None,
     ) -> Iterator[Answers]:
         """Logits (N, T, vocabulary) as answers to some tokens of one window at a time.
 
         So the loss of 1,024 tokens over a vocabulary of 50,000 takes a few megabytes beside the
-        logits themselves.
+        logits themselves; where these are computed later, of the tokens that are asked for alone,
+        those of a piece are all that there is.
         """
-        import torch  # noqa: PLC0415
-
         from ensembles.metrics.answers import Answers  # noqa: PLC0415 (imports torch)
 
-        most = _LOGITS_ELSEWHERE if output.device.type != "cpu" else _LOGITS
-        length = max(1, most // output.shape[-1])
+        most = _LOGITS_ELSEWHERE if targets.device.type != "cpu" else _LOGITS
         rest = None if intact is None else iter(intact)
-        whole = bool((targets >= 0).all())
-        windows = zip(self.aligned(output), targets, strict=True)
-        for number, (row, right) in enumerate(windows):
-            for start in range(0, len(right), length):
-                part = slice(start, min(start + length, len(right)))
-                places = torch.arange(part.start, part.stop, device=right.device)
-                logits, tokens = row[part], right[part]
+        for number, logits, tokens, places in self._pieces(output, targets):
+            length = max(1, most // logits.shape[-1])
+            whole = bool((tokens >= 0).all())
+            for start in range(0, len(tokens), length):
+                part = slice(start, min(start + length, len(tokens)))
+                given = logits[part], tokens[part], places[part]
                 if not whole:
-                    asked = tokens >= 0
+                    asked = tokens[part] >= 0
                     if not bool(asked.any()):
                         continue
-                    logits, tokens, places = logits[asked], tokens[asked], places[asked]
+                    given = logits[part][asked], tokens[part][asked], places[part][asked]
                 before = None if rest is None else next(rest)
-                found = Answers.of(logits, tokens, before, places)
+                found = Answers.of(given[0], given[1], before, given[2])
                 found.row = number
                 yield found
+
+    def _pieces(
+        self, output: Tensor | LaterLogits, targets: Tensor
+    ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """The number of a window, logits of it, the tokens that they are for, and their places."""
+        import torch  # noqa: PLC0415
+
+        rows = self.aligned(output.states if isinstance(output, LaterLogits) else output)
+        for number, (row, right) in enumerate(zip(rows, targets, strict=True)):
+            places = torch.arange(len(right), device=right.device)
+            if not isinstance(output, LaterLogits):
+                yield number, row, right, places
+                continue
+            asked = (right >= 0).nonzero()[:, 0]
+            for part, logits in output.pieces(row[asked]):
+                yield number, logits, right[asked][part], places[asked][part]
 
     def observations(self, batch: Batch) -> int:
         """How many tokens are predicted."""
