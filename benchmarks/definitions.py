@@ -199,8 +199,8 @@ _PYTORCHCV: dict[str, Count] = dict.fromkeys(
         "InceptionCUnit", "MultiResidual", "PolyResidual", "PreResUnit", "PyrUnit", "RegNetUnit",
         "ResUnit", "ResNeStAUnit", "ResNeXtUnit", "ScConv", "ScUnit", "SENetUnit", "SEPreResUnit",
         "SEResUnit", "SEResNeXtUnit", "ShaResUnit", "SKNetUnit", "SqnxtUnit", "WRNUnit",
-        "XceptionUnit", "FastSEResUnit", "PreResUnit1bit", "ResAUnit", "ResDropResUnit", "RoRResBody",
-        "RoRResStage", "RoRResUnit", "ShakeDropResUnit", "ShakeShakeResUnit",
+        "XceptionUnit", "FastSEResUnit", "PreResUnit1bit", "ResAUnit", "ResDropResUnit",
+        "RoRResBody", "RoRResStage", "RoRResUnit", "ShakeDropResUnit", "ShakeShakeResUnit",
     ),
     1,
 ) | dict.fromkeys(
