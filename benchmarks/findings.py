@@ -96,9 +96,11 @@ CASES: dict[str, tuple[Case, ...]] = {
         smollm(),
     ),
     "downstream": (Case("resnet110", 64), Case("gpt12", 8), Case("vit12", 64), smollm()),
+    "execution": (smollm(rows=2, lengths="8"),),
     "interactions": (
         Case("resnet110", options={"rows": 4, "sets": 100}),
         Case("vit12"),
+        smollm(32, pairs=False, sets=60, permutations=2),
     ),
     "criticality": (
         Case("resnet110", options={"rows": 16, "trials": 1}),
@@ -108,9 +110,10 @@ CASES: dict[str, tuple[Case, ...]] = {
         smollm(trials=1),
     ),
     "interchange": (
-        Case("resnet110", options={"rows": 2}),
-        Case("gpt12", options={"rows": 2}),
-        Case("vit12", options={"rows": 16}),
+        Case("resnet110"),
+        Case("gpt12", options={"rows": 8}),
+        Case("vit12", options={"rows": 64}),
+        smollm(rows=2, distance=1),
     ),
     "depth": (
         Case("resnet110"),
@@ -179,7 +182,9 @@ def draw(folder: Path, analysis: str) -> None:
     for case, frame in known(folder, analysis):
         try:
             figure = ensembles.plot_analysis(frame)
-        except ensembles.UsageError as error:  # such as no pairs of blocks, where none were asked
+        except (
+            ensembles.EnsemblesError
+        ) as error:  # such as no pairs of blocks, where none were asked
             print(f"{analysis} {case.network}: no figure ({error})")
             continue
         put_title(figure, TITLES.get(case.network, case.network))

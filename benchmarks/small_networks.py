@@ -91,7 +91,7 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
     ("simple_vit_with_fft", "SimpleViT", {**_HEADS, "freq_patch_size": 8}, 4),
     ("simple_vit_with_value_residual", "SimpleViT", _HEADS, 5),  # one of values of layer 1
     ("simple_uvit", "SimpleUViT", _HEADS, 4),
-    ("normalized_vit", "nViT", _HEADS, None),
+    ("normalized_vit", "nViT", _HEADS, 4),
     ("pit", "PiT", {**_HEADS, "image_size": 64, "depth": (1, 1)}, 4),
     (
         "nest",
@@ -118,7 +118,7 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
             "s4_global_k": 1,
             "s3_depth": 1,
         },
-        None,
+        38,
     ),
     (
         "cvt",
@@ -165,9 +165,9 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
             "cross_attn_depth": 1,
             "cross_attn_heads": 4,
         },
-        None,
+        6,
     ),
-    ("xcit", "XCiT", {**_HEADS, "cls_depth": 1}, None),
+    ("xcit", "XCiT", {**_HEADS, "cls_depth": 1}, 8),
     (
         "scalable_vit",
         "ScalableViT",
@@ -180,13 +180,13 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
             "reduction_factor": (2, 2),
             "window_size": (4, 4),
         },
-        None,
+        10,
     ),
     (
         "regionvit",
         "RegionViT",
         {"num_classes": 3, "dim": (8, 16, 24, 32), "depth": (1, 1, 1, 1), "window_size": 4},
-        None,
+        12,
     ),
     (
         "max_vit",
@@ -199,7 +199,7 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
             "depth": (1, 1),
             "window_size": 4,
         },
-        None,
+        8,
     ),
     (
         "mobile_vit",
@@ -210,13 +210,13 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
             "dims": [16, 20, 24],
             "channels": [8, 8, 16, 16, 24, 24, 32, 32, 40, 40, 48],
         },
-        None,
+        21,
     ),
     (
         "levit",
         "LeViT",
         {**_LEVELS, "dim": 32, "stages": 2, "depth": 1, "heads": 2, "mlp_mult": 2},
-        None,
+        5,
     ),
     (
         "t2t",
@@ -229,7 +229,7 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
             "mlp_dim": 48,
             "t2t_layers": ((7, 4), (3, 2)),
         },
-        None,
+        6,
     ),
     (
         "cct",
@@ -249,7 +249,7 @@ _VIT_PYTORCH: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
         "jumbo_vit",
         "JumboViT",
         {**_HEADS, "num_jumbo_cls": 1, "jumbo_cls_k": 2, "jumbo_ff_mult": 1},
-        None,
+        5,
     ),
 )
 """Module, class, arguments, and blocks by definition."""

@@ -125,6 +125,10 @@ def command_line(debug: bool) -> None:
     """All commands."""
 
 
+_KEEPING = ("analyze", "lesion", "paths")
+"""Commands that keep what they measure in a store, where one is named."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     whole_streams()
@@ -151,12 +155,21 @@ def _run(arguments: list[str], debug: bool) -> int:
     except ReaderLeftError:
         return 0
     except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted", 130, debug)
+        return _say(f"interrupted{_goes_on(arguments)}", 130, debug)
     except SystemExit as stop:  # of code that is not ours: a network's file, a plug-in
         said = f" ({one_line(stop.code)})" if stop.code else ""
         return _say(f"code that was run for this command ended it{said}", 1, debug)
     except Exception as error:  # a person at a terminal gets a line, never a traceback
         return _say(*explained(error), debug)
+
+
+def _goes_on(arguments: Sequence[str]) -> str:
+    """What is left of an interrupted command, where it keeps what it measures."""
+    if not {*_KEEPING} & {*arguments[:1]} or not any(
+        one.startswith("--store") for one in arguments
+    ):
+        return ""
+    return "; what was measured is in the store, and the same command goes on"
 
 
 def _command_ended(arguments: list[str]) -> int:

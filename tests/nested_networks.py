@@ -339,9 +339,64 @@ class Supervised(Network):
         return total / 3
 
 
+class SpaceTime(Network):
+    """Attention over time spares the class token, as in TimeSformer (Bertasius et al. 2021)."""
+
+    count = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.token = (
+            conv(3, 1, 6),
+            nn.Linear(6, 3),
+            nn.Parameter(torch.ones(6)),
+        )
+        self.time, self.space = (
+            nn.ModuleList(Sum(Attention(6)) for _ in range(2)) for _ in range(2)
+        )
+        self.mlps = nn.ModuleList(Sum(mlp(6)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)[..., ::2, ::4].flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), 1, 6), x], 1)
+        for time, space, last in zip(self.time, self.space, self.mlps, strict=True):
+            token, places = x[:, :1], x[:, 1:].reshape(-1, 2, 6)
+            moved = 0.0 if time.cut else time.branch(places).reshape(-1, 8, 6)
+            rest = x[:, 1:] + moved
+            added = 0.0 if space.cut else self.over_space(space.branch, token, rest)
+            x = last(torch.cat([token, rest], 1) + added)
+        return self.head(x.mean(1))
+
+    def over_space(self, attention: Any, token: Tensor, rest: Tensor) -> Tensor:
+        frames = rest.reshape(-1, 4, 2, 6).transpose(1, 2).reshape(-1, 4, 6)
+        tokens = token.repeat(1, 2, 1).reshape(-1, 1, 6)
+        seen = attention(torch.cat([tokens, frames], 1)).reshape(-1, 2, 5, 6)
+        places = seen[:, :, 1:].transpose(1, 2).reshape(-1, 8, 6)
+        return torch.cat([seen[:, :, 0].mean(1, True), places], 1)
+
+
+class Patches(Network):
+    """Patches as rows of their own beside the whole image, as in MobileViT (Mehta et al. 2022)."""
+
+    count = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.join, self.head = conv(3, out=4), conv(8, 1, 4), nn.Linear(4, 3)
+        self.first, self.last = Sum(layers(4)), Sum(layers(4))
+        self.tokens = nn.Sequential(Sum(Attention(4)), Sum(mlp(4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.stem(x)[..., ::2, ::2])
+        rows = x.reshape(-1, 4, 2, 2, 2, 2).permute(2, 4, 0, 3, 5, 1).reshape(-1, 4, 4)
+        rows = self.tokens(rows).reshape(2, 2, len(x), 2, 2, 4)
+        seen = rows.permute(2, 5, 0, 3, 1, 4).reshape(-1, 4, 4, 4)
+        return self.head(self.last(self.join(torch.cat([seen, x], 1))).mean((2, 3)))
+
+
 NESTED = (
     CrossStage, Resolutions, LongSkip, Levels, Hourglass, Masked, OneInput, CrossAttention,
-    ClassAttention, Reversible, Dense, Reminded,
+    ClassAttention, Reversible, Dense, Reminded, SpaceTime, Patches,
 )  # fmt: skip
 
 

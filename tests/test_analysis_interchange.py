@@ -36,6 +36,9 @@ def test_pairs_take_each_others_places() -> None:
     near = ensembles.analyze(net, data, "interchange", distance=1)
     assert set(near["distance"]) == {1} and len(near) == 4
     assert len(plot_analysis(table).axes) == 5
+    of_distance = plot_analysis(near).axes[2]
+    assert of_distance.get_xlabel() == "Distance between the two blocks"
+    assert of_distance.get_xlim() == (0, 2)
     assert len(ANALYSES.get("interchange").notes(table)) == 2
     twins = build([("pre", 6, 1)] * 2, seed=6)
     twins.blocks[1].load_state_dict(twins.blocks[0].state_dict())

@@ -72,6 +72,27 @@ def test_an_interrupted_study_says_how_to_go_on(
     assert f"the same command goes on: ensembles study run {file}" in done.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["lesion"], "interrupted\n"),
+        (["lesion", "--store", "x.db"], "in the store, and the same command goes on\n"),
+        (["checkpoints", "add", "--store", "folder"], "interrupted\n"),
+    ],
+)
+def test_an_interrupted_sweep_says_what_is_kept(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ensembles.cli._command_ended", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 130 and capsys.readouterr().err.endswith(told)
+
+
 def test_a_figure_that_is_replaced_is_told_and_the_summary_comes_last(tmp_path: Path) -> None:
     figure = tmp_path / "x.png"
     arguments = ["lesion", "--limit", "4", "--blocks", "1-2", "--plot", str(figure),

@@ -296,7 +296,7 @@ def test_the_users_model_is_left_alone_after_an_error(monkeypatch):
     for place in ("trace", "simplify", "verify", "_assemble", "Original.alone"):
         untouched = Untouched(model)
         with monkeypatch.context() as patch:
-            patch.setattr(f"ensembles.decomposition.assembly.{place}", lambda *_: 1 / 0)
+            patch.setattr(f"ensembles.decomposition.assembly.{place}", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 decompose(model, images)
         untouched.check()

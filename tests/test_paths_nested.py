@@ -18,13 +18,17 @@ from tests.nested_networks import (
     LongSkip,
     Masked,
     Network,
+    Patches,
     Reminded,
     Resolutions,
     Reversible,
+    SpaceTime,
     made,
 )
 
-KINDS = (CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded)
+KINDS = (
+    CrossStage, Resolutions, LongSkip, ClassAttention, Reversible, Reminded, SpaceTime, Patches,
+)  # fmt: skip
 
 
 class _Scaled(torch.autograd.Function):

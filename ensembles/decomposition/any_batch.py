@@ -172,4 +172,3 @@ def _fix_constants(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
             sizes[buffer.name] = Sizes(tuple(value.shape), tuple(value.shape))
             node.replace_all_uses_with(buffer)
     traced.graph.eliminate_dead_code()
-    traced.recompile()

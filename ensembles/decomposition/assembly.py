@@ -108,7 +108,8 @@ def decompose(
             traced, sizes, custom, answer = trace(twin, rows)
         laps.done("recorded")
         graph = _functional(traced, sizes)
-        graph.mixed = mixed(traced, sizes, graph.chain, probe(rows, 2))
+        two = probe(rows, 2)
+        graph.mixed = mixed(traced, sizes, graph.chain, two)
         segments = cut(graph)
         outside = Outside(
             type(model).__name__, shapes_of(rows), names_of(rows), types_of(rows), logits.shape[1:]
@@ -122,23 +123,24 @@ def decompose(
                 chosen = selected(graph, segments, kinds, nested)
             else:
                 chosen = named(graph, segments, blocks, names)
-            assemble = _assemble if chosen.chained else _assemble_nested
-            net = assemble(chosen.graph, chosen.sites, chosen.found, outside)
+            found = chosen.graph, chosen.sites, chosen.found, outside
+            net = _assemble(*found) if chosen.chained else _assemble_nested(*found, two)
             net.inside, net.on_chain, net.nested = chosen.inside, chosen.on_chain, nested
             net.uncut = uncut(graph, segments, chosen.sites)
             if blocks is None and kinds is None:
                 require_shortcuts(net)
         net.answer = answer
         laps.done("cut into blocks")
-        with steady(twin, rows, logits):
-            verify(twin, net, rows, logits, alone)
-        laps.done("verified")
         single = _is_real(rows) and len(net.output_shape) == 1
-        if single and any(block.has_shortcut for block in net):  # where paths can be asked for
-            net.other_gradient = other_gradient(original, net, rows, custom)
+        single = single and any(block.has_shortcut for block in net)  # paths can be asked for
+        with steady(twin, rows, logits):
+            tape = verify(twin, net, rows, logits, alone, followed=single)
+        laps.done("verified")
+        if single:
+            net.other_gradient = other_gradient(original, net, rows, custom, tape)
             net.other_weights = other_weights(original, net, rows, custom)
             laps.done("gradient compared")
-    laps.tell(outside.model_name)
+    laps.tell(outside.model_name, original.seconds)
     if windows_alone(rows):
         again = partial(decompose, model, blocks=blocks, kinds=kinds, nested=nested)
         net.lengths = OtherLengths(model, rows, again)
@@ -201,16 +203,18 @@ def _assemble(
 
 
 def _assemble_nested(
-    graph: Graph, sites: Sequence[Site], found: Counter[str], outside: Outside
+    graph: Graph, sites: Sequence[Site], found: Counter[str], outside: Outside, two: Inputs
 ) -> Decomposition:
     """Blocks that lie beside or inside each other, or read other tensors beside their input."""
     wiring = Wiring(graph, [Ends(site.entry, site.exit) for site in sites])
+    graph.mixed = graph.mixed | mixed(graph.traced, graph.sizes, wiring.alive, two)
     blocks = []
     for index, (site, reads) in enumerate(zip(sites, wiring.reads, strict=True), 1):
         taken, given = (graph.sizes[node.name].shape for node in (site.entry, site.exit))
         before = wiring.passage(index - 1) if index > 1 else None
         names = wiring.names(reads)
-        slot = Slot(index, site.name, taken, given, before, names, wiring.holds(index))
+        beside = names, wiring.holds(index), graph.layout(site.exit)
+        slot = Slot(index, site.name, taken, given, before, *beside)
         blocks.append(block_at(graph, site, slot, reads))
     _number_steps(blocks)
     net = Decomposition(

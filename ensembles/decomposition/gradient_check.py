@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
 from ensembles.decomposition.guards import guarded
 from ensembles.decomposition.inputs import Inputs, take
 from ensembles.decomposition.network import Decomposition
-from ensembles.decomposition.original import Original, gradient_of, weight_gradients_of
+from ensembles.decomposition.original import Original, weight_gradients_of
 from ensembles.errors import EvaluationError
 
 __all__ = ["other_gradient", "other_weights"]
@@ -23,7 +24,11 @@ _MOST = 8
 
 
 def other_gradient(
-    original: Original, net: Decomposition, inputs: Inputs, custom: Mapping[str, str]
+    original: Original,
+    net: Decomposition,
+    inputs: Inputs,
+    custom: Mapping[str, str],
+    tape: GradientTape | None = None,
 ) -> str:
     """Say whether autograd gives a model another gradient than its parts have.
 
@@ -36,19 +41,26 @@ def other_gradient(
         net: Its decomposition.
         inputs: A batch.
         custom: The custom functions of autograd that the model calls, each with the module.
+        tape: A pass of a row through the decomposition, if autograd has followed one.
 
     Returns:
         A message for whom paths are asked of; "" where the gradients agree, or autograd cannot
         follow the user's model.
     """
     rows = _rows(net, inputs)
-    found = _other(original, net, rows[:1], custom)
+    found = _other(original, net, rows[:1], custom, tape)
     if found or len(rows) == 1 or not (custom or original.changes_gradients):
         return found
     return _other(original, net, rows[1:], custom)
 
 
-def _other(original: Original, net: Decomposition, rows: Tensor, custom: Mapping[str, str]) -> str:
+def _other(
+    original: Original,
+    net: Decomposition,
+    rows: Tensor,
+    custom: Mapping[str, str],
+    tape: GradientTape | None = None,
+) -> str:
     """Hold the gradients of some rows against those of the user's model; see `other_gradient`."""
     fixed = torch.Generator().manual_seed(0)
     drawn = torch.randn(len(rows), *net.output_shape, generator=fixed, dtype=torch.float64)
@@ -56,7 +68,10 @@ def _other(original: Original, net: Decomposition, rows: Tensor, custom: Mapping
     wanted = original.gradient(rows, cotangent)
     if wanted is None:
         return ""
-    found = gradient_of(net, rows, cotangent)
+    kept = tape is not None and torch.equal(tape.probe, rows)
+    found = tape.gradient(cotangent) if tape is not None and kept else None
+    if found is None:
+        found = gradient_of(net, rows, cotangent)
     if found is not None and _agree(wanted, found):
         return ""
     if rows.dtype != torch.float64:

@@ -35,12 +35,14 @@ def write_hidden_sums(graph: Graph) -> Graph:
     Returns:
         The graph itself where there are none.
     """
+    given = graph
     for start in list(graph.order):
         if start in graph.order and _joins(graph, start) and _written(graph, start):
             graph.traced.graph.eliminate_dead_code()
             graph = Graph(graph.traced, graph.sizes, graph.context)
-    graph.traced.graph.lint()
-    graph.traced.recompile()
+    if graph is not given:
+        graph.traced.graph.lint()
+        graph.traced.recompile()
     return graph
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.layouts import PLAIN, Layout
 from ensembles.decomposition.simplification import operation
 from ensembles.decomposition.state import Closing, Opening, Passage
 from ensembles.decomposition.subgraphs import several
@@ -142,18 +143,31 @@ class Wiring:
     def _sorted(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         return sorted(set(nodes), key=self.graph.order.__getitem__)
 
+    @property
+    def alive(self) -> set[fx.Node]:
+        """All that is alive between any two blocks."""
+        ends = {node for block in self.blocks for node in (block.entry, block.exit)}
+        return ends.union(*self._alive)
+
+    def _layouts(self, nodes: Iterable[fx.Node]) -> dict[str, Layout]:
+        """Where the images are, of those tensors that do not hold them in dimension 0."""
+        found = {node: self.graph.layout(node) for node in nodes}
+        return {node.name: layout for node, layout in found.items() if layout != PLAIN}
+
     def opening(self) -> Opening:
         """From the inputs to what is alive before the first block."""
         made, keeps, entry = self._made[0], self._alive[0], self.blocks[0].entry
         graph = several(self.graph, [self.graph.input], made, "Stem") if made else None
         names = {self.graph.input: ""}
-        return Opening(
+        opening = Opening(
             [""],
             _names(made, names),
             _names(keeps, names),
             names.get(entry, entry.name),
             graph,
         )
+        opening.layouts = self._layouts([*keeps, entry])
+        return opening
 
     def passage(self, place: int) -> Passage:
         """From what is alive after a block to what is alive before the next.
@@ -166,7 +180,7 @@ class Wiring:
         takes = self._sorted(self._taken(made, place))
         graph = several(self.graph, takes, made, "Between") if made else None
         names = {self.graph.input: ""}
-        return Passage(
+        passage = Passage(
             _names(takes, names) if made else (),
             _names(made, names),
             _names(keeps, names),
@@ -174,6 +188,8 @@ class Wiring:
             graph,
             left=left.name,
         )
+        passage.layouts = self._layouts([*keeps, entry])
+        return passage
 
     def closing(self) -> Closing:
         """From what is alive after the last block to the logits."""

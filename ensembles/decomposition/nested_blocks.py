@@ -1,30 +1,31 @@
-"""Blocks beside and inside each other: every sum is held against its own immediate dominator.
-
-A sum whose one operand is read by what makes the other is a block around that operand, wherever the
-rest of its branch comes from (a stream that is carried on beside others). Any other is classified
-as a segment of the chain is, between its dominator and itself.
-"""
+"""Blocks beside and inside each other: every sum is held against its own immediate dominator."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import fx
 
+from ensembles.decomposition.block_names import numbered
 from ensembles.decomposition.blocks import BlockKind
-from ensembles.decomposition.chain import Segment, classified
+from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph, common_scope
-from ensembles.decomposition.junctions import addends, is_linear, is_proportional
-from ensembles.decomposition.simplification import is_add, is_concat, operation
-from ensembles.decomposition.spans import SHORTCUT, Span, kind_of
+from ensembles.decomposition.inner_sums import (
+    against_dominator,
+    carried,
+    ends_inside,
+    reads_of,
+    sees_another,
+    summands,
+)
+from ensembles.decomposition.simplification import is_add
+from ensembles.decomposition.spans import Span, kind_of
 from ensembles.decomposition.trace import call_of, scope_of
 
 __all__ = ["Site", "nested", "sites_of"]
 
 _MANY = 3
-_MIXING = ("softmax", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm")
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,14 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
     """
     found = _found(graph, chain)
     inner = [site.core for site in found if site.core is not None]
-    apart = [site for site in chain if site.core is None or not _ends_inside(graph, site, inner)]
+    apart = [
+        site for site in chain if site.core is None or not ends_inside(graph, site.core, inner)
+    ]
     if len(apart) < len(chain):  # what they end in is held against its operands once more
         chain, found = apart, _found(graph, apart)
     cores = [site.core for site in found if site.core is not None]
     chain = [
-        site for site in chain if site.core is None or not _sees_another(graph, site.core, cores)
+        site for site in chain if site.core is None or not sees_another(graph, site.core, cores)
     ]
     inside = [site for site in found if any(_within(graph, site, other) for other in chain)]
     left_out: set[fx.Node] = set()
@@ -91,8 +94,10 @@ def nested(graph: Graph, chain: Sequence[Site], everywhere: bool | None) -> tupl
         poor = everywhere is None and len(chain) < max(most, len(strict) / _MANY)
         left_out = set() if poor else {site.exit for site in inside}
         found = [site for site in found if site.exit not in left_out]
-    sites = _named(sorted([*chain, *found], key=lambda site: graph.order[site.exit]))
-    return sites, len(left_out)
+    sites = sorted([*chain, *found], key=lambda site: graph.order[site.exit])
+    names = numbered([site.name for site in sites])
+    named = [replace(site, name=name) for site, name in zip(sites, names, strict=True)]
+    return named, len(left_out)
 
 
 def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
@@ -103,159 +108,18 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
     for node in graph.order:
         if node not in graph.active or not is_add(node) or node in known:
             continue
-        segment = _carried(graph, node)
+        segment = carried(graph, node)
         if segment is not None:
             strict.add(node)
         else:
-            segment = _against_dominator(graph, node, found)
+            segment = against_dominator(graph, node, found)
         if segment is not None and graph.sizes[segment.entry.name].batch is not None:
             found.append(segment)
     whole = (site.core for site in chain if site.core is not None)
-    cores = [*found, *(core for core in whole if not _sees_another(graph, core, found))]
-    hulls = [(outer, _hull(graph, outer, _carries)) for outer in cores]
-    parts, around = set[fx.Node](), set[fx.Node]()
-    for outer, hull in hulls:
-        for inner in found:
-            if inner is outer or inner.entry is not outer.entry or inner.exit not in hull:
-                continue
-            if all(user in hull for user in inner.exit.users) or not _owns(graph, inner, found):
-                parts.add(inner.exit)
-            elif outer.exit not in strict and not _owns(graph, outer, found):
-                around.add(outer.exit)  # what is skipped is the first block's input once more
-    kept = [segment for segment in found if segment.exit not in parts | around]
+    cores = [*found, *(core for core in whole if not sees_another(graph, core, found))]
+    parts = summands(graph, cores, found, strict)
+    kept = [segment for segment in found if segment.exit not in parts]
     return [_site(graph, segment, kept, segment.exit in strict) for segment in kept]
-
-
-def _owns(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
-    """Whether a sum has a weight layer that lies in no block within it."""
-    own = graph.cone(core.exit, core.entry)
-    for other in found:
-        if other.exit in own and other is not core:
-            own = own - graph.cone(other.exit, other.entry)
-    return any(graph.is_weight_layer(node) for node in own)
-
-
-def _carried(graph: Graph, node: fx.Node) -> Segment | None:
-    """A sum of which one operand is made of the other."""
-    operands = [_bare(arg) for arg in node.args if isinstance(arg, fx.Node)]
-    if len(operands) != 2 or operands[0] is operands[1]:
-        return None
-    for carried, made in (operands, operands[::-1]):
-        if made not in graph.active or not graph.depends(made, carried):
-            continue
-        if carried in graph.context:  # a mask that earlier layers read too
-            continue
-        if graph.sizes[carried.name].batch is None:
-            continue
-        cone = graph.cone(made, carried)
-        if not any(graph.weights(n) and graph.depends(n, carried) for n in cone):
-            return None
-        sizes = graph.sizes
-        aligned = sizes[carried.name] == sizes[made.name] == sizes[node.name]
-        within = addends(graph, carried, node, (carried,)) if carried in graph.active else ()
-        roads = tuple((end,) for end in within) or ((made,),)
-        return Segment(carried, node, "residual", (carried,), (made,), aligned, roads, bool(within))
-    return None
-
-
-def _bare(node: fx.Node) -> fx.Node:
-    """A tensor without what only sets its layout in memory."""
-    while operation(node) == "contiguous" and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
-    return node
-
-
-def _against_dominator(graph: Graph, node: fx.Node, found: Sequence[Segment]) -> Segment | None:
-    """A sum between its immediate dominator and itself.
-
-    Its shortcut must hold no block of its own, nor come through the sum of one, and no product of
-    activations: else streams meet there, of which none is a way around the other.
-    """
-    if len(graph.inputs(node)) < 2:
-        return None
-    entry = graph.dominators[node]
-    while graph.sizes[entry.name].batch is None and entry is not graph.input:
-        entry = graph.dominators[entry]
-    segment = classified(graph, entry, node)
-    if segment.kind not in SHORTCUT:
-        return None
-    around = set[fx.Node]().union(*(graph.cone(end, entry) for end in segment.shortcut))
-    ends = {other.exit for other in found}
-    if around & ends or any(_mixes(graph, inner, entry) for inner in around):
-        return None
-    return None if _comes_through(graph, segment, found) else segment
-
-
-def _comes_through(graph: Graph, segment: Segment, found: Sequence[Segment]) -> bool:
-    """Whether the shortcut of a sum comes through the sum of a block that begins elsewhere."""
-    hull = _hull(graph, segment)
-    return any(
-        _adds(graph, other.exit, segment.entry, segment.shortcut)
-        for other in found
-        if other.exit in hull and other.entry is not segment.entry
-    )
-
-
-def _ends_inside(graph: Graph, site: Site, found: Sequence[Segment]) -> bool:
-    """Whether the sum of a block on the chain is around a block inside, rather than its entry."""
-    assert site.core is not None
-    if _comes_through(graph, site.core, found):
-        return True
-    closer = _carried(graph, site.core.exit) if is_add(site.core.exit) else None
-    if closer is None or closer.entry is site.core.entry or not is_add(closer.entry):
-        return False
-    return _carried(graph, closer.entry) is not None
-
-
-def _adds(graph: Graph, end: fx.Node, entry: fx.Node, parts: Sequence[fx.Node]) -> bool:
-    """Whether a sum holds one of some parts, through linear nodes alone."""
-    open_nodes, seen = [end], set[fx.Node]()
-    while open_nodes:
-        node = open_nodes.pop()
-        if node in parts:
-            return True
-        if node not in seen and node is not entry and is_linear(graph, node):
-            seen.add(node)
-            open_nodes.extend(graph.inputs(node))
-    return False
-
-
-def _mixes(graph: Graph, node: fx.Node, entry: fx.Node) -> bool:
-    """Whether a node of a shortcut mixes activations, or is an activation itself.
-
-    One before its first weight layer is spared (a projection with pre-activation).
-    """
-    several = len(graph.inputs(node)) > 1 and not is_add(node) and not is_concat(node)
-    activates = graph.kind(node) == "activation" and graph.depth((node,), entry) > 0
-    return several or activates or operation(node) in _MIXING
-
-
-def _hull(
-    graph: Graph, core: Segment, passes: Callable[[Graph, fx.Node], bool] = is_linear
-) -> set[fx.Node]:
-    """The linear nodes through which what meets in a segment arrives."""
-    found: set[fx.Node] = set()
-    open_nodes = [core.exit]
-    while open_nodes:
-        node = open_nodes.pop()
-        if node in found or node is core.entry or not passes(graph, node):
-            continue
-        found.add(node)
-        open_nodes.extend(graph.inputs(node))
-    return found
-
-
-def _carries(graph: Graph, node: fx.Node) -> bool:
-    """Whether a node adds, rearranges, or scales by weights, what it reads."""
-    return is_linear(graph, node) or is_proportional(graph, node)
-
-
-def _sees_another(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
-    """Whether the sum of a block on the chain is another's, seen through a concatenation."""
-    if not is_concat(core.exit) or core.kind == "dense":
-        return False
-    hull = _hull(graph, core)
-    return any(other.exit in hull and other.entry is not core.entry for other in found)
 
 
 def _within(graph: Graph, site: Site, other: Site) -> bool:
@@ -290,11 +154,12 @@ def _name(graph: Graph, core: Segment, cores: Sequence[Segment]) -> str:
     The latter where other sums are in that module too, or the weights are elsewhere.
     """
     ends = {other.exit for other in cores}
+    read = {core.entry, *(n for end in core.branches for n in reads_of(graph, core.entry, end))}
     own: set[fx.Node] = set()
     open_nodes = [core.exit]
     while open_nodes:
         node = open_nodes.pop()
-        foreign = node is core.entry or not graph.depends(node, core.entry)
+        foreign = node in read or not any(graph.depends(node, other) for other in read)
         if node in own or foreign or (node in ends and node is not core.exit):
             continue
         own.add(node)
@@ -307,17 +172,3 @@ def _name(graph: Graph, core: Segment, cores: Sequence[Segment]) -> str:
     holds = (weighted + ".").startswith(home + ".")
     wider = (home + ".").startswith(weighted + ".")  # such as a gate of values of earlier layers
     return home if home and ((alone and holds) or wider) else weighted or home
-
-
-def _named(sites: Sequence[Site]) -> list[Site]:
-    """Number the names of blocks that come from one module."""
-    names = Counter(site.name or "block" for site in sites)
-    seen: Counter[str] = Counter()
-    return list(_numbered(sites, names, seen))
-
-
-def _numbered(sites: Sequence[Site], names: Counter[str], seen: Counter[str]) -> Iterator[Site]:
-    for site in sites:
-        name = site.name or "block"
-        seen[name] += 1
-        yield replace(site, name=f"{name}#{seen[name]}" if names[name] > 1 else name)

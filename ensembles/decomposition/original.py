@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +15,7 @@ from torch.nn.modules import module as torch_module
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
 from ensembles.decomposition.independence import check_independence
 from ensembles.decomposition.inputs import Inputs, called, take
 from ensembles.decomposition.private_copy import hooks_of, private_copy, uncompiled
@@ -83,15 +85,20 @@ class Original:
 
     Args:
         model: The model.
+
+    Attributes:
+        seconds: How long the last forward pass of its copy took.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.seconds = 0.0
         outside = model._forward_hooks or model._forward_pre_hooks  # on what a compiler wraps
         self.given = model if outside else uncompiled(model)
         self.hooks = hooks_of(self.given)
         self._everywhere = {name: getattr(torch_module, name).copy() for name in _GLOBAL}
         self._copied: nn.Module | None = None
         self._compared = False
+        self._tape: GradientTape | None = None
         self._on_tensors = _SeesTensorHooks()
 
     def twin(self, inputs: Inputs) -> tuple[nn.Module, Tensor]:
@@ -106,12 +113,12 @@ class Original:
         everywhere = any(self._everywhere.values())
         twin = private_copy(self.given)
         if not self.hooks and not everywhere:
-            logits = check_logits(twin, inputs)
+            logits = self._timed(twin, inputs)
             if any(module.training for module in self.given.modules()):
                 self._copied, self._compared = twin, True  # the copy is all there is to run
             return twin, logits
         try:
-            logits = check_logits(twin, inputs)
+            logits = self._timed(twin, inputs)
         except EnsemblesError:
             if not self.hooks:
                 raise
@@ -120,7 +127,7 @@ class Original:
             if torch.equal(wanted, logits) or equal(wanted, logits, 1e-6):
                 return twin, logits
         twin = private_copy(self.given, hooks=True)
-        logits = check_logits(twin, inputs)
+        logits = self._timed(twin, inputs)
         if everywhere and not equal(self.logits(inputs), logits):
             raise DecompositionError(
                 f"a hook on all modules ({self._names()}) changes what "
@@ -128,6 +135,12 @@ class Original:
                 "that it is meant for"
             )
         return twin, logits
+
+    def _timed(self, twin: nn.Module, inputs: Inputs) -> Tensor:
+        started = time.perf_counter()
+        logits = check_logits(twin, inputs)
+        self.seconds = time.perf_counter() - started
+        return logits
 
     def alone(self, twin: nn.Module, inputs: Inputs, logits: Tensor) -> Tensor:
         """The logits of the first row alone, held against those beside others and the model's own.
@@ -141,7 +154,7 @@ class Original:
             DecompositionError: If they differ.
         """
         try:
-            wanted = None if self._compared else self.logits(take(inputs, slice(1)))
+            wanted = None if self._compared else self._of_one(take(inputs, slice(1)), logits[:1])
         except DecompositionError:  # a part in training mode, that the copy can name
             check_independence(twin, inputs, logits)
             raise
@@ -168,10 +181,26 @@ class Original:
         found: Tensor = self._run(lambda model: check_logits(model, inputs))
         return found
 
+    def _of_one(self, row: Inputs, logits: Tensor) -> Tensor:
+        """The logits of a row; of a real one a pass that autograd follows gives them, if it can."""
+        single = isinstance(row, Tensor) and row.is_floating_point() and logits.ndim == 2
+        if isinstance(row, Tensor) and single and not self.hooks:
+            with self._on_tensors:
+                tape: GradientTape | None = self._run(lambda model: GradientTape.of(model, row))
+            if tape is not None and equal(tape.logits.detach(), logits):
+                self._tape = tape
+                return tape.logits.detach()
+        return self.logits(row)
+
     def gradient(self, inputs: Tensor, cotangent: Tensor) -> Tensor | None:
         """The gradient of its logits at the inputs by autograd; None where it has none to give."""
+        found: Tensor | None = None
+        tape, self._tape = self._tape, None
         with self._on_tensors:
-            found: Tensor | None = self._run(lambda model: gradient_of(model, inputs, cotangent))
+            if tape is not None and torch.equal(tape.probe, inputs):
+                found = self._run(lambda _: tape.gradient(cotangent))
+            if found is None:
+                found = self._run(lambda model: gradient_of(model, inputs, cotangent))
         if found is None:  # reentrant checkpoints take a whole backward pass alone
             copied = private_copy(self.given, hooks=True)
             found = gradient_of(copied, inputs, cotangent, whole=True)
@@ -229,25 +258,3 @@ def weight_gradients_of(model: nn.Module, inputs: Tensor) -> dict[str, Tensor] |
         for weight, asked in zip(named.values(), learned, strict=True):
             weight.requires_grad_(asked)
     return dict(zip(named, found, strict=True))
-
-
-def gradient_of(
-    model: nn.Module, inputs: Tensor, cotangent: Tensor, *, whole: bool = False
-) -> Tensor | None:
-    """The gradient of logits at inputs, zeros where autograd finds none; None where it fails."""
-    with torch.enable_grad(), differentiable():
-        probe = inputs.detach().clone().requires_grad_()
-        try:
-            out = called(model, probe * 1)  # a model may overwrite what it is given
-            if not out.requires_grad:
-                return torch.zeros_like(inputs)
-            if out.shape != cotangent.shape:
-                return None
-            total = (out * cotangent).sum()  # for a cotangent of its own autograd loads sympy
-            if whole:
-                torch.autograd.backward(total)
-                return torch.zeros_like(inputs) if probe.grad is None else probe.grad.detach()
-            (found,) = torch.autograd.grad(total, probe, materialize_grads=True)
-        except RuntimeError:  # such as values that autograd needs and the model overwrites
-            return None
-    return found.detach()

@@ -37,7 +37,6 @@ def plain_constants(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
             _unpacked(traced, node, sizes, pairs, torch.view_as_complex)
         elif value is not None and value.layout is not torch.strided:
             _unpacked(traced, node, sizes, value.detach().to_dense(), Tensor.to_sparse)
-    traced.recompile()
 
 
 def _tensor(traced: fx.GraphModule, node: fx.Node) -> Tensor:

@@ -59,6 +59,7 @@ _PLAIN_TYPES = (
 )  # fmt: skip
 _DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _BARE = "a tensor is changed through its .data"
+_At = tuple[str, bool]  # the name of a module, and whether it is taken whole
 _COMPARES = {"equal", "allclose", "__contains__"}
 
 
@@ -153,23 +154,24 @@ class Recorder(TorchFunctionMode):
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # takes no hooks; what seals it does
 
-            def enter(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+            inner = is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
+
+            def enter(module: nn.Module, args: Any, kwargs: Any, at: _At = (name, inner)) -> None:
                 with torch._C.DisableTorchFunction():
-                    self._enter(module, name, args, kwargs)
+                    self._enter(module, at, args, kwargs)
 
             def leave(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
                 with torch._C.DisableTorchFunction():
                     self._leave(module, out)
 
-            inner = is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
             yield module.register_forward_pre_hook(enter, prepend=not inner, with_kwargs=True)
             yield module.register_forward_hook(leave, prepend=inner, with_kwargs=True)
 
-    def _enter(self, module: nn.Module, name: str, args: Any, kwargs: Any) -> None:
+    def _enter(self, module: nn.Module, at: _At, args: Any, kwargs: Any) -> None:
         if self._leaf is None:
-            self.scopes.append(name)
-            self._calls[name] += 1
-            if is_leaf(module) and self._holds_its_own(module):
+            self.scopes.append(at[0])
+            self._calls[at[0]] += 1
+            if at[1] and self._holds_its_own(module):
                 self._leaf, self._call = module, self._arguments(args, kwargs)
 
     def _holds_its_own(self, module: nn.Module) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from ensembles.decomposition.chain import Segment, cut
 from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.named_spans import by_name
 from ensembles.decomposition.nested_blocks import Site, nested, sites_of
-from ensembles.decomposition.spans import SHORTCUT, automatic, by_name, with_shortcuts
+from ensembles.decomposition.spans import SHORTCUT, automatic, with_shortcuts
 from ensembles.errors import DecompositionError
 
 __all__ = ["Selection", "named", "selected"]

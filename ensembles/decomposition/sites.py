@@ -26,7 +26,7 @@ from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.road_set import Roads
-from ensembles.decomposition.subgraphs import concatenation, contribution, part
+from ensembles.decomposition.subgraphs import concatenation, contribution, part, passes_on
 from ensembles.decomposition.trace import scope_of
 
 __all__ = ["between", "block_at"]
@@ -83,11 +83,10 @@ def block_at(graph: Graph, site: Site, slot: Slot, beside: Sequence[fx.Node] = (
         branch = part(graph, core.entry, core.branches[0], "Branch", beside)
         return _SUMS[site.kind](slot, branch, layers=depths, **around)
     ends = core.entry, core.exit
-    shortcut = contribution(graph, *ends, core.branches, "Shortcut", beside=beside)
     return _SUMS[site.kind](
         slot,
         contribution(graph, *ends, core.shortcut, "Branch", beside=beside),
-        shortcut=None if _is_identity(shortcut, graph, core, len(beside)) else shortcut,
+        shortcut=_shortcut(graph, core, beside),
         layers=depths,
         roads=_roads(graph, core, core.exit, beside),
         **around,
@@ -142,19 +141,30 @@ def _roads(graph: Graph, core: Segment, exit_: fx.Node, beside: Sequence[fx.Node
     return Roads(roads, names, mean, post, core.sharing)
 
 
-def _is_identity(road: fx.GraphModule, graph: Graph, core: Segment, beside: int) -> bool:
+def _shortcut(graph: Graph, core: Segment, beside: Sequence[fx.Node]) -> nn.Module | None:
+    """What leads around a branch; None where it gives back what it takes."""
+    ends = core.entry, core.exit
+    same = core.shortcut == (core.entry,) and _alike(graph, *ends)
+    if same and passes_on(graph, *ends, core.branches, beside):
+        return None
+    road = contribution(graph, *ends, core.branches, "Shortcut", beside=beside)
+    return None if same and _gives_back(road, graph, core.entry, len(beside)) else road
+
+
+def _alike(graph: Graph, entry: fx.Node, exit_: fx.Node) -> bool:
+    """Whether two values have one size and one type."""
+    sizes = graph.sizes[entry.name]
+    alike = sizes.two is not None and sizes == graph.sizes[exit_.name]
+    return alike and entry.meta.get("dtype") == exit_.meta.get("dtype")
+
+
+def _gives_back(road: fx.GraphModule, graph: Graph, entry: fx.Node, beside: int) -> bool:
     """Whether a road gives back what it takes (a tensor taken apart and put together again)."""
-    if core.shortcut != (core.entry,):
-        return False
-    sizes = graph.sizes[core.entry.name]
-    if sizes.two is None or sizes != graph.sizes[core.exit.name]:
-        return False
-    if core.entry.meta.get("dtype") != core.exit.meta.get("dtype"):
-        return False
     given = [node for node in road.graph.nodes if node.op == "placeholder"]
     if any(node.users for node in given[1:]):  # what it reads beside its input changes it
         return False
-    probe = torch.arange(torch.Size(sizes.two).numel(), device=graph.device).reshape(sizes.two)
+    size = torch.Size(graph.sizes[entry.name].two or ())
+    probe = torch.arange(size.numel(), device=graph.device).reshape(size)
     return torch.equal(road(probe, *[None] * beside), probe)
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from torch import fx
 
+from ensembles.decomposition.block_names import numbered
 from ensembles.decomposition.blocks import KINDS, BlockKind
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph, common_scope
 from ensembles.decomposition.trace import call_of, scope_of
 from ensembles.errors import DecompositionError, UsageError, nearest
 
-__all__ = ["SHORTCUT", "Span", "automatic", "by_name", "kind_of", "with_shortcuts"]
+__all__ = [
+    "JOINED", "SHORTCUT", "Span", "automatic", "distinct", "kind_of", "nodes_of", "with_shortcuts",
+]  # fmt: skip
 
 SHORTCUT = tuple(kind for kind, cls in KINDS.items() if cls.has_shortcut)
-_JOINED: tuple[BlockKind, ...] = ("parallel", "fractal")
+JOINED: tuple[BlockKind, ...] = ("parallel", "fractal")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def automatic(
     spans += _parallel(graph, segments)
     spans += _plain(graph, segments, taken)
     found = Counter[str](span.kind for span in spans)
-    chosen = set(kinds) if kinds else _highest(found)
+    chosen = set(kinds) if kinds else _highest(graph, segments, spans)
     blocks = sorted((s for s in spans if s.kind in chosen), key=lambda span: span.start)
     if not blocks:
         have = ", ".join(f"{count} {kind}" for kind, count in found.items()) or "none"
@@ -80,14 +81,25 @@ def automatic(
             f"no block of {wanted} was found (found: {have}); "
             "name the blocks yourself with a list of modules or a regular expression"
         )
-    return _distinct(blocks), found
+    return distinct(blocks), found
 
 
-def _highest(found: Counter[str]) -> set[str]:
-    for group in (set[str](SHORTCUT), set[str](_JOINED), {"plain"}):
-        if any(found[kind] for kind in group):
-            return group
-    return set()
+def _highest(graph: Graph, segments: Sequence[Segment], spans: Sequence[Span]) -> set[str]:
+    """The kinds of the highest group of which one block at least can be deleted."""
+    groups = (set[str](SHORTCUT), set[str](JOINED), {"plain"})
+    found = [group for group in groups if any(span.kind in group for span in spans)]
+    for group in found:
+        for span in spans:
+            if span.kind in group and _keeps_rank(graph, segments, span):
+                return group
+    return found[0] if found else set()
+
+
+def _keeps_rank(graph: Graph, segments: Sequence[Segment], span: Span) -> bool:
+    """Whether a tensor of as many dimensions comes out of a block; else nothing can replace it."""
+    ends = segments[span.start].entry, segments[span.stop - 1].exit
+    entry, exit_ = (len(graph.sizes[end.name].two or ()) for end in ends)
+    return span.kind in SHORTCUT or entry == exit_
 
 
 def with_shortcuts(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
@@ -138,7 +150,7 @@ _Call = tuple[str, int]
 
 def _call(graph: Graph, segment: Segment) -> _Call:
     """The module that a segment lies in, and which of its calls."""
-    scope = graph.scope(_nodes(graph, segment))
+    scope = graph.scope(nodes_of(graph, segment))
     return scope, call_of(segment.exit, scope)
 
 
@@ -173,7 +185,7 @@ def _follows(end: fx.Node) -> Callable[[Segment], bool]:
 
 def _parallel(graph: Graph, segments: Sequence[Segment]) -> list[Span]:
     """Segments of several roads, each with what its own module does to the joined branches."""
-    cores = [i for i, segment in enumerate(segments) if segment.kind in _JOINED]
+    cores = [i for i, segment in enumerate(segments) if segment.kind in JOINED]
     scopes = {i: _call(graph, segments[i]) for i in cores}
     spans = []
     for i in cores:
@@ -206,112 +218,18 @@ def _plain(graph: Graph, segments: Sequence[Segment], taken: Collection[int]) ->
     return spans
 
 
-def _nodes(graph: Graph, segment: Segment) -> set[fx.Node]:
+def nodes_of(graph: Graph, segment: Segment) -> set[fx.Node]:
+    """The nodes of a segment, its entry left out."""
     return graph.cone(segment.exit, segment.entry)
 
 
 def _weights_scope(graph: Graph, segment: Segment) -> str:
-    nodes = _nodes(graph, segment)
+    nodes = nodes_of(graph, segment)
     weights = [scope_of(node) for node in nodes if graph.is_weight_layer(node)]
     return common_scope(weights) or scope_of(segment.exit)
 
 
-def _distinct(spans: list[Span]) -> list[Span]:
+def distinct(spans: Sequence[Span]) -> list[Span]:
     """Number the names of blocks that come from one module."""
-    names = Counter(span.name or "block" for span in spans)
-    seen: Counter[str] = Counter()
-    out = []
-    for span in spans:
-        name = span.name or "block"
-        seen[name] += 1
-        out.append(replace(span, name=f"{name}#{seen[name]}" if names[name] > 1 else name))
-    return out
-
-
-def by_name(
-    graph: Graph, segments: Sequence[Segment], wanted: Iterable[str] | str, modules: Sequence[str]
-) -> list[Span]:
-    """Take the modules that the user names as the blocks.
-
-    Args:
-        graph: The functional graph.
-        segments: Its segments.
-        wanted: Module names, or one regular expression that matches whole names.
-        modules: The names of all modules of the model.
-
-    Raises:
-        UsageError: If a name is unknown or the expression is malformed or matches nothing.
-        DecompositionError: If a module has more than one entry or exit, or two overlap.
-    """
-    names = _matching(wanted, modules)
-    found = (span for name in names for span in _spans_of(graph, segments, name))
-    spans = sorted(found, key=lambda span: span.start)
-    for first, second in pairwise(spans):
-        if second.start < first.stop:
-            raise DecompositionError(
-                f"the modules {first.name} and {second.name} overlap; name one of them"
-            )
-    return _distinct(spans)
-
-
-def _matching(wanted: Iterable[str] | str, modules: Sequence[str]) -> list[str]:
-    if not isinstance(wanted, str):
-        names = list(wanted)
-        if not names:
-            raise UsageError("the list of blocks is empty; name one module or more")
-        for name, count in Counter(names).items():
-            if name not in modules:
-                raise UsageError(f"no module is called '{name}'" + nearest(name, modules))
-            if count > 1:
-                raise UsageError(f"the module '{name}' is named twice; name it once")
-        return names
-    try:
-        pattern = re.compile(wanted)
-    except re.error as error:
-        raise UsageError(f"'{wanted}' is no regular expression: {error}") from error
-    names = [name for name in modules if name and pattern.fullmatch(name)]
-    if not names:
-        raise UsageError(
-            f"the expression '{wanted}' matches no module; names look like '{modules[-1]}'"
-        )
-    return names
-
-
-def _spans_of(graph: Graph, segments: Sequence[Segment], name: str) -> list[Span]:
-    """The block that a module makes at each of its calls."""
-    inside = [node for node in graph.active if (scope_of(node) + ".").startswith(name + ".")]
-    calls = sorted({call_of(node, name) for node in inside})
-    if not calls:
-        raise DecompositionError(f"the module {name} does nothing to the images")
-    return [_span_of(graph, segments, name, call) for call in calls]
-
-
-def _span_of(graph: Graph, segments: Sequence[Segment], name: str, call: int) -> Span:
-    def inside(node: fx.Node) -> bool:
-        within = (scope_of(node) + ".").startswith(name + ".")
-        return within and call_of(node, name) == call
-
-    touched = [i for i, segment in enumerate(segments) if any(map(inside, _nodes(graph, segment)))]
-    if not touched:
-        raise DecompositionError(f"the module {name} does nothing to the images")
-    start, stop = touched[0], touched[-1] + 1
-    cores = [i for i in range(start, stop) if segments[i].kind in SHORTCUT]
-    own: set[fx.Node] = set()
-    kind: BlockKind = "plain"
-    core: int | None = None
-    if len(cores) == 1:
-        core, segment = cores[0], segments[cores[0]]
-        own = {n for road in segment.branches for n in graph.cone(road, segment.entry)}
-        kind = kind_of(segment)
-    elif stop - start == 1 and segments[start].kind in _JOINED:
-        core, kind = start, kind_of(segments[start])
-    for i in range(start, stop):
-        strangers = [n for n in _nodes(graph, segments[i]) if not inside(n)]
-        if i == core and own and all(inside(node) for node in own):
-            continue
-        if strangers:
-            raise DecompositionError(
-                f"the module {name} has no single entry and exit: {strangers[0].name} "
-                f"({scope_of(strangers[0]) or 'the model itself'}) runs beside it"
-            )
-    return Span(start, stop, kind, name, core)
+    names = numbered([span.name for span in spans])
+    return [replace(span, name=name) for span, name in zip(spans, names, strict=True)]

@@ -14,11 +14,16 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs
+from ensembles.decomposition.layouts import PLAIN, Layout
 from ensembles.errors import LesionError
 
 __all__ = [
-    "Closing", "OnState", "Opening", "Passage", "State", "own", "run_block", "without_branch",
+    "OWN", "Closing", "OnState", "Opening", "Passage", "State", "own", "run_block",
+    "without_branch",
 ]  # fmt: skip
+
+OWN = "\0"
+"""Stands for what a block reads and replaces, among names of which one may be empty (the input)."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class _Between(nn.Module):
         keeps: Names of what is carried on, in order.
         entry: Name of what the next block reads.
         computed: The graph; None where nothing is computed.
+        layouts: Where the images are in what is alive after it, by name; dimension 0 by default.
     """
 
     def __init__(
@@ -92,6 +98,13 @@ class _Between(nn.Module):
         super().__init__()
         self.takes, self.makes, self.keeps = tuple(takes), tuple(makes), tuple(keeps)
         self.entry, self.computed = entry, computed
+        self.layouts: Mapping[str, Layout] = {}
+
+    @property
+    def orders(self) -> dict[str, Layout]:
+        """Where the images are in the tensors of a state, the next block's input under `OWN`."""
+        carried = {name: self.layouts.get(name, PLAIN) for name in self.keeps}
+        return {**carried, OWN: self.layouts.get(self.entry, PLAIN)}
 
     def _next(self, alive: Mapping[str, Any]) -> State:
         known = dict(alive)

@@ -20,7 +20,7 @@ from ensembles.decomposition.simplification import (
 from ensembles.decomposition.sizes import blank, made_beside, size_affine
 from ensembles.errors import DecompositionError
 
-__all__ = ["Cut", "concatenation", "contribution", "part", "several"]
+__all__ = ["Cut", "concatenation", "contribution", "part", "passes_on", "several"]
 
 
 def part(
@@ -119,6 +119,18 @@ def contribution(
     end = cut.linear(exit_)
     assert end is not None
     return cut.module(end, name, exit_)
+
+
+def passes_on(
+    graph: Graph,
+    entry: fx.Node,
+    exit_: fx.Node,
+    others: Collection[fx.Node],
+    beside: Sequence[fx.Node] = (),
+) -> bool:
+    """Whether all that some roads add is the entry itself; see :func:`contribution`."""
+    cut = Cut(graph, entry, others, beside=beside)
+    return cut.linear(exit_) is cut.placed[entry]
 
 
 class Cut:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
+from ensembles.decomposition.gradient_tape import GradientTape
 from ensembles.decomposition.inputs import (
     Inputs,
     called,
@@ -191,7 +192,15 @@ def still_training(model: nn.Module) -> str:
     return ""
 
 
-def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor, alone: Tensor) -> None:
+def verify(
+    model: nn.Module,
+    net: nn.Module,
+    inputs: Inputs,
+    logits: Tensor,
+    alone: Tensor,
+    *,
+    followed: bool = False,
+) -> GradientTape | None:
     """Compare a decomposition with its model on real inputs.
 
     The greatest difference must stay under 1e-4 of the scale of the output, and the decisions must
@@ -203,12 +212,20 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor, alo
         inputs: A batch of inputs; the first row is also compared alone.
         logits: What the model makes of them.
         alone: What it makes of the first row alone.
+        followed: Whether a gradient will be asked for, so that autograd follows the first row.
+
+    Returns:
+        The pass of the first row, where autograd followed it.
 
     Raises:
         DecompositionError: Where they differ; the message names the first module that does.
     """
     for expected in (logits, alone) if len(logits) > 1 else (logits,):
         batch = take(inputs, slice(len(expected)))
+        if followed and len(expected) == 1 and isinstance(batch, Tensor):
+            tape = GradientTape.of(net, batch)
+            if tape is not None and equal(expected, tape.logits.detach()):
+                return tape
         try:
             found = net(cloned(batch))
         except EvaluationError:  # the first row alone is decided upon otherwise than the example
@@ -227,6 +244,7 @@ def verify(model: nn.Module, net: nn.Module, inputs: Inputs, logits: Tensor, alo
             f"logits is {gap:.2g}, their scale {float(expected.abs().max()):.2g}; "
             "name the blocks by hand"
         )
+    return None
 
 
 def _check_mode(model: nn.Module, inputs: Inputs, logits: Tensor) -> None:

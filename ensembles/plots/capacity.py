@@ -12,9 +12,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
+from ensembles.plots.interval_marks import band_entry
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.style import (
     DOTTED,
@@ -25,7 +25,6 @@ from ensembles.plots.style import (
     legend_above,
     look,
     paper_style,
-    tint,
 )
 from ensembles.tables.networks import require_one_table
 from ensembles.tables.schema import require_columns
@@ -196,5 +195,5 @@ def _finish(ax: Axes, rows: pd.DataFrame, label: str, handles: Sequence[Artist])
     ax.set_xlabel("Parameters")
     ax.set_ylabel(label)
     if handles:
-        band = Patch(facecolor=tint(GREY), linewidth=0, label="95% interval over seeds")
+        band = band_entry("95% interval over seeds")
         legend_above(ax, [*handles, band])

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ensembles.plots.interval_marks import interval_whiskers
 from ensembles.plots.layout import Panel, axes_or_new
 from ensembles.plots.measures import counted
 from ensembles.plots.network_panels import network_panels
@@ -92,8 +92,7 @@ def recovered_by_block(
         ax = axes_or_new(ax)
         for index, (name, (_, rows)) in enumerate(zip(names, variants, strict=True)):
             style, y = look(index, colours), rows["recovered"].to_numpy(float)
-            low, high = (rows[f"recovered_{end}"].to_numpy(float) for end in ("low", "high"))
-            ends = [np.nan_to_num((y - low).clip(min=0)), np.nan_to_num((high - y).clip(min=0))]
+            ends = interval_whiskers(rows, "recovered")
             ax.errorbar(
                 rows["block"], y, ends, label=name, elinewidth=0.5, markersize=2.5, **style.line
             )

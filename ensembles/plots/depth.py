@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ensembles.plots.interval_marks import band_entry, interval_band
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.measures import counted
-from ensembles.plots.style import GREY, legend_above, look, paper_style, tint
+from ensembles.plots.style import GREY, legend_above, look, paper_style
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
@@ -103,16 +102,12 @@ def curve_by_depth(
         for index, (frame, label) in enumerate(zip(frames, series_labels(frames), strict=True)):
             style, x = look(index, colours), frame["block"].to_numpy()
             ax.plot(x, frame[column].to_numpy(float), label=label, markersize=2.5, **style.line)
-            ends = [frame.get(f"{column}_{end}") for end in ("low", "high")]
-            if ends[0] is not None and ends[1] is not None:
-                low, high = (np.asarray(one, float) for one in ends)
-                ax.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
-                bands = True
+            bands |= interval_band(ax, x, frame, column, style.colour)
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.set_xlabel("Cut short after block" if column != "branch_cosine" else "Block")
         ax.set_ylabel(_LABELS.get(column, column))
         if legend:
             curves = ax.get_legend_handles_labels()[0]
-            band = [Patch(facecolor=tint(GREY), linewidth=0, label="95% interval")]
+            band = [band_entry()]
             legend_above(ax, [*curves, *(band if bands else []), *counted(frames)])
     return ax

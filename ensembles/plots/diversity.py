@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ensembles.plots.interval_marks import band_entry, interval_band
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.measures import counted
-from ensembles.plots.style import DOTTED, GREY, legend_above, look, paper_style, tint, whiskers
+from ensembles.plots.style import DOTTED, legend_above, look, paper_style, whiskers
 from ensembles.tables.networks import all_networks, series_labels
 from ensembles.tables.schema import require_columns
 
@@ -155,11 +155,7 @@ def average_by_members(
             x = [1, *rows["members"]]
             y = [alone[column].mean(), *rows[column]]
             ax.plot(x, y, label=label, markersize=2.5, **style.line)
-            ends = [rows.get(f"{column}_{end}") for end in ("low", "high")]
-            if ends[0] is not None and ends[1] is not None:
-                low, high = (np.asarray(one, float) for one in ends)
-                ax.fill_between(x[1:], low, high, color=style.colour, alpha=0.2, linewidth=0)
-                banded = True
+            banded |= interval_band(ax, x[1:], rows, column, style.colour)
             intact = frame.loc[frame["role"] == "intact", column]
             if len(intact):
                 ax.axhline(
@@ -171,6 +167,6 @@ def average_by_members(
         ax.set_ylim(bottom=0)
         if legend:
             drawn = ax.get_legend_handles_labels()[0]
-            band = [Patch(facecolor=tint(GREY), linewidth=0, label="95% interval")]
+            band = [band_entry()]
             legend_above(ax, [*drawn, *(band if banded else []), *counted(frames)])
     return ax

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
+from ensembles.plots.interval_marks import band_entry
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.style import (
     DOTTED,
@@ -145,6 +145,6 @@ def curve_by_layers(
         if legend:
             curves = ax.get_legend_handles_labels()[0]
             each = proxy("single networks", marker=".", color=tint(GREY))
-            band = Patch(facecolor=tint(GREY), linewidth=0, label="95% interval over seeds")
+            band = band_entry("95% interval over seeds")
             legend_above(ax, [*curves, each, band])
     return ax

@@ -128,6 +128,8 @@ def divergence_by_distance(
                 distances, y, ends, label=name, elinewidth=0.6, markersize=3,
                 **look(index, colours).line,
             )  # fmt: skip
+        if len(distances) == 1:  # else the axis would be of fractions
+            ax.set_xlim(distances[0] - 1, distances[0] + 1)
         ax.set_xlabel("Distance between the two blocks")
         ax.set_ylabel(f"{_KL},\nmedian over pairs")
         if legend:

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.plots.curves import Curve, curves_of, placed
+from ensembles.plots.interval_marks import band_entry
 from ensembles.plots.layout import axes_or_new
 from ensembles.plots.lesion_marks import (
     curve_handles,
@@ -35,7 +35,7 @@ from ensembles.plots.lesion_marks import (
     whole_ticks,
 )
 from ensembles.plots.measures import Measure, Range, Scale, counted
-from ensembles.plots.style import GREY, legend_above, paper_style, proxy, tint
+from ensembles.plots.style import GREY, legend_above, paper_style, proxy
 from ensembles.statistics import require_columns
 from ensembles.tables.networks import all_networks
 from ensembles.tables.readings import words_of
@@ -94,7 +94,7 @@ def error_by_block(
         handles += _pooled(curves)
         handles += draw_levels(ax, tables, curves, measure, drawn)
         if drawn.widest > 0.04 * float(np.ptp(ax.get_ylim())):
-            handles.append(Patch(facecolor=tint(GREY), linewidth=0, label="95% interval"))
+            handles.append(band_entry())
         handles += mark_nonfinite(ax, rows.loc[rows["y"].isna(), "at"])
         last = int(rows["block"].max())
         ax.set_xlim(0.7 - 0.02 * last, last + 0.02 * last + 0.3)

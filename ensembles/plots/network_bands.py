@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 
 from ensembles.errors import UsageError
+from ensembles.plots.interval_marks import band_entry
 from ensembles.plots.layout import axes_or_new
 from ensembles.plots.lesion_marks import whole_ticks
 from ensembles.plots.measures import Measure, Range, Scale, counted
@@ -82,7 +82,7 @@ def error_across_networks(
             handles += ax.plot(found["block"], found["mean"], label=label, **style.line)
             last = max(last, int(found["block"].max()))
         band = "95% interval over networks"
-        handles.append(Patch(facecolor=tint(GREY), linewidth=0, label=band))
+        handles.append(band_entry(band))
         handles.append(proxy("one network", linestyle="-", linewidth=0.4, color=GREY))
         handles += measure.draw_chances(ax, every, drawn)
         measure.limit(ax, drawn.lowest, drawn.highest)

@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from ensembles.plots.interval_marks import band_entry
 from ensembles.plots.layout import axes_or_new
 from ensembles.plots.measures import Measure, Range, Scale
-from ensembles.plots.style import GREY, Look, legend_above, look, paper_style, tint
+from ensembles.plots.style import Look, legend_above, look, paper_style
 from ensembles.statistics import require_columns
 from ensembles.tables.networks import all_networks, require_once, series_labels, split_frames
 
@@ -71,7 +71,7 @@ def error_quartiles(
             rows, style = table.sort_values(x), look(index, colours)
             handles.append(_draw(ax, rows, x, name, style, band=index == 0))
         shown = "band, whiskers: quartiles" if len(tables) > 1 else "quartiles"
-        handles.append(Patch(facecolor=tint(GREY), linewidth=0, label=shown))
+        handles.append(band_entry(shown))
         handles += measure.draw_chances(ax, tables, drawn)
         measure.limit(ax, drawn.lowest, drawn.highest)
         _sizes(ax, tables, x)

@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ensembles.plots.interval_marks import band_entry, interval_band
 from ensembles.plots.layout import Panel, axes_or_new
 from ensembles.plots.measures import counted
 from ensembles.plots.network_panels import network_panels
@@ -24,7 +24,6 @@ from ensembles.plots.style import (
     legend_above,
     look,
     paper_style,
-    tint,
 )
 from ensembles.tables.networks import one_network
 from ensembles.tables.schema import require_columns
@@ -170,11 +169,7 @@ def curves_by_block(
             lowest = min(lowest, float(np.nanmin(y)))
             style, x = look(index, colours), frame["block"].to_numpy()
             ax.plot(x, y, label=name, markersize=2.5, **style.line)
-            ends = [frame.get(f"{column}_{end}") for end in ("low", "high")]
-            if ends[0] is not None and ends[1] is not None:
-                low, high = (np.asarray(one, float) for one in ends)
-                ax.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
-                banded = True
+            banded |= interval_band(ax, x, frame, column, style.colour)
         if lowest < 0:
             ax.axhline(0, color=GREY, linewidth=0.6)
         _finish(ax, frame, label, legend, banded=banded)
@@ -194,5 +189,5 @@ def _finish(
     if legend:
         handles: list[Artist] = list(ax.get_legend_handles_labels()[0])
         if banded:
-            handles.append(Patch(facecolor=tint(GREY), linewidth=0, label="95% interval"))
+            handles.append(band_entry())
         legend_above(ax, [*handles, *counted([frame])])

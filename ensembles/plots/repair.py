@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ensembles.plots.interval_marks import interval_whiskers
 from ensembles.plots.layout import Panel, axes_or_new
 from ensembles.plots.measures import counted
 from ensembles.plots.network_panels import network_panels
@@ -112,8 +113,8 @@ def effects_by_block(
             ax.set_yscale("symlog", linthresh=threshold)
         for index, (name, label) in enumerate(zip(_EFFECTS, names, strict=True)):
             ax.errorbar(
-                frame["block"], frame[name], _whiskers(frame, name), label=label, elinewidth=0.5,
-                markersize=2.5, **look(index, colours).line,
+                frame["block"], frame[name], interval_whiskers(frame, name), label=label,
+                elinewidth=0.5, markersize=2.5, **look(index, colours).line,
             )  # fmt: skip
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.margins(x=0.02)
@@ -169,8 +170,9 @@ def total_by_direct(
             ax.plot(line, line, color=GREY, linewidth=0.8, linestyle=DOTTED)
         style = look(0, colours)
         ax.errorbar(
-            x, frame["total"], _whiskers(frame, "total"), _whiskers(frame, "direct"),
-            linestyle="", marker=style.marker, color=style.colour, markersize=3, elinewidth=0.5,
+            x, frame["total"], interval_whiskers(frame, "total"),
+            interval_whiskers(frame, "direct"), linestyle="", marker=style.marker,
+            color=style.colour, markersize=3, elinewidth=0.5,
         )  # fmt: skip
         ax.set_xlabel("Direct effect on the right logit")
         ax.set_ylabel("Total effect, by deletion")
@@ -188,11 +190,6 @@ def total_by_direct(
 def _require(frame: pd.DataFrame, *more: str) -> None:
     ends = [f"{name}_{end}" for name in _EFFECTS for end in ("low", "high")]
     require_columns(frame, *more, *_EFFECTS, *ends)
-
-
-def _whiskers(frame: pd.DataFrame, name: str) -> list[np.ndarray]:
-    value, low, high = (frame[f"{name}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
-    return [np.nan_to_num((value - low).clip(min=0)), np.nan_to_num((high - value).clip(min=0))]
 
 
 def _linear_below(frame: pd.DataFrame) -> float:

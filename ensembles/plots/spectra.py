@@ -13,11 +13,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ensembles.analyses.cancellation import CANCELLING
 from ensembles.plots.heat_map import heat_map
+from ensembles.plots.interval_marks import band_entry, interval_band
 from ensembles.plots.layout import Panel, axes_or_new, draw_panels
 from ensembles.plots.measures import counted
 from ensembles.plots.style import (
@@ -27,7 +27,6 @@ from ensembles.plots.style import (
     legend_above,
     look,
     paper_style,
-    tint,
 )
 from ensembles.tables.networks import all_networks, one_network, series_labels
 from ensembles.tables.schema import require_columns
@@ -260,7 +259,7 @@ def _finish(ax: Axes, x: str, legend: bool, band: str, numbers: Sequence[Artist]
     ax.set_xlabel(x)
     if legend:
         handles: list[Artist] = list(ax.get_legend_handles_labels()[0])
-        handles.append(Patch(facecolor=tint(GREY), linewidth=0, label=band))
+        handles.append(band_entry(band))
         legend_above(ax, [*handles, *numbers])
 
 
@@ -280,7 +279,5 @@ def _curves(
         require_columns(frame, "block", column)
         style, x = look(index, colours), frame["block"].to_numpy()
         ax.plot(x, frame[column].to_numpy(float), label=label, markersize=2.5, **style.line)
-        ends = [frame.get(f"{column}_{end}") for end in ("low", "high")]
-        if bands and ends[0] is not None and ends[1] is not None:
-            low, high = (np.asarray(one, float) for one in ends)
-            ax.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
+        if bands:
+            interval_band(ax, x, frame, column, style.colour)

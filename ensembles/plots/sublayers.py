@@ -6,26 +6,23 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ensembles.plots.interval_marks import band_entry, interval_whiskers
 from ensembles.plots.layout import Panel, axes_or_new
 from ensembles.plots.measures import counted
 from ensembles.plots.network_panels import network_panels
 from ensembles.plots.rise_axis import RISE, rise_axis
 from ensembles.plots.style import (
-    GREY,
     curve_names,
     legend_above,
     look,
     paper_style,
     proxy,
-    tint,
     whiskers,
 )
 from ensembles.tables.networks import one_network
@@ -115,8 +112,7 @@ def cost_by_layer(
             index = list(_KINDS).index(removed)
             rows = alone[alone["removed"] == removed]
             y = rows["loss_rise"].to_numpy(float)
-            low, high = (rows[name].to_numpy(float) for name in _ends("loss_rise"))
-            ends = [np.nan_to_num((y - low).clip(min=0)), np.nan_to_num((high - y).clip(min=0))]
+            ends = interval_whiskers(rows, "loss_rise")
             ax.errorbar(
                 rows["layer"].to_numpy(float) + 0.1 * (index - 1), y, ends, label=name,
                 elinewidth=0.6, markersize=3, **look(index, colours).line,
@@ -188,7 +184,7 @@ def cost_by_share(
         ax.set_xlabel("Share removed")
         ax.set_ylabel(RISE)
         if legend:
-            band = Patch(facecolor=tint(GREY), linewidth=0, label="95% interval")
+            band = band_entry()
             legend_above(ax, [*handles, band, *counted([frame])])
     return ax
 

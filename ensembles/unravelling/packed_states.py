@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 
 from ensembles.decomposition import Block, Decomposition
-from ensembles.decomposition.state import State
+from ensembles.decomposition.layouts import Layout
+from ensembles.decomposition.state import OWN, Opening, Passage, State
 from ensembles.errors import PathError
 from ensembles.unravelling.linear_networks import LinearBlock, Linearized
 from ensembles.unravelling.maps import FunctionMap
 
 __all__ = ["linearized"]
-
-_OWN = "\0"
-"""Stands for what a block reads and replaces, among names of which one may be empty (the input)."""
 
 
 @dataclass(frozen=True)
@@ -34,32 +32,47 @@ class _Layout:
         shapes: Shape of a row of each, the block's own first.
         held: What has no gradient, such as a choice of positions.
         rows: How many images there are.
+        orders: Where in each tensor the images are.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     held: Mapping[str, Any]
     rows: int
+    orders: Mapping[str, Layout]
 
     @classmethod
-    def of(cls, state: State, where: str) -> _Layout:
-        moving = {_OWN: state.x}
+    def of(cls, state: State, rows: int, orders: Mapping[str, Layout], where: str) -> _Layout:
+        moving = {OWN: state.x}
         held: dict[str, Any] = {}
         for name, value in state.carried.items():
             real = isinstance(value, Tensor) and value.is_floating_point()
             (moving if real else held)[name] = value
-        rows = len(state.x)
-        for value in moving.values():
-            if len(value) != rows:
+        shapes = {}
+        for name, value in moving.items():
+            order = orders[name]
+            if value.shape[order.dim] != rows * order.entries:
                 raise PathError(
-                    f"before {where}: a tensor of shape {tuple(value.shape)} is alive beside one "
-                    f"of {rows} images; paths through nested blocks need the images in dimension 0"
+                    f"before {where}: a tensor of shape {tuple(value.shape)} is alive, which does "
+                    f"not hold its {rows} images in dimension {order.dim}; paths through nested "
+                    "blocks need rows of images in all that is alive"
                 )
-        return cls({name: tuple(value.shape[1:]) for name, value in moving.items()}, held, rows)
+            shapes[name] = tuple(order.by_image(value).shape[1:])
+        return cls(shapes, held, rows, orders)
+
+    def after(self, state: State, block: Block) -> _Layout:
+        """The layout when a block has run: what is carried past it stays as it is."""
+        orders = {**self.orders, OWN: block.after}
+        return _Layout.of(state, self.rows, orders, f"the end of {block.label}")
 
     def pack(self, state: State) -> Tensor:
         """A state as vectors, (N, numbers)."""
-        values = [state.x if name == _OWN else state.carried[name] for name in self.shapes]
-        return torch.cat([value.reshape(len(value), -1) for value in values], 1)
+        values = {name: state.x if name == OWN else state.carried[name] for name in self.shapes}
+        return torch.cat([self.row(name, value) for name, value in values.items()], 1)
+
+    def row(self, name: str, value: Tensor) -> Tensor:
+        """A tensor as vectors, (N, numbers)."""
+        by_image = self.orders[name].by_image(value)
+        return by_image.reshape(len(by_image), -1)
 
     def unpack(self, packed: Tensor) -> State:
         """Vectors as a state, of all images or of the first."""
@@ -67,11 +80,11 @@ class _Layout:
         sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
         parts = torch.split(packed, sizes, 1)
         values = {
-            name: part.reshape(count, *shape)
+            name: self.orders[name].as_it_was(part.reshape(count, *shape))
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
         held = {name: self._of_some(value, count) for name, value in self.held.items()}
-        return State(values.pop(_OWN), {**values, **held})
+        return State(values.pop(OWN), {**values, **held})
 
     def _of_some(self, value: Any, count: int) -> Any:
         whole = isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.rows
@@ -90,20 +103,22 @@ def linearized(net: Decomposition, images: Tensor) -> Linearized:
             do not stand in dimension 0 of all that is alive.
     """
     with torch.no_grad():
+        assert isinstance(net.stem, Opening)
         state: State = net.stem(images)
-        layout = _Layout.of(state, net.block(1).label)
+        layout = _Layout.of(state, len(images), net.stem.orders, net.block(1).label)
         stem = FunctionMap(_packing(net.stem, layout), images, "the stem")
         start, found = stem.value, list[LinearBlock]()
         for block in net:
             before = None
             if block.before is not None:
+                assert isinstance(block.before, Passage)
                 old, packed = layout, layout.pack(state)
                 state = block.before(state)
-                layout = _Layout.of(state, block.label)
+                layout = _Layout.of(state, len(images), block.before.orders, block.label)
                 moved = _packing(_after(block.before, old), layout)
                 before = FunctionMap(moved, packed, f"what precedes {block.label}")
             state, linear = _block(block, state, layout, before)
-            layout = _Layout.of(state, f"the end of {block.label}")
+            layout = layout.after(state, block)
             found.append(linear)
         packed = layout.pack(state)
         head = FunctionMap(_after(net.head, layout), packed, "the head")
@@ -139,8 +154,8 @@ def _block(
     )
     post = None
     if block.post is not None:
-        middle = state.with_x(torch.zeros(len(state.x), *sizes).to(state.x))
-        joined = _Layout.of(middle, block.label)
+        zeros = torch.zeros(layout.rows, *sizes).to(state.x)
+        joined = layout.after(state.with_x(block.after.as_it_was(zeros)), block)
 
         def passed(vector: Tensor) -> Tensor:
             inner = joined.unpack(vector)
@@ -148,16 +163,17 @@ def _block(
             assert part is not None
             return joined_after.pack(inner.with_x(part(inner.x)))
 
-        joined_after = _Layout.of(after, block.label)
+        joined_after = layout.after(after, block)
         post = FunctionMap(passed, branch.value + shortcut.value, block.label)
     return after, LinearBlock(block.index, before, None, shortcut, branch, post)
 
 
 def _joined_shape(block: Block, state: State) -> tuple[int, ...]:
-    """Shape of a row where branch and shortcut meet."""
+    """Shape of an image where branch and shortcut meet."""
     bound = block.bound(state.beside(block.reads))
     middle = state.x if bound.pre is None else bound.pre(state.x)
-    return tuple((bound.on_branch(middle) + bound.on_shortcut(middle)).shape[1:])
+    whole = bound.on_branch(middle) + bound.on_shortcut(middle)
+    return tuple(block.after.by_image(whole).shape[1:])
 
 
 def _road(
@@ -169,14 +185,12 @@ def _road(
         state = layout.unpack(packed)
         bound = block.bound(state.beside(block.reads))
         if shape is None:
-            made = bound.held(state.x)
+            made = block.after.by_image(bound.held(state.x))
         else:
             middle = state.x if bound.pre is None else bound.pre(state.x)
             made = bound.on_branch(middle) if alone else bound.on_shortcut(middle)
-            made = made.expand(len(packed), *shape)
-        rest = [
-            state.carried[name].reshape(len(made), -1) for name in layout.shapes if name != _OWN
-        ]
+            made = block.after.by_image(made).expand(len(packed), *shape)
+        rest = [layout.row(name, state.carried[name]) for name in layout.shapes if name != OWN]
         rest = [torch.zeros_like(one) for one in rest] if alone else rest
         return torch.cat([made.reshape(len(made), -1), *rest], 1)
 

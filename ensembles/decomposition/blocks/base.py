@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from torch import Tensor, nn
 
 from ensembles.decomposition.adapters import Adapter
+from ensembles.decomposition.layouts import PLAIN, Layout
 from ensembles.decomposition.road_set import Roads
 from ensembles.decomposition.writer import RUN, Bound, Writer
 from ensembles.errors import LesionError
@@ -38,6 +39,7 @@ class Slot:
         before: What stands between the previous block and this one; None for nothing.
         reads: Names of what it reads beside its input, such as a mask.
         holds: Numbers of the blocks that lie within its branch.
+        after: Where in what it gives the images are; of a block in a chain its parts know that.
     """
 
     index: int
@@ -47,6 +49,7 @@ class Slot:
     before: nn.Module | None = None
     reads: tuple[str, ...] = ()
     holds: tuple[int, ...] = ()
+    after: Layout = PLAIN
 
 
 class Block(nn.Module):
@@ -86,6 +89,7 @@ class Block(nn.Module):
         reads: Names of what it reads beside its input: a mask that all layers read, what a block
             within its branch left. Each of its parts takes these behind its input.
         holds: Numbers of the blocks that lie within its branch; they have run before it.
+        after: Where in what it gives the images are, if it is no block of a chain.
     """
 
     kind: ClassVar[BlockKind]
@@ -116,13 +120,14 @@ class Block(nn.Module):
         self.gate, self.gates_branch = parts.get("gate"), False
         self.roads = roads
         self.step, self.steps = 1, 1
-        self.reads, self.holds = slot.reads, slot.holds
+        self.reads, self.holds, self.after = slot.reads, slot.holds, slot.after
 
     @property
     def slot(self) -> Slot:
         """Where in the network the block stands."""
         shapes = self.in_shape, self.out_shape
-        return Slot(self.index, self.name, *shapes, self.before, self.reads, self.holds)
+        names, inner = self.reads, self.holds
+        return Slot(self.index, self.name, *shapes, self.before, names, inner, self.after)
 
     @property
     def label(self) -> str:
