@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import statistics
 import time
@@ -119,13 +120,16 @@ def channels_first() -> Iterator[None]:
 
 
 @contextmanager
-def compiled_parts(backend: str) -> Iterator[None]:
-    """Parts of a sweep compiled by torch."""
-    usual = shared._placed
+def compiled_parts(backend: str, most: int | None = None) -> Iterator[None]:
+    """Parts of a sweep compiled by torch; the first ones alone, for a trial of the program."""
+    usual, made = shared._placed, itertools.count()
 
     def placed(part: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        made: Any = torch.compile(usual(part, device, dtype), dynamic=False, backend=backend)
-        return made
+        there = usual(part, device, dtype)
+        if most is not None and next(made) >= most:
+            return there
+        found: Any = torch.compile(there, dynamic=False, backend=backend)
+        return found
 
     with mock.patch.object(shared, "_placed", placed), many_layouts():
         yield

@@ -286,7 +286,7 @@ def compiled(bench: Bench) -> Iterator[Task]:
     backend = "eager" if bench.tiny else "inductor"
     _, net, images, _ = bench.network("resnet20")
     for label, engine, more in CONTESTANTS[: 1 if bench.tiny else None]:
-        for ways in ([], [partial(compiled_parts, backend)]):
+        for ways in ([], [partial(compiled_parts, backend, 2 if bench.tiny else None)]):
             by = f"compiled by {backend}" if ways else "as they are"
             yield Task(
                 f"{len(net)} deletions x {len(images)} images, bf16, {label}, blocks {by}",

@@ -13,6 +13,7 @@ from torch import nn
 
 from ensembles.decomposition import decompose
 from ensembles.engine import Materials, count_correct, evaluate
+from ensembles.engine.direct import Direct
 from ensembles.engine.evaluation import choose_engine
 from ensembles.engine.level import LevelOrder
 from ensembles.engine.shared import SharedPrefixes
@@ -280,3 +281,36 @@ def test_a_sweep_leaves_the_network_as_it_was(engine: str) -> None:
                    device=torch.device("cpu"), dtype=torch.float32)  # fmt: skip
     for module in runner._engine.modules:
         assert not held & {id(one) for one in (*module.parameters(), *module.buffers())}
+
+
+class _UsedTwice(nn.Module):
+    """A convolution whose output a normalisation reads, and a gate beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return x + self.norm(y) * torch.sigmoid(y)
+
+
+def test_a_convolution_that_others_read_too_is_not_folded():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        blocks = [_UsedTwice() for _ in range(3)]
+        model = nn.Sequential(nn.Conv2d(3, 4, 1), *blocks, nn.Flatten(), nn.Linear(4 * 64, 5))
+        for block in blocks:
+            block.norm.running_mean.uniform_(1, 2)
+            block.norm.running_var.uniform_(2, 3)
+        images = torch.randn(4, 3, 8, 8)
+    net = decompose(model.eval(), images)
+    assert len(net) == 3
+    programs = [lesion.program(3) for lesion in (intact(), Delete((2,)))]
+    device = torch.device("cpu")
+    with torch.no_grad():
+        fast = SharedPrefixes(net, programs, Materials(net), device, torch.float32)
+        outputs = dict(fast.run(images))
+        torch.testing.assert_close(outputs[0], model(images), rtol=1e-4, atol=1e-4)
+        slow = dict(Direct(net, programs, Materials(net), device, torch.float32).run(images))
+        torch.testing.assert_close(outputs[1], slow[1], rtol=1e-4, atol=1e-4)

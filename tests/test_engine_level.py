@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,21 @@ def test_states_that_lie_beside_each_other_stay_so() -> None:
     plan = planned([intact(), *single_deletions(9)], 9, frozenset(range(1, 10)))
     for before, call in zip(plan.calls, plan.calls[1:], strict=False):
         assert call.parents[: len(before.nodes)] == before.nodes
+
+
+def test_a_call_takes_states_in_the_order_in_which_they_were_made() -> None:
+    sweep: list[Lesion] = [Reorder(((a, b),)) for a in range(1, 6) for b in range(a + 1, 7)]
+    plan = planned([*sweep, *random_deletions(6, [2], 8, 1)], 6)
+    places = {node: (made, place) for made, call in enumerate(plan.calls)
+              for place, node in enumerate(call.nodes)}  # fmt: skip
+    together = 0
+    for call in plan.calls:
+        taken = [places[parent] for parent in call.parents if parent != START]
+        for one, other in pairwise(taken):
+            if one[0] == other[0]:
+                assert one[1] < other[1]
+                together += other[1] == one[1] + 1
+    assert together > 10
 
 
 def test_reorderings_group_by_step() -> None:

@@ -114,6 +114,9 @@ def test_effective_paths_of_a_known_measure() -> None:
     assert (found.first, found.last, found.median) == (1, 2, 2)
     assert found.share == pytest.approx(10 / 16)
     assert effective({0: 0.0, 1: 0.0}, {0: 1, 1: 1}) is None
+    fullest = effective({0: 3.0, 1: 2.0, 2: 3.5, 3: 1.5}, dict.fromkeys(range(4), 1), 0.5)
+    assert fullest is not None  # of three intervals of two lengths that hold a half
+    assert (fullest.first, fullest.last, fullest.held) == (1, 2, pytest.approx(0.55))
 
 
 @given(

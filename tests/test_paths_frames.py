@@ -18,6 +18,7 @@ import ensembles
 from ensembles.analyses.effective_paths import effective_paths
 from ensembles.analyses.members.paths import path_ranges, paths
 from ensembles.analyses.path_columns import Samples, mean_over_images
+from ensembles.analyses.path_frames import gradient_rows
 from ensembles.analyses.path_notes import path_notes
 from ensembles.data import dataset
 from ensembles.decomposition import Decomposition, decompose
@@ -26,6 +27,9 @@ from ensembles.models import create_model
 from ensembles.models.resnet import CifarResNet
 from ensembles.plots.paths import plot_paths
 from ensembles.tables import read_frame, write_frame
+from ensembles.unravelling.measurement import GradientMeasures
+from ensembles.unravelling.places import Place
+from ensembles.unravelling.random_signs import Signed
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -305,6 +309,24 @@ def test_one_draw_an_image_has_its_error_from_the_images() -> None:
     assert samples.error()[0] == pytest.approx(1)
     alone = Samples(np.zeros((1, 1)), np.zeros((1, 1)), np.array([[0]]))
     assert np.isnan(alone.error()[0])
+
+
+def test_the_error_of_random_signs_grows_with_what_it_is_of(
+    subject: tuple[Decomposition, Batches],
+) -> None:
+    """Of a gradient that is eight times as large it is eight times as large."""
+    net, _ = subject
+    owners, place = torch.arange(3).repeat_interleave(4), Place("input")
+    norms = torch.randn(10, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def table(shift: float) -> pd.DataFrame:
+        found = GradientMeasures(signed=Signed(norms + shift, owners, torch.full((3,), 4)))
+        return pd.DataFrame(gradient_rows(net, place, found, 0))
+
+    small, large = table(0.0), table(3.0)
+    for name in ("gradient_rms", "gradient_rms_se", "gradient_rms_sd"):
+        assert large[name].to_numpy() == pytest.approx(8 * small[name].to_numpy()), name
+    assert (small["gradient_rms_se"] > 0).all()
 
 
 @pytest.mark.assets

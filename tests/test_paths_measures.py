@@ -17,6 +17,7 @@ from ensembles.errors import PathError
 from ensembles.models.projection import CifarProjectionResNet
 from ensembles.models.resnet import CifarResNet
 from ensembles.numerics import exact_mathematics
+from ensembles.unravelling.length_rows import LOWEST, multiply_by_powers
 from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.measurement import (
     Batch,
@@ -31,6 +32,7 @@ from ensembles.unravelling.path_draws import draw_paths
 from ensembles.unravelling.path_weights import allocate, fit_guide
 from ensembles.unravelling.places import Place
 from ensembles.unravelling.random_signs import Signed, draws_of_images, sign_norms
+from ensembles.unravelling.single_paths import generator as draws_of
 from ensembles.unravelling.spectra import head_cotangent
 from ensembles.unravelling.sum_checks import check_gradient
 
@@ -358,6 +360,26 @@ def test_single_paths_to_parameters(model: type[nn.Module], index: int) -> None:
         for name, value in expected.items():
             error = 4 * row[f"gradient_{name}_se"] + 1e-9 * float(value)
             assert row[f"gradient_{name}"] == pytest.approx(float(value), abs=error), name
+
+
+def test_powers_beyond_the_range_of_single_precision_are_taken_in_steps() -> None:
+    powers = torch.tensor([[180.0], [-190.0], [-1000.0], [0.0], [LOWEST]], dtype=torch.float64)
+    data = torch.tensor([2.0**-100, 2.0**100, 1.0, 3.0, 5.0]).view(5, 1, 1)
+    wide = data.double()
+    multiply_by_powers(data, powers)
+    assert data.flatten().tolist() == [2.0**80, 2.0**-90, 0.0, 3.0, 0.0]
+    multiply_by_powers(wide, powers)
+    assert wide.flatten().tolist() == [2.0**80, 2.0**-90, 2.0**-1000, 3.0, 0.0]
+
+
+def test_every_image_stream_and_seed_has_draws_of_its_own() -> None:
+    wanted = [
+        (seed, stream, image) for seed in range(3) for stream in range(4) for image in range(5)
+    ]
+    drawn = [float(torch.rand((), generator=draws_of(*one), dtype=torch.float64)) for one in wanted]
+    again = [float(torch.rand((), generator=draws_of(*one), dtype=torch.float64)) for one in wanted]
+    assert drawn == again
+    assert len(set(drawn)) == len(wanted)
 
 
 def test_tiny_gains_do_not_underflow() -> None:

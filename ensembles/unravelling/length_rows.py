@@ -12,6 +12,9 @@ from ensembles.unravelling.linearization import zeros
 __all__ = ["AT_ONCE", "LOWEST", "LengthRows", "chunks", "greatest", "log2_norm", "ranges"]
 
 LOWEST = -(2.0**40)
+_NOTHING = -2100.0
+"""An exponent that leaves nothing of any number, in double precision too."""
+
 _RANGE = 40.0
 _CALM = 16.0
 _EVERY = 4
@@ -119,10 +122,10 @@ def multiply_by_powers(data: Tensor, exponent: Tensor) -> None:
     """Multiply rows (lengths, images, *shape) in place by 2**exponent, in steps that are finite."""
     left = exponent
     while bool((left != 0).any()):
-        step = left.clamp(-100, 100)
-        factor = torch.exp2(step).view(*step.shape, *[1] * (data.ndim - 2)).to(data.dtype)
-        data.mul_(factor)
-        left = torch.where(left < -400, torch.zeros_like(left), left - step)
+        step, gone = left.clamp(-100, 100), left < _NOTHING
+        factor = torch.exp2(step).masked_fill(gone, 0.0)
+        data.mul_(factor.view(*step.shape, *[1] * (data.ndim - 2)).to(data.dtype))
+        left = (left - step).masked_fill(gone, 0.0)
 
 
 def chunks(
