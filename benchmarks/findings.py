@@ -110,9 +110,9 @@ CASES: dict[str, tuple[Case, ...]] = {
         smollm(trials=1),
     ),
     "interchange": (
-        Case("resnet110", options={"rows": 2}),
-        Case("gpt12", options={"rows": 2}),
-        Case("vit12", options={"rows": 16}),
+        Case("resnet110"),
+        Case("gpt12", options={"rows": 8}),
+        Case("vit12", options={"rows": 64}),
         smollm(rows=2, distance=1),
     ),
     "depth": (
