@@ -12,10 +12,11 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.pure_forms import name_of
 from ensembles.decomposition.quiet_graph import QuietGraph
+from ensembles.decomposition.tensor_state import tensors_in
 from ensembles.errors import DecompositionError, EvaluationError
 
 __all__ = [
-    "DRAWS", "READS_DATA", "Decision", "UndecidedError", "ancestors", "calling_line", "guarded",
+    "READS_DATA", "Decision", "UndecidedError", "ancestors", "calling_line", "draws", "guarded",
     "is_routed", "settle", "undecided", "without_guards",
 ]  # fmt: skip
 
@@ -25,8 +26,7 @@ READS_DATA = {
 }  # fmt: skip
 """Functions of torch that take numbers out of a tensor."""
 
-DRAWS = {"rand", "randn", "randint", "randperm", "normal"}
-"""Functions of torch that draw numbers."""
+_DRAWS = {"rand", "randn", "randint", "randperm", "normal"}
 
 _OF_IDS = " of the ids"
 """Stands behind the place of a decision where the model takes whole numbers alone."""
@@ -46,6 +46,11 @@ class Decision(NamedTuple):
     guard: fx.Node
     outcome: Any
     place: str
+
+
+def draws(func: Any, given: Any) -> bool:
+    """Whether a function of torch draws numbers, from a seed: else the model were random."""
+    return getattr(func, "__name__", "") in _DRAWS and not any(True for _ in tensors_in(given))
 
 
 def guarded(x: Any, condition: Any, outcome: Any, place: str) -> Any:

@@ -17,15 +17,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from ensembles.decomposition.guards import (
-    DRAWS,
     READS_DATA,
     Decision,
     ancestors,
     calling_line,
+    draws,
     guarded,
     settle,
     undecided,
@@ -191,7 +190,7 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Run a torch function and record it."""
         named = dict(kwargs or {})
-        if self._leaf is not None:
+        if self._leaf is not None or draws(func, (args, named)):
             return func(*args, **named)
         return self.observe(func, args, named)
 
@@ -210,8 +209,6 @@ class Recorder(TorchFunctionMode):
         except UnfollowableError:
             if any(self.node_of(tensor) in self.active for tensor in tensors):
                 raise
-            return func(*args, **kwargs)
-        if name in DRAWS and not tensors:  # of a seed, else the model were random
             return func(*args, **kwargs)
         before = [version(tensor) for tensor in tensors]
         out = func(*args, **kwargs)
@@ -348,13 +345,12 @@ class Recorder(TorchFunctionMode):
                 return self.node_of(value)
             if type(value) in _PLAIN_TYPES:
                 return value
-            if isinstance(value, Integral):
-                return int(value)
             if isinstance(value, Real):
-                return float(value)
+                return int(value) if isinstance(value, Integral) else float(value)
             raise UnfollowableError(f"an argument is a {type(value).__name__}")
 
-        return map_aggregate(tuple(args), written), map_aggregate(dict(kwargs), written)
+        found: tuple[Any, Any] = fx.node.map_aggregate((tuple(args), dict(kwargs)), written)
+        return found
 
     def node_of(self, tensor: Tensor) -> fx.Node:
         """The node whose value a tensor is now."""
