@@ -199,7 +199,11 @@ def misalignments(jacobians: Tensor, top: int) -> tuple[Tensor, Tensor]:
     top = min(top, sizes.shape[-1])
     u, s, v = left[..., :top], sizes[..., :top], right[..., :top, :].mT
     fine = fine & (s[..., 0] > 0)
-    seen = u.mT[None] @ jacobians[:, None] @ v[None]  # (block, other, position, top, top)
+    ours, theirs = u.mT.movedim(1, 0), v.movedim(1, 0)  # (position, other, ...)
+    flat = ours.flatten(1, 2)  # so that no Jacobian is copied for each other block
+    seen = torch.stack(
+        [(flat @ one).unflatten(1, ours.shape[1:3]) @ theirs for one in jacobians]
+    ).movedim(1, 2)  # (block, other, position, top, top)
     misses = seen - torch.diag_embed(s)[:, None]
     found = misses.flatten(-2).norm(dim=-1) / s.norm(dim=-1)[:, None]
     return (
