@@ -23,10 +23,7 @@ import torch
 from torch import Tensor, nn
 
 HERE = Path(__file__).parent.parent
-EXAMPLES = {
-    "resnet110": (16, 32), "resnet50": (2, 64), "resnet50 at its size": (2, 224),
-    "vit_b_16": (2, 224),
-}  # fmt: skip
+EXAMPLES = {"resnet110": (16, 32), "resnet50": (2, 64), "vit_b_16": (2, 224)}
 """Rows of the example, and their size in pixels."""
 
 
@@ -34,7 +31,7 @@ def _network(name: str) -> tuple[nn.Module, Tensor]:
     from ensembles.models import create_model
 
     rows, size = EXAMPLES[name]
-    model = create_model(name.partition(" ")[0]).eval()
+    model = create_model(name).eval()
     return model, torch.randn(rows, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
@@ -57,8 +54,8 @@ def measured(threads: int) -> dict[str, tuple[float, float]]:
     for name in EXAMPLES:
         model, images = _network(name)
         with torch.no_grad():
-            forward = _processor(lambda m=model, x=images: m(x), 3)
-        found[name] = forward, _processor(lambda m=model, x=images: decompose(m, x), 3)
+            forward = _processor(lambda m=model, x=images: m(x), 2)
+        found[name] = forward, _processor(lambda m=model, x=images: decompose(m, x), 2)
     return found
 
 

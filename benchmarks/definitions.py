@@ -193,18 +193,21 @@ _UNITS: dict[str, Count] = dict.fromkeys(
 )
 _PYTORCHCV: dict[str, Count] = dict.fromkeys(
     (
-        "AirUnit", "AirNeXtUnit", "BagNetUnit", "CbamResUnit", "DarkUnit", "DIAPreResUnit",
-        "DIAResUnit", "DLAResBlock", "DPNUnit", "FishBlock", "GhostUnit", "IBNbResUnit",
-        "IBNResUnit", "IBNResNeXtUnit", "InceptionAUnit", "InceptionBUnit", "InceptionCUnit",
-        "MultiResidual", "PolyResidual", "PreResUnit", "PyrUnit", "RegNetUnit", "ResUnit",
-        "ResNeStAUnit", "ResNeXtUnit", "ScConv", "ScUnit", "SENetUnit", "SEPreResUnit", "SEResUnit",
-        "SEResNeXtUnit", "ShaResUnit", "SKNetUnit", "SqnxtUnit", "WRNUnit", "XceptionUnit",
+        "AirUnit", "AirNeXtUnit", "BagNetUnit", "CbamResUnit", "DABBlock", "DarkUnit",
+        "DIAPreResUnit", "DIAResUnit", "DLAResBlock", "DPNUnit", "FishBlock", "GhostUnit",
+        "IBNbResUnit", "IBNResUnit", "IBNResNeXtUnit", "InceptionAUnit", "InceptionBUnit",
+        "InceptionCUnit", "MultiResidual", "PolyResidual", "PreResUnit", "PyrUnit", "RegNetUnit",
+        "ResUnit", "ResNeStAUnit", "ResNeXtUnit", "ScConv", "ScUnit", "SENetUnit", "SEPreResUnit",
+        "SEResUnit", "SEResNeXtUnit", "ShaResUnit", "SKNetUnit", "SqnxtUnit", "WRNUnit",
+        "XceptionUnit", "FastSEResUnit", "PreResUnit1bit", "ResAUnit", "ResDropResUnit",
+        "RoRResBody", "RoRResStage", "RoRResUnit", "ShakeDropResUnit", "ShakeShakeResUnit",
     ),
     1,
 ) | dict.fromkeys(
     (
         "DRNUnit", "FBNetUnit", "InvResUnit", "DwsExpSEResUnit", "LinearBottleneck",
-        "MobileNetV3Unit",
+        "MobileNetV3Unit", "EffiDwsConvUnit", "EffiInvResUnit", "EffiEdgeResUnit", "MixUnit",
+        "SPNASUnit",
     ),
     _with_skip,
 ) | dict.fromkeys(("MEUnit", "ShuffleUnit"), _unless("downsample")) | {
@@ -216,15 +219,18 @@ _OF_PYTORCHCV: dict[str, dict[str, Count]] = {
     "condensenet": {"CondenseUnit": 1},
     "darknet": _LAYERS,
     "densenet": {"DenseUnit": 1},
+    "densenet_cifar": {"DenseUnit": 1, "DenseSimpleUnit": 1},
     "dicenet": {"StridedDiceBlock": 1, "ShuffledDiceBlock": 1},
     "diracnetv2": _LAYERS,
     "espnetv2": {"ESPBlock": _unless("downsample")},
+    "fractalnet_cifar": {"FractalUnit": 1},
     "ibndensenet": {"DenseUnit": 1, "IBNDenseUnit": 1},
     "inceptionv3": _UNITS,
     "inceptionv4": _UNITS | dict.fromkeys(("InceptBlock3a", "InceptBlock4a", "InceptBlock5a"), 1),
     "mobilenet": _LAYERS,
+    "nin_cifar": _LAYERS,
     "peleenet": {"DenseBlock": 1},
-    "resattnet": {"ResBlock": 1, "DoubleSkipBlock": 1},
+    "resattnet": {"ResBlock": 1},  # one added once more to its input is the same sum
     "revnet": {"RevUnit": lambda module: int(module.resize_identity), "ReversibleBlock": 2},
     "shufflenetv2": {"ShuffleUnit": 1},
     "shufflenetv2b": {"ShuffleUnit": 1},
@@ -232,9 +238,13 @@ _OF_PYTORCHCV: dict[str, dict[str, Count]] = {
     "vgg": _LAYERS,
     "vovnet": {"VoVUnit": 1},
     "xdensenet": {"DenseUnit": 1, "XDenseUnit": 1},
+    "xdensenet_cifar": {"XDenseUnit": 1, "XDenseSimpleUnit": 1},
 }
 """Modules whose blocks are not residual, or have the names of others."""
-_OPEN = ("channelnet", "darts", "hardnet", "msdnet", "nasnet", "selecsls", "sparsenet")
+_OPEN = (
+    "channelnet", "darts", "hardnet", "msdnet", "msdnet_cifar10", "nasnet", "pnasnet", "rir_cifar",
+    "selecsls", "sparsenet",
+)  # fmt: skip
 """Modules of pytorchcv with sums in other places too, or with other links than the last layer's."""
 
 _TRANSFORMERS: dict[str, dict[str, Count]] = {

@@ -17,6 +17,7 @@ __all__ = ["cheaply", "of_pytorchcv", "of_timm", "of_torchvision", "smallest_inp
 
 IMAGES = 2
 CHOSEN = Path(__file__).parent / "timm_networks.json"
+_SEGMENTED = ("cityscapes", "_voc", "celebamaskhq")
 SIZES = (64, 96, 128, 160, 192, 224)
 _NO_LOGITS = {
     "alphapose_coco", "simplepose_coco", "simpleposemobile_coco", "lwopenpose_cmupan",
@@ -74,7 +75,7 @@ def of_pytorchcv() -> Iterator[Network]:
         family = build.__module__.rpartition(".")[2]
         if family not in seen and family not in _NO_LOGITS:
             seen.add(family)
-            sides = (96, 192, 480) if "cityscapes" in name or "_voc" in name else ()
+            sides = (96, 192, 480) if any(data in name for data in _SEGMENTED) else ()
             yield Network(
                 name, lambda build=build, sides=sides: _quickly(lambda: _of_size(build, sides)),
                 lambda model: smallest_input(model, max(getattr(model, "in_size", (224,)))),

@@ -133,3 +133,10 @@ def test_ids_that_a_model_has_no_place_for(ids: Any, message: str) -> None:
     with pytest.raises(DecompositionError, match=message) as caught:
         ensembles.decompose(transformers.GPT2LMHeadModel(config).eval(), ids)
     assert "\n" not in str(caught.value)
+
+
+def test_paths_through_a_mixture_of_experts_add_up_in_double_precision() -> None:
+    model = built("Mixtral", num_local_experts=4, num_hidden_layers=2)  # torch has no such product
+    net = ensembles.decompose(model, IDS)
+    spectrum = ensembles.paths(net, IDS[:1], images=1, signs=0)
+    assert spectrum.attrs["sum_error"] < 1e-12

@@ -11,13 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ensembles.decomposition.grouped_products import GROUPED, grouped_product
+
 __all__ = ["UnfollowableError", "Written", "assigned", "described", "name_of", "pure", "settled"]
 
 Written: TypeAlias = "tuple[str, Any, Any, Any]"
 """Kind of a node, target, arguments and keywords."""
 
 _ADDS: set[Any] = {torch.add, torch.ops.aten.add.Tensor}
-_CONCATS: set[Any] = {torch.concat, torch.concatenate, torch.ops.aten.cat.default}
+_CONCATS = (torch.concat, torch.concatenate, torch.ops.aten.cat.default)
+_WRITTEN: dict[Any, Any] = {
+    **dict.fromkeys(_CONCATS, torch.cat),
+    **dict.fromkeys(GROUPED, grouped_product),
+}
+"""What stands in a graph for functions that do the same, or less."""
 
 
 class UnfollowableError(Exception):
@@ -44,8 +51,8 @@ def described(func: Any, name: str, args: Any, kwargs: Any) -> Written:
     adds = func in _ADDS or (_is_method(func) and name in ("add", "__add__", "__radd__"))
     if adds and not kwargs and len(args) == 2:
         return "call_function", operator.add, args, kwargs
-    if func in _CONCATS:
-        return "call_function", torch.cat, args, kwargs
+    if func in _WRITTEN:
+        return "call_function", _WRITTEN[func], args, kwargs
     if getattr(func, "__name__", "") == "__get__":
         return "call_function", getattr, (args[0], name), {}
     if name == "__getitem__":
