@@ -498,6 +498,19 @@ def test_what_the_time_goes_into_is_logged(caplog):
     assert "recorded" in line and "verified" in line
 
 
+def test_a_network_runs_as_seldom_as_the_checks_allow():
+    """On the example, first and last row alone, and two and three rows that are recorded."""
+    rows = []
+
+    class Counted(Model):
+        def body(self, x):
+            rows.append(len(x))
+            return super().body(x)
+
+    net = decompose(seeded(Counted), ROWS)
+    assert sorted(rows) == [1, 1, 2, 3, 4] and not net.other_gradient
+
+
 class ThroughViews(Model):
     """Updates of entries, and of entries of entries."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from itertools import pairwise
@@ -28,6 +29,7 @@ from ensembles.engine.level import LevelOrder
 from ensembles.engine.level_plan import START, LevelPlan, plan_levels
 from ensembles.engine.pages import Piece, run_on_pages, whole_tensor
 from ensembles.engine.prefix_tree import levels_of
+from ensembles.engine.row_form import HEAD, STEM
 from ensembles.lesions import (
     Delete,
     Intact,
@@ -38,6 +40,7 @@ from ensembles.lesions import (
     random_deletions,
     single_deletions,
 )
+from ensembles.lesions.steps import Run
 
 NONE: frozenset[int] = frozenset()
 CPU = torch.device("cpu")
@@ -219,6 +222,20 @@ class RowsBehind(nn.Module):
         x = x + torch.relu(self.first(x))
         x = x + torch.relu(self.second(x))
         return self.head(x.transpose(0, 1).mean(1))
+
+
+def test_a_step_counts_what_it_reads_or_makes_whichever_is_more() -> None:
+    model = build([("post", 6, 1), ("post", 8, 2), ("post", 4, 1)])
+    images, _ = images_for(model, 4)
+    net = decompose(model, images)
+    form = engine_of(net, [intact()], torch.float32)._seen(images, torch.arange(4))
+    expected = {STEM: max(math.prod(images.shape[1:]), math.prod(net.block(1).in_shape))}
+    for block in net:
+        ends = math.prod(block.in_shape), math.prod(block.out_shape)
+        expected[Run(block.index).key] = max(ends)
+    expected[HEAD] = max(math.prod(net.block(3).out_shape), net.num_classes)
+    assert form.elements == expected
+    assert expected[HEAD] < expected[Run(3).key] < expected[STEM]
 
 
 def test_states_with_rows_elsewhere_go_depth_first_and_it_is_said() -> None:

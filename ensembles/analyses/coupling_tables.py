@@ -195,17 +195,29 @@ def misalignments(jacobians: Tensor, top: int) -> tuple[Tensor, Tensor]:
         the largest singular values, (blocks, positions). NaN where one is zero or not finite.
     """
     fine = jacobians.isfinite().all(-1).all(-1)
-    left, sizes, right = torch.linalg.svd(torch.where(fine[..., None, None], jacobians, 0.0))
-    top = min(top, sizes.shape[-1])
-    u, s, v = left[..., :top], sizes[..., :top], right[..., :top, :].mT
-    fine = fine & (s[..., 0] > 0)
-    seen = u.mT[None] @ jacobians[:, None] @ v[None]  # (block, other, position, top, top)
-    misses = seen - torch.diag_embed(s)[:, None]
-    found = misses.flatten(-2).norm(dim=-1) / s.norm(dim=-1)[:, None]
-    return (
-        torch.where(fine[:, None] & fine[None], found, torch.nan),
-        torch.where(fine, s[..., 0], torch.nan),
-    )
+    count, positions = fine.shape
+    found = jacobians.new_full((count, count, positions), torch.nan)
+    largest = jacobians.new_full((count, positions), torch.nan)
+    for place in range(positions):
+        whole = torch.where(fine[:, place, None, None], jacobians[:, place], 0.0)
+        left, s, right = _first_vectors(whole, top)
+        kept = fine[:, place] & (s[:, 0] > 0)
+        for block, jacobian in enumerate(whole):
+            misses = left.mT @ jacobian @ right - torch.diag_embed(s[block]).expand(count, -1, -1)
+            misses = misses.flatten(1).norm(dim=1) / s[block].norm()
+            found[block, :, place] = torch.where(kept & kept[block], misses, torch.nan)
+        largest[:, place] = torch.where(kept, s[:, 0], torch.nan)
+    return found, largest
+
+
+def _first_vectors(jacobians: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each of some matrices (n, n) the first left vectors (n, top), values, right vectors."""
+    parts = []
+    for jacobian in jacobians:  # one at a time, so that no more than the first vectors are held
+        left, sizes, right = torch.linalg.svd(jacobian)
+        parts.append((left[:, :top].clone(), sizes[:top].clone(), right[:top].mT.clone()))
+    left, s, right = (torch.stack(kind) for kind in zip(*parts, strict=True))
+    return left, s, right
 
 
 def _vectors(block: Block, value: Tensor) -> Tensor:
