@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from by_hand import loop_of
 from networks import build, images_for, silenced
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ensembles
 from ensembles.analyses.coupling_tables import misalignments, position_jacobian
@@ -150,3 +152,25 @@ def test_what_cannot_be_compared_is_refused() -> None:
         ensembles.analyze(net, [(images, labels)], "coupling")
     with pytest.raises(UsageError, match="top 0; expected 1 or more"):
         ensembles.analyze(net, [(images, labels)], "coupling", top=0)
+
+
+def test_no_matrix_is_copied_for_every_pair() -> None:
+    blocks, channels, top = 12, 64, 2
+    jacobians = torch.randn(blocks, 1, channels, channels, dtype=torch.float64)
+    largest = 0
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            nonlocal largest
+            found = func(*args, **(kwargs or {}))
+            for one in found if isinstance(found, tuple | list) else [found]:
+                if isinstance(one, Tensor):
+                    largest = max(largest, one.numel())
+            return found
+
+    with Sizes():
+        values, _ = misalignments(jacobians, top)
+    assert values.shape == (blocks, blocks, 1)
+    assert largest <= jacobians.numel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ class Subject(NamedTuple):
     given: dict[str, Any]
 
 
+@cache
 def subject(what: str) -> Subject:
     if what == "language model":
         with torch.random.fork_rng(devices=[]):
