@@ -16,6 +16,9 @@ r"""Draw the pictures of the pages from the tables beside them.
     ensembles analyze refinement --out docs/figures/refinement-resnet110.csv
     ensembles analyze repair --out docs/figures/repair-resnet110.csv
     ensembles analyze repair --model gpt12 --rows 16 --out docs/figures/repair-gpt12.csv
+    ensembles family --parameters 25k --depths 8,14,20,32,56 --epochs 20 --out runs/family
+    ensembles family --families perceptron --depths 2,3,4,6,8,14 --out runs/perceptron
+        # frames/family-networks.csv of both is docs/figures/family-residual.csv, -perceptron.csv
     ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
     ensembles reproduce --paper gavrikov2024 --quick --figure criticality --out paper
     python docs/figures/draw.py
@@ -45,6 +48,7 @@ from ensembles.plots import (
     plot_repair,
     plot_sublayers,
 )
+from ensembles.plots.family import plot_family
 from ensembles.reproduction.experiments import experiment
 from ensembles.reproduction.named import Named
 
@@ -64,7 +68,14 @@ def of_experiment(key: str, *names: str) -> Draw:
     return draw
 
 
+def of_networks(frames: Sequence[pd.DataFrame]) -> Figure:
+    """The figure of networks of equal size."""
+    return plot_family(*frames)
+
+
 PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
+    "family-residual": (("family-residual",), of_networks),
+    "family-perceptron": (("family-perceptron",), of_networks),
     "lesion-digits": (("lesion-digits",), ensembles.plot_lesions),
     "lesion-imagenet": (("lesion-imagenet",), ensembles.plot_lesions),
     "random-imagenet": (("random-imagenet",), ensembles.plot_lesions),
