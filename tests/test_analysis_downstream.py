@@ -107,7 +107,7 @@ def test_the_figure_and_what_is_said_of_it(tmp_path: Path) -> None:
     figure = plot_analysis(table, tmp_path / "x.png")
     ax, bar = figure.axes
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Deleted block", "Later block")
-    assert bar.get_ylabel() == "Relative change of what it adds"
+    assert bar.get_ylabel() == "Relative change of what it adds, 6 images"
     (mesh,) = ax.collections
     later = table[table["block"] > table["deleted"]]
     drawn = np.ma.compressed(np.ma.masked_invalid(mesh.get_array()))

@@ -12,9 +12,10 @@ import torch
 from networks import build, decomposable, images_for
 from torch import Tensor, nn
 
+import ensembles
 from ensembles.decomposition import decompose
 from ensembles.engine import Materials, lesioned_module
-from ensembles.errors import LesionError
+from ensembles.errors import LesionError, PathError, UsageError
 from ensembles.lesions import (
     Delete,
     Duplicate,
@@ -158,3 +159,31 @@ def test_several_inputs(named: bool) -> None:
         found = module(**inputs) if named else module(*inputs)
         torch.testing.assert_close(found, model(image, table))
         torch.testing.assert_close(module(inputs), model(image, table))
+
+
+class _OfItsOwnType(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8).to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(x.to(self.layer.weight.dtype)).tanh().float()
+
+
+def test_weights_of_several_types_that_cannot_be_one_are_named() -> None:
+    kinds = (torch.bfloat16, torch.float32)
+    model = nn.Sequential(
+        nn.Linear(6, 8), *[_OfItsOwnType(kind) for kind in kinds], nn.Linear(8, 3)
+    ).eval()
+    rows, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
+    net = decompose(model, rows)
+    assert torch.equal(net(rows), model(rows))
+    line = r"weights of bfloat16 and float32; brought to one type it fails \(.+\); give it with"
+    for work in (
+        lambda: ensembles.lesion(net, [(rows, labels)]),
+        lambda: ensembles.analyze(net, [(rows, labels)], "influence"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            work()
+    with pytest.raises(PathError, match=r"fails on a row of float\d\d \(.+\); expected"):
+        ensembles.paths(net, [(rows, labels)])

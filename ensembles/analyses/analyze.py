@@ -106,7 +106,10 @@ def analyze(
 def _measured(
     analysis: AnyAnalysis, net: Decomposition, data: Any, options: Options, run: Run
 ) -> pd.DataFrame:
-    frame = analysis.measure(net, data, options, run)
+    from ensembles.engine.weight_types import one_type_for_all  # noqa: PLC0415 (torch)
+
+    with one_type_for_all(net):
+        frame = analysis.measure(net, data, options, run)
     frame.attrs |= {"analysis": analysis.name, "options": options.determining}
     frame.attrs.setdefault("model", run.model)
     if "provenance" not in frame.attrs:

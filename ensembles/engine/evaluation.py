@@ -27,6 +27,7 @@ from ensembles.engine.parts import steps_of
 from ensembles.engine.shared import SharedPrefixes
 from ensembles.engine.sums import Sums
 from ensembles.engine.sweep import Sweep
+from ensembles.engine.weight_types import one_type_for_all
 from ensembles.errors import DataError, EvaluationError, UsageError, nearest
 from ensembles.lesions import Lesion
 from ensembles.lesions.steps import Beside, intact_program
@@ -97,7 +98,7 @@ def evaluate(
 
     Raises:
         LesionError: If a lesion does not fit the network, or what it needs is missing.
-        UsageError: If an argument has no meaning.
+        UsageError: If an argument has no meaning, or the network fails with weights of one type.
         DataError: If inputs or targets do not fit the network, or there are none.
         OutOfMemoryError: If memory runs out for a single row, or for the network itself.
         EvaluationError: If the intact network's logits are not finite.
@@ -146,10 +147,11 @@ def evaluate(
             told.update(runner.told)
         return sums.outcomes(sweep)
 
-    if isinstance(data, Iterator):
-        return counted(size)
     sizes = iter((size, max(size // 2, 1)))
-    return twice(lambda: counted(next(sizes)), place, "reading the data")
+    with one_type_for_all(net):
+        if isinstance(data, Iterator):
+            return counted(size)
+        return twice(lambda: counted(next(sizes)), place, "reading the data")
 
 
 def evaluate_each(

@@ -151,6 +151,11 @@ def check_differentiable(function: Callable[[Tensor], Tensor], x: Tensor, name: 
                 torch.autograd.grad(out.sum(), probe, allow_unused=False)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0][:160]
+        if not _runs(function, probe):
+            raise PathError(
+                f"{name} fails on a row of {str(probe.dtype)[6:]} ({reason}); expected a part that "
+                "runs on a single row, in the precision of the paths, without casts to another type"
+            ) from error
         raise PathError(
             f"{name} is not differentiable ({reason}); expected operations that autograd follows"
         ) from error
@@ -159,6 +164,16 @@ def check_differentiable(function: Callable[[Tensor], Tensor], x: Tensor, name: 
             f"{name} is not differentiable: its value has no gradient; "
             "expected operations that autograd follows, without rounding or comparison"
         )
+
+
+def _runs(function: Callable[[Tensor], Tensor], probe: Tensor) -> bool:
+    """Whether a part runs where nothing is differentiated."""
+    try:
+        with torch.no_grad():
+            function(probe)
+    except RuntimeError:
+        return False
+    return True
 
 
 def pack(images: Tensor, count: int) -> tuple[Tensor, int]:
