@@ -452,7 +452,8 @@ def test_errors(singles: pd.DataFrame, sets: pd.DataFrame, tmp_path: Path) -> No
         (
             lambda: error_by_block(pd.DataFrame({"lesion": []})),
             "table without the column count and the column blocks and the column error: expected "
-            "a table of lesions, as ensembles.lesion returns or ensembles lesion --out writes it",
+            "a table of results, as ensembles.lesion, paths or analyze returns it, or --out writes "
+            "it",
         ),
         (
             lambda: plot_lesions(singles[:1]),

@@ -225,7 +225,9 @@ def test_an_interrupted_sweep_keeps_its_units_and_exits_with_130(number, path, t
         time.sleep(0.02)
     os.kill(child, number)
     assert status_of(child) == 130
-    assert errors.read_text().splitlines()[-1] == "ensembles: interrupted"
+    assert errors.read_text().splitlines()[-1] == (
+        "ensembles: interrupted; what was measured is in the store, and the same command goes on"
+    )
     assert files(path.parent) == ["study.db"]
     with Store(path) as store:
         [entry] = store.summary()
