@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.state import OnState
 
-__all__ = ["with_cpu_products"]
+__all__ = ["CpuProducts"]
 
 _LARGE = 1 << 18
 """Weights of a layer from which on its product, and not the call of it, takes the time."""
@@ -18,52 +18,76 @@ _LARGE = 1 << 18
 _X86 = ("x86_64", "AMD64")
 
 
-class _Product(nn.Module):
-    """A linear layer; its weights are those of another one."""
+_ROWS = 256
+"""Rows that weights are laid out for; any number can be multiplied."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+
+class _Product(nn.Module):
+    """A linear layer, whose weights are laid out once as the kernel reads them."""
+
+    def __init__(self, layer: nn.Linear, packed: Tensor) -> None:
         super().__init__()
-        self.weight, self.bias = layer.weight, layer.bias
+        self.bias, self.packed = layer.bias, packed
 
     def forward(self, x: Tensor) -> Tensor:
         product: Any = torch.ops.mkldnn._linear_pointwise
-        out: Tensor = product(x, self.weight, self.bias, "none", [], "")
+        out: Tensor = product(x, self.packed, self.bias, "none", [], "")
         return out
 
 
-def with_cpu_products(part: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A graph in which oneDNN computes large linear layers, where that is faster.
-
-    torch takes another library for products in single precision; this one is a tenth faster on an
-    AMD EPYC, most with few rows and many outputs, as heads of language models have. Sums are
-    rounded differently.
+class CpuProducts:
+    """Makes graphs in which oneDNN computes large linear layers; each weight is laid out once.
 
     Args:
-        part: A graph, for runs without gradients; it is changed.
-        device: Where it runs.
-        dtype: The type of its weights.
+        device: Where the graphs run.
+        dtype: The type of their weights.
     """
-    if isinstance(part, OnState):
-        return OnState(with_cpu_products(part.module, device, dtype), part.reads)
-    usable = device.type == "cpu" and dtype == torch.float32 and platform.machine() in _X86
-    if not usable or not _is_there() or not isinstance(part, fx.GraphModule):
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        fits = device.type == "cpu" and dtype == torch.float32 and platform.machine() in _X86
+        self.usable = fits and _is_there()
+        self._packed: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def placed(self, part: nn.Module) -> nn.Module:
+        """Let oneDNN compute the large linear layers of a graph, where that is faster.
+
+        torch takes another library for products in single precision; this one is a tenth faster on
+        an AMD EPYC, most with few rows and many outputs, as heads of language models have. Sums
+        are rounded differently.
+
+        Args:
+            part: A graph, for runs without gradients; it is changed.
+        """
+        if isinstance(part, OnState):
+            return OnState(self.placed(part.module), part.reads)
+        if not self.usable or not isinstance(part, fx.GraphModule):
+            return part
+        found = False
+        for node in part.graph.nodes:
+            if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+                continue
+            layer = part.get_submodule(str(node.target))
+            if type(layer) is nn.Linear and layer.weight.numel() >= _LARGE:
+                name = f"product_{node.name}"
+                part.add_submodule(name, _Product(layer, self._laid_out(layer.weight)).eval())
+                node.target, found = name, True
+        if found:
+            part.delete_all_unused_submodules()
+            part.recompile()
         return part
-    found = False
-    for node in part.graph.nodes:
-        if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
-            continue
-        layer = part.get_submodule(str(node.target))
-        if type(layer) is nn.Linear and layer.weight.numel() >= _LARGE:
-            name = f"product_{node.name}"
-            part.add_submodule(name, _Product(layer).eval())
-            node.target, found = name, True
-    if found:
-        part.delete_all_unused_submodules()
-        part.recompile()
-    return part
+
+    def _laid_out(self, weight: Tensor) -> Tensor:
+        if id(weight) not in self._packed:
+            pack: Any = torch.ops.mkldnn._reorder_linear_weight
+            with torch.no_grad():
+                made = pack(weight.detach(), _ROWS)
+            self._packed[id(weight)] = weight, made  # held, so that ids stay theirs
+        return self._packed[id(weight)][1]
 
 
 def _is_there() -> bool:
     """Whether this torch was built with it."""
     built: Any = torch.backends.mkldnn
-    return built.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return built.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
+    )

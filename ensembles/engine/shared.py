@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs, mapped
-from ensembles.engine.cpu_products import with_cpu_products
+from ensembles.engine.cpu_products import CpuProducts
 from ensembles.engine.folding import Folder
 from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
@@ -80,11 +80,13 @@ class SharedPrefixes:
         self.routes = plan_routes([tuple(key for _, key in one) for one in self.sequences])
         made |= {passage_key(place): part_graph(part) for place, part in passages.items()}
 
+        products = CpuProducts(device, dtype)
+
         def fast(part: nn.Module) -> nn.Module:
             folded = folder.folded(part)
             own.keep(folder.made)
             placed = _placed(own.in_place_of(folded), device, dtype)
-            return with_cpu_products(placed, device, dtype)
+            return products.placed(placed)
 
         self.parts = {key: fast(part) for key, part in made.items() if part is not None}
         self.stem, self.head = fast(part_graph(net.stem)), fast(part_graph(net.head))
