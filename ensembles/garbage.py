@@ -1,8 +1,8 @@
-"""Python's search for garbage in circles, paused where a large table is built.
+"""Python's search for garbage in circles, paused where many objects are made that stay.
 
 Every few hundred new objects the interpreter looks through those that it has for circles that
-nothing refers to. The rows of a table are no garbage: looking through them takes a fifth of the
-time.
+nothing refers to. The rows of a table, and the nodes of a network that is taken apart, are no
+garbage: looking through the rows takes a fifth of the time.
 """
 
 from __future__ import annotations

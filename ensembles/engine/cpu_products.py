@@ -15,11 +15,10 @@ __all__ = ["CpuProducts"]
 _LARGE = 1 << 18
 """Weights of a layer from which on its product, and not the call of it, takes the time."""
 
-_X86 = ("x86_64", "AMD64")
-
-
 _ROWS = 256
 """Rows that weights are laid out for; any number can be multiplied."""
+
+_X86 = ("x86_64", "AMD64")
 
 
 class _Product(nn.Module):
