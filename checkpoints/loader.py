@@ -12,12 +12,13 @@ from torch import nn
 from ensembles.cards import Card, card_name, read_card
 from ensembles.errors import CheckpointError, UsageError, nearest
 from ensembles.files import home_expanded
-from ensembles.models import Architecture, architecture, list_models
+from ensembles.models import Architecture
 from ensembles.models.normalized import Normalized
 
 from . import imagenet, store
 from .files import CheckpointWarning, WeightFile, open_weights
 from .hub import is_hub_name, load_hub
+from .known_names import architecture_named, is_checkpoint
 from .own_network import adopted, is_own, load_own
 from .pixel_records import with_record
 from .public import PUBLIC
@@ -76,14 +77,13 @@ def load(
     )
     if brought is not None:
         return _checked(*brought, num_classes)
-    named = store.lookup(name) if checkpoint is None else None
-    if named is not None and name not in list_models("ensembles"):
-        return _checked(*_load_entry(named, weights, match), num_classes)
+    if checkpoint is None and is_checkpoint(name):
+        return _checked(*_load_entry(store.find(name), weights, match), num_classes)
     if checkpoint is not None and _is_file(checkpoint):
         return load_file(
             checkpoint, name, num_classes=num_classes, weights=weights, match=match, **arguments
         )
-    entry = architecture(name)
+    entry = architecture_named(name)
     text = None if checkpoint is None else str(checkpoint)
     for known in _names(entry.name, text):
         found = store.lookup(known)
@@ -167,7 +167,7 @@ def load_file(
         CheckpointError: When the file cannot be read, is damaged or unsafe, or does not fit.
     """
     path = of_folder(home_expanded(path))
-    entry = architecture(name)
+    entry = architecture_named(name)
     card = _card_of(path, entry)
     if card is not None and card.architecture != entry.name:
         raise CheckpointError(f"{path} is of {card.architecture}, not of {entry.name}")

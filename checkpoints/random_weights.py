@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from ensembles.cards import Card, card_name
-from ensembles.models import architecture, create_model
+from ensembles.models import create_model
+
+from .known_names import architecture_named
 
 __all__ = ["random_seed", "untrained"]
 
@@ -38,7 +40,7 @@ def untrained(
     Raises:
         ModelError: When there is no such architecture, or it does not take the arguments.
     """
-    entry = architecture(name)
+    entry = architecture_named(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = create_model(name, num_classes, **arguments).eval()

@@ -91,16 +91,19 @@ def _open(
     from ensembles.catalogue.structure import inspected  # noqa: PLC0415
     from ensembles.checkpoints import load  # noqa: PLC0415 (imports torch)
     from ensembles.checkpoints.hub import is_hub_name, longest_window  # noqa: PLC0415
+    from ensembles.checkpoints.known_names import architecture_named, is_checkpoint  # noqa: PLC0415
     from ensembles.checkpoints.own_network import is_own  # noqa: PLC0415
 
     network, channels, window = None, how.get("in_channels"), None
     if is_hub_name(model):
         network, _ = load(model, checkpoint, **how)
         window = min(_WINDOW, longest_window(network) or _WINDOW)
-    elif checkpoint is not None or is_own(model):
+    elif checkpoint is not None or is_own(model) or is_checkpoint(model):
         network, card = load(model, checkpoint, **how)
         model, stated = card.architecture, card.arguments.get("in_channels")
         channels = stated if isinstance(stated, int) else channels
+    else:
+        architecture_named(model)  # refuses in words that name checkpoints too
     wanted = kinds.split(",") if kinds is not None else None
     return inspected(
         model,

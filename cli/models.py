@@ -62,9 +62,12 @@ def _rows(text: str | None, library: str | None, family: str | None) -> list[dic
             return [_counted(architecture(text).name)]
         except ModelError as unknown:
             names = [name for name in _all_names() if text in name]
-            if not names:
+            wheels = [row for row in _of_wheels() if text in row["name"]]
+            if not names and not wheels:
                 raise unknown from None
-            return [_counted(names[0])] if len(names) == 1 else [catalogue_row(n) for n in names]
+            if len(names) == 1 and not wheels:
+                return [_counted(names[0])]
+            return [catalogue_row(name) for name in names] + wheels
     names = list_models(library) if library is not None else _installed(field_models())
     if library in (None, "ensembles"):
         names += list_models(task="language")
@@ -77,7 +80,12 @@ def _rows(text: str | None, library: str | None, family: str | None) -> list[dic
     if not rows:
         hint = nearest(family, families) if family is not None else ""
         there = f"; there are {', '.join(families)}" if family is not None and families else ""
-        raise UsageError(f"no architecture is like that{hint or there}")
+        words = [
+            "" if library is None else f" of {library}",
+            "" if family is None else f" of the family {family}",
+            "" if text is None else f" with {text!r} in its name",
+        ]
+        raise UsageError(f"there is no architecture{''.join(words)}{hint or there}")
     return rows
 
 

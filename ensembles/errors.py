@@ -30,6 +30,8 @@ __all__ = [
 
 
 _LONGEST = 4000
+_ALIKE = 0.6  # of 1: difflib's measure of two names
+_BEGINNING = 3  # letters, from which the beginning of a name says which is meant
 
 
 class EnsemblesError(Exception):
@@ -102,7 +104,7 @@ class StoreError(OutputError):
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """Suggest the names closest to a misspelt one.
+    """Suggest the names closest to a misspelt or shortened one.
 
     Args:
         name: What the user wrote.
@@ -110,12 +112,22 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
         count: At most so many suggestions.
 
     Returns:
-        ``"; did you mean a, b or c?"``, or an empty string when nothing is close.
+        ``"; did you mean a, b or c?"``, or an empty string when nothing is close. Names that begin
+        with what was written come first, the shortest of them first; upper and lower case are one.
 
     >>> nearest("resnet111", ["resnet110", "vgg15"])
     '; did you mean resnet110?'
+    >>> nearest("smollm2", ["vgg15", "smollm2-135m"])
+    '; did you mean smollm2-135m?'
     """
-    close = get_close_matches(name, list(known), n=count, cutoff=0.6)
+    by_letters = {one.casefold(): one for one in reversed(list(known))}
+    wanted = name.casefold()
+    if wanted in by_letters:
+        return f"; did you mean {by_letters[wanted]}?"
+    longer = [one for one in by_letters if len(wanted) >= _BEGINNING and one.startswith(wanted)]
+    alike = get_close_matches(wanted, by_letters, n=count, cutoff=_ALIKE)
+    found = dict.fromkeys((*sorted(longer, key=lambda one: (len(one), one)), *alike))
+    close = [by_letters[one] for one in found][:count]
     if not close:
         return ""
     listed = close[0] if len(close) == 1 else ", ".join(close[:-1]) + " or " + close[-1]

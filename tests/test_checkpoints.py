@@ -114,6 +114,9 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     )
     assert "cannot be read: No such file" in refusal(load, "resnet20", tmp_path / "none.pth")
     assert "unknown model 'resnet21'" in refusal(load, "resnet21")
+    assert "did you mean smollm2-135m?" in refusal(load, "smollm2")
+    assert "did you mean smollm2-135m?" in refusal(load, "smollm2", "random")
+    assert "did you mean vgg15-digits" in refusal(load, "vgg15-digit")
     assert "is of resnet32, not of resnet20" in refusal(
         load, "resnet20", "resnet32-cifar10-akamaster"
     )

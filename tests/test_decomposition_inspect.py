@@ -93,9 +93,16 @@ def test_trained_weights_can_be_looked_at(call, tmp_path):
     assert code == 0 and "7 classes" in out
 
 
+def test_the_name_of_a_checkpoint_is_enough(call):
+    code, out, _ = call("--model", "resnet110-digits")
+    assert code == 0 and out.startswith("resnet110: 54 blocks, ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (["--model", "smollm2"], 1, "did you mean smollm2-135m?"),
+        (["--model", "resnet110-digit"], 1, "did you mean resnet110-digits"),
         (["--model", "resnet21"], 1, "unknown model 'resnet21'"),
         (["--model", "resnet20", "--image-size", "0"], 2, "image size 0; expected 1 or more"),
         (["--model", "resnet20", "--block-kinds", "dens"], 2, "kind of block 'dens'; expected one"),

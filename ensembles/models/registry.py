@@ -88,12 +88,13 @@ def field_models() -> list[str]:
     return [*_OWN, *LIBRARY_ROWS]
 
 
-def architecture(name: str) -> Architecture:
+def architecture(name: str, others: Iterable[str] = ()) -> Architecture:
     """Look an architecture up.
 
     Args:
         name: One of :func:`list_models`; ``ensembles:``, ``torchvision:`` or ``timm:`` in front
             takes it from that library. A timm name may carry a tag (``resnet50.a1_in1k``).
+        others: Names that are no architecture's, but that may have been meant.
 
     Returns:
         Its entry, whose own ``name`` is the shortest that leads to it.
@@ -121,7 +122,7 @@ def architecture(name: str) -> Architecture:
         found = _FINDERS[source](bare)
         if found is not None:
             return found
-    raise ModelError(_unknown(name, bare, libraries))
+    raise ModelError(_unknown(name, bare, libraries, others))
 
 
 def adopt(name: str, entry: Architecture) -> None:
@@ -304,11 +305,11 @@ def _unknown_library(library: str) -> str:
     )
 
 
-def _unknown(name: str, bare: str, libraries: tuple[str, ...]) -> str:
+def _unknown(name: str, bare: str, libraries: tuple[str, ...], others: Iterable[str]) -> str:
     own = {**_OWN, **_LANGUAGE}
     names = {"ensembles": own, "torchvision": _torchvision_names(), "timm": _timm_names()}
     known = list(dict.fromkeys(one for source in libraries for one in names[source]))
-    hint = _other_sizes(bare, known) + nearest(bare, known)
+    hint = _other_sizes(bare, known) + nearest(bare, dict.fromkeys((*known, *others)))
     message = (
         f"unknown model {name!r}{hint or '; `ensembles models` lists those of the literature'}"
     )
