@@ -14,6 +14,7 @@ import ensembles
 from ensembles.analyses.some_rows import some_rows
 from ensembles.data.texts import BYTES, LabelledText
 from ensembles.errors import DataError, EnsemblesError
+from ensembles.report.sections import section_of
 
 
 def test_data_of_ours_stay_what_they_are() -> None:
@@ -84,3 +85,51 @@ def test_rows_of_inference_mode_are_rows(net: Any, name: str) -> None:
         ensembles.analyze(net, [(given, LABELS)], name, **asked) for given in (rows, ROWS)
     )
     pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["coupling", "refinement", "repair", "paths"])
+def test_the_provenance_says_how_many_rows_were_used_and_of_how_many(name: str) -> None:
+    model, _ = ensembles.load("vit12")
+    data = ensembles.dataset("digits", split="test", limit=3)
+    options: dict[str, Any] = {"images" if name == "paths" else "rows": 2}
+    if name == "coupling":
+        options |= {"positions": 1}
+    made = ensembles.analyze(model, data, name, **options).attrs["provenance"]
+    assert (made["images"], made["images_total"]) == (2, 3)
+    assert "on digits (2 of 3 images)" in _told(made)
+
+
+def test_all_rows_have_no_total_beside_them() -> None:
+    model, _ = ensembles.load("vit12")
+    data = ensembles.dataset("digits", split="test", limit=2)
+    for made in (
+        ensembles.analyze(model, data, "downstream").attrs["provenance"],
+        ensembles.paths(model, data, direction="logits").attrs["provenance"],
+    ):
+        assert made["images"] == 2 and "images_total" not in made
+        assert "(2 images)" in _told(made)
+
+
+def test_windows_are_counted_as_images_are_and_an_option_of_that_name_hides_nothing() -> None:
+    model, _ = ensembles.load("gpt12")
+    data = ensembles.dataset("prose", limit=3)
+    for frame in (
+        ensembles.analyze(model, data, "spectra", rows=2, images=1, scales="1"),
+        ensembles.paths(model, data, images=2),
+    ):
+        made = frame.attrs["provenance"]
+        assert (made["windows"], made["windows_total"]) == (2, 3)
+        assert "(2 of 3 windows)" in _told(made)
+
+
+def test_a_report_of_an_older_table_counts_the_rows_that_it_was_made_of() -> None:
+    made = {"dataset": "digits", "images": 359, "normalization": "digits"}
+    assert "(64 of 359 images)" in _told(made, rows=64)
+    assert "(359 images)" in _told(made, rows=359)
+
+
+def _told(made: dict[str, Any], **attrs: Any) -> str:
+    """What a report says of the data."""
+    frame = pd.DataFrame({"block": [1], "loss": [0.5]})
+    frame.attrs = {"model": "a", "provenance": made} | attrs
+    return " ".join(section_of(frame, "a").text)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from ensembles.data import ImageDataset
 from ensembles.data.texts import LabelledText, MaskedText, TextDataset
 from ensembles.decomposition import Decomposition
 from ensembles.errors import DataWarning
 
-__all__ = ["about_data", "about_text", "doubt_places", "name_of"]
+__all__ = ["ROWS", "about_data", "about_text", "about_used", "doubt_places", "name_of"]
+
+ROWS = ("images", "windows", "texts")
+"""What the rows of data are, as a provenance counts them."""
 
 
 def about_data(data: Any) -> dict[str, object]:
@@ -27,6 +31,24 @@ def about_data(data: Any) -> dict[str, object]:
         "preprocessing": data.preprocessing.pixels,
         "content_hash": data.content_hash,
     }
+
+
+def about_used(told: Mapping[str, object], used: int) -> dict[str, int]:
+    """How many rows of data were used, and of how many where that is fewer.
+
+    Args:
+        told: What :func:`about_data` tells of the data, of which some rows were used.
+        used: How many.
+
+    Returns:
+        ``images``, ``windows`` or ``texts``, by the kind of data, and if there are more also
+        ``images_total``, ``windows_total`` or ``texts_total``; of unknown data nothing.
+    """
+    known = next((name for name in ROWS if isinstance(told.get(name), int)), None)
+    if known is None:
+        return {}
+    total = cast(int, told[known])
+    return {known: used, **({f"{known}_total": total} if used < total else {})}
 
 
 def about_text(data: Any) -> dict[str, object]:

@@ -112,9 +112,17 @@ def _measured(
         frame = analysis.measure(net, data, options, run)
     frame.attrs |= {"analysis": analysis.name, "options": options.determining}
     frame.attrs.setdefault("model", run.model)
-    if "provenance" not in frame.attrs:
-        frame.attrs["provenance"] = _provenance(data, options, run)
+    made = frame.attrs.get("provenance") or _provenance(data, options, run)
+    frame.attrs["provenance"] = made | _used(data, frame, made)
     return frame
+
+
+def _used(data: Any, frame: pd.DataFrame, made: Mapping[str, object]) -> dict[str, int]:
+    """How many rows a table is of: its attribute, else what its own sweep was run on."""
+    from ensembles.analyses.about import ROWS, about_data, about_used  # noqa: PLC0415
+
+    used = frame.attrs.get("rows", next((made[name] for name in ROWS if name in made), None))
+    return about_used(about_data(data), used) if isinstance(used, int) else {}
 
 
 def _kept(
@@ -156,5 +164,5 @@ def _provenance(data: Any, options: Options, run: Run) -> dict[str, object]:
         device=str(choose_device(run.device)),
         precision=run.precision,
         threads=torch.get_num_threads(),
-        details={**told, **vars(options)},
+        details={**vars(options), **told},
     )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import pandas as pd
 import torch
 
-from ensembles.analyses.about import doubt_places
+from ensembles.analyses.about import about_data, about_used, doubt_places
 from ensembles.analyses.path_frames import (
     Row,
     class_rows,
@@ -354,7 +354,8 @@ def _provenance(
     parts: list[Batch],
 ) -> dict[str, object]:
     details: dict[str, object] = {**named, **asdict(chosen)}
-    details["images"] = sum(len(labels) for _, labels in parts)
+    used = sum(len(labels) for _, labels in parts)
+    details["images"] = used
     if chosen.engine == "fast":
         details["fast_branches"] = Linearizer(net).coverage
     if any(block.gate is not None for block in net):
@@ -367,6 +368,7 @@ def _provenance(
             "preprocessing": data.preprocessing.pixels,
             "content_hash": data.content_hash,
         }
+    details |= about_used({**named, **about_data(data)}, used)
     return provenance(
         device=str(parts[0][0].device),
         precision=chosen.precision,

@@ -175,12 +175,7 @@ def _about(networks: Sequence[pd.DataFrame]) -> list[str]:
     for frame in networks:
         found = Attributes.of(frame)
         data = found.dataset or found.provenance.get("dataset")
-        rows = found.provenance.get("images")
-        words = [
-            found.model or "",
-            f"on {data}" if data else "",
-            f"({number(rows)} {found.observation or 'image'}s)" if rows else "",
-        ]
+        words = [found.model or "", f"on {data}" if data else "", _counted(frame, found)]
         text = " ".join(word for word in words if word)
         if is_lesion_table(frame) and "error" in frame.columns:
             whole = [one.is_intact and not one.recalibrated for one in read_rows(frame)]
@@ -189,6 +184,22 @@ def _about(networks: Sequence[pd.DataFrame]) -> list[str]:
         if text:
             lines.append(text + ".")
     return lines
+
+
+def _counted(frame: pd.DataFrame, found: Attributes) -> str:
+    """How many rows of the data a table is of; older ones tell all rows in their provenance."""
+    made = found.provenance
+    noun = next((one for one in ("windows", "texts", "images") if made.get(one)), None)
+    if noun is None:
+        return ""
+    used, total = made[noun], made.get(f"{noun}_total", made[noun])
+    own = frame.attrs.get("rows")
+    used = own if isinstance(own, int) and 0 < own < used else used
+    return (
+        f"({number(used)} {noun})"
+        if used == total
+        else f"({number(used)} of {number(total)} {noun})"
+    )
 
 
 def _provenances(networks: Sequence[pd.DataFrame]) -> Mapping[str, Any]:
