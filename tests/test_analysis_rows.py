@@ -112,7 +112,7 @@ def test_all_rows_have_no_total_beside_them() -> None:
 
 def test_windows_are_counted_as_images_are_and_an_option_of_that_name_hides_nothing() -> None:
     model, _ = ensembles.load("gpt12")
-    data = ensembles.dataset("prose", limit=3)
+    data = ensembles.dataset("prose", limit=3, window=6)
     for frame in (
         ensembles.analyze(model, data, "spectra", rows=2, images=1, scales="1"),
         ensembles.paths(model, data, images=2),
