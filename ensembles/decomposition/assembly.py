@@ -37,6 +37,7 @@ from ensembles.decomposition.norms import norms_as_layers
 from ensembles.decomposition.original import Original, plain_execution
 from ensembles.decomposition.other_lengths import OtherLengths, windows_alone
 from ensembles.decomposition.selection import named, selected
+from ensembles.decomposition.shared_sums import share_sums
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.sites import between, block_at
 from ensembles.decomposition.sizes import Sizes
@@ -152,6 +153,7 @@ def _functional(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> Graph:
     norms_as_layers(traced, sizes)
     write_sums(traced, sizes)
     collect_terms(traced, sizes)
+    share_sums(traced, sizes)
     simplify(traced)
     first = Graph(traced, sizes)
     graph = write_hidden_sums(first)

@@ -19,14 +19,14 @@ from ensembles.decomposition.simplification import is_add, operation
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.sum_writer import SumWriter
 
-__all__ = ["collect_terms"]
+__all__ = ["Term", "collect_terms", "is_sum", "product_of", "terms_of"]
 
 _PRODUCTS = ("mul", "rmul", "multiply")
 _QUOTIENTS = ("truediv", "div", "divide", "true_divide")
 _NOTHING = 1e-12
 
 
-class _Term(NamedTuple):
+class Term(NamedTuple):
     """An activation, and what it is multiplied by: a number and tensors that are fixed.
 
     Attributes:
@@ -59,9 +59,9 @@ def collect_terms(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
     sums = SumWriter(traced.graph, sizes)
     inner: set[fx.Node] = set()
     for node in reversed(list(traced.graph.nodes)):
-        if node in inner or not _is_sum(sums, node):
+        if node in inner or not is_sum(sums, node):
             continue
-        terms = list(_terms(sums, _Term(node), inner))
+        terms = list(terms_of(sums, Term(node), inner))
         once = len({term.value for term in terms}) == len(terms)
         if once or _is_update(node, terms) or not _alike(sums, node, terms):
             continue
@@ -75,27 +75,30 @@ def collect_terms(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> None:
     traced.graph.eliminate_dead_code()
 
 
-def _is_sum(sums: SumWriter, node: fx.Node) -> bool:
+def is_sum(sums: SumWriter, node: fx.Node) -> bool:
+    """Whether a node adds two activations."""
     return is_add(node) and len(node.args) == 2 and not node.kwargs and sums.both(*node.args)
 
 
-def _terms(sums: SumWriter, term: _Term, inner: set[fx.Node]) -> Iterator[_Term]:
+def terms_of(sums: SumWriter, term: Term, inner: set[fx.Node]) -> Iterator[Term]:
     """What a sum adds, the sums and products within it taken apart."""
     for one in _split(sums, term):
         inside = len(one.value.users) == 1 and any(True for _ in _split(sums, one))
         if inside:
             inner.add(one.value)
-            yield from _terms(sums, one, inner)
+            yield from terms_of(sums, one, inner)
         else:
             yield one
 
 
-def _split(sums: SumWriter, term: _Term) -> list[_Term]:
+def _split(sums: SumWriter, term: Term) -> list[Term]:
     """The summands of a sum, or the one activation that is multiplied; none of anything else."""
     node = term.value
-    if _is_sum(sums, node):
+    if is_sum(sums, node):
         return [term._replace(value=a, home=node) for a in node.args if isinstance(a, fx.Node)]
     name, args = operation(node), node.args
+    if is_add(node) and len(args) == 2 and 0 in args:  # Python's sum begins with 0
+        return [term._replace(value=one) for one in args if sums.both(one)]  # type: ignore[arg-type]
     if name == "neg" and sums.both(*args):
         return [term._replace(value=args[0], number=-term.number)]  # type: ignore[arg-type]
     if name not in (*_PRODUCTS, *_QUOTIENTS) or len(args) != 2 or node.kwargs:
@@ -108,7 +111,7 @@ def _split(sums: SumWriter, term: _Term) -> list[_Term]:
     return []
 
 
-def _scaled(term: _Term, factor: Any, multiplied: bool) -> _Term | None:
+def _scaled(term: Term, factor: Any, multiplied: bool) -> Term | None:
     """A term times a number or a fixed tensor, or divided by a number."""
     if not isinstance(factor, fx.Node):
         number = term.number * factor if multiplied else term.number / factor
@@ -116,7 +119,7 @@ def _scaled(term: _Term, factor: Any, multiplied: bool) -> _Term | None:
     return term._replace(factors=(*term.factors, factor)) if multiplied else None
 
 
-def _is_update(whole: fx.Node, terms: list[_Term]) -> bool:
+def _is_update(whole: fx.Node, terms: list[Term]) -> bool:
     """Whether a sum is ``x + a * (y - x)``, with another factor than 1."""
     carried = [term for term in terms if term.value in whole.args and term.factor == (1, ())]
     if len(terms) != 3 or len(carried) != 1:
@@ -129,14 +132,14 @@ def _is_update(whole: fx.Node, terms: list[_Term]) -> bool:
     return back.value is carried[0].value and scaled
 
 
-def _alike(sums: SumWriter, whole: fx.Node, terms: list[_Term]) -> bool:
+def _alike(sums: SumWriter, whole: fx.Node, terms: list[Term]) -> bool:
     """Whether nothing is broadcast or of another type."""
     size, dtype = sums.sizes[whole.name], whole.meta.get("dtype")
     values = [term.value for term in terms]
     return all(sums.sizes[v.name] == size and v.meta.get("dtype") == dtype for v in values)
 
 
-def _collected(sums: SumWriter, terms: list[_Term]) -> list[fx.Node]:
+def _collected(sums: SumWriter, terms: list[Term]) -> list[fx.Node]:
     """Each value once, times the sum of its factors; none of those that cancel out.
 
     What stood with one of them in a sum of its own, as the branch of a block in ``a * x + b * (x +
@@ -159,7 +162,7 @@ def _collected(sums: SumWriter, terms: list[_Term]) -> list[fx.Node]:
     return found
 
 
-def _added_up(sums: SumWriter, terms: list[_Term]) -> dict[fx.Node, fx.Node]:
+def _added_up(sums: SumWriter, terms: list[Term]) -> dict[fx.Node, fx.Node]:
     """What each value adds in all."""
     parts: dict[fx.Node, fx.Node] = {}
     for value in dict.fromkeys(term.value for term in terms):
@@ -168,7 +171,7 @@ def _added_up(sums: SumWriter, terms: list[_Term]) -> dict[fx.Node, fx.Node]:
         number = math.fsum(numbers)
         if abs(number) <= _NOTHING * math.fsum(map(abs, numbers)):
             number = 0
-        factors = [_product(sums, term) for term in tensors]
+        factors = [product_of(sums, term) for term in tensors]
         if number and factors:
             factors.append(number)  # type: ignore[arg-type]
         if factors:
@@ -179,7 +182,8 @@ def _added_up(sums: SumWriter, terms: list[_Term]) -> dict[fx.Node, fx.Node]:
     return parts
 
 
-def _product(sums: SumWriter, term: _Term) -> fx.Node:
+def product_of(sums: SumWriter, term: Term) -> fx.Node:
+    """What a term with tensors among its factors is multiplied by."""
     factor: fx.Node = reduce(lambda one, other: sums.call(torch.mul, one, other), term.factors)
     made: fx.Node = sums.scaled(factor, term.number)
     return made

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ensembles.decomposition.dominators import immediate_dominators
+from ensembles.decomposition.guards import guarded
 from ensembles.decomposition.layouts import PLAIN, Layout, layout_of
 from ensembles.decomposition.simplification import operation
 from ensembles.decomposition.sizes import Sizes, sample_of
@@ -197,6 +198,20 @@ class Graph:
         while found[-1] is not self.input:
             found.append(dominators[found[-1]])
         return [node for node in reversed(found) if self.sizes[node.name].batch is not None]
+
+    @cached_property
+    def used(self) -> set[fx.Node]:
+        """The activations that the logits are made of, what only decides on the data left out."""
+        found: set[fx.Node] = set()
+        open_nodes = [self.output]
+        while open_nodes:
+            node = open_nodes.pop()
+            if node in found or node not in self.active:
+                continue
+            found.add(node)
+            sources = self.inputs(node)
+            open_nodes.extend(sources[:1] if node.target is guarded else sources)
+        return found
 
     def depends(self, node: fx.Node, other: fx.Node) -> bool:
         """Whether a node is computed of another, by whatever way."""

@@ -174,6 +174,7 @@ def settle(
             return False
         source, _ = later
         shapes[guard] = shapes.get(source)
+        guard.meta |= {key: source.meta[key] for key in ("real", "dtype") if key in source.meta}
         users = [user for user in source.users if order[user] > order[guard]]
         guard.args = (source, *guard.args[1:])
         for user in users:

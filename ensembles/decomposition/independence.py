@@ -59,7 +59,7 @@ def check_independence(
     """
     name, one, rows = type(model).__name__, take(inputs, slice(1)), rows_of(inputs)
     steady = own is not None and equal(own, logits[:1])  # two runs gave the same
-    alone: Tensor = own if own is not None and steady else _run_alone(model, one, rows)
+    alone: Tensor = own if own is not None and steady else _run_alone(model, one, logits)
     last = take(inputs, slice(rows - 1, rows))
     apart = rows > 1 and not equal(alone, logits[:1])
     if rows > 1 and not apart:
@@ -101,27 +101,53 @@ def steady(model: nn.Module, inputs: Inputs, logits: Tensor) -> Iterator[None]:
     except DecompositionError:
         if any(not equal(logits, run_of(model, inputs)) for _ in range(_RUNS)):
             raise _unsteady(model, inputs) from None
+        if _remembers(model, inputs, logits):
+            raise _keeping(model, inputs, "other inputs ran in between") from None
         raise
 
 
+def _remembers(model: nn.Module, inputs: Inputs, logits: Tensor) -> bool:
+    """Whether a model gives something else after it ran on other inputs."""
+    for others in (altered(model, inputs), take(inputs, slice(1))):
+        try:
+            called(model, cloned(others))
+            if not equal(logits, run_of(model, inputs)):
+                return True
+        except Exception:  # the user's code runs here
+            return False
+    return False
+
+
 def _unsteady(model: nn.Module, inputs: Inputs) -> DecompositionError:
-    """The error of a model that gives something else each time."""
-    noun = "image" if noun_of(inputs) == "images" else "input"
-    again = f"{type(model).__name__} gives other logits for the same {noun} when it runs again"
+    """The error of a model that gave something else when it ran again."""
+    runs = [run_of(model, inputs) for _ in range(_RUNS)]
+    if all(equal(runs[0], run) for run in runs[1:]):
+        return _keeping(model, inputs, "its first runs differ from those after them")
     place = parting(model, inputs, inputs)
-    if _repeats(lambda: run_of(model, inputs)):
-        return DecompositionError(
-            f"{again}: it is random {place}; expected a network without chance in evaluation mode"
-            + still_training(model)
-        )
+    if not _repeats(lambda: run_of(model, inputs)):
+        return _keeping(model, inputs, place)
     return DecompositionError(
-        f"{again}: it keeps something from one run to the next ({place}); expected the same each "
-        "time, so hold still what counts, observes or caches in evaluation mode"
+        f"{_again(model, inputs)}: it is random {place}; expected a network without chance in "
+        "evaluation mode" + still_training(model)
     )
 
 
-def _run_alone(model: nn.Module, one: Inputs, rows: int) -> Tensor:
+def _keeping(model: nn.Module, inputs: Inputs, place: str) -> DecompositionError:
+    """The error of a model that remembers what it ran on."""
+    return DecompositionError(
+        f"{_again(model, inputs)}: it keeps something from one run to the next ({place}); expected "
+        "the same each time, so hold still what counts, observes or caches in evaluation mode"
+    )
+
+
+def _again(model: nn.Module, inputs: Inputs) -> str:
+    noun = "image" if noun_of(inputs) == "images" else "input"
+    return f"{type(model).__name__} gives other logits for the same {noun} when it runs again"
+
+
+def _run_alone(model: nn.Module, one: Inputs, logits: Tensor) -> Tensor:
     """What a model that took several rows makes of one of them."""
+    rows = len(logits)
     try:
         out: Tensor = run_of(model, one)
     except DecompositionError as error:
@@ -133,6 +159,12 @@ def _run_alone(model: nn.Module, one: Inputs, rows: int) -> Tensor:
             "rows, each for itself (of an exported program: exported with a dynamic batch)"
             + still_training(model)
         ) from error
+    if isinstance(out, Tensor) and out.shape == logits.shape[1:]:
+        raise DecompositionError(
+            f"{type(model).__name__} gives a tensor of shape {tuple(out.shape)} for one row alone, "
+            f"and of {tuple(logits.shape)} for {rows}; expected logits of shape (1, classes), so "
+            "let squeeze() say which dimensions it takes away, as flatten(1) does"
+        )
     return out
 
 

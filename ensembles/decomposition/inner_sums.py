@@ -189,15 +189,31 @@ def summands(graph: Graph, cores: Sequence[Segment], found: Sequence[Segment]) -
         found: Those that are not on the chain.
     """
     parts = {segment.exit for segment in found if not is_own(graph, segment, found)}
-    for outer in cores:
+    for outer in [core for core in cores if core.exit not in parts]:
         hull = _hull(graph, outer, _carries)
         for inner in found:
             if inner is outer or inner.entry is not outer.entry or inner.exit not in hull:
                 continue
-            alone = len(inner.exit.users) == 1 and next(iter(inner.exit.users)) in hull
-            if alone or not _owns(graph, inner, found):
+            if _only_into(inner.exit, outer.exit, hull) or not _owns(graph, inner, found):
                 parts.add(inner.exit)
     return parts
+
+
+def _only_into(node: fx.Node, whole: fx.Node, hull: set[fx.Node]) -> bool:
+    """Whether a sum is read by nothing but a larger one, as it is or scaled.
+
+    Args:
+        node: The smaller sum.
+        whole: The larger one.
+        hull: The nodes through which what the larger one adds arrives, itself among them.
+    """
+    open_nodes = [node]
+    while open_nodes:
+        users = [*open_nodes.pop().users]
+        if not hull.issuperset(users):
+            return False
+        open_nodes.extend(user for user in users if user is not whole)
+    return True
 
 
 def is_own(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import fx
 
 from ensembles.decomposition.pure_forms import assigned
+from ensembles.decomposition.scattered_sums import SCATTERED
 from ensembles.decomposition.simplification import concat_parts, is_concat, operation
 from ensembles.decomposition.sizes import Sizes
 from ensembles.decomposition.sum_writer import SumWriter
@@ -352,6 +353,6 @@ _RULES: Mapping[str, Callable[[SumWriter, fx.Node], fx.Node | None]] = {
     "baddbmm": _with_matrix_product, "sum": _summed, "mean": _averaged, "einsum": _contracted,
     "matmul": _matched, "linalg_vecdot": _matched, "vecdot": _matched,
     "linear": _with_bias, "add_relu": _with_activation, "addmm_activation": _with_activation,
-    **SYNONYMS,
+    **SYNONYMS, **SCATTERED,
     "tensordot": _dotted, "getitem": _taken, "assigned": _overwritten,
 }  # fmt: skip

@@ -108,7 +108,7 @@ def _found(graph: Graph, chain: Sequence[Site]) -> list[Site]:
     found: list[Segment] = []
     strict: set[fx.Node] = set()
     for node in graph.order:
-        if node not in graph.active or not is_add(node) or node in known:
+        if node not in graph.used or not is_add(node) or node in known:
             continue
         segment = carried(graph, node)
         if segment is not None:

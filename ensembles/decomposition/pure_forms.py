@@ -10,10 +10,14 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from ensembles.decomposition.grouped_products import GROUPED, grouped_product
 
-__all__ = ["UnfollowableError", "Written", "assigned", "described", "name_of", "pure", "settled"]
+__all__ = [
+    "UnfollowableError", "Written", "assigned", "described", "name_of", "pure", "settled",
+    "unpacked",
+]  # fmt: skip
 
 Written: TypeAlias = "tuple[str, Any, Any, Any]"
 """Kind of a node, target, arguments and keywords."""
@@ -36,6 +40,17 @@ def assigned(x: Tensor, index: Any, value: Any) -> Tensor:
     out = x.clone()
     out[index] = value
     return out
+
+
+def unpacked(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call, none of which is a packed sequence.
+
+    Raises:
+        UnfollowableError: If one is: its rows end at different places.
+    """
+    if any(isinstance(one, PackedSequence) for one in (*args, *kwargs.values())):
+        raise UnfollowableError("it packs sequences of several lengths (pack_padded_sequence)")
+    return tuple(args), dict(kwargs)
 
 
 def name_of(func: Any) -> str:

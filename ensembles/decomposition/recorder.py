@@ -41,6 +41,7 @@ from ensembles.decomposition.pure_forms import (
     name_of,
     pure,
     settled,
+    unpacked,
 )
 from ensembles.decomposition.tensor_state import (
     custom_function,
@@ -349,7 +350,7 @@ class Recorder(TorchFunctionMode):
                 return int(value) if isinstance(value, Integral) else float(value)
             raise UnfollowableError(f"an argument is a {type(value).__name__}")
 
-        found: tuple[Any, Any] = fx.node.map_aggregate((tuple(args), dict(kwargs)), written)
+        found: tuple[Any, Any] = fx.node.map_aggregate(unpacked(args, kwargs), written)
         return found
 
     def node_of(self, tensor: Tensor) -> fx.Node:

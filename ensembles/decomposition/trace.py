@@ -29,6 +29,7 @@ _ADVICE = {
     ".data": "change the tensor itself, not its .data",
     "cannot be seen": "write it with torch's functions (what DLPack, NumPy, TorchScript and "
     "compiled extensions make is not seen)",
+    "packs sequences": "give the padded rows, and take what stands at the end of each by its index",
     "such as vmap": "let the transformation (vmap, func.grad) read its arguments alone, or write "
     "what it does without it",
     "takes gradients": "take the gradients out of the forward, or write them as functions",

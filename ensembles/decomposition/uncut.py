@@ -15,6 +15,7 @@ from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition
 from ensembles.decomposition.node_probe import PRODUCTS, NodeProbe
 from ensembles.decomposition.private_copy import Sealed, is_taken_whole
+from ensembles.decomposition.pure_forms import assigned
 from ensembles.decomposition.simplification import (
     concat_parts,
     is_add,
@@ -58,7 +59,7 @@ def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> t
         node
         for segment in segments
         if segment.kind in ("composite", "other")
-        for node in graph.cone(segment.exit, segment.entry) - inside
+        for node in graph.cone(segment.exit, segment.entry) & graph.used - inside
     ]
     open_nodes.sort(key=graph.order.__getitem__)
     sums = []
@@ -146,6 +147,8 @@ def _sums(graph: Graph, node: fx.Node) -> bool:
     name = operation(node)
     if name in _INTO:
         return len(graph.inputs(node)) > 1
+    if name in _ALONG and any(_takes_written(graph, node, one) for one in graph.inputs(node)):
+        return True
     if name in _OVER:
         several = [one for one in graph.inputs(node) if _several(graph, one)]
         if any(_takes(graph, node, one) for one in several):
@@ -153,14 +156,36 @@ def _sums(graph: Graph, node: fx.Node) -> bool:
     return name not in _APART and any(_merged(graph, node, one) for one in graph.inputs(node))
 
 
+def _takes_written(graph: Graph, node: fx.Node, rows: fx.Node) -> bool:
+    """Whether a node sums over what was written into a tensor part by part."""
+    while operation(rows) == "getitem" and len(graph.inputs(rows)) == 1:
+        (rows,) = graph.inputs(rows)
+    if rows.target is not assigned or len(graph.inputs(rows)) < 2:
+        return False
+    index: Any = rows.args[1]
+    index = index if isinstance(index, tuple) else (index,)
+    rank = len(graph.sizes[rows.name].two or ())
+    dims = _dims(node)
+    if Ellipsis in index or not dims:
+        return True
+    chosen = [place for place, one in enumerate(index) if one != slice(None)]
+    return any((dim - place) % max(rank, 1) == 0 for dim in dims for place in chosen)
+
+
+def _dims(node: fx.Node) -> list[int]:
+    """The dimensions over which a node sums; none where it takes all, or does not say."""
+    given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    given = node.kwargs.get("axis") if given is None else given
+    dims = [*given] if isinstance(given, (list, tuple)) else [given]
+    return dims if all(isinstance(dim, int) for dim in dims) else []
+
+
 def _takes(graph: Graph, node: fx.Node, parts: fx.Node) -> bool:
     """Whether a node sums over the dimension along which activations stand side by side."""
     if operation(node) not in _ALONG:
         return True
-    given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    given = node.kwargs.get("axis") if given is None else given
-    dims = [*given] if isinstance(given, (list, tuple)) else [given]
-    if not dims or not all(isinstance(dim, int) for dim in dims):
+    dims = _dims(node)
+    if not dims:
         return True
     place: Any
     if is_concat(parts):

@@ -1,0 +1,95 @@
+"""A model that is refused is refused with the cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from ensembles.decomposition import decompose
+from ensembles.errors import DecompositionError
+
+ROWS = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+
+
+class Model(nn.Module):
+    """Two residual blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = nn.ModuleList(nn.Linear(5, 5) for _ in range(2)), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + torch.tanh(layer(x))
+        made: Tensor = self.head(x)
+        return made
+
+
+class Squeezed(Model):
+    """Takes away all dimensions of length 1, that of a row alone too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[..., None].squeeze())
+
+
+class Cached(Model):
+    """Adds what it was given the time before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.past = torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        before, self.past = self.past, x.detach()[:, 0].mean()
+        return super().forward(x + before)
+
+
+class Packed(Model):
+    """Runs an LSTM on packed rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(1, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = torch.full((len(x),), 5)
+        rows = pack_padded_sequence(x[..., None], lengths, batch_first=True)
+        return super().forward(self.lstm(rows)[1][0][-1])
+
+
+def first_runs(model: Model) -> Model:
+    """Another forward for the first three runs."""
+    count = [0]
+
+    def changed(_module: nn.Module, _args: Any, out: Tensor) -> Tensor:
+        count[0] += 1
+        return out * (1.5 if count[0] <= 3 else 1)
+
+    model.layers[1].register_forward_hook(changed)
+    return model
+
+
+def used(model: Model) -> Model:
+    """A model that has run on these rows before."""
+    model(ROWS)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (Squeezed(), r"gives a tensor of shape \(3,\) for one row alone, and of \(4, 3\) for 4; .*"
+                     r"let squeeze\(\) say which dimensions"),
+        (first_runs(Model()), r"keeps something .* \(its first runs differ from those after them"),
+        (used(Cached()), r"it keeps something from one run to the next \("),
+        (Packed(), r"it packs sequences of several lengths .* give the padded rows"),
+    ],
+    ids=["squeeze", "first runs", "cache", "packed"],
+)  # fmt: skip
+def test_the_cause_is_named(model: Model, reason: str) -> None:
+    with pytest.raises(DecompositionError, match=reason):
+        decompose(model.eval(), ROWS)

@@ -1,0 +1,184 @@
+"""Streams that are added up anew by each layer, or to which shares of early values are added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ensembles
+from ensembles.decomposition import decompose
+from ensembles.errors import DecompositionError
+from ensembles.lesions import Delete
+
+WIDTH = 6
+
+
+class Streams(nn.Module):
+    """Branches whose outputs a body adds up; one of them may be off."""
+
+    def __init__(self, body: Callable[[Any, Tensor], Tensor], count: int) -> None:
+        super().__init__()
+        self.body, self.off = body, 0
+        self.stem, self.head = nn.Linear(4, WIDTH), nn.Linear(WIDTH, 3)
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(count))
+        self.shares = nn.Parameter(torch.rand(count + 2))
+
+    def branches(self) -> list[Callable[[Tensor], Tensor]]:
+        return [
+            lambda x, layer=layer, on=number != self.off: torch.tanh(layer(x)) * on  # type: ignore[misc]
+            for number, layer in enumerate(self.layers, 1)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.head(self.body(self, self.stem(x)))
+        return made
+
+
+def initial_share(model: Streams, x: Tensor) -> Tensor:
+    """A share of the first value before each block (as in modded-nanogpt)."""
+    first = x
+    for branch in model.branches():
+        x = 0.9 * x + 0.1 * first
+        x = x + branch(x)
+    return x
+
+
+def u_net(model: Streams, x: Tensor) -> Tensor:
+    """Weighted values of the first half are added in the second, the last one at once."""
+    kept = []
+    for branch in model.branches()[:3]:
+        x = x + branch(x)
+        kept.append(x)
+    for share, branch in zip(model.shares, model.branches()[3:], strict=False):
+        x = x + share * kept.pop()
+        x = x + branch(x)
+    return x
+
+
+def weighted_average(model: Streams, x: Tensor) -> Tensor:
+    """After each block a weighted average of all values (DenseFormer, 2402.02622)."""
+    kept = [x]
+    for branch in model.branches():
+        x = kept[-1] + branch(kept[-1])
+        kept.append(sum(share * one for share, one in zip(model.shares, [*kept, x], strict=False)))
+    return kept[-1]
+
+
+def in_parts(model: Streams, x: Tensor) -> Tensor:
+    """The stream is a list of its parts, which each layer adds up."""
+    parts = [x]
+    for branch in model.branches():
+        parts.append(branch(torch.stack(parts).sum(0)))
+    return torch.stack(parts).sum(0)
+
+
+def beside_the_first(model: Streams, x: Tensor) -> Tensor:
+    """Each layer reads the first value and the sum of all that was made of it."""
+    made: list[Tensor] = []
+    for branch in model.branches():
+        made.append(branch(x + sum(made) if made else x))
+    return reduce(torch.add, made) + x
+
+
+BODIES = {
+    initial_share: 4,
+    u_net: 6,
+    weighted_average: 3,
+    in_parts: 4,
+    beside_the_first: 3,
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_each_branch_of_a_stream_is_one_block(body: Callable[[Any, Tensor], Tensor]) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, rows = Streams(body, BODIES[body]).eval(), torch.randn(4, 4)
+    net = decompose(model, rows)
+    assert [block.kind for block in net] == ["residual"] * BODIES[body] and net.uncut == ()
+    with torch.no_grad():
+        torch.testing.assert_close(net(rows[:3]), model(rows[:3]))
+        for block in net:
+            model.off = block.index
+            torch.testing.assert_close(net.lesioned(Delete((block.index,)))(rows), model(rows))
+    data = [(rows, torch.arange(4) % 3)]
+    frame = ensembles.paths(net, data, images=2, signs=0, progress=False)
+    assert frame.attrs["sum_error"] < 1e-4
+
+
+class Depths(Streams):
+    """Tokens that a router chooses go through a block (mixture of depths, 2404.02258)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for branch in self.branches():
+            weights, chosen = torch.topk(x[..., :1], 2, dim=1)
+            places = chosen.expand(-1, -1, WIDTH)
+            x = x.scatter_add(1, places, branch(x.gather(1, places)) * weights)
+        made: Tensor = self.head(x.mean(1))
+        return made
+
+
+def test_a_sum_into_places_that_a_router_chose_is_a_block() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, rows = Depths(initial_share, 2).eval(), torch.randn(4, 5, 4)
+    net = decompose(model, rows)
+    assert [block.kind for block in net] == ["residual"] * 2
+    with torch.no_grad():
+        model.off = 1
+        torch.testing.assert_close(net.lesioned(Delete((1,)))(rows), model(rows))
+
+
+def row_by_row(model: Streams, x: Tensor) -> Tensor:
+    """The parts of the stream are written into one tensor."""
+    parts = x.new_zeros(len(x), 3, WIDTH)
+    parts[:, 0] = x
+    for number, branch in enumerate(model.branches(), 1):
+        parts[:, number] = branch(parts[:, :number].sum(1))
+    return parts.sum(1)
+
+
+def first_half(model: Streams, x: Tensor) -> Tensor:
+    """Half of the channels is written anew; all are averaged by place."""
+    for branch in model.branches():
+        x = torch.relu(model.layers[0](x))
+        x[:, :2] = branch(x)[:, :2]
+        x = torch.relu(model.layers[1](x.unflatten(1, (3, 2)).mean(2).repeat(1, 2)))
+    return x
+
+
+def test_what_is_written_side_by_side_and_added_is_said() -> None:
+    rows = torch.randn(4, 4)
+    with pytest.raises(DecompositionError, match="activations are added in the model's own f"):
+        decompose(Streams(row_by_row, 2).eval(), rows)
+    assert decompose(Streams(first_half, 2).eval(), rows).uncut == ()
+
+
+class Halting(Streams):
+    """Goes on until what it has added up is enough (adaptive computation time)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, spent = self.stem(x), torch.zeros(len(x), 1)
+        for branch in self.branches():
+            if bool((spent > 1.5).all()):
+                break
+            spent = spent + torch.sigmoid(F.linear(x, self.layers[0].weight)).mean(1, keepdim=True)
+            x = x + branch(x)
+        made: Tensor = self.head(x)
+        return made
+
+
+def test_a_sum_that_only_decides_is_no_block() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, rows = Halting(in_parts, 3).eval(), torch.randn(4, 4)
+    net = decompose(model, rows)
+    assert len(net) == 3 and net.uncut == ()
+    assert {block.out_shape for block in net} == {(WIDTH,)}
