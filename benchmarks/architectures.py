@@ -16,14 +16,14 @@ from pathlib import Path
 
 from ensembles.catalogue.architectures import count_structure
 from ensembles.files import atomic
-from ensembles.models import field_models
+from ensembles.models import field_models, list_models
 
 FILE = Path(__file__).parent.parent / "ensembles" / "catalogue" / "architectures.json"
 
 
 def main(chosen: list[str]) -> None:
     """Count, and write after each network, so that an interruption loses nothing."""
-    names = field_models()
+    names = [*field_models(), *list_models(task="language")]
     kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     for name in chosen or [name for name in names if name not in kept]:
         start = time.process_time()

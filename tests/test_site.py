@@ -65,6 +65,12 @@ def test_every_page_has_its_place_in_the_site() -> None:
     assert pages - {"index"} <= placed
 
 
+def test_the_page_of_benchmarks_names_every_program_and_none_that_is_not_there() -> None:
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8").partition("## Measured")[0]
+    named = set(re.findall(r"\b(\w+)\.py\b", page))
+    assert named == {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("sphinx") is None, reason="needs the extra docs")
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
