@@ -43,7 +43,10 @@ class WorkerOptions(Options):
         folder: Where workers and driver meet.
     """
 
-    workers: int | None = option("How many workers; by default one a GPU, or one a core.", None)
+    workers: int | None = option(
+        "How many workers; by default one a GPU, or one a core; on Slurm one a unit, 16 at most.",
+        None,
+    )
     minutes: float = option(
         "Minutes that a part of a large unit takes, and that are lost with a worker.", 5.0
     )
