@@ -19,7 +19,7 @@ _PARTS = ("checkpoints", "cli")
 
 
 class _Neighbours:
-    """Finds the two parts in the clone; asked after every other finder."""
+    """Finds the two parts in the clone; asked first, as an installed clone may be another one."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -47,4 +47,4 @@ def find_neighbours(package: str) -> None:
     if os.path.exists(f"{package}/cli") or not os.path.isfile(f"{root}/setup.cfg"):  # noqa: PTH110, PTH113
         return
     if all(os.path.isfile(f"{root}/{part}/__init__.py") for part in _PARTS):  # noqa: PTH113
-        sys.meta_path.append(_Neighbours(root))
+        sys.meta_path.insert(0, _Neighbours(root))

@@ -35,9 +35,20 @@ def clone(tmp_path: Path) -> Path:
 WHERE = "import ensembles.cli, ensembles.checkpoints as c; print(ensembles.__file__, c.__file__)"
 
 
-def test_a_program_in_a_clone_finds_all_parts_of_it(clone: Path) -> None:
-    plain = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]"
-    done = run(clone, "-c", f"{plain}; {WHERE}")
+NOT_INSTALLED = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]"
+ANOTHER_IS_INSTALLED = f"""
+import importlib.machinery, sys
+class Another:
+    def find_spec(self, name, path=None, target=None):
+        places = {{"ensembles.cli": [{str(ROOT)!r}], "ensembles.checkpoints": [{str(ROOT)!r}]}}
+        return importlib.machinery.PathFinder.find_spec(name.split(".")[-1], places.get(name, []))
+sys.meta_path.append(Another())
+"""
+
+
+@pytest.mark.parametrize("before", [NOT_INSTALLED, f"{NOT_INSTALLED}{ANOTHER_IS_INSTALLED}"])
+def test_a_program_in_a_clone_finds_all_parts_of_it(clone: Path, before: str) -> None:
+    done = run(clone, "-c", f"{before}\n{WHERE}")
     assert done.stdout.split() == [
         str(clone / "ensembles/__init__.py"), str(clone / "checkpoints/__init__.py"),
     ], done.stderr  # fmt: skip
