@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from networks import build, images_for
 
 import ensembles
+from ensembles.analyses import diversity_tables
 from ensembles.analyses.kinds import ANALYSES
 from ensembles.engine.materials import digest_of_given
+from ensembles.errors import DataWarning
 from ensembles.plots import plot_analysis
 from ensembles.tasks.members.classification import MEMBER as CLASSIFICATION
 
@@ -67,6 +70,27 @@ def test_a_store_changes_nothing_in_what_is_measured(
     pd.testing.assert_frame_equal(with_it, without, check_exact=True)
     assert with_it.attrs.get("rows") == without.attrs.get("rows")
     assert with_it.attrs.get("observations") == without.attrs.get("observations")
+
+
+def test_a_table_of_more_windows_than_were_asked_for_is_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = ensembles.create_model("gpt6", width=16, heads=2).eval()
+    data = ensembles.dataset("prose", limit=6, window=8)
+    asked: dict[str, Any] = {"rows": 2, "members": 2, "store": tmp_path / "kept.db"}
+    with monkeypatch.context() as earlier:  # all windows were measured, and kept under these rows
+        earlier.setattr(diversity_tables, "some_rows", lambda data, count, name: data)
+        ensembles.analyze(model, data, "diversity", **asked)
+    with pytest.warns(DataWarning, match="of diversity in .* is of 6 rows, .*, and 2 were asked"):
+        found = ensembles.analyze(model, data, "diversity", **asked)
+    assert found.attrs["rows"] == 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        for _ in range(2):
+            other = asked | {"store": tmp_path / "another.db"}
+            assert ensembles.analyze(model, data, "diversity", **other).attrs["rows"] == 2
 
 
 def test_what_is_given_beside_network_and_data_is_part_of_the_key(tmp_path: Path) -> None:

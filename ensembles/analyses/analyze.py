@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensembles.analyses.base import Options, Run
 from ensembles.analyses.kinds import ANALYSES, AnyAnalysis
+from ensembles.errors import DataWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +139,7 @@ def _kept(
     from ensembles.store.recall import recalled  # noqa: PLC0415
 
     assert run.store is not None
-    return recalled(
+    frame = recalled(
         run.store,
         net,
         data,
@@ -150,6 +152,29 @@ def _kept(
         about={"model": run.model, **run.about},
         **digests(analysis, net, data, options, run),
     )
+    if frame.attrs["store"]["known"]:
+        _doubt_rows(frame, data, options)
+    return frame
+
+
+def _doubt_rows(frame: pd.DataFrame, data: Any, options: Options) -> None:
+    """Warn where a kept table of a text is of more windows than were asked for.
+
+    With a store, earlier versions measured all windows, whatever `rows` said; such tables stay.
+    """
+    from ensembles.analyses.about import about_text  # noqa: PLC0415
+
+    asked = max(getattr(options, "rows", 0), getattr(options, "images", 0) or 0)
+    made = frame.attrs.get("rows")
+    limited = bool(getattr(options, "rows", 0)) and bool(about_text(data))
+    if limited and isinstance(made, int) and made > asked:
+        warnings.warn(
+            f"the table of {frame.attrs['analysis']} in {frame.attrs['store']['path']} is of "
+            f"{made:,} rows, as an earlier version measured it, and {asked:,} were asked for; "
+            "measure into another store for those",
+            DataWarning,
+            stacklevel=4,
+        )
 
 
 def _provenance(data: Any, options: Options, run: Run) -> dict[str, object]:
