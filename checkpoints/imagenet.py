@@ -157,8 +157,10 @@ def _load_timm(name: str, bare: str, weights: str) -> tuple[nn.Module, Card]:
     except Exception as error:  # each of timm's ways to a file has errors of its own
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"timm cannot have the weights {tagged}, neither from its cache nor from "
-            f"{config.hf_hub_id or config.url}: {type(error).__name__}: {reason}"
+            f"timm's weights {tagged} are in no cache, and cannot be had from "
+            f"{config.hf_hub_id or config.url} ({type(error).__name__}: {reason}); fetch them by "
+            "other means and name the file with --checkpoint, or take --checkpoint random for an "
+            "untrained control"
         ) from error
     check_values(model.state_dict(), f"timm's {tagged}")
     about: Any = model.pretrained_cfg

@@ -38,8 +38,8 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_fence_as_directive: list[str] = []
 
 nb_execution_mode = os.environ.get("ENSEMBLES_NOTEBOOKS", "off")
-# Each notebook takes less than two minutes on two cores that are idle; busy ones take longer.
-nb_execution_timeout = 1200
+# Seconds for a cell; a whole notebook takes 11 to 19 on two idle cores, eight times that is 152.
+nb_execution_timeout = 240
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 

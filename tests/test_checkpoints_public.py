@@ -15,6 +15,7 @@ from ensembles import checkpoints
 from ensembles.checkpoints import (
     build_with_weights,
     fetch,
+    imagenet,
     list_checkpoints,
     load,
     open_weights,
@@ -137,6 +138,24 @@ def test_imagenet_weights_come_with_their_own_preprocessing(
     assert card.preprocessing == {"resize": 256, "crop": 224, "interpolation": "bilinear"}
     assert card.classes[0] == "tench"
     assert "torchvision has IMAGENET1K_V1" in refusal(load, "squeezenet1_1", "IMAGENET1K_V2")
+
+
+def test_timm_weights_that_cannot_be_had_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setattr(imagenet, "_cached", lambda repository: None)
+    monkeypatch.setattr(imagenet, "_reach", unreachable)
+    message = refusal(load, "timm:resnet18", "a1_in1k")
+    assert (
+        "timm's weights resnet18.a1_in1k are in no cache, and cannot be had from timm/" in message
+    )
+    assert "(OSError: no network)" in message
+    assert message.endswith("or take --checkpoint random for an untrained control")
+
+
+def unreachable(place: str) -> None:
+    raise OSError("no network")
 
 
 def test_unknown_timm_weights_are_refused_before_any_download() -> None:

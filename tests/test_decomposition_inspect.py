@@ -114,7 +114,7 @@ def test_the_name_of_a_checkpoint_is_enough(call):
         (
             ["--model", "alexnet", "--image-size", "16"],
             1,
-            "does not accept an input of shape (2, 3",
+            "that it was made for (on the command line --image-size sets the size)",
         ),
         (["--model", "resnet20", "--draw", "a.bmp"], 2, "a.bmp"),
         (["--model", "resnet20", "--draw", "missing/a.svg"], 1, "missing"),

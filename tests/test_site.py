@@ -7,8 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -71,6 +74,37 @@ def test_the_page_of_benchmarks_names_every_program_and_none_that_is_not_there()
     assert named == {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
 
 
+class Links(HTMLParser):
+    """What a page links to and shows, and the places in it that can be linked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.places: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        self.places.add(told.get("id") or "")
+        target = told.get("href") if tag == "a" else told.get("src") if tag == "img" else None
+        if target and not re.match(r"[a-z]+:", target):
+            self.targets.append(unquote(target))
+
+
+def dead_links(site: Path) -> Iterator[str]:
+    """Links of a built site to pages, places and pictures that are not there."""
+    pages = {}
+    for path in site.rglob("*.html"):
+        page = pages[path.resolve()] = Links()
+        page.feed(path.read_text(encoding="utf-8"))
+    assert sum(len(page.targets) for page in pages.values()) > 1000
+    for path, page in pages.items():
+        for target in page.targets:
+            file, _, place = target.partition("#")
+            other = (path.parent / file).resolve() if file else path
+            if not other.exists() or (other in pages and place not in pages[other].places | {""}):
+                yield f"{path.name}: {target}"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("sphinx") is None, reason="needs the extra docs")
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
@@ -83,6 +117,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     commands = (tmp_path / "reference-commands.html").read_text(encoding="utf-8")
     assert commands.count("--model") > 10 and "FILE:COLUMN" in commands
     assert set(re.findall(r'href="(\w+):', commands)) <= {"https", "http"}
+    assert not list(dead_links(tmp_path))
     assert "notebooks/first_figure.html" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 

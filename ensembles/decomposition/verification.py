@@ -127,10 +127,12 @@ def run_of(model: nn.Module, inputs: Inputs) -> Any:
         return called(model, cloned(inputs))
     except Exception as error:  # the user's code runs here
         what = described(inputs).replace("a tensor", "an input", 1)
-        fitting = "images of the size and channels" if noun_of(inputs) == "images" else "inputs"
+        images = noun_of(inputs) == "images"
+        fitting = "images of the size and channels" if images else "inputs"
+        how = " (on the command line --image-size sets the size)" if images else ""
         raise DecompositionError(
             f"{type(model).__name__} does not accept {what}: {reason_of(error)}; "
-            f"give {fitting} that it was made for" + _of_ids(inputs) + still_training(model)
+            f"give {fitting} that it was made for{how}" + _of_ids(inputs) + still_training(model)
         ) from error
 
 
