@@ -46,7 +46,8 @@ def snapshot(name: str) -> Path:
                 if _whole(folder):
                     return folder
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        said = " ".join(str(error).split()).partition(" An error happened while")[0]
+        reason = said.removeprefix("Got: ")[:200] or type(error).__name__
     raise CheckpointError(
         f"model 'hf:{name}' is not in the hub's cache, and cannot be fetched: {reason}; fetch it "
         f"where there is a network (hf download {name}), or name a folder by hf:FOLDER"

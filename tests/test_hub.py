@@ -342,6 +342,7 @@ def test_names_that_cannot_be_had(name: str, lost: str | None, message: str, cac
     with pytest.raises(EnsemblesError, match=message) as caught:
         ensembles.load(name)
     assert "\n" not in str(caught.value)
+    assert "An error happened" not in str(caught.value) and "Got:" not in str(caught.value)
 
 
 def test_a_first_look_takes_few_windows_and_says_so(folder: Path) -> None:
