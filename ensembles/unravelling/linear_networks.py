@@ -31,6 +31,12 @@ class LinearBlock:
     branch: LinearMap | None
     post: LinearMap | None
 
+    def release(self) -> None:
+        """Give back memory that its maps hold to pass rows."""
+        for part in (self.before, self.pre, self.shortcut, self.branch, self.post):
+            if part is not None:
+                part.release()
+
 
 @dataclass(frozen=True)
 class Linearized:

@@ -28,7 +28,21 @@ Engine = Literal["fast", "general"]
 _Function = Callable[[Tensor], Tensor]
 
 
-class _AmongOthers:
+class _Entering:
+    """A road that is changed as it enters a sum.
+
+    Attributes:
+        road: The road; None for the identity.
+    """
+
+    road: LinearMap | None
+
+    def release(self) -> None:
+        if self.road is not None:
+            self.road.release()
+
+
+class _AmongOthers(_Entering):
     """A road whose channels stand among those of others."""
 
     def __init__(self, road: LinearMap | None, entry: Among) -> None:
@@ -50,7 +64,7 @@ class _AmongOthers:
         return None if own is None else self._pad(own)
 
 
-class _Weighed:
+class _Weighed(_Entering):
     """A road that is multiplied by a factor, such as the images' own value of a gate."""
 
     def __init__(self, road: LinearMap | None, entry: Weighted) -> None:
@@ -68,7 +82,7 @@ class _Weighed:
         return None if own is None else own * self.factor
 
 
-class _Broadcast:
+class _Broadcast(_Entering):
     """A road that gives fewer numbers than the sum has, each of them added in several places."""
 
     def __init__(self, road: LinearMap | None, value: Tensor, total: Tensor) -> None:

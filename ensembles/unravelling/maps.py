@@ -24,6 +24,9 @@ _FORWARD_MODE = Lock()
 """PyTorch's forward mode has one stack of levels for all threads of the process."""
 
 
+_Vjp = Callable[..., tuple[Tensor, ...]]
+
+
 class LinearMap(Protocol):
     """The first-order map of a part of a network at N images.
 
@@ -45,11 +48,16 @@ class LinearMap(Protocol):
     def constant(self) -> Tensor | None:
         """What A leaves out, (N, *out_shape); None where it is zero."""
 
+    def release(self) -> None:
+        """Give back memory that is held to pass rows; what comes later is held anew."""
+
 
 class FunctionMap:
     """Any differentiable function of a batch, by `torch.func` and `vmap`.
 
-    It is the fall-back for what `tapes` does not know, and its oracle.
+    It is the fall-back for what `tapes` does not know, and its oracle. Tangents pass by the
+    transpose of the derivative backward, which needs the activations of one run for all rows; where
+    an operation has none, by forward mode, which runs the function anew for each call.
 
     Args:
         function: Maps (N, *in_shape) to (N, *out_shape), each image by itself.
@@ -62,39 +70,76 @@ class FunctionMap:
 
     def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:
         self.function, self.x, self.name = function, x, name
+        self._has_transpose = True
         check_differentiable(function, x, name)
-        with _named(name, function):
-            self.value, self._vjp = torch.func.vjp(function, x)[:2]
+        with _named(name, function), torch.no_grad():
+            self.value = function(x)
+        self.release()
+
+    def release(self) -> None:
+        """Forget the activations of the run that rows pass through."""
+        self._back: _Vjp | None = None
+        self._transposed: _Vjp | None = None
+
+    def _vjp(self) -> _Vjp:
+        if self._back is None:
+            self._back = torch.func.vjp(self.function, self.x)[1]
+        return self._back
+
+    def _jvp(self) -> _Vjp:
+        """The transpose of the derivative backward, which is linear in the cotangent."""
+        if self._transposed is None:
+            back = self._vjp()
+            self._transposed = torch.func.vjp(back, torch.zeros_like(self.value))[1]
+            if not _is_transpose(self._transposed, back, self.value):
+                raise RuntimeError("the derivative backward is not one that can be derived again")
+        return self._transposed
 
     def push(self, rows: Tensor) -> Tensor:
         """Tangents through the function."""
+        tangents = torch.unflatten(rows.to(self.x), 0, (-1, len(self.x)))
+        if self._has_transpose:
+            try:
+                transposed = self._jvp()
+                found: Tensor = torch.vmap(lambda tangent: transposed((tangent,))[0])(tangents)
+                return found.flatten(0, 1)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                self._has_transpose = False
+                self.release()
+        with _named(self.name, self.function):
+            return self._forward_mode(tangents).flatten(0, 1)
 
+    def _forward_mode(self, tangents: Tensor) -> Tensor:
         def one(tangent: Tensor) -> Tensor:
             out: Tensor = torch.func.jvp(self.function, (self.x,), (tangent,))[1]
             return out
 
-        with _FORWARD_MODE, _named(self.name, self.function), warnings.catch_warnings():
+        with _FORWARD_MODE, warnings.catch_warnings():
             # PyTorch loads its forward mode now, and warns of a way of its own.
             warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated")
-            found: Tensor = torch.vmap(one)(torch.unflatten(rows.to(self.x), 0, (-1, len(self.x))))
-        return found.flatten(0, 1)
+            found: Tensor = torch.vmap(one)(tangents)
+        return found
 
     def pull(self, rows: Tensor, images: Tensor | None = None, owned: bool = False) -> Tensor:
         """Cotangents back through the function."""
 
         def one(cotangent: Tensor) -> Tensor:
-            out: Tensor = self._vjp(cotangent)[0]
+            out: Tensor = self._vjp()(cotangent)[0]
             return out
 
         count, rows = len(self.x), rows.to(self.value)
         if images is None:
             with _named(self.name, self.function):
+                self._vjp()
                 found: Tensor = torch.vmap(one)(torch.unflatten(rows, 0, (-1, count)))
             return found.flatten(0, 1)
         place, depth = pack(images, count)
         packed = rows.new_zeros(depth * count, *rows.shape[1:])
         packed[place] = rows
         with _named(self.name, self.function):
+            self._vjp()
             grid: Tensor = torch.vmap(one)(torch.unflatten(packed, 0, (depth, count)))
         picked: Tensor = grid.flatten(0, 1)[place]
         return picked
@@ -103,6 +148,19 @@ class FunctionMap:
         """The value less the first-order map of the activation."""
         rest: Tensor = self.value - self.push(self.x)
         return rest
+
+
+def _is_transpose(forward: _Vjp, back: _Vjp, value: Tensor) -> bool:
+    """Whether a map forward is the transpose of one backward: <u, A v> is <A^T u, v>.
+
+    That of a custom function whose derivative can be taken once alone is nought without a word.
+    """
+    draws = torch.Generator().manual_seed(0)
+    u = torch.randn(value.shape, generator=draws, dtype=value.dtype).to(value.device)
+    (v,) = back(u)
+    (moved,) = forward((v,))
+    size = float(v.double().square().sum())
+    return abs(float((u.double() * moved.double()).sum()) - size) <= 1e-4 * size
 
 
 @contextmanager
@@ -214,6 +272,10 @@ class _Chain:
             rows = part.pull(rows, images, owned)
             owned = False
         return rows
+
+    def release(self) -> None:
+        for part in self.maps:
+            part.release()
 
     def constant(self) -> Tensor | None:
         total: Tensor | None = None

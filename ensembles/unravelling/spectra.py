@@ -263,6 +263,7 @@ def forward(net: Linearized) -> Logits:
     for block in net.blocks:
         state = _push_all(state, block.before)
         state = _step_forward(state, block)
+        block.release()
         state.renormalize()
     parts = _through(state, net.head.push)
     rest = net.head.constant()

@@ -81,6 +81,9 @@ class TapeMap:
                     own[slot] = fresh
         return slots[0]
 
+    def release(self) -> None:
+        """Nothing is held but what the operations need."""
+
     def constant(self) -> Tensor | None:
         """What the operations add, pushed to the end: (N, *out_shape)."""
         pairs = list(zip(self.tape.steps, self.local, strict=True))
