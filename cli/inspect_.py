@@ -137,6 +137,8 @@ def _lines(net: dict[str, Any]) -> Iterator[str]:
 
 def _nesting(net: dict[str, Any]) -> Iterator[str]:
     """Where blocks were looked for, if that is more, or less, than the chain alone."""
+    from ensembles.decomposition.summary import notes_of  # noqa: PLC0415
+
     if net["nested"] and net["on_chain"] == len(net["blocks"]):
         yield "some blocks read another tensor beside their input, such as a mask"
     elif net["nested"]:
@@ -144,9 +146,7 @@ def _nesting(net: dict[str, Any]) -> Iterator[str]:
             "blocks were looked for beside and inside others; every path leads through "
             f"{net['on_chain'] or 'none'} of those with a shortcut (--chain leaves out the rest)"
         )
-    if net["uncut"]:
-        places = ", ".join(net["uncut"][:3]) + (", ..." if len(net["uncut"]) > 3 else "")
-        yield f"sums may lie in what could not be cut into blocks too: in {places}"
+    yield from notes_of(net["uncut"], net["answer"])
     if net["inside"]:
         yield f"also found inside these blocks: {net['inside']} (--nested takes them too)"
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from ensembles.catalogue.structure import describe
+from ensembles.cli.inspect_ import _lines
 from ensembles.decomposition import decompose
 from ensembles.errors import DecompositionError
 
@@ -93,3 +95,35 @@ def used(model: Model) -> Model:
 def test_the_cause_is_named(model: Model, reason: str) -> None:
     with pytest.raises(DecompositionError, match=reason):
         decompose(model.eval(), ROWS)
+
+
+class Gated(Model):
+    """A GRU cell joins each branch and what is carried (as in Parisotto et al. 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = nn.ModuleList(nn.GRUCell(5, 5) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, gate in zip(self.layers, self.gates, strict=True):
+            x = gate(torch.tanh(layer(x)), x)
+        made: Tensor = self.head(x)
+        return made
+
+
+class Several(Model):
+    """Gives its features before its logits."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x = x + torch.tanh(self.layers[0](x))
+        return x, self.head(x)
+
+
+def test_what_a_reader_should_know_stands_below_the_blocks() -> None:
+    net = decompose(Gated().eval(), ROWS)
+    assert [block.kind for block in net] == ["plain"] * 3 and net.uncut[0].startswith("gates.0 (")
+    note = "sums may lie in what could not be cut into blocks too: in gates.0 (GRUCell, which joins"
+    assert repr(net).splitlines()[-1].startswith(note) and note in net._repr_html_()
+    net = decompose(Several().eval(), ROWS)
+    note = "the model gives several outputs; number 1 is taken as its logits"
+    assert repr(net).splitlines()[-1] == note and note in [*_lines(describe(net))]

@@ -44,6 +44,34 @@ class TurnedInSome(torch.autograd.Function):
         return g * (1 - torch.tanh(x) ** 2) * sign
 
 
+class Bounded(torch.autograd.Function):
+    """Keeps values within bounds that the example does not reach; the gradient passes them."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clamp(-20, 20)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Modern(torch.autograd.Function):
+    """The same without a context in the forward."""
+
+    @staticmethod
+    def forward(x):
+        return x.clamp(-20, 20)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
 class Swish(torch.autograd.Function):
     """Has the derivative that its operations have."""
 
@@ -99,6 +127,12 @@ def _hooked(layer, x):
     return torch.tanh(made)
 
 
+def _clipped(layer, x):
+    made = layer(x)
+    made.register_hook(lambda gradient: gradient.clamp(-1e2, 1e2))
+    return torch.tanh(made)
+
+
 def _without(layer, x):
     with torch.no_grad():
         return torch.tanh(layer(x))
@@ -117,10 +151,22 @@ SAME["added to all"] = lambda layer, x: torch.tanh(layer(x)).mean(1, keepdim=Tru
 OTHER = {
     "straight through": (lambda layer, x: layer(Through.apply(x)), r"the custom function Through"),
     "some rows": (lambda layer, x: TurnedInSome.apply(layer(x)), r"custom function TurnedInSome"),
+    "bounds": (lambda layer, x: Bounded.apply(layer(x)), r"Bounded in .* is 100 times that of the"),
+    "bounds, modern": (
+        lambda layer, x: Modern.apply(layer(x)),
+        r"custom function Modern .* values",
+    ),
+    "clipped": (_clipped, r"a hook on a tensor"),
     "tensor hook": (_hooked, r"a hook on a tensor"),
     "no_grad": (_without, r"block 1 \(layers.0\) is not differentiable"),
     "inference": (torch.inference_mode()(_without), r"block 1 \(layers.0\) is not differentiable"),
 }
+
+
+def test_a_custom_function_is_left_as_it_is():
+    before = dict(Bounded.__dict__)
+    decompose(chain(lambda layer, x: Bounded.apply(layer(x))), ROWS)
+    assert dict(Bounded.__dict__) == before
 
 
 @pytest.mark.parametrize("kind", SAME)

@@ -128,7 +128,8 @@ def describe(net: Decomposition) -> dict[str, Any]:
         its input) and ``holds`` (the blocks that lie within its branch). ``nested`` says whether
         there are such; ``on_chain`` through how many blocks every path leads, and ``inside`` how
         many were found inside others and are not taken; ``uncut`` the modules in which activations
-        are added within what no block was made of.
+        are added within what no block was made of, ``answer`` what the logits are called in what
+        the model gives ("" where it gives nothing else).
     """
     lengths = block_lengths(net)
     return {
@@ -141,6 +142,7 @@ def describe(net: Decomposition) -> dict[str, Any]:
         "nested": net.is_nested,
         "inside": net.inside,
         "uncut": list(net.uncut),
+        "answer": net.answer,
         "on_chain": net.on_chain,
         "paths": sum(lengths.values()),
         "lengths": lengths,

@@ -19,6 +19,7 @@ __all__ = ["other_gradient", "other_weights"]
 
 _TOLERANCE = {torch.float64: 1e-6}
 _OF_OTHERS = 1e-3
+_GREATER = 1e4
 _MOST = 8
 """Rows whose gradients are compared, at most."""
 
@@ -33,8 +34,9 @@ def other_gradient(
     """Say whether autograd gives a model another gradient than its parts have.
 
     The gradient of one row is compared: that of a fixed random sum of the logits at the input; that
-    of others too where a function or a hook may treat rows otherwise. Where they differ, rounding
-    is ruled out in double precision.
+    of others too where a function or a hook may treat rows otherwise, and of a greater sum, as
+    gradients may be clipped; custom functions are also called on greater numbers. Where they
+    differ, rounding is ruled out in double precision.
 
     Args:
         original: The user's model.
@@ -48,10 +50,26 @@ def other_gradient(
         follow the user's model.
     """
     rows = _rows(net, inputs)
-    found = _other(original, net, rows[:1], custom, tape)
-    if found or len(rows) == 1 or not (custom or original.changes_gradients):
+    found = _other(original, net, rows[:1], custom, tape=tape)
+    if found or not (custom or original.changes_gradients):
         return found
-    return _other(original, net, rows[1:], custom)
+    if len(rows) > 1:
+        found = _other(original, net, rows[1:], custom)
+    found = found or _other(original, net, rows[:1], custom, size=_GREATER)  # they may be clipped
+    return found or _beyond(original, rows[:1], custom)
+
+
+def _beyond(original: Original, row: Tensor, custom: Mapping[str, str]) -> str:
+    """Say whether a custom function has another derivative than its values beyond the example."""
+    name, scale = original.custom_beyond(row, custom)
+    if not name:
+        return ""
+    return (
+        f"the custom function {name} in {custom[name] or 'its forward'} of "
+        f"{type(original.given).__name__} has another derivative than its values have, seen where "
+        f"its input is {scale:g} times that of the example; paths follow the derivatives of the "
+        "parts, so take that out of the model first (lesions do not need it)"
+    )
 
 
 def _other(
@@ -59,11 +77,13 @@ def _other(
     net: Decomposition,
     rows: Tensor,
     custom: Mapping[str, str],
+    *,
     tape: GradientTape | None = None,
+    size: float = 1,
 ) -> str:
     """Hold the gradients of some rows against those of the user's model; see `other_gradient`."""
     fixed = torch.Generator().manual_seed(0)
-    drawn = torch.randn(len(rows), *net.output_shape, generator=fixed, dtype=torch.float64)
+    drawn = torch.randn(len(rows), *net.output_shape, generator=fixed, dtype=torch.float64) * size
     cotangent = drawn.to(rows)
     wanted = original.gradient(rows, cotangent)
     if wanted is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.nn.modules import module as torch_module
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from ensembles.decomposition.custom_derivatives import differs_beyond
 from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
 from ensembles.decomposition.independence import check_independence
 from ensembles.decomposition.inputs import Inputs, called, take
@@ -214,6 +215,11 @@ class Original:
     def weight_gradients(self, inputs: Tensor) -> dict[str, Tensor] | None:
         """The gradients of the sum of its logits at its weights, by their names."""
         found: dict[str, Tensor] | None = self._run(lambda m: weight_gradients_of(m, inputs))
+        return found
+
+    def custom_beyond(self, row: Tensor, names: Collection[str]) -> tuple[str, float]:
+        """The first custom function with a derivative of its own; see `differs_beyond`."""
+        found: tuple[str, float] = self._run(lambda model: differs_beyond(model, row, names))
         return found
 
     def _run(self, work: Callable[[nn.Module], Any]) -> Any:

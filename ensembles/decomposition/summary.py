@@ -11,7 +11,7 @@ from ensembles.printable import printable
 if TYPE_CHECKING:
     from ensembles.decomposition.network import Decomposition
 
-__all__ = ["html_of", "rows_of", "text_of"]
+__all__ = ["html_of", "notes_of", "rows_of", "text_of"]
 
 _HEAD = ("block", "name", "kind", "shortcut", "in", "out", "parameters")
 _SCREEN = 20
@@ -41,7 +41,7 @@ def text_of(net: Decomposition) -> str:
     lines = [
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    return printable("\n".join([_head(net), *lines]))
+    return printable("\n".join([_head(net), *lines, *notes_of(net.uncut, net.answer)]))
 
 
 def html_of(net: Decomposition) -> str:
@@ -51,10 +51,29 @@ def html_of(net: Decomposition) -> str:
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows_of(net)
     )
+    below = "".join(f"<p>{escape(note)}</p>" for note in notes_of(net.uncut, net.answer))
     return (
         f"<p>{escape(_head(net))}</p><details open><summary>blocks</summary><table>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>{below}"
     )
+
+
+def notes_of(uncut: Sequence[str], answer: str) -> list[str]:
+    """What a reader should know besides: sums that are in no block, and which output was taken.
+
+    Args:
+        uncut: The modules in which activations are added within what could not be cut.
+        answer: What the logits are called in what the model gives; "" for a tensor by itself.
+    """
+    found = []
+    if uncut:
+        places = ", ".join(uncut[:3]) + (", ..." if len(uncut) > 3 else "")
+        found.append(f"sums may lie in what could not be cut into blocks too: in {places}")
+    if answer.isdecimal():
+        found.append(f"the model gives several outputs; number {answer} is taken as its logits")
+    elif answer not in ("", "logits"):
+        found.append(f"the model gives several outputs; {answer} is taken as its logits")
+    return found
 
 
 def _head(net: Decomposition) -> str:

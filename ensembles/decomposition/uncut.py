@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from ensembles.decomposition.chain import Segment
 from ensembles.decomposition.graph import Graph
@@ -31,6 +31,7 @@ __all__ = ["require_shortcuts", "uncut"]
 _HIDDEN = "compiled by TorchScript"
 _WHOLE = "taken whole, as its steps follow from what a router chose"
 _OPAQUE = "an operation that cannot be looked into"
+_GATE = "which joins what it reads with its state by gates"
 _OPEN = ("aten", "prims", "prim", "torchvision", "quantized")
 _INTO = ("index_add", "scatter_add", "scatter_reduce")
 _APART = (
@@ -65,13 +66,26 @@ def uncut(graph: Graph, segments: Sequence[Segment], sites: Sequence[Site]) -> t
     sums = []
     for node in open_nodes:
         place, opaque = scope_of(node) or "the model's own forward", _opaque(graph, node)
-        if _is_whole(graph, node):
+        if _is_cell(graph, node):
+            sums.append(f"{node.target} ({_class_of(graph, node)}, {_GATE})")
+        elif _is_whole(graph, node):
             sums.append(f"{node.target} ({_WHOLE})")
         elif opaque:
             sums.append(f"{place} ({opaque}, {_OPAQUE})")
         elif _sums(graph, node) or _adds(graph, probe, node):
             sums.append(place)
     return tuple(dict.fromkeys([*sums, *_sealed(graph)]))
+
+
+def _is_cell(graph: Graph, node: fx.Node) -> bool:
+    """Whether a node is a recurrent cell that is given two activations, as a gate of a block is."""
+    if node.op != "call_module" or len(graph.inputs(node)) < 2:
+        return False
+    return isinstance(graph.traced.get_submodule(str(node.target)), nn.RNNCellBase)
+
+
+def _class_of(graph: Graph, node: fx.Node) -> str:
+    return type(graph.traced.get_submodule(str(node.target))).__name__
 
 
 def _is_whole(graph: Graph, node: fx.Node) -> bool:
@@ -109,16 +123,17 @@ def require_shortcuts(net: Decomposition) -> None:
     Raises:
         DecompositionError: Naming the first such sum.
     """
-    if not net.uncut or any(block.kind != "plain" for block in net):
+    hidden = [place for place in net.uncut if not place.endswith(f"{_GATE})")]
+    if not hidden or any(block.kind != "plain" for block in net):
         return
-    if net.uncut[0].endswith(f"({_HIDDEN})"):
+    if hidden[0].endswith(f"({_HIDDEN})"):
         raise DecompositionError(
-            f"TorchScript has compiled {net.uncut[0].partition(' ')[0]} of {net.model_name} and "
+            f"TorchScript has compiled {hidden[0].partition(' ')[0]} of {net.model_name} and "
             "hides its sums, and no block with a shortcut was found beside it; pass the model that "
             "it was made from, or ask for plain blocks (kinds=['plain'])"
         )
-    if net.uncut[0].endswith(f"{_OPAQUE})"):
-        place, _, what = net.uncut[0].partition(" (")
+    if hidden[0].endswith(f"{_OPAQUE})"):
+        place, _, what = hidden[0].partition(" (")
         raise DecompositionError(
             f"{what.removesuffix(')')}, joins activations in {place} of {net.model_name}, perhaps "
             "by a sum, and no block with a shortcut was found beside it; write it with operations "
@@ -127,12 +142,12 @@ def require_shortcuts(net: Decomposition) -> None:
     if net.nested is False:
         raise DecompositionError(
             f"no block with a shortcut lies on the chain of {net.model_name}, and nested=False "
-            f"(--chain) looks nowhere else; activations are added in {net.uncut[0]}: leave it out, "
+            f"(--chain) looks nowhere else; activations are added in {hidden[0]}: leave it out, "
             "or ask for plain blocks (kinds=['plain'])"
         )
-    more = f" and {len(net.uncut) - 1} more modules" if len(net.uncut) > 1 else ""
+    more = f" and {len(hidden) - 1} more modules" if len(hidden) > 1 else ""
     raise DecompositionError(
-        f"activations are added in {net.uncut[0]}{more}, within parts of {net.model_name} that "
+        f"activations are added in {hidden[0]}{more}, within parts of {net.model_name} that "
         "have no single entry and exit, or no weights, so that no block with a shortcut was found; "
         "ask for plain blocks (kinds=['plain']) to take such parts whole, or name the blocks"
     )

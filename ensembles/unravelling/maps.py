@@ -220,7 +220,8 @@ def check_differentiable(function: Callable[[Tensor], Tensor], x: Tensor, name: 
     if not followed:
         raise PathError(
             f"{name} is not differentiable: its value has no gradient; "
-            "expected operations that autograd follows, without rounding or comparison"
+            "expected operations that autograd follows, without rounding or comparison, detach() "
+            "or torch.no_grad()"
         )
 
 
