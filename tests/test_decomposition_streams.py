@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -182,3 +183,71 @@ def test_a_sum_that_only_decides_is_no_block() -> None:
     net = decompose(model, rows)
     assert len(net) == 3 and net.uncut == ()
     assert {block.out_shape for block in net} == {(WIDTH,)}
+
+
+DIRECTION = F.normalize(torch.randn(WIDTH, generator=torch.Generator().manual_seed(1)), dim=0)
+DOWN, UP = torch.randn(2, 2, WIDTH, generator=torch.Generator().manual_seed(2))
+
+
+class Steered:
+    """A hook that is an object."""
+
+    def __call__(self, _module: nn.Module, _args: Any, out: Tensor) -> Tensor:
+        return out + 0.3 * out.norm(dim=-1, keepdim=True) * DIRECTION
+
+
+HOOKS: dict[str, tuple[Any, int]] = {
+    "ablated": (lambda _m, _a, out: out - (out @ DIRECTION)[:, None] * DIRECTION, 2),
+    "subspace": (lambda _m, _a, out: out - out @ DOWN.T @ DOWN, 2),
+    "steered": (Steered(), 2),
+    "partial": (functools.partial(Steered.__call__, Steered()), 2),
+    "adapter": (lambda _m, _a, out: out + torch.relu(out @ DOWN.T) @ UP, 3),
+}
+
+
+class Blocks(nn.Module):
+    """Two blocks, after the first of which a hook may run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh()) for _ in range(2)]
+        self.blocks = nn.ModuleList(Added(layer) for layer in layers)
+        self.stem, self.head = nn.Linear(4, WIDTH), nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        made: Tensor = self.head(x)
+        return made
+
+
+class Added(nn.Module):
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch, self.off = branch, False
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = x if self.off else x + self.branch(x)
+        return made
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_a_direction_that_a_hook_takes_out_is_no_block(kind: str) -> None:
+    hook, count = HOOKS[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, rows = Blocks().eval(), torch.randn(4, 4)
+    model.blocks[0].register_forward_hook(hook)
+    net = decompose(model, rows)
+    assert [block.kind for block in net] == ["residual"] * count and net.uncut == ()
+    with torch.no_grad():
+        torch.testing.assert_close(net(rows), model(rows))
+        model.blocks[0].off = True
+        torch.testing.assert_close(net.lesioned(Delete((1,)))(rows), model(rows))
+
+
+def test_a_network_of_layers_stays_one_where_a_hook_takes_out_a_direction() -> None:
+    model = nn.Sequential(nn.Linear(4, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 3)).eval()
+    model[1].register_forward_hook(HOOKS["ablated"][0])
+    assert [block.kind for block in decompose(model, torch.randn(4, 4))] == ["plain"] * 2

@@ -9,6 +9,7 @@ from torch import fx
 
 from ensembles.decomposition.gates import Gating, find_gating
 from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.hook_sums import steers
 from ensembles.decomposition.junctions import Meeting, Road, addends, is_placing, meeting
 from ensembles.decomposition.simplification import (
     average,
@@ -77,6 +78,8 @@ def _joined(graph: Graph, entry: fx.Node, exit_: fx.Node) -> Segment | None:
     if gating is not None:
         ends = (gating.carried,), (gating.branch,)
         return Segment(entry, exit_, "gated", *ends, gating=gating)
+    if steers(graph, entry, exit_):
+        return None
     found = meeting(graph, entry, exit_)
     if len(found.roads) < 2 or not any(road.weighted for road in found.roads):
         return None

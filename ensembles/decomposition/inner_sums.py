@@ -13,6 +13,7 @@ from torch import fx
 
 from ensembles.decomposition.chain import Segment, classified
 from ensembles.decomposition.graph import Graph
+from ensembles.decomposition.hook_sums import steers
 from ensembles.decomposition.junctions import addends, is_linear, is_proportional
 from ensembles.decomposition.simplification import concat_parts, is_add, is_concat, operation
 from ensembles.decomposition.spans import SHORTCUT
@@ -43,6 +44,8 @@ def carried(graph: Graph, node: fx.Node) -> Segment | None:
             continue
         if graph.sizes[base.name].batch is None:
             continue
+        if steers(graph, base, node):
+            return None
         cone = graph.cone(made, base, read)
         if not any(graph.weights(n) and _depends(graph, n, read) for n in cone):
             return None

@@ -32,7 +32,7 @@ from ensembles.decomposition.guards import (
 from ensembles.decomposition.hidden import tensor_names
 from ensembles.decomposition.inputs import Inputs, given_by, rows_of
 from ensembles.decomposition.outputs import answer_of
-from ensembles.decomposition.private_copy import is_leaf
+from ensembles.decomposition.private_copy import hooks_of, is_leaf
 from ensembles.decomposition.pure_forms import (
     UnfollowableError,
     Written,
@@ -44,8 +44,10 @@ from ensembles.decomposition.pure_forms import (
     unpacked,
 )
 from ensembles.decomposition.tensor_state import (
+    codes_of,
     custom_function,
     is_among,
+    runs_in,
     storage,
     tensors_in,
     version,
@@ -106,6 +108,7 @@ class Recorder(TorchFunctionMode):
         self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._names = {id(tensor): name for name, tensor in self._registered.items()}
         self._hidden = tensor_names(model)
+        self._hook_codes = codes_of(hook for _, _, hook in hooks_of(model))
         self._leaf: nn.Module | None = None
         self._call: tuple[Any, Any] = ((), {})
         self._ids = False
@@ -300,7 +303,7 @@ class Recorder(TorchFunctionMode):
     def write(self, call: Written, out: Any, source: Any = None) -> fx.Node:
         """Add a node, and remember which tensors are its value."""
         node = self.graph.create_node(*call)
-        node.meta["scope"] = self.scopes[-1]
+        node.meta |= {"scope": self.scopes[-1], "hook": runs_in(self._hook_codes)}
         node.meta["calls"] = {scope: self._calls[scope] for scope in self.scopes}
         if any(origin in self.active for origin in node.all_input_nodes):
             self.active.add(node)

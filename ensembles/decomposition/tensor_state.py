@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["custom_function", "is_among", "storage", "tensors_in", "version"]
+__all__ = [
+    "codes_of", "custom_function", "is_among", "runs_in", "storage", "tensors_in", "version",
+]  # fmt: skip
 
 
 def storage(tensor: Any) -> Any:
@@ -38,6 +42,30 @@ def custom_function() -> str | None:
             return names[frame.f_code]
         frame = frame.f_back
     return None
+
+
+def codes_of(hooks: Iterable[Any]) -> set[CodeType]:
+    """The code that runs when hooks are called."""
+    found = set()
+    for hook in hooks:
+        bare = hook
+        while isinstance(bare, functools.partial):
+            bare = bare.func
+        called = bare if hasattr(bare, "__code__") else type(bare).__call__
+        code = getattr(called, "__code__", None)
+        if isinstance(code, CodeType):
+            found.add(code)
+    return found
+
+
+def runs_in(codes: Collection[CodeType]) -> bool:
+    """Whether one of these is running now."""
+    frame = inspect.currentframe() if codes else None
+    while frame is not None:
+        if frame.f_code in codes:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -155,6 +155,8 @@ def require_shortcuts(net: Decomposition) -> None:
 
 def _sums(graph: Graph, node: fx.Node) -> bool:
     """Whether a node adds activations of one size."""
+    if node.meta.get("steers"):
+        return False
     if is_add(node):
         sources = graph.inputs(node)
         size = graph.sizes[node.name]
