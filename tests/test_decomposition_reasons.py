@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import torch
@@ -127,3 +129,24 @@ def test_what_a_reader_should_know_stands_below_the_blocks() -> None:
     net = decompose(Several().eval(), ROWS)
     note = "the model gives several outputs; number 1 is taken as its logits"
     assert repr(net).splitlines()[-1] == note and note in [*_lines(describe(net))]
+
+
+class Holding(Model):
+    """Holds what cannot be copied: a lock, a file, an iterator, the lock of a mapping."""
+
+    def __init__(self, file: IO[str]) -> None:
+        super().__init__()
+        self.lock, self.file, self.numbers = threading.Lock(), file, (n for n in range(3))
+        self.more = {"lock": threading.Lock(), "list": [threading.Lock()]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.lock, self.more["list"][0]:  # type: ignore[index]
+            return super().forward(x)
+
+
+def test_what_cannot_be_copied_is_shared(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w", encoding="utf-8") as file:
+        model = Holding(file).eval()
+        net = decompose(model, ROWS)
+        assert len(net) == 2 and not model.lock.locked()
+        torch.testing.assert_close(net(ROWS), model(ROWS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
 from types import FunctionType, MethodType
@@ -9,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["adopt", "tensor_names"]
+__all__ = ["adopt", "tensor_names", "uncopied"]
 
 _TORCH = frozenset(vars(nn.Module()))
 
@@ -55,6 +56,28 @@ def _within(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
     if depth < 3:
         for key, item in items:
             yield from _within(f"{name}[{key}]", item, depth + 1)
+
+
+def uncopied(model: nn.Module) -> dict[int, Any]:
+    """What modules hold that cannot be copied, by id: locks, files, iterators, writers of logs.
+
+    A copy shares it with the model, as it may share hooks. What holds tensors is left out.
+    """
+    found: dict[int, Any] = {}
+    for module in model.modules():
+        for name, value in vars(module).items():
+            parts = () if name in _TORCH else [part for _, part in _within(name, value)]
+            if not any(isinstance(part, (Tensor, nn.Module)) for part in parts):
+                found |= {id(part): part for part in parts if not _copies(part)}
+    return found
+
+
+def _copies(value: Any) -> bool:
+    try:
+        copy.deepcopy(value)
+    except Exception:  # whatever its class raises
+        return False
+    return True
 
 
 def tensor_names(model: nn.Module) -> dict[int, str]:

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
-from ensembles.decomposition.hidden import adopt
+from ensembles.decomposition.hidden import adopt, uncopied
 from ensembles.errors import DecompositionError
 
 __all__ = [
@@ -56,10 +56,12 @@ def private_copy(model: nn.Module, *, hooks: bool = False) -> nn.Module:
     try:
         try:
             twin = copy.deepcopy(model, _replacements(model, {} if hooks else None))
-        except Exception:  # a hook may hold a file or a lock
-            if not hooks:
+        except Exception:  # a hook, or the model, may hold a file or a lock
+            shared = uncopied(model)
+            if not hooks and not shared:
                 raise
-            twin = copy.deepcopy(model, _replacements(model, _shared_hooks(model)))
+            memo = _replacements(model, _shared_hooks(model) if hooks else None)
+            twin = copy.deepcopy(model, memo | shared)
     except Exception as error:  # user classes may define their own copying
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DecompositionError(
