@@ -92,7 +92,7 @@ class _Lazy(click.Group):
 
 _SUMMARIES = {
     "analyze": "Run any analysis: lesions, paths, influence, and those of installed packages.",
-    "capacity": "Measure what networks hold of true and random labels, and how much there is.",
+    "capacity": "Measure how large a network must be for true labels, and for random ones.",
     "checkpoints": "List, fetch, check and add trained networks.",
     "datasets": "List the data sets that are known by name.",
     "export": "Write a network without some of its blocks, for other tools.",

@@ -14,7 +14,7 @@ __all__ = ["capacity"]
 @click.command("capacity")
 @click.option(
     "--sizes", default="300,600,1.2k,2.5k,5k,10k", show_default=True, metavar="LIST",
-    help="Parameters of the networks, met within a tenth.",
+    help="Parameters of the networks, each met to within 10 %.",
 )  # fmt: skip
 @click.option(
     "--family", default="perceptron", show_default=True, metavar="NAME",
@@ -26,11 +26,11 @@ __all__ = ["capacity"]
 )  # fmt: skip
 @click.option(
     "--shares", default="1,2,4", show_default=True, metavar="LIST",
-    help="Random labels are given to all images, to one of two, one of four.",
+    help="Random labels for all training images (1), for half of them (2), for a quarter (4).",
 )  # fmt: skip
 @click.option(
     "--accuracy", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="SHARE",
-    help="The accuracy on test images that the smallest network is looked for.",
+    help="The smallest network that reaches this accuracy on test images is looked for.",
 )  # fmt: skip
 @click.option(
     "--recipe", default="memory", show_default=True, metavar="NAME|FILE",
@@ -58,11 +58,11 @@ def capacity(
     device: str,
     out: str,
 ) -> None:
-    """Train networks of growing size on true and on random labels, and estimate what there is.
+    """Train networks of growing size on true and on random labels: how large must one be?
 
-    The smallest network that reaches an accuracy, the random labels that each memorises in bits a
-    parameter, and the entropy of images and labels by several estimates. Interrupted, the same
-    command goes on.
+    Measured are the size of the smallest network that reaches an accuracy, and how many random
+    labels each memorises, in bits a parameter; beside them stand several estimates of the entropy
+    of images and labels. Interrupted, the same command goes on.
     """
     from ensembles.reproduction.capacity import run_capacity  # noqa: PLC0415 (imports torch)
     from ensembles.reproduction.capacity_plan import CapacityPlan  # noqa: PLC0415

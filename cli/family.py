@@ -28,13 +28,19 @@ __all__ = ["family"]
     "--recipe", metavar="NAME|FILE",
     help="As for `ensembles train`, the same for all. [default: digits on the digits, else short]",
 )  # fmt: skip
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="[default: the recipe's]")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N",
+    help="Passes over the training images. [default: the recipe's]",
+)  # fmt: skip
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1), default=0.02, show_default=True, metavar="SHARE",
     help="How far the number of parameters may lie from the one asked for.",
 )  # fmt: skip
 @click.option("--trained", is_flag=True, help="Train nothing: measure what is trained already.")
-@click.option("--quick", is_flag=True, help="Few images and draws; the trainings stay as they are.")
+@click.option(
+    "--quick", is_flag=True,
+    help="Measure on few images and draws; trainings are not shortened.",
+)  # fmt: skip
 @training_options(trainings="each network", tables="the results")
 @click.pass_context
 def family(
@@ -56,9 +62,9 @@ def family(
 ) -> None:
     """Train networks of many depths with one number of parameters, and take them apart.
 
-    Why deeper and not wider: error, robustness to deletions and effective depth, with intervals
-    over seeds, and a row for each claim that says whether it holds here. Interrupted, the same
-    command goes on from the last whole epoch.
+    Does it pay to be deeper rather than wider? Error, robustness to deletions and effective depth
+    by depth, with intervals over seeds, and for each claim whether it holds here. Interrupted, the
+    same command goes on from the last whole epoch.
     """
     from ensembles.reproduction.family import run_family  # noqa: PLC0415 (imports torch)
     from ensembles.reproduction.family_plan import FamilyPlan  # noqa: PLC0415
