@@ -251,3 +251,53 @@ def test_a_network_of_layers_stays_one_where_a_hook_takes_out_a_direction() -> N
     model = nn.Sequential(nn.Linear(4, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 3)).eval()
     model[1].register_forward_hook(HOOKS["ablated"][0])
     assert [block.kind for block in decompose(model, torch.randn(4, 4))] == ["plain"] * 2
+
+
+class Told(Streams):
+    """What is made of a time is added before each layer."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(in_parts, count)
+        self.time = nn.Linear(1, WIDTH)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
+        x, told = self.stem(x), torch.relu(self.time(torch.sin(time)))
+        for branch in self.branches():
+            x = x + branch(x + told)
+        made: Tensor = self.head(x)
+        return made
+
+
+class Chosen(Streams):
+    """A label chooses the matrix of each layer."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(in_parts, count)
+        self.matrices = nn.Parameter(torch.randn(count, 4, WIDTH, WIDTH))
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+        x = self.stem(x)
+        for number, matrices in enumerate(self.matrices, 1):
+            made = torch.tanh(torch.einsum("ni,nij->nj", x, matrices[label]))
+            x = x if number == self.off else x + made
+        out: Tensor = self.head(x)
+        return out
+
+
+@pytest.mark.parametrize(
+    ("make", "beside"), [(Told, torch.rand(4, 1)), (Chosen, torch.tensor([0, 2, 1, 3]))]
+)
+def test_what_a_second_input_adds_or_chooses_is_no_block(
+    make: Callable[[int], Streams], beside: Tensor
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, rows = make(3).eval(), torch.randn(4, 4)
+    net = decompose(model, (rows, beside))
+    assert [block.kind for block in net] == ["residual"] * 3
+    with torch.no_grad():
+        for block in net:
+            model.off = block.index
+            edited = model(rows, beside)
+            lesioned = net.lesioned(Delete((block.index,)))((rows, beside))
+            torch.testing.assert_close(lesioned, edited, atol=1e-5, rtol=1e-4)

@@ -31,6 +31,9 @@ _ARITHMETIC = (
     "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "where", "masked_fill",
     "cat", "stack", "average", "maximum", "minimum",
 )  # fmt: skip
+_MATRIX_PRODUCTS = ("einsum", "matmul", "bmm", "mm", "mv")
+_LOOKUPS = ("getitem", "index_select", "embedding")
+_REARRANGED = ("transpose", "permute", "reshape", "view", "unsqueeze", "squeeze", "mt", "t")
 
 
 class Graph:
@@ -160,7 +163,24 @@ class Graph:
         """Whether a node is a convolution, a linear layer or attention: a weight with a matrix."""
         if self._operation(node) in _ARITHMETIC:
             return False
+        if self._reads_chosen(node):
+            return True
         return any(sum(size > 1 for size in weight.shape) >= 2 for weight in self.weights(node))
+
+    def _reads_chosen(self, node: fx.Node) -> bool:
+        """Whether a node multiplies an activation by weights that the context has chosen."""
+        if self._operation(node) not in _MATRIX_PRODUCTS:
+            return False
+        chosen = [self._is_chosen(source) for source in self.inputs(node)]
+        return any(chosen) and not all(chosen)
+
+    def _is_chosen(self, node: fx.Node) -> bool:
+        """Whether a value is looked up among weights by an index that is context."""
+        while self._operation(node) in _REARRANGED and len(node.all_input_nodes) == 1:
+            (node,) = node.all_input_nodes
+        looked_up = self._operation(node) in _LOOKUPS and node in self.active
+        found = [source for source in node.all_input_nodes if source in self.active]
+        return looked_up and not found and bool(self.weights(node))
 
     def kind(self, node: fx.Node) -> str:
         """What a single operation is: "weight", "norm", "activation" or "other"."""

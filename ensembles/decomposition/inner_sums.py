@@ -47,7 +47,8 @@ def carried(graph: Graph, node: fx.Node) -> Segment | None:
         if steers(graph, base, node):
             return None
         cone = graph.cone(made, base, read)
-        if not any(graph.weights(n) and _depends(graph, n, read) for n in cone):
+        weighted = (n for n in cone if graph.weights(n) or graph.is_weight_layer(n))
+        if not any(_depends(graph, n, read) for n in weighted):
             return None
         sizes = graph.sizes
         aligned = sizes[base.name] == sizes[made.name] == sizes[node.name]
@@ -220,15 +221,41 @@ def _only_into(node: fx.Node, whole: fx.Node, hull: set[fx.Node]) -> bool:
 
 
 def is_own(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
-    """Whether a sum is more than a share of an early value that is added to others' blocks."""
-    around = not is_add(core.exit) or carried(graph, core.exit) is not None
-    return around or _owns(graph, core, found)
+    """Whether a sum is more than a share of an early value that is added to others' blocks.
+
+    A value that is added again and again beside a stream, such as what is made of a time, is one
+    too, though the stream has read it: all ways to what it is added to lead through the entry of a
+    block that holds others.
+    """
+    if not is_add(core.exit):
+        return True
+    closer = carried(graph, core.exit)
+    if closer is None:
+        return _owns(graph, core, found)
+    return _leads_through(graph, core.exit, closer.entry) or _owns(graph, closer, found, True)
 
 
-def _owns(graph: Graph, core: Segment, found: Sequence[Segment]) -> bool:
-    """Whether a sum has a weight layer that lies in no block within it."""
+def _leads_through(graph: Graph, node: fx.Node, entry: fx.Node) -> bool:
+    """Whether all ways to a node lead through another."""
+    while node is not entry and node is not graph.input:
+        node = graph.dominators[node]
+    return node is entry
+
+
+def _owns(graph: Graph, core: Segment, found: Sequence[Segment], behind: bool = False) -> bool:
+    """Whether a sum has a weight layer that lies in no block within it.
+
+    Args:
+        graph: The graph.
+        core: The sum.
+        found: Sums that are blocks.
+        behind: Whether only layers count that read what the sum is around.
+    """
     own = graph.cone(core.exit, core.entry)
     for other in found:
-        if other.exit in own and other is not core:
+        if other.exit in own and other.exit is not core.exit:
             own = own - graph.cone(other.exit, other.entry)
-    return any(graph.is_weight_layer(node) for node in own)
+    read = [core.entry, *_parts(core.entry)] if behind else []
+    return any(
+        graph.is_weight_layer(node) and (not behind or _depends(graph, node, read)) for node in own
+    )
