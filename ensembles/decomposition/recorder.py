@@ -34,7 +34,14 @@ from ensembles.decomposition.inputs import Inputs, given_by, rows_of
 from ensembles.decomposition.outputs import answer_of
 from ensembles.decomposition.private_copy import hooks_of, is_leaf
 from ensembles.decomposition.pure_forms import (
-    UnfollowableError, Written, assigned, described, name_of, pure, settled, unpacked,
+    UnfollowableError,
+    Written,
+    assigned,
+    described,
+    name_of,
+    pure,
+    settled,
+    unpacked,
 )  # fmt: skip
 from ensembles.decomposition.tensor_state import (
     codes_of,
