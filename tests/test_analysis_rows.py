@@ -14,6 +14,7 @@ import ensembles
 from ensembles.analyses.some_rows import some_rows
 from ensembles.data.texts import BYTES, LabelledText
 from ensembles.errors import DataError, EnsemblesError
+from ensembles.plots.measures import counted
 from ensembles.report.sections import section_of
 
 
@@ -126,6 +127,15 @@ def test_a_report_of_an_older_table_counts_the_rows_that_it_was_made_of() -> Non
     made = {"dataset": "digits", "images": 359, "normalization": "digits"}
     assert "(64 of 359 images)" in _told(made, rows=64)
     assert "(359 images)" in _told(made, rows=359)
+    assert "(1 image)" in _told(made | {"images": 1})
+
+
+def test_one_row_is_no_plural_in_a_legend() -> None:
+    frame = pd.DataFrame({"block": [1]})
+    frame.attrs = {"observation": "token", "rows": 1}
+    assert [one.get_label() for one in counted([frame])] == ["1 window"]
+    frame.attrs["rows"] = 2
+    assert [one.get_label() for one in counted([frame])] == ["2 windows"]
 
 
 def _told(made: dict[str, Any], **attrs: Any) -> str:

@@ -196,7 +196,7 @@ def counted(frames: Sequence[pd.DataFrame], key: str | None = None) -> list[Arti
         return []
     low, high = min(totals), max(totals)
     number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return [proxy(f"{number} {what}s", linestyle="")]
+    return [proxy(f"{number} {what}{'' if high == 1 else 's'}", linestyle="")]
 
 
 def _plain(frame: pd.DataFrame) -> dict[str, Any]:

@@ -195,11 +195,8 @@ def _counted(frame: pd.DataFrame, found: Attributes) -> str:
     used, total = made[noun], made.get(f"{noun}_total", made[noun])
     own = frame.attrs.get("rows")
     used = own if isinstance(own, int) and 0 < own < used else used
-    return (
-        f"({number(used)} {noun})"
-        if used == total
-        else f"({number(used)} of {number(total)} {noun})"
-    )
+    of = "" if used == total else f" of {number(total)}"
+    return f"({number(used)}{of} {noun if total != 1 else noun[:-1]})"
 
 
 def _provenances(networks: Sequence[pd.DataFrame]) -> Mapping[str, Any]:
