@@ -93,16 +93,13 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
-        self.graph = fx.Graph()
+        self.model, self.graph = model, fx.Graph()
         self.active: set[fx.Node] = set()
         self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
         self.constants: dict[str, Tensor] = {}
         self.custom: dict[str, str] = {}
         self.decisions: list[Decision] = []
-        self.answer = ""
-        self.scopes = [""]
-        self._calls: Counter[str] = Counter()
+        self.answer, self.scopes = "", [""]
         self._known: dict[int, _Known] = {}
         self._views: dict[int, tuple[Tensor, Any]] = {}
         self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -111,7 +108,7 @@ class Recorder(TorchFunctionMode):
         self._hook_codes = codes_of(hook for _, _, hook in hooks_of(model))
         self._leaf: nn.Module | None = None
         self._call: tuple[Any, Any] = ((), {})
-        self._ids = False
+        self._ids, self._calls = False, Counter[str]()
 
     def run(self, inputs: Inputs) -> None:
         """Run the model and record it.
@@ -327,8 +324,8 @@ class Recorder(TorchFunctionMode):
             raise UnfollowableError("a nested tensor has no size for a recording")
         self.shapes[node] = tuple(out.shape) if isinstance(out, Tensor) else None
         if isinstance(out, Tensor):
-            node.meta["real"] = out.is_floating_point() or out.is_complex()
-            node.meta["dtype"] = out.dtype
+            real = out.is_floating_point() or out.is_complex()
+            node.meta |= {"real": real, "dtype": out.dtype}
             base = source if isinstance(source, Tensor) and out._is_view() else None
             held = weakref.ref(out, partial(_forget, self._known, self._views, id(out)))
             self._known[id(out)] = _Known(held, node, version(out), base)
