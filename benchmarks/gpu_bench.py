@@ -106,6 +106,13 @@ def without_graphs() -> Iterator[None]:
 
 
 @contextmanager
+def part_by_part() -> Iterator[None]:
+    """Sums and ReLUs by themselves, after the convolutions."""
+    with mock.patch.object(shared, "kernel_for", lambda *_: None):
+        yield
+
+
+@contextmanager
 def channels_first() -> Iterator[None]:
     """Images with their channels before their pixels, in all engines."""
 

@@ -18,6 +18,7 @@ from gpu_bench import (
     compiled_steps,
     kernels,
     operations,
+    part_by_part,
     plain_loop,
     steady,
     swept,
@@ -91,6 +92,13 @@ def deletions(bench: Bench) -> Iterator[Task]:
         *((label, {"engine": engine, "ways": ways}) for label, engine, ways in CONTESTANTS),
         (f"{GRAPHS}, channels first", {"engine": "level", "ways": [channels_first]}),
         (f"{GRAPHS}, batches of 500", {"engine": "level", "size": 500}),
+        ("prefix engine, batches of 500", {"engine": "prefix", "size": 500}),
+        ("prefix engine, one batch", {"engine": "prefix", "size": len(images)}),
+    ]
+    others[len(CONTESTANTS) : len(CONTESTANTS)] = [
+        (f"{label}, convolutions part by part", {"engine": engine, "ways": [*ways, part_by_part]})
+        for label, engine, ways in CONTESTANTS
+        if label != "level order"
     ]
     for precision in bench.precisions:
         yield Task(

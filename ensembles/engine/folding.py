@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_eval
 
 from ensembles.decomposition.state import OnState
+from ensembles.engine.fused_convolutions import Kernel, fuse_convolutions
 from ensembles.engine.graphs import ALIKE
 
 __all__ = ["Folder"]
@@ -30,11 +31,15 @@ _NEW = {operator.add, torch.add, torch.cat, torch.Tensor.add_}
 class Folder:
     """Makes graphs fast; layers that several graphs share are folded once.
 
+    Args:
+        kernel: What computes a convolution together with what comes after; None for nothing.
+
     Attributes:
         made: The layers that were folded; nothing else holds their weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: Kernel | None = None) -> None:
+        self.kernel = kernel
         self.made: list[nn.Module] = []
         self._known: dict[tuple[int, int], tuple[nn.Module, nn.Module, nn.Module | None]] = {}
 
@@ -51,6 +56,8 @@ class Folder:
         self._fold(part)
         _add_in_place(part)
         _write_in_place(part)
+        if self.kernel is not None:
+            fuse_convolutions(part, self.kernel)
         part.graph.eliminate_dead_code()
         part.delete_all_unused_submodules()
         part.recompile()

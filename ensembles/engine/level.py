@@ -92,12 +92,13 @@ class LevelOrder(SharedPrefixes):
     @property
     def told(self) -> dict[str, str]:
         """How lesions were run, for the provenance."""
+        found = super().told
         if self.fault:
-            return {"engine": f"{SharedPrefixes.name} ({self.fault})"}
+            return found | {"engine": f"{SharedPrefixes.name} ({self.fault})"}
         if self.recorder is None and not self._unrecorded:
-            return {"engine": self.name}
+            return found
         why = self._why_not_recorded
-        return {"engine": self.name, "graphs": f"no ({why})" if why else "yes"}
+        return found | {"graphs": f"no ({why})" if why else "yes"}
 
     def run(self, inputs: Inputs) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of each lesion and its output, from inputs of this device and type."""

@@ -12,6 +12,7 @@ from ensembles.decomposition import Decomposition
 from ensembles.decomposition.inputs import Inputs, mapped
 from ensembles.engine.cpu_products import CpuProducts
 from ensembles.engine.folding import Folder
+from ensembles.engine.fused_convolutions import kernel_for
 from ensembles.engine.graphs import part_graph
 from ensembles.engine.materials import Materials
 from ensembles.engine.own_copies import OwnCopies
@@ -46,6 +47,7 @@ class SharedPrefixes:
         sequences: What each lesion runs, with levels.
         whole: What the intact network runs, with levels.
         routes: The lesions in the order of the tree.
+        kernel: What computes convolutions together with what comes after; None for nothing.
         evaluations: How many steps (blocks, mostly) a batch costs.
     """
 
@@ -66,7 +68,8 @@ class SharedPrefixes:
         whole = intact_program(len(net))
         steps = steps_of([*programs, whole] if intact else programs)
         self.usual = {key: Run(first_block(step)).key for key, step in steps.items()}
-        parts, folder, own = Parts(net, materials.around(net)), Folder(), OwnCopies()
+        self.kernel = kernel = kernel_for(device, dtype)
+        parts, folder, own = Parts(net, materials.around(net)), Folder(kernel), OwnCopies()
         made = {key: parts.graph(step) for key, step in steps.items()}
         idle = frozenset(
             step.block
@@ -97,7 +100,8 @@ class SharedPrefixes:
     @property
     def told(self) -> dict[str, str]:
         """How lesions were run, for the provenance."""
-        return {"engine": self.name}
+        found = {"engine": self.name}
+        return found if self.kernel is None else found | {"convolutions": self.kernel.told}
 
     @property
     def modules(self) -> list[nn.Module]:

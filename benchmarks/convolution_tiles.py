@@ -1,0 +1,121 @@
+"""How the fused convolution divides its work: the times of each way, on one GPU.
+
+    python benchmarks/convolution_tiles.py --rows 2000
+
+For each shape of a ResNet's blocks (post-activation, bfloat16): the block part by part, then two
+fused convolutions in each way of dividing them, and the share of the least traffic that the card's
+memory would allow. The best ways stand in `ensembles/engine/convolution_kernel.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from ensembles.engine import convolution_kernel as kernel
+from ensembles.engine.fused_convolutions import FusedConvolution
+
+SHAPES = ((16, 32), (32, 16), (64, 8))
+"""Channels, and pixels of a side."""
+
+PIXELS, WARPS, STAGES = (64, 128, 256), (4, 8), (2, 3, 4)
+
+
+def milliseconds(work: Callable[[], object], times: int = 20) -> float:
+    """Time of some work on the device, the mean of several."""
+    work()
+    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begun.record()
+    for _ in range(times):
+        work()
+    ended.record()
+    torch.cuda.synchronize()
+    return float(begun.elapsed_time(ended)) / times
+
+
+def pair(channels: int, by: kernel.FewChannels) -> tuple[FusedConvolution, FusedConvolution]:
+    """The two convolutions of a block."""
+    torch.manual_seed(0)
+    convs = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
+    for conv in convs:
+        conv.to("cuda", torch.bfloat16).to(memory_format=torch.channels_last)
+    first, second = (FusedConvolution(conv, by, relu=True) for conv in convs)
+    return first, second
+
+
+def images(channels: int, side: int, rows: int) -> Tensor:
+    """Activations after a ReLU."""
+    made = torch.randn(rows, channels, side, side, device="cuda", dtype=torch.bfloat16)
+    return made.relu_().contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def compiled(channels: int, side: int, way: kernel.Tiles) -> None:
+    """Compile one way, which the next process finds on the disk."""
+    kernel.TILES[channels] = way
+    first, second = pair(channels, kernel.FewChannels())
+    x = images(channels, side, 5)
+    second(first(x), x)
+    torch.cuda.synchronize()
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--processes", type=int, default=12, help="that compile at a time")
+    options = parser.parse_args()
+    ways = [kernel.Tiles(*one) for one in product(PIXELS, WARPS, STAGES)]
+    begun = time.perf_counter()
+    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
+        done = [pool.submit(compiled, *shape, way) for shape in SHAPES for way in ways]
+        faults = [str(one.exception())[:200] for one in done if one.exception() is not None]
+    print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}")
+    print(f"compiled {len(done)} in {time.perf_counter() - begun:.0f} s; failed: {faults}")
+    for channels, side in SHAPES:
+        x = images(channels, side, options.rows)
+        first, second = pair(channels, kernel.FewChannels())
+        least = 5 * x.numel() * x.element_size() / 1e6
+
+        def one_by_one(
+            x: Tensor = x, convs: tuple[nn.Module, ...] = (first.conv, second.conv)
+        ) -> Tensor:
+            made: Tensor = convs[1](convs[0](x).relu_())
+            return made.add_(x).relu_()
+
+        expected, ms = one_by_one(), milliseconds(one_by_one)
+        print(f"{channels} channels, {side} x {side}, {options.rows} rows: parts {1e3 * ms:.0f} us")
+        found = []
+        for way in ways:
+            kernel.TILES[channels] = way
+            try:
+                deviation = float((second(first(x), x) - expected).abs().max())
+                ms = milliseconds(lambda x=x, f=first, s=second: s(f(x), x))  # type: ignore[misc]
+            except Exception as error:
+                print(f"  {way}: {str(error)[:100]}")
+                continue
+            found.append((ms, way, deviation))
+        for ms, way, deviation in sorted(found)[:6]:
+            print(f"  {way}: {1e3 * ms:.0f} us, {least / ms:.0f} GB/s, differs by {deviation:.3g}")
+    x = images(16, 8, 1)
+    first, _ = pair(16, kernel.FewChannels())
+    for name, layer in (("fused", first), ("torch's", first.conv)):
+        layer(x)
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        for _ in range(500):
+            layer(x)
+        took = time.perf_counter() - begun
+        torch.cuda.synchronize()
+        print(f"a call of the {name} convolution costs the host {took / 500 * 1e6:.1f} us")
+
+
+if __name__ == "__main__":
+    main()

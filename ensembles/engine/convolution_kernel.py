@@ -1,0 +1,199 @@
+"""A kernel for convolutions of few channels on a GPU, with sum and ReLU; written in Triton.
+
+Each row of a batch is computed alike, whatever rows stand beside it and however many.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import nullcontext
+from subprocess import SubprocessError
+from typing import NamedTuple, TypeAlias
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+from triton.runtime.errors import TritonError
+
+from ensembles.engine.memory import is_oom
+
+__all__ = ["FewChannels"]
+
+_MOST_CHANNELS = 64
+"""More keep the arithmetic of a GPU busy; there its maker's library is the faster one."""
+
+_MOST_NUMBERS = 2**31 - 1
+"""Places in memory are 32-bit numbers."""
+
+
+@triton.jit(do_not_specialize=["pixels"])
+def _convolution(  # noqa: PLR0917 (Triton takes no structures)
+    x, weight, bias, other, out, pixels,
+    height: tl.constexpr, width: tl.constexpr, out_height: tl.constexpr, out_width: tl.constexpr,
+    channels: tl.constexpr, out_channels: tl.constexpr,
+    kernel_height: tl.constexpr, kernel_width: tl.constexpr, stride: tl.constexpr,
+    padding_height: tl.constexpr, padding_width: tl.constexpr,
+    tile: tl.constexpr, chunk: tl.constexpr, made: tl.constexpr,
+    adds: tl.constexpr, relu: tl.constexpr,
+):  # fmt: skip
+    """A tile of pixels that come out, with all or some of their channels."""
+    m = tl.program_id(0) * tile + tl.arange(0, tile)
+    k = tl.program_id(1) * made + tl.arange(0, made)
+    c = tl.arange(0, chunk)
+    there = m < pixels
+    column = m % out_width * stride - padding_width
+    row = m // out_width % out_height * stride - padding_height
+    start = (m // (out_height * out_width) * height + row) * width + column
+    total = tl.zeros((tile, made), tl.float32)
+    for step in range(kernel_height * kernel_width * (channels // chunk)):
+        tap = step // (channels // chunk)
+        first = step % (channels // chunk) * chunk
+        down = tap // kernel_width
+        right = tap % kernel_width
+        inside = (row + down >= 0) & (row + down < height)
+        inside &= (column + right >= 0) & (column + right < width) & there
+        place = (start + down * width + right)[:, None] * channels + (first + c)[None, :]
+        read = tl.load(x + place, mask=inside[:, None], other=0.0)
+        by = tl.load(weight + (tap * channels + first + c)[:, None] * out_channels + k[None, :])
+        total = tl.dot(read, by, total)
+    total += tl.load(bias + k)[None, :].to(tl.float32)
+    place = m[:, None] * out_channels + k[None, :]
+    if adds:
+        total += tl.load(other + place, mask=there[:, None], other=0.0).to(tl.float32)
+    if relu:
+        total = tl.where(total < 0.0, 0.0, total)  # what is not a number stays so
+    tl.store(out + place, total.to(out.dtype.element_ty), mask=there[:, None])
+
+
+class Tiles(NamedTuple):
+    """How the work of a convolution is divided; measured, not reckoned.
+
+    Attributes:
+        pixels: Pixels that a program makes.
+        warps: Groups of 32 threads that share them.
+        stages: Reads that are under way at a time.
+    """
+
+    pixels: int
+    warps: int
+    stages: int
+
+
+TILES = {16: Tiles(256, 4, 3), 32: Tiles(128, 4, 3), 64: Tiles(128, 8, 3)}
+"""By the channels that are read at a time."""
+
+
+class _Weights(NamedTuple):
+    """Weights of a convolution as the kernel reads them.
+
+    Attributes:
+        taps: One matrix for each place in the window, (taps, channels, channels that come out).
+        bias: Of each channel that comes out.
+    """
+
+    taps: Tensor
+    bias: Tensor
+
+
+_Form: TypeAlias = "tuple[object, ...]"
+
+
+class FewChannels:
+    """Convolutions of few channels, with the sum and the ReLU after them, in one kernel.
+
+    What the kernel cannot be compiled or run for goes part by part from then on.
+    """
+
+    def __init__(self) -> None:
+        self._weights: weakref.WeakKeyDictionary[nn.Conv2d, _Weights]
+        self._weights = weakref.WeakKeyDictionary()
+        self._refused: dict[_Form, str] = {}
+
+    @property
+    def told(self) -> str:
+        """How convolutions are run, for the provenance."""
+        found = "those of few channels fused with sums and ReLUs"
+        if not self._refused:
+            return found
+        why = next(iter(self._refused.values()))
+        return f"{found}, but for {len(self._refused)} shapes ({why})"
+
+    def fits(self, conv: nn.Conv2d) -> bool:
+        """Whether it is worth while for a convolution, wherever it will lie."""
+        channels = (conv.in_channels, conv.out_channels)
+        return (
+            all(one % 16 == 0 and one <= _MOST_CHANNELS for one in channels)
+            and conv.groups == 1
+            and conv.dilation == (1, 1)
+            and conv.stride[0] == conv.stride[1]
+            and not isinstance(conv.padding, str)
+            and conv.padding_mode == "zeros"
+        )
+
+    def run(self, conv: nn.Conv2d, x: Tensor, other: Tensor | None, *, relu: bool) -> Tensor | None:
+        """Map (N, C, H, W) to the ReLU, if asked for, of its convolution plus the other."""
+        shape = _shape_made(conv, x)
+        if max(x.numel(), shape.numel()) > _MOST_NUMBERS:
+            return None
+        if other is not None and other.shape != shape:
+            return None
+        form = (conv.weight.shape, conv.stride, conv.padding, x.shape[2:], other is None, relu)
+        if form in self._refused:
+            return None
+        weights = self._weights.get(conv)
+        if weights is None:
+            weights = self._weights[conv] = _laid_out(conv)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if other is not None:
+            other = other.contiguous(memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        try:
+            launch(conv, x, weights, other, out, relu=relu)
+        except (TritonError, SubprocessError, OSError, RuntimeError) as error:
+            if is_oom(error):
+                raise
+            self._refused[form] = " ".join(str(error).split())[:200] or type(error).__name__
+            return None
+        return out
+
+
+def launch(
+    conv: nn.Conv2d, x: Tensor, weights: _Weights, other: Tensor | None, out: Tensor, *, relu: bool
+) -> None:
+    """Start the kernel on tensors whose channels lie behind their pixels."""
+    (_, channels, height, width), (rows, made, *shape) = x.shape, out.shape
+    pixels = rows * shape[0] * shape[1]
+    chunk, together = _power_in(channels), _power_in(made)
+    tiles = TILES[chunk]
+    grid = (triton.cdiv(pixels, tiles.pixels), made // together)
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():  # Triton's interpreter
+        _convolution[grid](
+            x, weights.taps, weights.bias, x if other is None else other, out, pixels,
+            height, width, *shape, channels, made, *conv.kernel_size, conv.stride[0],
+            *conv.padding, tiles.pixels, chunk, together, other is not None, relu,
+            num_warps=tiles.warps, num_stages=tiles.stages,
+        )  # fmt: skip
+
+
+def _laid_out(conv: nn.Conv2d) -> _Weights:
+    weight = conv.weight.detach()
+    taps = weight.permute(2, 3, 1, 0).reshape(-1, conv.in_channels, conv.out_channels).contiguous()
+    bias = conv.bias
+    return _Weights(taps, weight.new_zeros(len(weight)) if bias is None else bias.detach())
+
+
+def _shape_made(conv: nn.Conv2d, x: Tensor) -> torch.Size:
+    """The shape of what a convolution makes."""
+    sides = [
+        (side + 2 * int(padding) - size) // stride + 1
+        for side, padding, size, stride in zip(
+            x.shape[2:], conv.padding, conv.kernel_size, conv.stride, strict=True
+        )
+    ]
+    return torch.Size((len(x), conv.out_channels, *sides))
+
+
+def _power_in(channels: int) -> int:
+    """The largest power of two that divides a number of channels."""
+    return channels & -channels
