@@ -37,9 +37,7 @@ class StandIn:
     def fits(self, conv: nn.Conv2d) -> bool:
         return True
 
-    def run(
-        self, conv: nn.Conv2d, x: Tensor, other: Tensor | None, *, relu: bool
-    ) -> Tensor | None:
+    def run(self, conv: nn.Conv2d, x: Tensor, other: Tensor | None, *, relu: bool) -> Tensor | None:
         if x.shape[1] > self.widest:
             return None
         self.runs.append((other is not None, relu))
@@ -286,3 +284,35 @@ def test_what_cannot_be_compiled_runs_part_by_part_and_is_told() -> None:
         )  # fmt: skip
         with pytest.raises(torch.OutOfMemoryError):
             layer(x)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("channels", "side", "stride"), [(16, 32, 1), (32, 16, 1), (64, 8, 1),
+                                                          (16, 32, 2), (32, 16, 2)])  # fmt: skip
+def test_the_kernel_on_a_gpu_computes_what_torch_does_row_by_row(
+    channels: int, side: int, stride: int
+) -> None:
+    kernel = kernel_for(torch.device("cuda"), torch.bfloat16)
+    assert kernel is not None
+    torch.manual_seed(0)
+    conv = nn.Conv2d(channels, channels * stride, 3, stride, 1).to("cuda", torch.bfloat16)
+    assert kernel.fits(conv)
+    x = torch.randn(37, channels, side, side, device="cuda", dtype=torch.bfloat16)
+    with torch.inference_mode():
+        other = torch.randn_like(conv(x))
+        wide = torch.nn.functional.conv2d(
+            x.double(), conv.weight.double(), conv.bias.double(), stride, 1
+        )
+        expected = (wide + other.double()).relu()
+        layer = FusedConvolution(conv, kernel, relu=True)
+        made = layer(x, other)
+        torch.testing.assert_close(made.double(), expected, rtol=1e-2, atol=1e-2)
+        assert "but for" not in kernel.told
+        for rows in (slice(0, 1), slice(5, 21)):
+            assert torch.equal(layer(x[rows], other[rows]), made[rows])
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            again = layer(x, other)
+        graph.replay()
+        assert torch.equal(again, made)

@@ -27,14 +27,34 @@ _MOST_NUMBERS = 2**31 - 1
 """Places in memory are 32-bit numbers."""
 
 
+@triton.jit
+def _added(  # noqa: PLR0917 (Triton takes no structures)
+    total, x, weight, start, row, column, there, c, k, step,
+    height: tl.constexpr, width: tl.constexpr,
+    channels: tl.constexpr, out_channels: tl.constexpr,
+    kernel_width: tl.constexpr, chunk: tl.constexpr,
+):  # fmt: skip
+    """What some channels at one place of the window add."""
+    tap = step // (channels // chunk)
+    first = step % (channels // chunk) * chunk
+    down = tap // kernel_width
+    right = tap % kernel_width
+    inside = (row + down >= 0) & (row + down < height)
+    inside &= (column + right >= 0) & (column + right < width) & there
+    place = (start + down * width + right)[:, None] * channels + (first + c)[None, :]
+    read = tl.load(x + place, mask=inside[:, None], other=0.0)
+    by = tl.load(weight + (tap * channels + first + c)[:, None] * out_channels + k[None, :])
+    return tl.dot(read, by, total)
+
+
 @triton.jit(do_not_specialize=["pixels"])
-def _convolution(  # noqa: PLR0917 (Triton takes no structures)
+def _convolution(  # noqa: PLR0917
     x, weight, bias, other, out, pixels,
     height: tl.constexpr, width: tl.constexpr, out_height: tl.constexpr, out_width: tl.constexpr,
     channels: tl.constexpr, out_channels: tl.constexpr,
     kernel_height: tl.constexpr, kernel_width: tl.constexpr, stride: tl.constexpr,
     padding_height: tl.constexpr, padding_width: tl.constexpr,
-    tile: tl.constexpr, chunk: tl.constexpr, made: tl.constexpr,
+    tile: tl.constexpr, chunk: tl.constexpr, made: tl.constexpr, unrolled: tl.constexpr,
     adds: tl.constexpr, relu: tl.constexpr,
 ):  # fmt: skip
     """A tile of pixels that come out, with all or some of their channels."""
@@ -46,17 +66,18 @@ def _convolution(  # noqa: PLR0917 (Triton takes no structures)
     row = m // out_width % out_height * stride - padding_height
     start = (m // (out_height * out_width) * height + row) * width + column
     total = tl.zeros((tile, made), tl.float32)
-    for step in range(kernel_height * kernel_width * (channels // chunk)):
-        tap = step // (channels // chunk)
-        first = step % (channels // chunk) * chunk
-        down = tap // kernel_width
-        right = tap % kernel_width
-        inside = (row + down >= 0) & (row + down < height)
-        inside &= (column + right >= 0) & (column + right < width) & there
-        place = (start + down * width + right)[:, None] * channels + (first + c)[None, :]
-        read = tl.load(x + place, mask=inside[:, None], other=0.0)
-        by = tl.load(weight + (tap * channels + first + c)[:, None] * out_channels + k[None, :])
-        total = tl.dot(read, by, total)
+    if unrolled:
+        for step in tl.static_range(kernel_height * kernel_width * (channels // chunk)):
+            total = _added(
+                total, x, weight, start, row, column, there, c, k, step,
+                height, width, channels, out_channels, kernel_width, chunk,
+            )  # fmt: skip
+    else:
+        for step in range(kernel_height * kernel_width * (channels // chunk)):
+            total = _added(
+                total, x, weight, start, row, column, there, c, k, step,
+                height, width, channels, out_channels, kernel_width, chunk,
+            )  # fmt: skip
     total += tl.load(bias + k)[None, :].to(tl.float32)
     place = m[:, None] * out_channels + k[None, :]
     if adds:
@@ -72,7 +93,8 @@ class Tiles(NamedTuple):
     Attributes:
         pixels: Pixels that a program makes.
         warps: Groups of 32 threads that share them.
-        stages: Reads that are under way at a time.
+        stages: Reads that are under way at a time; 0 for all the window written out, so that
+            reads go through the cache that is nearest.
     """
 
     pixels: int
@@ -80,7 +102,7 @@ class Tiles(NamedTuple):
     stages: int
 
 
-TILES = {16: Tiles(256, 4, 3), 32: Tiles(128, 4, 3), 64: Tiles(128, 8, 3)}
+TILES = {16: Tiles(256, 4, 0), 32: Tiles(128, 8, 0), 64: Tiles(128, 8, 0)}
 """By the channels that are read at a time."""
 
 
@@ -171,8 +193,8 @@ def launch(
         _convolution[grid](
             x, weights.taps, weights.bias, x if other is None else other, out, pixels,
             height, width, *shape, channels, made, *conv.kernel_size, conv.stride[0],
-            *conv.padding, tiles.pixels, chunk, together, other is not None, relu,
-            num_warps=tiles.warps, num_stages=tiles.stages,
+            *conv.padding, tiles.pixels, chunk, together, tiles.stages == 0,
+            other is not None, relu, num_warps=tiles.warps, num_stages=max(tiles.stages, 1),
         )  # fmt: skip
 
 

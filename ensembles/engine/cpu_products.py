@@ -6,9 +6,10 @@ import platform
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ensembles.decomposition.state import OnState
+from ensembles.engine.graphs import Graph
 
 __all__ = ["CpuProducts"]
 
@@ -59,7 +60,7 @@ class CpuProducts:
         """
         if isinstance(part, OnState):
             return OnState(self.placed(part.module), part.reads)
-        if not self.usable or not isinstance(part, fx.GraphModule):
+        if not self.usable or not isinstance(part, Graph):
             return part
         found = False
         for node in part.graph.nodes:
@@ -72,7 +73,7 @@ class CpuProducts:
                 node.target, found = name, True
         if found:
             part.delete_all_unused_submodules()
-            part.recompile()
+            part.compile_whole()
         return part
 
     def _laid_out(self, weight: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_eval
 
 from ensembles.decomposition.state import OnState
 from ensembles.engine.fused_convolutions import Kernel, fuse_convolutions
-from ensembles.engine.graphs import ALIKE
+from ensembles.engine.graphs import ALIKE, Graph
 
 __all__ = ["Folder"]
 
@@ -51,7 +51,7 @@ class Folder:
         """
         if isinstance(part, OnState):
             return OnState(self.folded(part.module), part.reads)
-        if not isinstance(part, fx.GraphModule):
+        if not isinstance(part, Graph):
             return part
         self._fold(part)
         _add_in_place(part)
@@ -60,7 +60,7 @@ class Folder:
             fuse_convolutions(part, self.kernel)
         part.graph.eliminate_dead_code()
         part.delete_all_unused_submodules()
-        part.recompile()
+        part.compile_whole()
         return part
 
     def _fold(self, module: fx.GraphModule) -> None:

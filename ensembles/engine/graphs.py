@@ -11,26 +11,43 @@ from torch import fx, nn
 from ensembles.decomposition import Block
 from ensembles.decomposition.writer import Written
 
-__all__ = ["ALIKE", "block_graph", "bypass_graph", "part_graph", "without_graph"]
+__all__ = ["ALIKE", "Graph", "block_graph", "bypass_graph", "part_graph", "without_graph"]
 
 ALIKE = "alike"
 """Marks, in the `meta` of a node, a sum of two values of one shape."""
 
 
-def block_graph(block: Block) -> fx.GraphModule:
+class Graph(fx.GraphModule):
+    """A graph that is compiled when it is complete, or first run: most of its cost is that."""
+
+    def recompile(self) -> Any:
+        """Compile it later."""
+        type(self).forward = _compiled_first
+
+    def compile_whole(self) -> None:
+        """Compile it now."""
+        fx.GraphModule.recompile(self)
+
+
+def _compiled_first(self: Graph, *given: Any) -> Any:
+    self.compile_whole()
+    return self.forward(*given)
+
+
+def block_graph(block: Block) -> Graph:
     """A whole block."""
     writer = _GraphWriter(block, block.reads)
     return writer.module(block.write(writer, writer.x, writer.beside))
 
 
-def bypass_graph(block: Block) -> fx.GraphModule | None:
+def bypass_graph(block: Block) -> Graph | None:
     """A block without its branch; None where nothing is left to do."""
     writer = _GraphWriter(block, block.reads)
     end = block.write_bypass(writer, writer.x, writer.beside)
     return None if end is writer.x else writer.module(end)
 
 
-def without_graph(block: Block, roads: Collection[int]) -> fx.GraphModule:
+def without_graph(block: Block, roads: Collection[int]) -> Graph:
     """A block without some of the branches that meet in it, numbered from 1."""
     writer = _GraphWriter(block, block.reads)
     return writer.module(block.write_without(writer, writer.x, roads, writer.beside))
@@ -79,13 +96,12 @@ class _GraphWriter:
         """Call a function."""
         return self.graph.call_function(function, args)
 
-    def module(self, end: fx.Node) -> fx.GraphModule:
+    def module(self, end: fx.Node) -> Graph:
         """What was written; it shares the weights of what it was written from."""
         self.graph.output(end)
-        module = fx.GraphModule(self.root, self.graph, "Graph")
+        module = Graph(self.root, self.graph, "Graph")
         if module.graph.eliminate_dead_code():
             module.delete_all_unused_submodules()
-            module.recompile()
         return module
 
     def _inlined(self, part: fx.GraphModule, name: str, given: Sequence[fx.Node]) -> fx.Node:
