@@ -92,8 +92,10 @@ def deletions(bench: Bench) -> Iterator[Task]:
         *((label, {"engine": engine, "ways": ways}) for label, engine, ways in CONTESTANTS),
         (f"{GRAPHS}, channels first", {"engine": "level", "ways": [channels_first]}),
         (f"{GRAPHS}, batches of 500", {"engine": "level", "size": 500}),
-        ("prefix engine, batches of 500", {"engine": "prefix", "size": 500}),
-        ("prefix engine, one batch", {"engine": "prefix", "size": len(images)}),
+        *(
+            (f"prefix engine, batches of {size:,}", {"engine": "prefix", "size": size})
+            for size in (500, 2000, len(images))
+        ),
     ]
     others[len(CONTESTANTS) : len(CONTESTANTS)] = [
         (f"{label}, convolutions part by part", {"engine": engine, "ways": [*ways, part_by_part]})
