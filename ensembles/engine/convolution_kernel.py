@@ -27,8 +27,8 @@ _MOST_NUMBERS = 2**31 - 1
 """Places in memory are 32-bit numbers."""
 
 
-@triton.jit
-def _added(  # noqa: PLR0917 (Triton takes no structures)
+@triton.jit  # type: ignore[untyped-decorator]
+def _added(  # type: ignore[no-untyped-def]  # noqa: PLR0917 (Triton takes no structures)
     total, x, weight, start, row, column, there, c, k, step,
     height: tl.constexpr, width: tl.constexpr,
     channels: tl.constexpr, out_channels: tl.constexpr,
@@ -47,8 +47,8 @@ def _added(  # noqa: PLR0917 (Triton takes no structures)
     return tl.dot(read, by, total)
 
 
-@triton.jit(do_not_specialize=["pixels"])
-def _convolution(  # noqa: PLR0917
+@triton.jit(do_not_specialize=["pixels"])  # type: ignore[untyped-decorator]
+def _convolution(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     x, weight, bias, other, out, pixels,
     height: tl.constexpr, width: tl.constexpr, out_height: tl.constexpr, out_width: tl.constexpr,
     channels: tl.constexpr, out_channels: tl.constexpr,
@@ -207,8 +207,9 @@ def _laid_out(conv: nn.Conv2d) -> _Weights:
 
 def _shape_made(conv: nn.Conv2d, x: Tensor) -> torch.Size:
     """The shape of what a convolution makes."""
+    assert not isinstance(conv.padding, str)
     sides = [
-        (side + 2 * int(padding) - size) // stride + 1
+        (side + 2 * padding - size) // stride + 1
         for side, padding, size, stride in zip(
             x.shape[2:], conv.padding, conv.kernel_size, conv.stride, strict=True
         )

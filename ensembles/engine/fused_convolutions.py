@@ -96,8 +96,9 @@ def fuse_convolutions(module: fx.GraphModule, kernel: Kernel) -> None:
         if after is not None and (beside := _added(after, last)) is not None:
             last, other = after, beside
             after = _only_reader(last)
-        relu = after is not None and _is_relu(module, after)
-        last = after if relu else last
+        relu = False
+        if after is not None and _is_relu(module, after):
+            last, relu = after, True
         if last is node and conv.bias is None:
             continue
         given = (*node.args, *([] if other is None else [other]))
