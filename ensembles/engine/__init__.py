@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         choose_device,
         default_batch_size,
         device_name,
-        sweep_batch_size,
     )
     from ensembles.engine.evaluation import check_lesions, evaluate, evaluate_each
     from ensembles.engine.lesioned_network import lesioned_module
@@ -32,7 +31,6 @@ __all__ = [
     "evaluate",
     "evaluate_each",
     "lesioned_module",
-    "sweep_batch_size",
 ]
 
 _HOMES = {
@@ -42,7 +40,6 @@ _HOMES = {
     "choose_device": "devices",
     "count_correct": "plain_model",
     "default_batch_size": "devices",
-    "sweep_batch_size": "devices",
     "device_name": "devices",
     "evaluate": "evaluation",
     "evaluate_each": "evaluation",

@@ -20,14 +20,12 @@ __all__ = [
     "device_name",
     "home_of",
     "movable_copy",
-    "sweep_batch_size",
 ]
 
 _INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-_MOST_ROWS, _MOST_SWEPT = 2000, 10_000
 _ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
 
 
@@ -100,25 +98,9 @@ def movable_copy(net: Decomposition) -> Decomposition:
     return copy.deepcopy(net, {id(net.traced): None})
 
 
-def default_batch_size(net: Decomposition, device: torch.device, *, most: int = _MOST_ROWS) -> int:
-    """As many rows as keep the widest activation between blocks to some megabytes.
-
-    Args:
-        net: The network.
-        device: Where it runs.
-        most: The most rows, however small they are.
-    """
+def default_batch_size(net: Decomposition, device: torch.device) -> int:
+    """As many rows as keep the widest activation between blocks to some megabytes."""
     shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
     widest = max(torch.Size(shape).numel() for shape in (*shapes, net.output_shape))
     size = _ACTIVATION_BYTES.get(device.type, _ACTIVATION_BYTES["cpu"]) // (4 * widest)
-    return int(min(max(size, 1), most))
-
-
-def sweep_batch_size(net: Decomposition, device: torch.device) -> int:
-    """Rows of a batch for a sweep of lesions, which keeps few activations at a time.
-
-    A GPU takes more of them, so that it need not wait for the host between two layers.
-    """
-    return default_batch_size(
-        net, device, most=_MOST_SWEPT if device.type == "cuda" else _MOST_ROWS
-    )
+    return int(min(max(size, 1), 2000))
