@@ -91,10 +91,10 @@ def deletions(bench: Bench) -> Iterator[Task]:
     others: list[tuple[str, dict[str, Any]]] = [
         *((label, {"engine": engine, "ways": ways}) for label, engine, ways in CONTESTANTS),
         (f"{GRAPHS}, channels first", {"engine": "level", "ways": [channels_first]}),
-        (f"{GRAPHS}, batches of 500", {"engine": "level", "size": 500}),
         *(
-            (f"prefix engine, batches of {size:,}", {"engine": "prefix", "size": size})
-            for size in (500, 2000, len(images))
+            (f"{label}, batches of {size:,}", {"engine": engine, "size": size})
+            for label, engine in ((GRAPHS, "level"), ("prefix engine", "prefix"))
+            for size in (500, 5000, 10_000)
         ),
     ]
     others[len(CONTESTANTS) : len(CONTESTANTS)] = [
@@ -292,7 +292,10 @@ def training(bench: Bench) -> Iterator[Task]:
 
 
 def compiled(bench: Bench) -> Iterator[Task]:
-    """Blocks as they are and compiled, of a shallow network: each takes seconds to compile."""
+    """Blocks as they are and compiled, of a shallow network: each takes seconds to compile.
+
+    The compiler fuses convolutions by itself, so it gets them part by part.
+    """
     backend = "eager" if bench.tiny else "inductor"
     _, net, images, _ = bench.network("resnet20")
     for label, engine, more in CONTESTANTS[: 1 if bench.tiny else None]:
@@ -300,7 +303,9 @@ def compiled(bench: Bench) -> Iterator[Task]:
             by = f"compiled by {backend}" if ways else "as they are"
             yield Task(
                 f"{len(net)} deletions x {len(images)} images, bf16, {label}, blocks {by}",
-                partial(steady, bench, (net, images), engine=engine, ways=[*more, *ways]),
+                partial(
+                    steady, bench, (net, images), engine=engine, ways=[*more, *ways, part_by_part]
+                ),
             )
     for steps in ([], [partial(compiled_steps, backend)]):
         by = f"compiled by {backend}" if steps else "as they are"

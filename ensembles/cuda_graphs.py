@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["CudaGraphs", "Recorder", "Replayed", "Reruns", "recorder_for"]
+__all__ = ["CudaGraphs", "Recorder", "Replayed", "Reruns", "is_recording", "recorder_for"]
 
 
 class Recorder(Protocol):
@@ -109,6 +109,12 @@ def _tensors(result: Any) -> list[Tensor]:
 def recorder_for(device: torch.device) -> Recorder | None:
     """What records on a device; None where nothing is gained by it."""
     return CudaGraphs(device) if device.type == "cuda" else None
+
+
+def is_recording() -> bool:
+    """Whether what is launched now goes into a CUDA graph, and is computed when it is replayed."""
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return bool(begun) and torch.cuda.is_current_stream_capturing()
 
 
 @dataclass

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import weakref
 from contextlib import nullcontext
-from subprocess import SubprocessError
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor, nn
-from triton.runtime.errors import TritonError
 
-from ensembles.engine.memory import is_oom
+from ensembles.cuda_graphs import is_recording
+from ensembles.engine.pages import settled
 
 __all__ = ["FewChannels"]
 
@@ -24,7 +23,7 @@ _MOST_CHANNELS = 64
 """More keep the arithmetic of a GPU busy; there its maker's library is the faster one."""
 
 _MOST_NUMBERS = 2**31 - 1
-"""Places in memory are 32-bit numbers."""
+"""Places in memory are 32-bit numbers; larger tensors are left to others."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -88,7 +87,7 @@ def _convolution(  # type: ignore[no-untyped-def]  # noqa: PLR0917
 
 
 class Tiles(NamedTuple):
-    """How the work of a convolution is divided; measured, not reckoned.
+    """How the work of a convolution is divided.
 
     Attributes:
         pixels: Pixels that a program makes.
@@ -103,7 +102,7 @@ class Tiles(NamedTuple):
 
 
 TILES = {16: Tiles(256, 4, 0), 32: Tiles(128, 8, 0), 64: Tiles(128, 8, 0)}
-"""By the channels that are read at a time."""
+"""By the channels that are read at a time; from a trial on an H200, the one card that was tried."""
 
 
 class _Weights(NamedTuple):
@@ -118,65 +117,46 @@ class _Weights(NamedTuple):
     bias: Tensor
 
 
-_Form: TypeAlias = "tuple[object, ...]"
-
-
 class FewChannels:
-    """Convolutions of few channels, with the sum and the ReLU after them, in one kernel.
-
-    What the kernel cannot be compiled or run for goes part by part from then on.
-    """
+    """Convolutions of few channels, with the sum and the ReLU after them, in one kernel."""
 
     def __init__(self) -> None:
         self._weights: weakref.WeakKeyDictionary[nn.Conv2d, _Weights]
         self._weights = weakref.WeakKeyDictionary()
-        self._refused: dict[_Form, str] = {}
-
-    @property
-    def told(self) -> str:
-        """How convolutions are run, for the provenance."""
-        found = "those of few channels fused with sums and ReLUs"
-        if not self._refused:
-            return found
-        why = next(iter(self._refused.values()))
-        return f"{found}, but for {len(self._refused)} shapes ({why})"
 
     def fits(self, conv: nn.Conv2d) -> bool:
         """Whether it is worth while for a convolution, wherever it will lie."""
         channels = (conv.in_channels, conv.out_channels)
         return (
             all(one % 16 == 0 and one <= _MOST_CHANNELS for one in channels)
-            and conv.groups == 1
             and conv.dilation == (1, 1)
             and conv.stride[0] == conv.stride[1]
-            and not isinstance(conv.padding, str)
-            and conv.padding_mode == "zeros"
         )
 
     def run(self, conv: nn.Conv2d, x: Tensor, other: Tensor | None, *, relu: bool) -> Tensor | None:
-        """Map (N, C, H, W) to the ReLU, if asked for, of its convolution plus the other."""
+        """Map (N, C, H, W) to the ReLU, if asked for, of its convolution plus the other.
+
+        Returns:
+            A tensor of its own; None where these cannot be run so.
+
+        Raises:
+            TritonError: Or anything else, if the kernel cannot be compiled or run.
+        """
         shape = _shape_made(conv, x)
-        if max(x.numel(), shape.numel()) > _MOST_NUMBERS:
+        if min(shape) < 1 or max(x.numel(), shape.numel()) > _MOST_NUMBERS:
             return None
-        if other is not None and other.shape != shape:
-            return None
-        form = (conv.weight.shape, conv.stride, conv.padding, x.shape[2:], other is None, relu)
-        if form in self._refused:
+        if other is not None and (other.shape != shape or other.dtype != x.dtype):
             return None
         weights = self._weights.get(conv)
         if weights is None:
+            if is_recording():
+                return None  # they would be there only when the recording is replayed
             weights = self._weights[conv] = _laid_out(conv)
-        x = x.contiguous(memory_format=torch.channels_last)
-        if other is not None:
-            other = other.contiguous(memory_format=torch.channels_last)
-        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        try:
-            launch(conv, x, weights, other, out, relu=relu)
-        except (TritonError, SubprocessError, OSError, RuntimeError) as error:
-            if is_oom(error):
-                raise
-            self._refused[form] = " ".join(str(error).split())[:200] or type(error).__name__
+        if weights.taps.dtype != x.dtype:
             return None
+        x, other = settled(x), None if other is None else settled(other)
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        launch(conv, x, weights, other, out, relu=relu)
         return out
 
 
@@ -202,7 +182,7 @@ def _laid_out(conv: nn.Conv2d) -> _Weights:
     weight = conv.weight.detach()
     taps = weight.permute(2, 3, 1, 0).reshape(-1, conv.in_channels, conv.out_channels).contiguous()
     bias = conv.bias
-    return _Weights(taps, weight.new_zeros(len(weight)) if bias is None else bias.detach())
+    return _Weights(taps, weight.new_zeros(len(weight)) if bias is None else bias.detach().clone())
 
 
 def _shape_made(conv: nn.Conv2d, x: Tensor) -> torch.Size:

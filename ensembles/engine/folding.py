@@ -17,7 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_eval
 
 from ensembles.decomposition.state import OnState
-from ensembles.engine.fused_convolutions import Kernel, fuse_convolutions
+from ensembles.engine.checked_kernel import CheckedKernel
+from ensembles.engine.fused_convolutions import fuse_convolutions
 from ensembles.engine.graphs import ALIKE, Graph
 
 __all__ = ["Folder"]
@@ -38,7 +39,7 @@ class Folder:
         made: The layers that were folded; nothing else holds their weights.
     """
 
-    def __init__(self, kernel: Kernel | None = None) -> None:
+    def __init__(self, kernel: CheckedKernel | None = None) -> None:
         self.kernel = kernel
         self.made: list[nn.Module] = []
         self._known: dict[tuple[int, int], tuple[nn.Module, nn.Module, nn.Module | None]] = {}

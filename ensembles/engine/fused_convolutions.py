@@ -8,37 +8,25 @@ from __future__ import annotations
 
 import copy
 import operator
+import os
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from ensembles.engine.checked_kernel import CheckedKernel
 from ensembles.engine.graphs import ALIKE
+from ensembles.errors import UsageError
 
-__all__ = ["FusedConvolution", "Kernel", "fuse_convolutions", "kernel_for"]
+__all__ = ["FusedConvolution", "fuse_convolutions", "kernel_for"]
+
+_SWITCH = "ENSEMBLES_FUSED_CONVOLUTIONS"
+"""Names the variable that is 0 where convolutions are to be run part by part."""
 
 _RELUS = {F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
 _SUMS = {operator.add, torch.add, torch.Tensor.add, torch.Tensor.add_}
-
-
-class Kernel(Protocol):
-    """What computes a convolution, a sum and a ReLU at once."""
-
-    @property
-    def told(self) -> str:
-        """How convolutions are run, for the provenance."""
-
-    def fits(self, conv: nn.Conv2d) -> bool:
-        """Whether it is worth while for a convolution, wherever it will lie."""
-
-    def run(self, conv: nn.Conv2d, x: Tensor, other: Tensor | None, *, relu: bool) -> Tensor | None:
-        """Map (N, C, H, W) to the ReLU, if asked for, of its convolution plus the other.
-
-        Returns:
-            A tensor of its own; None where these cannot be run so.
-        """
 
 
 class FusedConvolution(nn.Module):
@@ -50,7 +38,7 @@ class FusedConvolution(nn.Module):
         relu: Whether numbers below 0 become 0 in the end.
     """
 
-    def __init__(self, conv: nn.Conv2d, kernel: Kernel, *, relu: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, kernel: CheckedKernel, *, relu: bool) -> None:
         super().__init__()
         self.conv, self.kernel, self.relu = conv, kernel, relu
 
@@ -68,18 +56,33 @@ class FusedConvolution(nn.Module):
         return FusedConvolution(copy.deepcopy(self.conv, memo), self.kernel, relu=self.relu)
 
 
-def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel | None:
-    """What fuses convolutions on a device, in a type; None where nothing is gained by it."""
-    if device.type != "cuda" or dtype != torch.bfloat16:
+def kernel_for(device: torch.device, dtype: torch.dtype) -> CheckedKernel | None:
+    """What fuses convolutions on a device, in a type; None where nothing is gained by it.
+
+    It was made for NVIDIA's GPUs that compute in bfloat16 (compute capability 8.0).
+
+    Raises:
+        UsageError: If the variable that switches it off is neither 0 nor 1.
+    """
+    if device.type != "cuda" or dtype != torch.bfloat16 or not _switched_on():
+        return None
+    if torch.version.hip is not None or torch.cuda.get_device_capability(device) < (8, 0):
         return None
     try:
         from ensembles.engine.convolution_kernel import FewChannels  # noqa: PLC0415 (Triton)
-    except ImportError:
+    except Exception:  # there is no Triton, or one for which the kernel was not written
         return None
-    return FewChannels()
+    return CheckedKernel(FewChannels())
 
 
-def fuse_convolutions(module: fx.GraphModule, kernel: Kernel) -> None:
+def _switched_on() -> bool:
+    chosen = os.environ.get(_SWITCH, "1")
+    if chosen not in ("0", "1"):
+        raise UsageError(f"{_SWITCH} is '{chosen}'; expected 0 or 1")
+    return chosen == "1"
+
+
+def fuse_convolutions(module: fx.GraphModule, kernel: CheckedKernel) -> None:
     """Exchange convolutions for ones that also do what comes after, where nobody else reads them.
 
     Args:
@@ -116,7 +119,9 @@ def _convolution(module: nn.Module, node: fx.Node) -> nn.Conv2d | None:
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
         return None
     conv = module.get_submodule(str(node.target))
-    return conv if type(conv) is nn.Conv2d else None
+    if type(conv) is not nn.Conv2d or conv._forward_hooks or conv._forward_pre_hooks:
+        return None
+    return conv
 
 
 def _only_reader(node: fx.Node) -> fx.Node | None:
@@ -125,7 +130,9 @@ def _only_reader(node: fx.Node) -> fx.Node | None:
 
 def _added(node: fx.Node, made: fx.Node) -> fx.Node | None:
     """What a node adds to what was made, where both have one shape."""
-    if node.op != "call_function" or node.target not in _SUMS or not node.meta.get(ALIKE):
+    if node.op != "call_function" or node.target not in _SUMS or node.kwargs:
+        return None
+    if not node.meta.get(ALIKE):
         return None
     others = [one for one in node.args if one is not made]
     return others[0] if len(others) == 1 and isinstance(others[0], fx.Node) else None
