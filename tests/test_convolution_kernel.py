@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +83,49 @@ def test_the_kernel_computes_what_torch_does() -> None:
         capture_output=True, text=True, check=False, env=os.environ | {"TRITON_INTERPRET": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+COMPILED = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from ensembles.engine import convolution_kernel
+
+kernel, tiles = convolution_kernel._convolution, convolution_kernel.TILES[32]
+given = {
+    "height": 16, "width": 16, "out_height": 16, "out_width": 16, "channels": 32,
+    "out_channels": 32, "kernel_height": 3, "kernel_width": 3, "stride": 1, "padding_height": 1,
+    "padding_width": 1, "tile": tiles.pixels, "chunk": 32, "made": 32, "unrolled": False,
+    "adds": True, "relu": True,
+}
+names = kernel.arg_names
+kinds = {one: "i32" if one == "pixels" else "constexpr" if one in given else "*bf16"
+         for one in names}
+source = ASTSource(
+    fn=kernel, signature=kinds,
+    constexprs={(names.index(one),): value for one, value in given.items()},
+    attrs={(place,): [["tt.divisibility", 16]] for place, one in enumerate(names)
+           if kinds[one] == "*bf16"},
+)
+made = triton.compile(
+    source, target=GPUTarget("cuda", 80, 32),
+    options={"num_warps": tiles.warps, "num_stages": 1, "enable_fp_fusion": False},
+)
+print("mma.sync" in made.asm["ptx"], ".local" in made.asm["ptx"])
+"""
+
+
+def test_the_kernel_compiles_for_a_card_that_is_not_here(tmp_path: Path) -> None:
+    """Its products go to tensor cores, and no register is spilled."""
+    pytest.importorskip("triton", minversion="3.3")
+    if sys.platform != "linux":
+        pytest.skip("Triton brings no assembler there")
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False,
+        env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("True False\n", 0), done.stderr
 
 
 def test_the_kernel_takes_no_convolution_of_another_form() -> None:

@@ -175,6 +175,7 @@ def launch(
             height, width, *shape, channels, made, *conv.kernel_size, conv.stride[0],
             *conv.padding, tiles.pixels, chunk, together, tiles.stages == 0,
             other is not None, relu, num_warps=tiles.warps, num_stages=max(tiles.stages, 1),
+            enable_fp_fusion=False,
         )  # fmt: skip
 
 
