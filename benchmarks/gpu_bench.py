@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -106,9 +107,9 @@ def without_graphs() -> Iterator[None]:
 
 
 @contextmanager
-def part_by_part() -> Iterator[None]:
-    """Sums and ReLUs by themselves, after the convolutions."""
-    with mock.patch.object(shared, "kernel_for", lambda *_: None):
+def fused() -> Iterator[None]:
+    """Convolutions of few channels together with the sums and ReLUs after them."""
+    with mock.patch.dict(os.environ, {"ENSEMBLES_FUSED_CONVOLUTIONS": "1"}):
         yield
 
 

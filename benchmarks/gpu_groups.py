@@ -16,9 +16,9 @@ from gpu_bench import (
     channels_first,
     compiled_parts,
     compiled_steps,
+    fused,
     kernels,
     operations,
-    part_by_part,
     plain_loop,
     steady,
     swept,
@@ -98,7 +98,7 @@ def deletions(bench: Bench) -> Iterator[Task]:
         ),
     ]
     others[len(CONTESTANTS) : len(CONTESTANTS)] = [
-        (f"{label}, convolutions part by part", {"engine": engine, "ways": [*ways, part_by_part]})
+        (f"{label}, convolutions fused", {"engine": engine, "ways": [*ways, fused]})
         for label, engine, ways in CONTESTANTS
         if label != "level order"
     ]
@@ -292,10 +292,7 @@ def training(bench: Bench) -> Iterator[Task]:
 
 
 def compiled(bench: Bench) -> Iterator[Task]:
-    """Blocks as they are and compiled, of a shallow network: each takes seconds to compile.
-
-    The compiler fuses convolutions by itself, so it gets them part by part.
-    """
+    """Blocks as they are and compiled, of a shallow network: each takes seconds to compile."""
     backend = "eager" if bench.tiny else "inductor"
     _, net, images, _ = bench.network("resnet20")
     for label, engine, more in CONTESTANTS[: 1 if bench.tiny else None]:
@@ -303,9 +300,7 @@ def compiled(bench: Bench) -> Iterator[Task]:
             by = f"compiled by {backend}" if ways else "as they are"
             yield Task(
                 f"{len(net)} deletions x {len(images)} images, bf16, {label}, blocks {by}",
-                partial(
-                    steady, bench, (net, images), engine=engine, ways=[*more, *ways, part_by_part]
-                ),
+                partial(steady, bench, (net, images), engine=engine, ways=[*more, *ways]),
             )
     for steps in ([], [partial(compiled_steps, backend)]):
         by = f"compiled by {backend}" if steps else "as they are"

@@ -23,7 +23,7 @@ from ensembles.errors import UsageError
 __all__ = ["FusedConvolution", "fuse_convolutions", "kernel_for"]
 
 _SWITCH = "ENSEMBLES_FUSED_CONVOLUTIONS"
-"""Names the variable that is 0 where convolutions are to be run part by part."""
+"""Names the variable that is 1 where convolutions are to be fused: no sweep was timed with it."""
 
 _RELUS = {F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
 _SUMS = {operator.add, torch.add, torch.Tensor.add, torch.Tensor.add_}
@@ -57,12 +57,12 @@ class FusedConvolution(nn.Module):
 
 
 def kernel_for(device: torch.device, dtype: torch.dtype) -> CheckedKernel | None:
-    """What fuses convolutions on a device, in a type; None where nothing is gained by it.
+    """What fuses convolutions on a device, in a type; None where it is not asked for or of no use.
 
     It was made for NVIDIA's GPUs that compute in bfloat16 (compute capability 8.0).
 
     Raises:
-        UsageError: If the variable that switches it off is neither 0 nor 1.
+        UsageError: If the variable that switches it on is neither 0 nor 1.
     """
     if device.type != "cuda" or dtype != torch.bfloat16 or not _switched_on():
         return None
@@ -76,7 +76,7 @@ def kernel_for(device: torch.device, dtype: torch.dtype) -> CheckedKernel | None
 
 
 def _switched_on() -> bool:
-    chosen = os.environ.get(_SWITCH, "1")
+    chosen = os.environ.get(_SWITCH, "0")
     if chosen not in ("0", "1"):
         raise UsageError(f"{_SWITCH} is '{chosen}'; expected 0 or 1")
     return chosen == "1"
