@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.errors import PathError
+from ensembles.unravelling.plain_norms import with_plain_norms
 
 __all__ = ["FunctionMap", "LinearMap", "chain", "pack"]
 
@@ -70,10 +71,11 @@ class FunctionMap:
 
     def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> None:
         self.function, self.x, self.name = function, x, name
+        self._written = with_plain_norms(function)
         self._has_transpose = True
         check_differentiable(function, x, name)
         with _named(name, function), torch.no_grad():
-            self.value = function(x)
+            self.value = self._written(x)
         self.release()
 
     def release(self) -> None:
@@ -83,7 +85,7 @@ class FunctionMap:
 
     def _vjp(self) -> _Vjp:
         if self._back is None:
-            self._back = torch.func.vjp(self.function, self.x)[1]
+            self._back = torch.func.vjp(self._written, self.x)[1]
         return self._back
 
     def _jvp(self) -> _Vjp:
@@ -113,7 +115,7 @@ class FunctionMap:
 
     def _forward_mode(self, tangents: Tensor) -> Tensor:
         def one(tangent: Tensor) -> Tensor:
-            out: Tensor = torch.func.jvp(self.function, (self.x,), (tangent,))[1]
+            out: Tensor = torch.func.jvp(self._written, (self.x,), (tangent,))[1]
             return out
 
         with _FORWARD_MODE, warnings.catch_warnings():
@@ -159,8 +161,8 @@ def _is_transpose(forward: _Vjp, back: _Vjp, value: Tensor) -> bool:
     u = torch.randn(value.shape, generator=draws, dtype=value.dtype).to(value.device)
     (v,) = back(u)
     (moved,) = forward((v,))
-    size = float(v.double().square().sum())
-    return abs(float((u.double() * moved.double()).sum()) - size) <= 1e-4 * size
+    size = float(v.detach().double().square().sum())
+    return abs(float((u.double() * moved.detach().double()).sum()) - size) <= 1e-4 * size
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ensembles.decomposition.walk import last_output, states
 from ensembles.errors import PathError, RoundingError
 from ensembles.unravelling.length_rows import chunks
 from ensembles.unravelling.places import Place
+from ensembles.unravelling.plain_norms import PlainNorms
 from ensembles.unravelling.spectra import Logits
 
 __all__ = ["check_gradient", "check_logits", "reference_gradients", "total"]
@@ -52,7 +53,7 @@ def reference_gradients(
         out: Tensor = torch.func.functional_call(_Held(block), _within(parameters), (x,))
         return out
 
-    with torch.enable_grad():
+    with torch.enable_grad(), PlainNorms():
         probe = images.detach().requires_grad_()
         leaves[Place("input")] = [probe]
         logits = net.head(last_output(states(net, probe, run)))
