@@ -35,23 +35,20 @@ class PlainNorms(TorchFunctionMode):
     """Within it, batch and instance normalisations are sums and products."""
 
     def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        """Run a torch function, or what a normalisation stands for."""
         given = dict(kwargs or {})
-        if function not in (F.batch_norm, F.instance_norm):
-            return function(*args, **given)
-        found = signature(function).bind(*args, **given)
+        if func not in (F.batch_norm, F.instance_norm):
+            return func(*args, **given)
+        found = signature(func).bind(*args, **given)
         found.apply_defaults()
         norm = SimpleNamespace(**found.arguments)
-        if function is F.batch_norm and not norm.training:
+        if func is F.batch_norm and not norm.training:
             return _of_batch(norm)
-        if function is F.instance_norm and norm.use_input_stats:
+        if func is F.instance_norm and norm.use_input_stats:
             return _of_instances(norm)
-        return function(*args, **given)
+        return func(*args, **given)
 
 
 def _of_batch(norm: SimpleNamespace) -> Tensor:
