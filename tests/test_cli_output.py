@@ -189,9 +189,12 @@ with signals.interruptible():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_code_that_swallows_an_interruption_is_ended(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"there\n"
-        process.send_signal(number)
-        assert process.wait(30) == -signal.SIGALRM
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"there\n"
+            process.send_signal(number)
+            assert process.wait(30) == -signal.SIGALRM
+        finally:
+            process.kill()
 
 
 class Loud:
