@@ -119,8 +119,13 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     '; did you mean resnet110?'
     >>> nearest("smollm2", ["vgg15", "smollm2-135m"])
     '; did you mean smollm2-135m?'
+    >>> nearest("leison", ["Lesion", "lesion"])
+    '; did you mean lesion?'
     """
-    by_letters = {one.casefold(): one for one in reversed(list(known))}
+    by_letters: dict[str, str] = {}
+    backward = reversed(list(known))  # so that the first of equals is kept
+    for one in sorted(backward, key=lambda one: sum(map(str.__eq__, one, name))):
+        by_letters[one.casefold()] = one  # of those that differ by case, the one written most alike
     wanted = name.casefold()
     if wanted in by_letters:
         return f"; did you mean {by_letters[wanted]}?"
