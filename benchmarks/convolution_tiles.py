@@ -2,9 +2,12 @@
 
     python benchmarks/convolution_tiles.py --rows 2000
 
-For each shape of a ResNet's blocks (post-activation, bfloat16): the block part by part, then two
-fused convolutions in each way of dividing them, and the share of the least traffic that the card's
-memory would allow. The best ways stand in `ensembles/engine/convolution_kernel.py`.
+For each shape of a ResNet's blocks (post-activation, bfloat16): the block part by part, by cuDNN's
+fused calls, then as two fused convolutions of ours in each way of dividing them: place by place of
+the window (`Tiles`), and by strips of columns (`Strips`). Beside each time the traffic that it
+amounts to, were each number read and written once. The best ways stand in
+`ensembles/engine/convolution_kernel.py` and `strip_kernel.py`. `--chosen FILE` writes the best
+strips there.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ensembles.engine import convolution_kernel as kernel
+from ensembles.engine import strip_kernel
 from ensembles.engine.checked_kernel import CheckedKernel
 from ensembles.engine.fused_convolutions import FusedConvolution
 
@@ -27,6 +32,30 @@ SHAPES = ((16, 32), (32, 16), (64, 8))
 """Channels, and pixels of a side."""
 
 PIXELS, WARPS, STAGES = (64, 128, 256), (4, 8), (0, 2, 3, 4)
+COLUMNS, STRIP_WARPS, STRIP_STAGES = (32, 64, 128), (1, 2, 4, 8), (1, 2, 3)
+
+Way = kernel.Tiles | strip_kernel.Strips
+
+
+def ways(channels: int) -> list[Way]:
+    """All that are tried."""
+    tiles = [kernel.Tiles(*one) for one in product(PIXELS, WARPS, STAGES)]
+    parts = [channels] if channels < 64 else [channels, channels // 2]
+    strips = [
+        strip_kernel.Strips(columns, made, warps, stages)
+        for columns, made, warps, stages in product(COLUMNS, parts, STRIP_WARPS, STRIP_STAGES)
+        if 16 <= columns // warps <= 64
+    ]
+    return [*strips, *tiles]
+
+
+def choose(channels: int, way: Way) -> None:
+    """Let convolutions of some channels be divided so."""
+    strip_kernel.STRIPS.pop(channels, None)
+    if isinstance(way, strip_kernel.Strips):
+        strip_kernel.STRIPS[channels] = way
+    else:
+        kernel.TILES[channels] = way
 
 
 def milliseconds(work: Callable[[], object], times: int = 20) -> float:
@@ -59,14 +88,28 @@ def images(channels: int, side: int, rows: int) -> Tensor:
 
 
 @torch.inference_mode()
-def compiled(channels: int, side: int, way: kernel.Tiles) -> None:
+def compiled(channels: int, side: int, way: Way) -> None:
     """Compile one way, which the next process finds on the disk."""
-    kernel.TILES[channels] = way
+    choose(channels, way)
     first, second = pair(channels)
     x = images(channels, side, 5)
     second(first(x), x)
     torch.cuda.synchronize()
     refuse_parts(first)
+
+
+def time_of(found: tuple[float, Way, float]) -> float:
+    """What ways are sorted by."""
+    return found[0]
+
+
+def cudnn(first: nn.Module, second: nn.Module, x: Tensor) -> Tensor:
+    """The block by torch's calls of cuDNN's fused convolutions."""
+    ones = (1, 1)
+    made = torch.cudnn_convolution_relu(x, first.weight, first.bias, ones, ones, ones, 1)  # type: ignore[arg-type]
+    return torch.cudnn_convolution_add_relu(
+        made, second.weight, x, 1.0, second.bias, ones, ones, ones, 1  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def refuse_parts(layer: FusedConvolution) -> None:
@@ -80,16 +123,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=12, help="that compile at a time")
+    parser.add_argument("--chosen", type=Path, help="file for the best strips")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("found no CUDA device; this measures one")
-    ways = [kernel.Tiles(*one) for one in product(PIXELS, WARPS, STAGES)]
     begun = time.perf_counter()
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        done = [pool.submit(compiled, *shape, way) for shape in SHAPES for way in ways]
+        done = [pool.submit(compiled, *shape, way) for shape in SHAPES for way in ways(shape[0])]
         faults = [str(one.exception())[:200] for one in done if one.exception() is not None]
     print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}")
     print(f"compiled {len(done)} in {time.perf_counter() - begun:.0f} s; failed: {faults}")
+    best: dict[int, Way] = {}
     for channels, side in SHAPES:
         x = images(channels, side, options.rows)
         first, second = pair(channels)
@@ -102,10 +146,14 @@ def main() -> None:
             return made.add_(x).relu_()
 
         expected, ms = one_by_one(), milliseconds(one_by_one)
-        print(f"{channels} channels, {side} x {side}, {options.rows} rows: parts {1e3 * ms:.0f} us")
+        by_cudnn = milliseconds(lambda x=x, f=first.conv, s=second.conv: cudnn(f, s, x))  # type: ignore[misc]
+        print(
+            f"{channels} channels, {side} x {side}, {options.rows} rows: parts {1e3 * ms:.0f} us, "
+            f"cuDNN's fused calls {1e3 * by_cudnn:.0f} us"
+        )
         found = []
-        for way in ways:
-            kernel.TILES[channels] = way
+        for way in ways(channels):
+            choose(channels, way)
             first, second = pair(channels)
             try:
                 deviation = float((second(first(x), x) - expected).abs().max())
@@ -115,8 +163,18 @@ def main() -> None:
                 print(f"  {way}: {str(error)[:100]}")
                 continue
             found.append((ms, way, deviation))
-        for ms, way, deviation in sorted(found)[:6]:
-            print(f"  {way}: {1e3 * ms:.0f} us, {least / ms:.0f} GB/s, differs by {deviation:.3g}")
+        for kind in (strip_kernel.Strips, kernel.Tiles):
+            those = sorted(
+                (one for one in found if isinstance(one[1], kind)), key=lambda one: one[0]
+            )
+            for ms, way, deviation in those[:5]:
+                said = f"{1e3 * ms:.0f} us, {least / ms:.0f} GB/s"
+                print(f"  {way}: {said}, differs by {deviation:.3g}")
+        (_, way, _) = min(found, key=time_of)
+        if isinstance(way, strip_kernel.Strips):
+            best[channels] = way
+    if options.chosen is not None:
+        options.chosen.write_text(f"STRIPS = {best}\n")
     x = images(16, 8, 1)
     first, _ = pair(16)
     for name, layer in (("fused", first), ("torch's", first.conv)):

@@ -111,7 +111,7 @@ class CheckedKernel:
 def _compared(
     conv: nn.Conv2d, x: Tensor, other: Tensor | None, made: Tensor, *, relu: bool
 ) -> tuple[int, bool]:
-    """Hold an answer against products in float32, within the rounding of its type.
+    """Hold an answer against torch's in float32, within the rounding of its type.
 
     Returns:
         How many numbers are wrong, and whether it would be seen that the products are left out (of
@@ -120,27 +120,27 @@ def _compared(
     if made.dtype != x.dtype:
         raise TypeError(f"an answer in {made.dtype}, for {x.dtype}")
     assert not isinstance(conv.padding, str)
-    weight = conv.weight.float().flatten(1)
+    weight = conv.weight.float()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.float()
+    products = weight[0].numel()
     kinds = torch.finfo(made.dtype), torch.finfo(torch.float32)
-    slack = max(kinds[0].eps / 64, weight.shape[1] * kinds[1].eps)
-    size = conv.kernel_size
-    rows = max(_HELD // (weight.shape[1] * max(made[0, 0].numel(), 1)), 1)
+    slack = max(kinds[0].eps / 64, products * kinds[1].eps)
+    form = list(conv.stride), list(conv.padding), list(conv.dilation)
+    rows = max(_HELD // max(x[0].numel(), made[0].numel(), 1), 1)
     wrong = torch.zeros((), dtype=torch.int64, device=x.device)
     telling = torch.zeros((), dtype=torch.bool, device=x.device)
     for first in range(0, len(x), rows):
         some = slice(first, first + rows)
-        columns = F.unfold(x[some].float(), size, conv.dilation, conv.padding, conv.stride)
-        beside = bias[:, None]
+        given, beside = x[some].float(), bias[:, None, None]
         summed = beside.abs()
         if other is not None:
-            more = other[some].float().flatten(2)
+            more = other[some].float()
             beside, summed = beside + more, summed + more.abs()
         with tf32(allowed=False):
-            plain = weight @ columns + beside
-            summed = weight.abs() @ columns.abs() + summed
+            plain = F.conv2d(given, weight, None, *form) + beside
+            summed = F.conv2d(given.abs(), weight.abs(), None, *form) + summed
         expected, without = (plain.relu(), beside.relu()) if relu else (plain, beside)
-        found = made[some].float().flatten(2)
+        found = made[some].float()
         if found.shape != expected.shape:
             raise TypeError(f"an answer of shape {tuple(made.shape)}")
         allowed = kinds[0].eps * expected.abs() + slack * summed + kinds[1].tiny

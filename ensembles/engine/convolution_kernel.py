@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ensembles.cuda_graphs import is_recording
 from ensembles.engine.pages import settled
+from ensembles.engine.strip_kernel import fits_strips, launch_strips
 
 __all__ = ["FewChannels"]
 
@@ -82,7 +83,7 @@ def _convolution(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     if adds:
         total += tl.load(other + place, mask=there[:, None], other=0.0).to(tl.float32)
     if relu:
-        total = tl.where(total < 0.0, 0.0, total)  # what is not a number stays so
+        total = tl.maximum(total, 0.0, propagate_nan=tl.PropagateNan.ALL)
     tl.store(out + place, total.to(out.dtype.element_ty), mask=there[:, None])
 
 
@@ -156,11 +157,15 @@ class FewChannels:
             return None
         x, other = settled(x), None if other is None else settled(other)
         out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        launch(conv, x, weights, other, out, relu=relu)
+        with torch.cuda.device(x.device) if x.is_cuda else nullcontext():  # Triton's interpreter
+            if fits_strips(conv):
+                launch_strips(x, weights.taps, weights.bias, other, out, relu=relu)
+            else:
+                _launch(conv, x, weights, other, out, relu=relu)
         return out
 
 
-def launch(
+def _launch(
     conv: nn.Conv2d, x: Tensor, weights: _Weights, other: Tensor | None, out: Tensor, *, relu: bool
 ) -> None:
     """Start the kernel on tensors whose channels lie behind their pixels."""
@@ -169,14 +174,13 @@ def launch(
     chunk, together = _power_in(channels), _power_in(made)
     tiles = TILES[chunk]
     grid = (triton.cdiv(pixels, tiles.pixels), made // together)
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():  # Triton's interpreter
-        _convolution[grid](
-            x, weights.taps, weights.bias, x if other is None else other, out, pixels,
-            height, width, *shape, channels, made, *conv.kernel_size, conv.stride[0],
-            *conv.padding, tiles.pixels, chunk, together, tiles.stages == 0,
-            other is not None, relu, num_warps=tiles.warps, num_stages=max(tiles.stages, 1),
-            enable_fp_fusion=False,
-        )  # fmt: skip
+    _convolution[grid](
+        x, weights.taps, weights.bias, x if other is None else other, out, pixels,
+        height, width, *shape, channels, made, *conv.kernel_size, conv.stride[0],
+        *conv.padding, tiles.pixels, chunk, together, tiles.stages == 0,
+        other is not None, relu, num_warps=tiles.warps, num_stages=max(tiles.stages, 1),
+        enable_fp_fusion=False,
+    )  # fmt: skip
 
 
 def _laid_out(conv: nn.Conv2d) -> _Weights:

@@ -27,6 +27,7 @@ _INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
+_MOST_ROWS = {"cpu": 2000, "cuda": 1 << 13, "mps": 2000}
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
@@ -99,8 +100,13 @@ def movable_copy(net: Decomposition) -> Decomposition:
 
 
 def default_batch_size(net: Decomposition, device: torch.device) -> int:
-    """As many rows as keep the widest activation between blocks to some megabytes."""
+    """As many rows as keep the widest activation between blocks to some megabytes.
+
+    On CUDA a power of two, as are the pages of level order, which then
+    hold whole batches.
+    """
     shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
     widest = max(torch.Size(shape).numel() for shape in (*shapes, net.output_shape))
     size = _ACTIVATION_BYTES.get(device.type, _ACTIVATION_BYTES["cpu"]) // (4 * widest)
-    return int(min(max(size, 1), 2000))
+    most = int(min(max(size, 1), _MOST_ROWS.get(device.type, _MOST_ROWS["cpu"])))
+    return 1 << (most.bit_length() - 1) if device.type == "cuda" else most
