@@ -37,16 +37,16 @@ COLUMNS, STRIP_WARPS, STRIP_STAGES = (32, 64, 128), (1, 2, 4, 8), (1, 2, 3)
 Way = kernel.Tiles | strip_kernel.Strips
 
 
-def ways(channels: int) -> list[Way]:
+def ways(channels: int, only_strips: bool = False) -> list[Way]:
     """All that are tried."""
     tiles = [kernel.Tiles(*one) for one in product(PIXELS, WARPS, STAGES)]
-    parts = [channels] if channels < 64 else [channels, channels // 2]
+    parts = [made for made in (16, 32, 64) if made <= channels]
     strips = [
         strip_kernel.Strips(columns, made, warps, stages)
         for columns, made, warps, stages in product(COLUMNS, parts, STRIP_WARPS, STRIP_STAGES)
         if 16 <= columns // warps <= 64
     ]
-    return [*strips, *tiles]
+    return strips if only_strips else [*strips, *tiles]
 
 
 def choose(channels: int, way: Way) -> None:
@@ -59,12 +59,19 @@ def choose(channels: int, way: Way) -> None:
 
 
 def milliseconds(work: Callable[[], object], times: int = 20) -> float:
-    """Time of some work on the device, the mean of several."""
+    """Time of some work on the device, the mean of several that are replayed from a CUDA graph.
+
+    Started one by one, short kernels would wait for the host, and all ways would look alike.
+    """
     work()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(times):
+            work()
     begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    graph.replay()
     begun.record()
-    for _ in range(times):
-        work()
+    graph.replay()
     ended.record()
     torch.cuda.synchronize()
     return float(begun.elapsed_time(ended)) / times
@@ -118,63 +125,58 @@ def refuse_parts(layer: FusedConvolution) -> None:
         raise RuntimeError(layer.kernel.told)
 
 
-@torch.inference_mode()
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--processes", type=int, default=12, help="that compile at a time")
-    parser.add_argument("--chosen", type=Path, help="file for the best strips")
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
-        parser.error("found no CUDA device; this measures one")
+def compile_all(processes: int, only_strips: bool) -> None:
+    """Compile every way, several at a time."""
     begun = time.perf_counter()
-    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        done = [pool.submit(compiled, *shape, way) for shape in SHAPES for way in ways(shape[0])]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        done = [
+            pool.submit(compiled, *shape, way)
+            for shape in SHAPES
+            for way in ways(shape[0], only_strips)
+        ]
         faults = [str(one.exception())[:200] for one in done if one.exception() is not None]
     print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}")
-    print(f"compiled {len(done)} in {time.perf_counter() - begun:.0f} s; failed: {faults}")
-    best: dict[int, Way] = {}
-    for channels, side in SHAPES:
-        x = images(channels, side, options.rows)
-        first, second = pair(channels)
-        least = 5 * x.numel() * x.element_size() / 1e6
+    print(f"compiled {len(done)} ways in {time.perf_counter() - begun:.0f} s; failed: {faults}")
 
-        def one_by_one(
-            x: Tensor = x, convs: tuple[nn.Module, ...] = (first.conv, second.conv)
-        ) -> Tensor:
-            made: Tensor = convs[1](convs[0](x).relu_())
-            return made.add_(x).relu_()
 
-        expected, ms = one_by_one(), milliseconds(one_by_one)
-        by_cudnn = milliseconds(lambda x=x, f=first.conv, s=second.conv: cudnn(f, s, x))  # type: ignore[misc]
-        print(
-            f"{channels} channels, {side} x {side}, {options.rows} rows: parts {1e3 * ms:.0f} us, "
-            f"cuDNN's fused calls {1e3 * by_cudnn:.0f} us"
-        )
-        found = []
-        for way in ways(channels):
-            choose(channels, way)
-            first, second = pair(channels)
-            try:
-                deviation = float((second(first(x), x) - expected).abs().max())
-                refuse_parts(first)
-                ms = milliseconds(lambda x=x, f=first, s=second: s(f(x), x))  # type: ignore[misc]
-            except Exception as error:
-                print(f"  {way}: {str(error)[:100]}")
-                continue
-            found.append((ms, way, deviation))
-        for kind in (strip_kernel.Strips, kernel.Tiles):
-            those = sorted(
-                (one for one in found if isinstance(one[1], kind)), key=lambda one: one[0]
-            )
-            for ms, way, deviation in those[:5]:
-                said = f"{1e3 * ms:.0f} us, {least / ms:.0f} GB/s"
-                print(f"  {way}: {said}, differs by {deviation:.3g}")
-        (_, way, _) = min(found, key=time_of)
-        if isinstance(way, strip_kernel.Strips):
-            best[channels] = way
-    if options.chosen is not None:
-        options.chosen.write_text(f"STRIPS = {best}\n")
+def compare(channels: int, side: int, rows: int, tried: list[Way]) -> Way:
+    """Print the times of a shape; the best way."""
+    x = images(channels, side, rows)
+    first, second = pair(channels)
+    least = 5 * x.numel() * x.element_size() / 1e6
+
+    def one_by_one() -> Tensor:
+        made: Tensor = second.conv(first.conv(x).relu_())
+        return made.add_(x).relu_()
+
+    expected, parts = one_by_one(), milliseconds(one_by_one)
+    library = milliseconds(lambda: cudnn(first.conv, second.conv, x))
+    print(
+        f"{channels} channels, {side} x {side}, {rows} rows: parts {1e3 * parts:.0f} us, "
+        f"cuDNN's fused calls {1e3 * library:.0f} us"
+    )
+    found = []
+    for way in tried:
+        choose(channels, way)
+        one, other = pair(channels)
+        try:
+            deviation = float((other(one(x), x) - expected).abs().max())
+            refuse_parts(one)
+            ms = milliseconds(lambda one=one, other=other: other(one(x), x))  # type: ignore[misc]
+        except Exception as error:
+            print(f"  {way}: {str(error)[:100]}")
+            continue
+        found.append((ms, way, deviation))
+    for kind in (strip_kernel.Strips, kernel.Tiles):
+        those = [one for one in found if isinstance(one[1], kind)]
+        for ms, way, deviation in sorted(those, key=time_of)[:5]:
+            said = f"{1e3 * ms:.0f} us, {least / ms:.0f} GB/s"
+            print(f"  {way}: {said}, differs by {deviation:.3g}")
+    return min(found, key=time_of)[1]
+
+
+def host_cost() -> None:
+    """Print what starting one convolution costs the host."""
     x = images(16, 8, 1)
     first, _ = pair(16)
     for name, layer in (("fused", first), ("torch's", first.conv)):
@@ -186,6 +188,27 @@ def main() -> None:
         took = time.perf_counter() - begun
         torch.cuda.synchronize()
         print(f"a call of the {name} convolution costs the host {took / 500 * 1e6:.1f} us")
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--processes", type=int, default=12, help="that compile at a time")
+    parser.add_argument("--strips", action="store_true", help="strips alone")
+    parser.add_argument("--chosen", type=Path, help="file for the best strips")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("found no CUDA device; this measures one")
+    compile_all(options.processes, options.strips)
+    best = {
+        channels: compare(channels, side, options.rows, ways(channels, options.strips))
+        for channels, side in SHAPES
+    }
+    if options.chosen is not None:
+        strips = {one: way for one, way in best.items() if isinstance(way, strip_kernel.Strips)}
+        options.chosen.write_text(f"STRIPS = {strips}\n")
+    host_cost()
 
 
 if __name__ == "__main__":

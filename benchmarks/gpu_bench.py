@@ -107,9 +107,9 @@ def without_graphs() -> Iterator[None]:
 
 
 @contextmanager
-def fused() -> Iterator[None]:
-    """Convolutions of few channels together with the sums and ReLUs after them."""
-    with mock.patch.dict(os.environ, {"ENSEMBLES_FUSED_CONVOLUTIONS": "1"}):
+def part_by_part() -> Iterator[None]:
+    """Convolutions, sums and ReLUs one after the other."""
+    with mock.patch.dict(os.environ, {"ENSEMBLES_FUSED_CONVOLUTIONS": "0"}):
         yield
 
 

@@ -16,9 +16,9 @@ from gpu_bench import (
     channels_first,
     compiled_parts,
     compiled_steps,
-    fused,
     kernels,
     operations,
+    part_by_part,
     plain_loop,
     steady,
     swept,
@@ -98,7 +98,7 @@ def deletions(bench: Bench) -> Iterator[Task]:
         ),
     ]
     others[len(CONTESTANTS) : len(CONTESTANTS)] = [
-        (f"{label}, convolutions fused", {"engine": engine, "ways": [*ways, fused]})
+        (f"{label}, convolutions part by part", {"engine": engine, "ways": [*ways, part_by_part]})
         for label, engine, ways in CONTESTANTS
         if label != "level order"
     ]

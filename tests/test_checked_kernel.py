@@ -109,6 +109,26 @@ def added_twice(made: Tensor) -> None:
     made += made
 
 
+def test_of_many_rows_the_first_and_the_last_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked_kernel, "_ENDS", 2)
+    for place in range(9):
+        layer, checked, x = layer_of(Rounded(lambda made, row=place: made[row].add_(1)))  # type: ignore[misc]
+        layer(x, x)
+        assert ("part by part (" in checked.told) == (place in (0, 1, 7, 8)), place
+
+
+def test_a_shape_that_is_wrong_once_is_used_no_more() -> None:
+    kernel = Rounded()
+    layer, checked, x = layer_of(kernel)
+    layer(x, x)
+    kernel.spoil = clear_last
+    layer(x[:4], x[:4])
+    assert "part by part (" in checked.told
+    runs = kernel.runs
+    torch.testing.assert_close(layer(x, x), by_parts(layer, x))
+    assert kernel.runs == runs
+
+
 WRONGS = [clear_last, shift, one_number, border, coarse, no_answer, infinite, added_twice]
 
 

@@ -148,9 +148,8 @@ def test_the_kernel_takes_no_convolution_of_another_form() -> None:
 @pytest.mark.parametrize(("channels", "side", "stride"), [(16, 32, 1), (32, 16, 1), (64, 8, 1),
                                                           (16, 32, 2), (32, 16, 2)])  # fmt: skip
 def test_the_kernel_on_a_gpu_computes_what_torch_does_row_by_row(
-    channels: int, side: int, stride: int, monkeypatch: pytest.MonkeyPatch
+    channels: int, side: int, stride: int
 ) -> None:
-    monkeypatch.setenv("ENSEMBLES_FUSED_CONVOLUTIONS", "1")
     kernel = kernel_for(torch.device("cuda"), torch.bfloat16)
     assert kernel is not None
     torch.manual_seed(0)

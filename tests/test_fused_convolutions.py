@@ -223,8 +223,8 @@ CUDA, BF16 = torch.device("cuda"), torch.bfloat16
 
 @pytest.fixture
 def nvidia(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine that looks as if it had a GPU for which convolutions are fused, as asked for."""
-    monkeypatch.setenv("ENSEMBLES_FUSED_CONVOLUTIONS", "1")
+    """A machine that looks as if it had a GPU for which convolutions are fused."""
+    monkeypatch.delenv("ENSEMBLES_FUSED_CONVOLUTIONS", raising=False)
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     return monkeypatch
@@ -249,11 +249,10 @@ def test_nothing_is_fused_without_triton(nvidia: pytest.MonkeyPatch) -> None:
     assert kernel_for(CUDA, BF16) is None
 
 
-def test_a_variable_switches_it_on(nvidia: pytest.MonkeyPatch) -> None:
+def test_a_variable_switches_it_off(nvidia: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
+    nvidia.setenv("ENSEMBLES_FUSED_CONVOLUTIONS", "1")
     assert kernel_for(CUDA, BF16) is not None
-    nvidia.delenv("ENSEMBLES_FUSED_CONVOLUTIONS")
-    assert kernel_for(CUDA, BF16) is None
     nvidia.setenv("ENSEMBLES_FUSED_CONVOLUTIONS", "0")
     assert kernel_for(CUDA, BF16) is None
     nvidia.setenv("ENSEMBLES_FUSED_CONVOLUTIONS", "no")

@@ -6,8 +6,8 @@ Each row of a batch is computed alike, whatever rows stand beside it and however
 from __future__ import annotations
 
 import weakref
-from contextlib import nullcontext
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -143,7 +143,8 @@ class FewChannels:
         Raises:
             TritonError: Or anything else, if the kernel cannot be compiled or run.
         """
-        shape = _shape_made(conv, x)
+        by_strips = fits_strips(conv)
+        shape = x.shape if by_strips else _shape_made(conv, x)
         if min(shape) < 1 or max(x.numel(), shape.numel()) > _MOST_NUMBERS:
             return None
         if other is not None and (other.shape != shape or other.dtype != x.dtype):
@@ -157,12 +158,19 @@ class FewChannels:
             return None
         x, other = settled(x), None if other is None else settled(other)
         out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        with torch.cuda.device(x.device) if x.is_cuda else nullcontext():  # Triton's interpreter
-            if fits_strips(conv):
+        with _on(x.device):
+            if by_strips:
                 launch_strips(x, weights.taps, weights.bias, other, out, relu=relu)
             else:
                 _launch(conv, x, weights, other, out, relu=relu)
         return out
+
+
+def _on(device: torch.device) -> AbstractContextManager[Any]:
+    """Where a kernel is started: on the device of its tensors, or by Triton's interpreter."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(device)
 
 
 def _launch(

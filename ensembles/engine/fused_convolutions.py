@@ -23,7 +23,7 @@ from ensembles.errors import UsageError
 __all__ = ["FusedConvolution", "fuse_convolutions", "kernel_for"]
 
 _SWITCH = "ENSEMBLES_FUSED_CONVOLUTIONS"
-"""Names the variable that is 1 where convolutions are to be fused: no sweep was timed with it."""
+"""Names the variable that is 0 where convolutions are not to be fused."""
 
 _RELUS = {F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
 _SUMS = {operator.add, torch.add, torch.Tensor.add, torch.Tensor.add_}
@@ -57,7 +57,7 @@ class FusedConvolution(nn.Module):
 
 
 def kernel_for(device: torch.device, dtype: torch.dtype) -> CheckedKernel | None:
-    """What fuses convolutions on a device, in a type; None where it is not asked for or of no use.
+    """What fuses convolutions on a device, in a type; None where it is of no use or not wanted.
 
     It was made for NVIDIA's GPUs that compute in bfloat16 (compute capability 8.0).
 
@@ -76,7 +76,7 @@ def kernel_for(device: torch.device, dtype: torch.dtype) -> CheckedKernel | None
 
 
 def _switched_on() -> bool:
-    chosen = os.environ.get(_SWITCH, "0")
+    chosen = os.environ.get(_SWITCH, "1")
     if chosen not in ("0", "1"):
         raise UsageError(f"{_SWITCH} is '{chosen}'; expected 0 or 1")
     return chosen == "1"
