@@ -11,6 +11,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from by_hand import Function, Loop, Unit, loop_of
+from nested_networks import (
+    ClassAttention,
+    CrossStage,
+    Dense,
+    Levels,
+    LongSkip,
+    Network,
+    OneInput,
+    Reminded,
+    Reversible,
+    made,
+)
 from networks import build, images_for
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -219,3 +231,29 @@ def test_what_refinement_refuses() -> None:
         ensembles.analyze(net, [(images, labels)], "refinement")
     with pytest.raises(UsageError, match="train -1; expected 0 or more"):
         ensembles.analyze(net, [(images, labels)], "refinement", train=-1)
+
+
+FOLLOWING = (CrossStage, Dense, OneInput, Reminded)
+
+
+@pytest.mark.parametrize("kind", FOLLOWING)
+def test_steps_of_weak_branches_of_nested_blocks_are_explained(kind: type[Network]) -> None:
+    """The first order of what a branch adds is what it changes, where it adds little."""
+    model = made(kind)
+    for part in model.sums().values():
+        part.branch.register_forward_hook(lambda _m, _x, out: out * 1e-3)
+    net, labels = ensembles.decompose(model, model.example), torch.tensor([0, 1, 2])
+    table = ensembles.analyze(net, [(model.example, labels)], "refinement", batch_size=2)
+    with torch.no_grad():
+        loss = F.cross_entropy(model(model.example), labels)
+    assert table["loss"].iloc[-1] == pytest.approx(float(loss), rel=1e-4)
+    change, first = table["change"][1:], table["first_order"][1:]
+    assert change.tolist() == pytest.approx(first.tolist(), rel=0.05, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [LongSkip, Levels, Reversible, ClassAttention])
+def test_blocks_beside_each_other_are_refused(kind: type[Network]) -> None:
+    model = made(kind)
+    net = ensembles.decompose(model, model.example)
+    with pytest.raises(UsageError, match=r"follow each other .* nested=False \(--chain\)"):
+        ensembles.analyze(net, [(model.example, torch.tensor([0, 1, 2]))], "refinement")

@@ -83,6 +83,52 @@ def test_a_network_of_relus_is_its_own_additive_form() -> None:
     assert other["gradient_coherent"].tolist() == pytest.approx(one["gradient_coherent"].tolist())
 
 
+class Excited(nn.Module):
+    """Blocks whose channels are weighted by a gate that is made of themselves (Hu et al. 2018)."""
+
+    def __init__(self, gate: str) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 3)
+        self.blocks = nn.ModuleList(nn.Conv2d(6, 6, 3, padding=1, bias=False) for _ in range(2))
+        self.squeezed, self.gate = nn.ModuleList(nn.Linear(6, 6) for _ in range(2)), gate
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        for block, squeezed in zip(self.blocks, self.squeezed, strict=True):
+            made = nn.functional.silu(block(x))
+            opened = squeezed(made.mean((2, 3))).sigmoid()
+            if self.gate == "of another activation":
+                x = x + nn.functional.gelu(block(x)) * opened[:, :, None, None]
+            elif self.gate == "of two openings":
+                x = x + torch.tanh(block(x)) * opened.unsqueeze(2).unsqueeze(3)
+            else:
+                x = x + made * opened.view(-1, 6, 1, 1)
+        out: Tensor = self.head(x.mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("gate", ["of itself", "of another activation", "of two openings"])
+def test_a_gate_is_held_and_what_it_multiplies_is_not(gate: str) -> None:
+    torch.manual_seed(0)
+    images, model = torch.randn(2, 3, 8, 8), Excited(gate).eval()
+    net = ensembles.decompose(model, images)
+    frame = ensembles.paths(
+        net, [(images, torch.tensor([0, 1]))], direction="logits", linearization="additive",
+        precision="fp64",
+    )  # fmt: skip
+    assert frame.attrs["sum_error"] < 1e-12
+    assert frame["logit_norm"].min() > 1e-3
+    with differentiable():
+        linear = Linearizer(additive(prepared(net, torch.device("cpu"), "fp64"))).at(
+            images.double()
+        )
+    for block in linear.blocks:  # a branch without biases is all slope, nothing constant
+        assert block.branch is not None
+        rest = block.branch.constant()
+        assert rest is not None
+        assert float(rest.abs().max()) < 1e-12
+
+
 class Bent(nn.Module):
     """A block that multiplies its input with itself."""
 

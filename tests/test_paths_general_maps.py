@@ -10,9 +10,6 @@ from ensembles.errors import PathError
 from ensembles.numerics import differentiable
 from ensembles.unravelling.linearization import Linearizer
 from ensembles.unravelling.maps import FunctionMap
-from ensembles.unravelling.measurement import measure_gradients, measure_logits
-from ensembles.unravelling.places import Place
-from ensembles.unravelling.plain_norms import with_plain_norms
 from ensembles.unravelling.spectra import forward
 
 
@@ -137,69 +134,3 @@ def test_what_blocks_held_is_let_go_on_the_way() -> None:
     roads = [block.branch for block in linear.blocks]
     assert all(isinstance(road, FunctionMap) for road in roads)
     assert all(road._back is None and road._transposed is None for road in roads)  # type: ignore[union-attr]
-
-
-class TokensOfChannels(nn.Module):
-    """A normalised convolution whose positions become tokens, behind a token of their own."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.patches, self.norm = nn.Conv2d(3, 6, 2, 2), norm
-        self.first = nn.Parameter(torch.randn(1, 1, 6))
-        self.layers, self.head = nn.ModuleList(Attending() for _ in range(2)), nn.Linear(6, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        tokens = self.norm(self.patches(images)).flatten(2).transpose(1, 2)
-        x = torch.cat([self.first.expand(len(tokens), -1, -1), tokens], 1)
-        for layer in self.layers:
-            x = x + layer(x)
-        out: Tensor = self.head(x[:, 0])
-        return out
-
-
-@pytest.mark.parametrize(
-    "norm",
-    [nn.BatchNorm2d(6), nn.InstanceNorm2d(6, affine=True), nn.BatchNorm2d(6, affine=False)],
-    ids=str,
-)
-def test_paths_of_one_image_add_up_behind_normalised_channels(norm: nn.Module) -> None:
-    torch.manual_seed(0)
-    for weight in norm.parameters():
-        nn.init.uniform_(weight, 0.5, 1.5)
-    for buffer in norm.buffers():
-        if buffer.is_floating_point():
-            buffer.uniform_(0.5, 1.5)
-    images = torch.randn(2, 3, 8, 8)
-    net = decompose(TokensOfChannels(norm).eval(), images)
-    for count in (1, 2):
-        batches = [(images[:count], torch.zeros(count, dtype=torch.long))]
-        place = Place("input")
-        gradients = measure_gradients(net, batches, [place], exact=True, signs=0, samples=0)
-        assert gradients[1] is not None
-        assert gradients[1] < 1e-5
-        assert measure_logits(net, batches)[1] < 1e-5
-
-
-def test_normalisations_are_written_out_as_they_are() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, 4, 5, 3)
-    mean, variance, weight, bias = (
-        torch.randn(4),
-        torch.rand(4) + 0.5,
-        torch.randn(4),
-        torch.randn(4),
-    )
-    of_batch = (mean, variance, weight, bias, False, 0.1, 0.3)
-    for function, arguments in (
-        (nn.functional.batch_norm, of_batch),
-        (nn.functional.batch_norm, (mean, variance)),
-        (nn.functional.instance_norm, (None, None, weight, bias)),
-        (nn.functional.instance_norm, (mean, variance, None, None, False)),
-    ):
-        found = with_plain_norms(lambda x, f=function, a=arguments: f(x, *a))(x)
-        assert torch.allclose(found, function(x, *arguments), atol=1e-6)
-    named = with_plain_norms(
-        lambda x: nn.functional.batch_norm(x, mean, variance, bias=bias, eps=1)
-    )
-    expected = nn.functional.batch_norm(x, mean, variance, None, bias, False, 0.1, 1)
-    assert torch.allclose(named(x), expected, atol=1e-6)

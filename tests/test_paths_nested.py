@@ -81,6 +81,18 @@ def test_lengths_are_those_of_gradients_scaled_by_hand(kind: type[Network]) -> N
     assert logits.attrs["sum_error"] < 1e-9
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_additive_form_adds_up(kind: type[Network]) -> None:
+    model = made(kind)
+    net = ensembles.decompose(model, model.example)
+    data = [(model.example, torch.tensor([0, 1, 2]))]
+    for direction in ("gradient", "logits"):
+        frame = ensembles.paths(
+            net, data, signs=0, direction=direction, linearization="additive", precision="fp64"
+        )
+        assert frame.attrs["sum_error"] < 1e-9
+
+
 def test_paths_are_counted_on_the_graph() -> None:
     """One sum around six: the whole way round, or one branch and any of the six."""
     net = ensembles.decompose(made(LongSkip), LongSkip.example)

@@ -26,6 +26,7 @@ from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.tasks.base import Batch, Task
 from ensembles.unravelling.additive import additive, require_additive
 from ensembles.unravelling.image_rows import image_rows
+from ensembles.unravelling.plain_norms import PlainNorms
 
 __all__ = ["WAYS", "BranchEffects", "branch_effects"]
 
@@ -169,7 +170,7 @@ class _Effects:
     def _slopes(self, way: str, inputs: Any, targets: Tensor) -> Tensor:
         """Derivatives of each row's score by the factors of its branches, (blocks, rows)."""
         net, branches = self.linear[way]
-        with torch.enable_grad():
+        with torch.enable_grad(), PlainNorms():
             factors = [
                 torch.ones(len(targets), device=self.device, requires_grad=True) for _ in branches
             ]

@@ -26,6 +26,7 @@ from ensembles.metrics.members.folds import FOLDS
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.statistics import jackknife
 from ensembles.tasks.base import Batch
+from ensembles.unravelling.plain_norms import PlainNorms
 
 if TYPE_CHECKING:
     from ensembles.analyses.members.coupling import CouplingOptions
@@ -172,7 +173,7 @@ def position_jacobian(block: Block, x: Tensor, position: int) -> Tensor:
     for first in range(0, channels, _AT_ONCE):
         outputs = torch.arange(first, min(first + _AT_ONCE, channels), device=x.device)
         copies = x.detach().expand(len(outputs), *x.shape[1:]).clone().requires_grad_()
-        with torch.enable_grad():
+        with torch.enable_grad(), PlainNorms():
             shared = copies if block.pre is None else block.pre(copies)
             added = _vectors(block, block.on_branch(shared))[:, position]
             chosen = added.gather(1, outputs[:, None]).sum()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,13 +16,15 @@ from ensembles.analyses.row_reader import read_rows
 from ensembles.analyses.stream import channel_dimension, compared_with
 from ensembles.decomposition import Block, Decomposition
 from ensembles.decomposition.inputs import placed, take
-from ensembles.decomposition.state import State, own, without_branch
+from ensembles.decomposition.state import leaves, own, without_branch
 from ensembles.decomposition.walk import states
 from ensembles.engine import choose_device, default_batch_size
 from ensembles.engine.devices import compute_dtype
 from ensembles.metrics.members.folds import FOLDS
 from ensembles.numerics import exact_attention, exact_mathematics
 from ensembles.tasks.base import Batch, Task
+from ensembles.unravelling.image_rows import image_rows
+from ensembles.unravelling.plain_norms import PlainNorms
 
 __all__ = ["MEASURES", "Refined", "features_of", "outputs_of", "stages_of"]
 
@@ -72,7 +73,7 @@ class Refined:
         self.device = choose_device(run.device)
         self.dtype = compute_dtype(run.precision, self.device)
         ready = copy.deepcopy(net, {id(net.traced): None}).to(self.device, self.dtype)
-        self.net = ready.requires_grad_(requires_grad=False)
+        self.net = image_rows(ready.requires_grad_(requires_grad=False))
         self.size = run.batch_size or default_batch_size(net, self.device)
         depth = len(net) + 1
         self._values: dict[str, list[Tensor]] = {name: [] for name in MEASURES}
@@ -101,7 +102,12 @@ class Refined:
 
     def read(self, data: Any) -> None:
         """Measure all rows; a batch that fails for memory is halved."""
-        with exact_mathematics(self.run.precision), exact_attention(), torch.enable_grad():
+        with (
+            exact_mathematics(self.run.precision),
+            exact_attention(),
+            torch.enable_grad(),
+            PlainNorms(),
+        ):
             read_rows(
                 self, self.net, data, self.run, self._add,
                 title="refinement by", size=self.size, device=self.device,
@@ -133,7 +139,7 @@ class Refined:
         targets = batch.targets[part].to(self.device)
         visits, outputs, loss, right = self._walked(inputs, targets, batch.start + part.start)
         asked = [own(x) if compared_with(block) == "input" else own(y) for block, x, y in visits]
-        slopes = torch.autograd.grad(loss.sum(), asked)
+        slopes = torch.autograd.grad(loss.sum(), asked, materialize_grads=True)
         count = len(loss)
         found = {name: _blank(len(outputs), count, loss) for name in MEASURES}
         found["loss"][-1], found["right"][-1] = loss.detach(), right
@@ -151,7 +157,7 @@ class Refined:
         self, inputs: Any, targets: Tensor, start: int
     ) -> tuple[list[tuple[Block, Any, Any]], list[Tensor], Tensor, Tensor]:
         """Every block with what it takes and gives; all outputs; loss and accuracy of each row."""
-        stem, visits = _visited(self.net, inputs, _leaf)
+        stem, visits = _visited(self.net, inputs, leaves)
         last = visits[-1][2]
         output = self.net.head(last)
         require_finite(self.run.task, output, targets, start)
@@ -170,13 +176,13 @@ class Refined:
         """
         with torch.no_grad():
             given = without_branch(block, x)
-        base = value = _leaf(given)
+        base = value = leaves(given)
         for later in list(self.net)[block.index :]:
             if later.before is not None:
                 value = later.before(value)
             value = without_branch(later, value)
         loss, right = _scores(self.run.task, self.net.head(value), targets)
-        (slope,) = torch.autograd.grad(loss.sum(), own(base))
+        (slope,) = torch.autograd.grad(loss.sum(), own(base), materialize_grads=True)
         return base, slope, loss.detach(), right
 
     def _errors(self, outputs: list[Tensor], found: dict[str, Tensor]) -> list[Tensor]:
@@ -259,15 +265,6 @@ def _visited(
 
     visits = list(states(net, inputs, between=between))
     return stems[0], visits
-
-
-def _leaf(value: Any) -> Any:
-    """A tensor or a state by which a derivative can be taken, apart from what made it."""
-    x = own(value).detach().requires_grad_()
-    if not isinstance(value, State):
-        return x
-    carried = {name: x if one is value.x else one for name, one in value.carried.items()}
-    return replace(value, x=x, carried=carried)
 
 
 def _scores(task: Task, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

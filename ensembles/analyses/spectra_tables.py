@@ -247,14 +247,24 @@ def _add_effects(frame: pd.DataFrame, effects: BranchEffects) -> None:
 def _means(effects: BranchEffects, way: str) -> Estimates:
     values = effects.values[way].numpy()
     sums = np.stack([by_part(np.nan_to_num(values)), by_part(np.isfinite(values))], 1)
-    sums = sums[sums[:, 1].sum(1) > 0]
+    return _ratio(sums)
 
-    def mean(total: Array) -> Array:
+
+def _ratio(sums: Array) -> Estimates:
+    """The ratio of two sums (parts, 2, ...), from the parts where the second is of something.
+
+    There may be none, as of effects with gates held where the head is not linear with them.
+    """
+    seen = sums[sums[:, 1].reshape(len(sums), -1).any(1)]
+    if not len(seen):
+        return Estimates(*[np.full(sums.shape[2:], np.nan)] * 3)
+
+    def ratio(total: Array) -> Array:
         with np.errstate(invalid="ignore", divide="ignore"):
             found: Array = total[0] / total[1]
             return found
 
-    return jackknife(mean, sums)
+    return jackknife(ratio, seen)
 
 
 def _agreement(effects: BranchEffects) -> list[dict[str, Any]]:
@@ -264,16 +274,17 @@ def _agreement(effects: BranchEffects) -> list[dict[str, Any]]:
     for way in WAYS[:-1]:
         said = effects.values[way].numpy()
         rank = spearman_interval(_means(effects, way).value, _means(effects, "deleted").value, 0)
-        both = np.stack([((real - said) ** 2).sum(0), (real**2).sum(0)])
-        sums = by_part(np.nan_to_num(both))
-        share = jackknife(lambda total: 1 - total[0] / total[1], sums[sums.sum(1) > 0])
+        compared = np.isfinite(real) & np.isfinite(said)
+        both = np.stack([(real - said) ** 2, real**2])
+        missed = _ratio(by_part(np.where(compared, both, 0).sum(1)))
         rows.append(
             {
                 "way": way,
                 "spearman": known(rank.value), "spearman_low": known(rank.low),
                 "spearman_high": known(rank.high),
-                "explained": known(float(share.value)), "explained_low": known(float(share.low)),
-                "explained_high": known(float(share.high)),
+                "explained": known(1 - float(missed.value)),
+                "explained_low": known(1 - float(missed.high)),
+                "explained_high": known(1 - float(missed.low)),
             }
         )  # fmt: skip
     return rows

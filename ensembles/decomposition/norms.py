@@ -14,11 +14,11 @@ from torch import Tensor, fx, nn
 
 from ensembles.decomposition.sizes import Sizes
 
-__all__ = ["norms_as_layers"]
+__all__ = ["BATCH_NORM_ARGUMENTS", "norms_as_layers"]
 
 _aten = torch.ops.aten
 _WITH_STATISTICS = _aten._native_batch_norm_legit_no_training.default
-_ARGUMENTS: dict[Any, tuple[str, ...]] = {
+BATCH_NORM_ARGUMENTS: dict[Any, tuple[str, ...]] = {
     F.batch_norm: (
         "input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps",
     ),
@@ -29,7 +29,7 @@ _ARGUMENTS: dict[Any, tuple[str, ...]] = {
         "input", "weight", "bias", "running_mean", "running_var", "momentum", "eps",
     ),
 }  # fmt: skip
-_ARGUMENTS[_aten.batch_norm.default] = _ARGUMENTS[torch.batch_norm]
+BATCH_NORM_ARGUMENTS[_aten.batch_norm.default] = BATCH_NORM_ARGUMENTS[torch.batch_norm]
 _LAYERS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 
 
@@ -42,7 +42,7 @@ def norms_as_layers(traced: fx.GraphModule, sizes: Mapping[str, Sizes]) -> None:
     """
     made: dict[tuple[Any, ...], str] = {}
     for node in list(traced.graph.nodes):
-        names = _ARGUMENTS.get(node.target) if node.op == "call_function" else None
+        names = BATCH_NORM_ARGUMENTS.get(node.target) if node.op == "call_function" else None
         if names is None:
             continue
         given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}

@@ -18,8 +18,8 @@ from ensembles.decomposition.layouts import PLAIN, Layout
 from ensembles.errors import LesionError
 
 __all__ = [
-    "OWN", "Closing", "OnState", "Opening", "Passage", "State", "own", "run_block",
-    "without_branch",
+    "OWN", "Closing", "OnState", "Opening", "Passage", "State", "leaves", "own", "real_tensors",
+    "run_block", "without_branch",
 ]  # fmt: skip
 
 OWN = "\0"
@@ -51,6 +51,22 @@ class State:
     def with_x(self, x: Tensor) -> State:
         """The state after a block."""
         return State(x, self.carried)
+
+
+def real_tensors(x: Any) -> list[Tensor]:
+    """The tensors of real numbers of a state, each once, or a tensor."""
+    held = [x.x, *x.carried.values()] if isinstance(x, State) else [x]
+    real = [one for one in held if isinstance(one, Tensor) and one.is_floating_point()]
+    return list({id(one): one for one in real}.values())
+
+
+def leaves(x: Any) -> Any:
+    """A tensor or a state by which derivatives can be taken, apart from what made it."""
+    made = {id(one): one.detach().requires_grad_() for one in real_tensors(x)}
+    if not isinstance(x, State):
+        return made[id(x)]
+    carried = {name: made.get(id(one), one) for name, one in x.carried.items()}
+    return State(made.get(id(x.x), x.x), carried)
 
 
 def own(x: Any) -> Any:
@@ -151,6 +167,11 @@ class Passage(_Between):
     def is_idle(self) -> bool:
         """Whether the next block reads what the last one left, and nothing is computed."""
         return self.computed is None and self.entry == self.left
+
+    @property
+    def follows(self) -> bool:
+        """Whether the next block reads what the last one left, or what is made of it."""
+        return self.entry == self.left or (self.entry in self.makes and self.left in self.takes)
 
     def forward(self, state: State) -> State:
         """The state before the next block."""

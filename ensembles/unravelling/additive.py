@@ -16,35 +16,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ensembles.decomposition import Decomposition, walk
-from ensembles.decomposition.pure_forms import name_of
+from ensembles.decomposition import Block, Decomposition
+from ensembles.decomposition.state import State, leaves, own, real_tensors
+from ensembles.decomposition.walk import states
 from ensembles.errors import PathError
 from ensembles.numerics import differentiable
+from ensembles.unravelling.held_nodes import hold
 
 __all__ = ["HELD", "additive", "require_additive"]
 
 HELD = "attention patterns, gates, slopes of activations and scales of norms"
 """What is a constant of each input in the additive form."""
-
-_PATTERNS = ("softmax",)
-_ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
-_SCALES = ("rsqrt", "sqrt", "std", "var", "norm", "vector_norm")
-_OPENINGS = ("sigmoid", "tanh", "erf", "hardsigmoid")
-_ACTIVATIONS = (
-    "silu", "gelu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "mish", "softplus",
-    "hardswish", "square",
-)  # fmt: skip
-_PRODUCTS = ("mul", "multiply")
-_SUMS = ("add", "sub")
-_MODULES = {
-    nn.SiLU: "silu", nn.GELU: "gelu", nn.ReLU: "relu", nn.ReLU6: "relu6", nn.Softmax: "softmax",
-    nn.LeakyReLU: "leaky_relu", nn.ELU: "elu", nn.SELU: "selu", nn.CELU: "celu", nn.Mish: "mish",
-    nn.Softplus: "softplus", nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh",
-    nn.Hardsigmoid: "hardsigmoid",
-}  # fmt: skip
 
 
 def additive(net: Decomposition) -> Decomposition:
@@ -59,7 +43,7 @@ def additive(net: Decomposition) -> Decomposition:
     """
     twin = copy.deepcopy(net)
     for part in twin.modules():
-        if isinstance(part, fx.GraphModule) and _hold(part):
+        if isinstance(part, fx.GraphModule) and hold(part):
             part.graph.lint()
             part.recompile()
     return twin
@@ -75,18 +59,50 @@ def require_additive(net: Decomposition, images: Tensor) -> None:
     Raises:
         PathError: Naming the part.
     """
+    passages: list[tuple[nn.Module, Any]] = []
+
+    def between(part: nn.Module, given: Any) -> Any:
+        passages.append((part, given))
+        return part(given)
+
     with torch.no_grad(), differentiable():
-        last = images
-        for block, x, last in walk(net, images):  # noqa: B007
-            entry = x if block.before is None else block.before(x)
-            middle = entry if block.pre is None else block.pre(entry)
-            total = block.on_shortcut(middle) + block.on_branch(middle)
-            parts = (block.before, x), (block.pre, entry), (block.branch, middle)
-            for part, given in (*parts, (block.shortcut, middle), (block.post, total)):
-                if part is not None and _bends(part, given):
-                    raise _not_additive(block.label)
-        if _bends(net.head, last):
+        visits = list(states(net, images[:1], between=between))
+        if any(_bends(part, given) for part, given in passages[1:]):  # the first is the stem
+            raise _not_additive("what stands between blocks")
+        for block, given, _ in visits:
+            if any(_bends(part, at) for part, at in _parts(block, given)):
+                raise _not_additive(block.label)
+        if _bends(net.head, visits[-1][2]):
             raise _not_additive("the head")
+
+
+def _parts(block: Block, given: Any) -> list[tuple[Callable[[Any], Any], Any]]:
+    """The parts that paths go through, as functions of a tensor or a state, and what each reads."""
+
+    def bound(x: Any) -> Block:
+        return block.bound(x.beside(block.reads)) if isinstance(x, State) else block
+
+    def middle(x: Any) -> Tensor:
+        pre = bound(x).pre
+        found: Tensor = own(x) if pre is None else pre(own(x))
+        return found
+
+    def on_branch(x: Any) -> Tensor:
+        return bound(x).on_branch(middle(x))
+
+    def on_shortcut(x: Any) -> Tensor:
+        return bound(x).on_shortcut(middle(x))
+
+    def post(x: Any) -> Tensor:
+        part = bound(x).post
+        found: Tensor = own(x) if part is None else part(own(x))
+        return found
+
+    if not block.has_shortcut:
+        return [(lambda x: bound(x).held(own(x)), given)]
+    total = on_branch(given) + on_shortcut(given)
+    joined = given.with_x(total) if isinstance(given, State) else total
+    return [(on_branch, given), (on_shortcut, given), (post, joined)]
 
 
 def _not_additive(name: str) -> PathError:
@@ -96,145 +112,24 @@ def _not_additive(name: str) -> PathError:
     )
 
 
-def _bends(part: nn.Module, x: Tensor) -> bool:
-    """Whether the derivative of a part changes with its input."""
+def _bends(part: Callable[[Any], Any], x: Any) -> bool:
+    """Whether a derivative of a part changes with its input, a tensor or a state."""
     with torch.enable_grad():
-        probe = x[:1].detach().requires_grad_()
-        out = part(probe)
-        if not out.requires_grad:
+        start = leaves(x)
+        probes, values = real_tensors(start), real_tensors(part(start))
+        values = [value for value in values if value.requires_grad]
+        if not values:
             return False
         chance = torch.Generator(device="cpu").manual_seed(0)
-        drawn = [torch.randn(t.shape, generator=chance).to(t) for t in (out, probe)]
-        (slope,) = torch.autograd.grad(out, probe, drawn[0], create_graph=True, allow_unused=True)
-        if slope is None or not slope.requires_grad:
+
+        def drawn(tensors: list[Tensor]) -> list[Tensor]:
+            return [torch.randn(t.shape, generator=chance).to(t) for t in tensors]
+
+        slopes = torch.autograd.grad(
+            values, probes, drawn(values), create_graph=True, allow_unused=True
+        )
+        bent = [slope for slope in slopes if slope is not None and slope.requires_grad]
+        if not bent:
             return False
-        (second,) = torch.autograd.grad(slope, probe, drawn[1], allow_unused=True)
-    return second is not None and bool((second != 0).any())
-
-
-def _hold(part: fx.GraphModule) -> bool:
-    """Hold what is to be held in one part, in place; whether there was anything."""
-    changed = False
-    for node in list(part.graph.nodes):
-        module = part.get_submodule(str(node.target)) if node.op == "call_module" else None
-        name = _name(node, module)
-        if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)) or name in _NORMS:
-            changed |= _hold_norm(part, node, module, name)
-        elif isinstance(module, nn.MultiheadAttention) or name in _ATTENTION:
-            _hold_pattern(part, node)
-            changed = True
-        elif name in _PATTERNS + _SCALES or (name in _OPENINGS and _opens(node)):
-            _exchange(part, node, _detached, (node,))
-            changed = True
-        elif name in _ACTIVATIONS + _OPENINGS:
-            gate = any(_is_product(user) for user in node.users)
-            given = (node,) if gate else (node.all_input_nodes[0], node)
-            _exchange(part, node, _detached if gate else _with_slope, given)
-            changed = True
-    return changed
-
-
-def _name(node: fx.Node, module: nn.Module | None) -> str:
-    if module is not None:
-        return next((name for kind, name in _MODULES.items() if isinstance(module, kind)), "")
-    target = node.target
-    return name_of(target).rstrip("_") if node.op != "get_attr" else ""
-
-
-def _is_product(node: fx.Node) -> bool:
-    """Whether a node multiplies two values of the graph."""
-    several = sum(isinstance(one, fx.Node) for one in (*node.args, *node.kwargs.values())) > 1
-    return several and node.op != "call_module" and _name(node, None) in _PRODUCTS
-
-
-def _opens(node: fx.Node) -> bool:
-    """Whether a sigmoid, or a sum with it, multiplies something: as in x (1 + erf(x))."""
-    for user in node.users:
-        added = user.op != "call_module" and _name(user, None) in (*_SUMS, *_PRODUCTS)
-        if _is_product(user) or (added and any(_is_product(one) for one in user.users)):
-            return True
-    return False
-
-
-def _exchange(
-    part: fx.GraphModule, node: fx.Node, function: Callable[..., Tensor], given: tuple[Any, ...]
-) -> None:
-    """Let the users of a node read a function of it instead."""
-    with part.graph.inserting_after(node):
-        held = part.graph.call_function(function, given)
-    node.replace_all_uses_with(held, lambda user: user is not held)
-
-
-def _hold_pattern(part: fx.GraphModule, node: fx.Node) -> None:
-    """Give attention queries and keys without derivatives."""
-    query, key = (
-        node.args[place] if len(node.args) > place else node.kwargs[name]
-        for place, name in enumerate(("query", "key"))
-    )
-    with part.graph.inserting_before(node):
-        held = [part.graph.call_function(_detached, (one,)) for one in (query, key)]
-    rest = {name: one for name, one in node.kwargs.items() if name not in ("query", "key")}
-    node.args, node.kwargs = (*held, *node.args[2:]), rest
-
-
-def _detached(value: Tensor) -> Tensor:
-    return value.detach()
-
-
-def _with_slope(x: Tensor, value: Tensor) -> Tensor:
-    """A value as the product of x and a constant; zero where x is."""
-    slope = torch.where(x == 0, 0, value / torch.where(x == 0, 1, x))
-    return x * slope.detach()
-
-
-_NORMS: dict[str, Callable[..., Any]] = {
-    "layer_norm": F.layer_norm, "rms_norm": F.rms_norm, "group_norm": F.group_norm,
-}  # fmt: skip
-_NAMES: dict[str, tuple[str, ...]] = {
-    "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
-    "rms_norm": ("input", "normalized_shape", "weight", "eps"),
-    "group_norm": ("input", "num_groups", "weight", "bias", "eps"),
-}
-
-
-def _hold_norm(part: fx.GraphModule, node: fx.Node, module: nn.Module | None, name: str) -> bool:
-    """Exchange a norm for one with a constant scale."""
-    if module is not None:
-        name = next(n for n, k in _KINDS.items() if isinstance(module, k))
-        (source,) = node.all_input_nodes
-        path = str(node.target)
-        with part.graph.inserting_before(node):
-            own = {
-                one: part.graph.get_attr(f"{path}.{one}")
-                for one in ("weight", "bias")
-                if getattr(module, one, None) is not None
-            }
-        size = module.num_groups if name == "group_norm" else module.normalized_shape
-        given: dict[str, Any] = {"input": source, _NAMES[name][1]: size, "eps": module.eps, **own}
-    else:
-        given = dict(zip(_NAMES[name], node.args, strict=False)) | dict(node.kwargs)
-    with part.graph.inserting_before(node):
-        held = part.graph.call_function(_held_norm, (name,), given)
-    node.replace_all_uses_with(held)
-    part.graph.erase_node(node)
-    return True
-
-
-_KINDS = {"layer_norm": nn.LayerNorm, "group_norm": nn.GroupNorm, "rms_norm": nn.RMSNorm}
-
-
-def _held_norm(name: str, input: Tensor, **given: Any) -> Tensor:
-    """A norm as the product of what it centres and a constant."""
-    weight, bias, eps = given.get("weight"), given.get("bias"), given.get("eps")
-    if name == "group_norm":
-        groups = torch.unflatten(input, 1, (given["num_groups"], -1))
-        dims, shape = tuple(range(2, groups.ndim)), (-1, *[1] * (input.ndim - 2))
-    else:
-        groups, count = input, len(tuple(given["normalized_shape"]))
-        dims, shape = tuple(range(-count, 0)), tuple(given["normalized_shape"])
-    centred = groups if name == "rms_norm" else groups - groups.mean(dims, keepdim=True)
-    least = torch.finfo(input.dtype).eps if eps is None else eps
-    scale = torch.rsqrt((centred * centred).mean(dims, keepdim=True) + least).detach()
-    out = (centred * scale).reshape(input.shape)
-    out = out if weight is None else out * weight.reshape(shape)
-    return out if bias is None else out + bias.reshape(shape)
+        second = torch.autograd.grad(bent, probes, drawn(bent), allow_unused=True)
+    return any(one is not None and bool((one != 0).any()) for one in second)

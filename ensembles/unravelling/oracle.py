@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ensembles.decomposition import Block, Decomposition, walk
+from ensembles.unravelling.plain_norms import PlainNorms
 
 __all__ = ["path_gradients", "path_logits"]
 
@@ -116,7 +117,7 @@ def _middle(block: Block, x: Tensor) -> Tensor:
 
 def _pull(function: object, x: Tensor, cotangent: Tensor) -> Tensor:
     assert callable(function)
-    with torch.enable_grad():
+    with torch.enable_grad(), PlainNorms():
         probe = x.detach().requires_grad_()
         out = function(probe)
         if not out.requires_grad:
@@ -128,7 +129,7 @@ def _pull(function: object, x: Tensor, cotangent: Tensor) -> Tensor:
 def _push(function: object, x: Tensor, tangent: Tensor) -> Tensor:
     """The derivative along a tangent, by differentiating the transposed map."""
     assert callable(function)
-    with torch.enable_grad():
+    with torch.enable_grad(), PlainNorms():
         probe = x.detach().requires_grad_()
         out = function(probe)
         dummy = torch.zeros_like(out, requires_grad=True)

@@ -1,15 +1,15 @@
 """Normalisations written out as sums and products, whose derivatives are right in any layout.
 
-The backward pass of torch's batch normalisation in evaluation mode, and of its instance
-normalisation, mistakes the order in memory of the cotangents of a single image where what follows
-turned its channels to the end, as before tokens are put side by side (seen with torch 2.15 on a
-processor, by finite differences).
+The backward passes of torch's batch normalisation in evaluation mode, and of its instance
+normalisation, mistake the order in memory of the cotangents of a single image or video where what
+follows turned its channels to the end, as before tokens (torch 2.15 on a processor; held against
+finite differences in double precision by tests/test_plain_norms.py). Two images are right, and so
+are sequences, and both under vmap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,25 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ensembles.decomposition.norms import BATCH_NORM_ARGUMENTS
+
 __all__ = ["PlainNorms", "with_plain_norms"]
+
+_OF_LAYERS = ("running_mean", "running_var", "weight", "bias")
+_REST = ("use_input_stats", "momentum", "eps")
+_INSTANCE_NORM_ARGUMENTS: dict[Any, tuple[str, ...]] = {
+    F.instance_norm: ("input", *_OF_LAYERS, *_REST),
+    torch.instance_norm: ("input", "weight", "bias", "running_mean", "running_var", *_REST),
+}
+_INSTANCE_NORM_ARGUMENTS[torch.ops.aten.instance_norm.default] = _INSTANCE_NORM_ARGUMENTS[
+    torch.instance_norm
+]
+_ARGUMENTS = {
+    func: names for func, names in BATCH_NORM_ARGUMENTS.items() if "training" in names
+} | _INSTANCE_NORM_ARGUMENTS
+_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(_OF_LAYERS), "training": False, "use_input_stats": True, "eps": 1e-5,
+}  # fmt: skip
 
 
 def with_plain_norms(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -39,19 +57,18 @@ class PlainNorms(TorchFunctionMode):
     ) -> Any:
         """Run a torch function, or what a normalisation stands for."""
         given = dict(kwargs or {})
-        if func not in (F.batch_norm, F.instance_norm):
+        names = _ARGUMENTS.get(func)
+        if names is None:
             return func(*args, **given)
-        found = signature(func).bind(*args, **given)
-        found.apply_defaults()
-        norm = SimpleNamespace(**found.arguments)
-        if func is F.batch_norm and not norm.training:
-            return _of_batch(norm)
-        if func is F.instance_norm and norm.use_input_stats:
+        norm = SimpleNamespace(**{**_DEFAULTS, **dict(zip(names, args, strict=False)), **given})
+        if func in _INSTANCE_NORM_ARGUMENTS and norm.use_input_stats:
             return _of_instances(norm)
-        return func(*args, **given)
+        if norm.training:
+            return func(*args, **given)
+        return _by_statistics(norm)
 
 
-def _of_batch(norm: SimpleNamespace) -> Tensor:
+def _by_statistics(norm: SimpleNamespace) -> Tensor:
     """Normalisation (N, C, ...) by running statistics."""
     x: Tensor = norm.input
     scale = torch.rsqrt(norm.running_var + norm.eps)

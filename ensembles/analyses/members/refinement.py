@@ -82,11 +82,13 @@ class Refinement(Analysis[RefinementOptions]):
         Raises:
             UsageError: Saying why.
         """
-        if not all(block.ordered and block.has_shortcut for block in net):
+        follows = all(getattr(block.before, "follows", True) for block in net)
+        if not follows or not all(block.ordered and block.has_shortcut for block in net):
             raise UsageError(
                 f"refinement: not all blocks of {net.model_name} follow each other with a "
                 "shortcut, so that none refines what the one before it gave; choose a residual "
                 "network"
+                + (", or take it apart with nested=False (--chain)" if net.is_nested else "")
             )
 
     def needs(self, net: Decomposition, options: RefinementOptions) -> tuple[Need, ...]:
