@@ -125,8 +125,8 @@ def test_analyses_of_single_images_are_those_of_batches(model: nn.Module, analys
     net, data = decompose(model, images), torch.utils.data.TensorDataset(images, labels)
     one, all_of_them = (ensembles.analyze(net, data, analysis, batch_size=size) for size in (1, 4))
     pd.testing.assert_frame_equal(one, all_of_them, rtol=1e-3, atol=1e-5)
-    if analysis == "spectra":  # the head is not linear with scales held
-        assert "the head is not linear" in one.attrs["not_held"]
+    if analysis == "spectra":  # a sine is not linear with scales held
+        assert "what precedes block 4 (mix) is not linear" in one.attrs["not_held"]
         assert one["held"].isna().all()
         (held,) = [row for row in one.attrs["linear"] if row["way"] == "held"]
         assert held["explained"] is None

@@ -253,7 +253,7 @@ def _means(effects: BranchEffects, way: str) -> Estimates:
 def _ratio(sums: Array) -> Estimates:
     """The ratio of two sums (parts, 2, ...), from the parts where the second is of something.
 
-    There may be none, as of effects with gates held where the head is not linear with them.
+    There may be none, as of effects with gates held where a part is not linear with them.
     """
     seen = sums[sums[:, 1].reshape(len(sums), -1).any(1)]
     if not len(seen):

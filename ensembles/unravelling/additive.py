@@ -67,8 +67,10 @@ def require_additive(net: Decomposition, images: Tensor) -> None:
 
     with torch.no_grad(), differentiable():
         visits = list(states(net, images[:1], between=between))
-        if any(_bends(part, given) for part, given in passages[1:]):  # the first is the stem
-            raise _not_additive("what stands between blocks")
+        preceded = [block.label for block in net if block.before is not None]
+        for label, (part, given) in zip(preceded, passages[1:], strict=True):  # after the stem
+            if _bends(part, given):
+                raise _not_additive(f"what precedes {label}")
         for block, given, _ in visits:
             if any(_bends(part, at) for part, at in _parts(block, given)):
                 raise _not_additive(block.label)
