@@ -91,7 +91,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from ensembles.engine import convolution_kernel, strip_kernel
 
-def compiled(kernel, number, warps, stages, **given):
+def compiled(kernel, number, options, **given):
     names = kernel.arg_names
     kinds = {one: "i32" if one == number else "constexpr" if one in given else "*bf16"
              for one in names}
@@ -103,7 +103,7 @@ def compiled(kernel, number, warps, stages, **given):
     )
     made = triton.compile(
         source, target=GPUTarget("cuda", 80, 32),
-        options={"num_warps": warps, "num_stages": stages, "enable_fp_fusion": False},
+        options={"num_warps": options[0], "num_stages": options[1], "enable_fp_fusion": False},
     )
     text = made.asm["ptx"]
     print("mma.sync" in text, ".local" in text, made.metadata.shared < 99 * 1024)
@@ -111,19 +111,19 @@ def compiled(kernel, number, warps, stages, **given):
 tiles, strips = convolution_kernel.TILES[32], strip_kernel.STRIPS[32]
 both = {"channels": 32, "out_channels": 32, "adds": True, "relu": True, "height": 16, "width": 16}
 compiled(
-    convolution_kernel._convolution, "pixels", tiles.warps, 1, out_height=16, out_width=16,
+    convolution_kernel._convolution, "pixels", (tiles.warps, 1), out_height=16, out_width=16,
     kernel_height=3, kernel_width=3, stride=1, padding_height=1, padding_width=1,
     tile=tiles.pixels, chunk=32, made=32, unrolled=False, **both,
 )
 compiled(
-    strip_kernel._strips, "images", strips.warps, strips.stages, made=strips.made,
+    strip_kernel._strips, "images", (strips.warps, strips.stages), made=strips.made,
     columns=strips.columns, stages=strips.stages, **both,
 )
 """
 
 
 def test_the_kernel_compiles_for_a_card_that_is_not_here(tmp_path: Path) -> None:
-    """Products go to tensor cores, no register is spilled, and the memory of most cards suffices."""
+    """Products go to tensor cores, no register is spilled, most cards have the memory."""
     pytest.importorskip("triton", minversion="3.3")
     if sys.platform != "linux":
         pytest.skip("Triton brings no assembler there")
