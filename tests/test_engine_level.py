@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ensembles import lesion
 from ensembles.decomposition import Decomposition, decompose
-from ensembles.engine import Materials, evaluate
+from ensembles.engine import Materials, default_batch_size, evaluate, sweep_batch_size
 from ensembles.engine import level as level_module
 from ensembles.engine.level import LevelOrder
 from ensembles.engine.level_plan import START, LevelPlan, plan_levels
@@ -479,3 +480,18 @@ def test_a_limit_on_the_memory_of_a_process_halves_the_slice_and_loses_nothing()
     assert squeezed["tried"]
     assert squeezed["correct"] == free["correct"]
     assert np.ptp(free["correct"]) > 0
+
+
+class Shapes(list[Any]):
+    """The blocks of a network, for what reads their shapes alone."""
+
+    output_shape = (1000,)
+
+
+def test_batches_of_a_sweep_on_cuda_fill_whole_pages() -> None:
+    cuda = torch.device("cuda")
+    for numbers, swept, usual in ((16 * 32 * 32, 8192, 2000), (64 * 112 * 112, 128, 167)):
+        net: Any = Shapes([SimpleNamespace(in_shape=(numbers,), out_shape=(7,))])
+        assert sweep_batch_size(net, cuda) == swept
+        assert default_batch_size(net, cuda) == usual
+        assert sweep_batch_size(net, CPU) == default_batch_size(net, CPU) < usual

@@ -19,8 +19,8 @@ from ensembles.engine import (
     Materials,
     check_lesions,
     choose_device,
-    default_batch_size,
     evaluate_each,
+    sweep_batch_size,
 )
 from ensembles.engine.devices import compute_dtype
 from ensembles.engine.evaluation import choose_engine
@@ -138,7 +138,7 @@ class LesionSweep:
             metrics=measured,
             task=asked,
             materials=materials,
-            batch_size=default_batch_size(net, place) if batch_size is None else batch_size,
+            batch_size=sweep_batch_size(net, place) if batch_size is None else batch_size,
             device=place,
             precision=precision,
             engine=engine,

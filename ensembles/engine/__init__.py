@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         choose_device,
         default_batch_size,
         device_name,
+        sweep_batch_size,
     )
     from ensembles.engine.evaluation import check_lesions, evaluate, evaluate_each
     from ensembles.engine.lesioned_network import lesioned_module
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "evaluate_each",
     "lesioned_module",
+    "sweep_batch_size",
 ]
 
 _HOMES = {
@@ -44,6 +46,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "evaluate_each": "evaluation",
     "lesioned_module": "lesioned_network",
+    "sweep_batch_size": "devices",
 }
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "device_name",
     "home_of",
     "movable_copy",
+    "sweep_batch_size",
 ]
 
 _INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -27,7 +28,9 @@ _INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _ACTIVATION_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20, "mps": 128 << 20}
-_MOST_ROWS = {"cpu": 2000, "cuda": 1 << 13, "mps": 2000}
+_MOST_ROWS = 2000
+_MOST_SWEPT = 1 << 13
+"""Rows of a sweep at a time on CUDA."""
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
@@ -100,13 +103,23 @@ def movable_copy(net: Decomposition) -> Decomposition:
 
 
 def default_batch_size(net: Decomposition, device: torch.device) -> int:
-    """As many rows as keep the widest activation between blocks to some megabytes.
+    """As many rows as keep the widest activation between blocks to some megabytes."""
+    return min(_rows_that_fit(net, device), _MOST_ROWS)
 
-    On CUDA a power of two, as are the pages of level order, which then
-    hold whole batches.
+
+def sweep_batch_size(net: Decomposition, device: torch.device) -> int:
+    """The rows of a sweep at a time, which on CUDA are more.
+
+    There they are a power of two, as are the pages of level order, which then hold whole batches.
     """
+    if device.type != "cuda":
+        return default_batch_size(net, device)
+    rows = min(_rows_that_fit(net, device), _MOST_SWEPT)
+    return 1 << (rows.bit_length() - 1)
+
+
+def _rows_that_fit(net: Decomposition, device: torch.device) -> int:
     shapes = [shape for block in net for shape in (block.in_shape, block.out_shape)]
     widest = max(torch.Size(shape).numel() for shape in (*shapes, net.output_shape))
-    size = _ACTIVATION_BYTES.get(device.type, _ACTIVATION_BYTES["cpu"]) // (4 * widest)
-    most = int(min(max(size, 1), _MOST_ROWS.get(device.type, _MOST_ROWS["cpu"])))
-    return 1 << (most.bit_length() - 1) if device.type == "cuda" else most
+    there = _ACTIVATION_BYTES.get(device.type, _ACTIVATION_BYTES["cpu"])
+    return max(there // (4 * widest), 1)

@@ -16,7 +16,7 @@ from ensembles.decomposition.inputs import placed, rows_of, take
 from ensembles.engine.devices import (
     choose_device,
     compute_dtype,
-    default_batch_size,
+    sweep_batch_size,
 )
 from ensembles.engine.direct import Direct
 from ensembles.engine.level import LevelOrder
@@ -111,7 +111,7 @@ def evaluate(
     dtype = compute_dtype(precision, place)
     kind = choose_engine(engine, place)
     threads = torch.get_num_threads() if place.type == "cpu" else 1
-    size = batch_size if batch_size is not None else default_batch_size(net, place) * threads
+    size = batch_size if batch_size is not None else sweep_batch_size(net, place) * threads
     if not 1 <= size <= _LARGEST_BATCH:
         expected = "1 or more" if size < 1 else f"at most {_LARGEST_BATCH}"
         raise UsageError(f"batch size {size}; expected {expected}")
