@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
+import subprocess
 import tarfile
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from hypothesis import settings
+
+from ensembles.tables.git_head import git_head
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks, and processes side by side
 torch.set_num_threads(1)
@@ -21,9 +28,30 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 
 def pytest_collection_finish() -> None:
-    """Leave what lives until the end out of every later round of garbage collection."""
+    """Leave what lives until the end out of every later round of garbage collection.
+
+    Rounds are rare: at the usual ones they take a twelfth of the time, nearly all of it for what
+    fixtures hold.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checkout_read_once() -> Iterator[None]:
+    """Ask git's files once for each folder: every table says from which commit it is."""
+    known = cache(git_head)
+    module = importlib.import_module("ensembles.tables.provenance")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "git_head", lambda: known(Path.cwd()))
+        yield
+
+
+@pytest.fixture
+def unplaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures without giving their axes a place, for tests that look at no place."""
+    monkeypatch.setattr("ensembles.plots.style._lay_out", lambda figure: None)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +86,35 @@ def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(archive) as opened:
         opened.extractall(folder, filter="data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of weights of an untrained resnet20, which no test changes."""
+    from untrained import save_untrained
+
+    return str(save_untrained(tmp_path_factory.mktemp("weights") / "random.pt"))
+
+
+@pytest.fixture
+def load_program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a program of `benchmarks/` by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    return importlib.import_module
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture

@@ -45,6 +45,15 @@ def model(seed: int = 1) -> torch.nn.Module:
     return network
 
 
+def fill(disk: Path) -> Path:
+    """Write a file until nothing more can be written on a disk."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return ballast
+
+
 @cache
 def images(number: int = 30, normalization: str = "0.4/0.2", seed: int = 0) -> ImageDataset:
     """Images whose labels the intact network mostly finds."""

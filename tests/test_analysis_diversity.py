@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from calls import LoadProgram
 from networks import build, images_for
 from torch import Tensor, nn
 
@@ -153,10 +153,8 @@ def test_what_diversity_refuses_and_draws() -> None:
         ensembles.analyze(one, [(images, labels)], "diversity")
 
 
-def test_noise_is_added_to_the_images_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    from diversity_members import noisy
-
+def test_noise_is_added_to_the_images_of_a_network(load_program: LoadProgram) -> None:
+    noisy = load_program("diversity_members").noisy
     data = ensembles.dataset("digits", limit=40)
     ((images, labels),) = data.batches(40)
     ((same, as_they_are),) = noisy(SimpleNamespace(data=data), 0.0)  # type: ignore[arg-type]

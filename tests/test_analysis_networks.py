@@ -67,7 +67,9 @@ def where_they_run() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_on_each_kind_of_network_or_says_why_not(name: str, tmp_path: Path) -> None:
+def test_it_runs_on_each_kind_of_network_or_says_why_not(
+    name: str, tmp_path: Path, unplaced: None
+) -> None:
     told = where_they_run()[name]
     tables = []
     for what, said in zip(NETWORKS, told, strict=True):

@@ -8,14 +8,15 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from calls import called
 
 import ensembles
-from ensembles.cli import main
 
 CHECK_LIGHT = """
 import sys
@@ -25,28 +26,11 @@ print(",".join(name for name in heavy if name in sys.modules))
 """
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """A file of weights of an untrained resnet20."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = ensembles.create_model("resnet20")
-    path = tmp_path_factory.mktemp("weights") / "random.pt"
-    torch.save(model.state_dict(), path)
-    return str(path)
-
-
 @pytest.fixture
 def call(capsys, opened_once):
     """Run the command line; returns exit status, standard output and standard error."""
 
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return run
+    return partial(called, capsys)
 
 
 @pytest.fixture

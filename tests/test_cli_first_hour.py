@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from calls import called
 from click.testing import CliRunner
 
 from ensembles.cli import command_line, main
@@ -27,23 +28,32 @@ def test_a_group_alone_prints_its_help(
     assert "...\n" not in found.out.partition("Commands:")[2]  # no sentence is cut off
 
 
+def test_a_shell_is_offered_names_by_a_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ensembles"], capture_output=True, text=True, check=False,
+        env={**os.environ, "_ENSEMBLES_COMPLETE": "bash_complete", "COMP_CWORD": "3",
+             "COMP_WORDS": "ensembles lesion --model resnet11"},
+    )  # fmt: skip
+    assert "plain,resnet110" in done.stdout.splitlines() and done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("ensembles lesion --model resnet11", "resnet110"),
         ("ensembles paths --checkpoint ran", "random"),
         ("ensembles lesion --dataset dig", "digits"),
         ("ensembles analyze infl", "influence"),
         ("ensembles rep", "reproduce"),
     ],
 )
-def test_a_shell_is_offered_names(words: str, offered: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ensembles"], capture_output=True, text=True, check=False,
-        env={**os.environ, "_ENSEMBLES_COMPLETE": "bash_complete", "COMP_WORDS": words,
-             "COMP_CWORD": str(len(words.split()) - 1)},
-    )  # fmt: skip
-    assert f"plain,{offered}" in done.stdout.splitlines() and done.stderr == ""
+def test_a_shell_is_offered_names(
+    words: str, offered: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_ENSEMBLES_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    _, out, err = called(capsys)
+    assert f"plain,{offered}" in out.splitlines() and err == ""
 
 
 def test_long_names_lose_their_middle_where_a_terminal_is_narrow() -> None:
@@ -93,9 +103,12 @@ def test_an_interrupted_sweep_says_what_is_kept(
     assert stop.value.code == 130 and capsys.readouterr().err.endswith(told)
 
 
-def test_a_figure_that_is_replaced_is_told_and_the_summary_comes_last(tmp_path: Path) -> None:
+def test_a_figure_that_is_replaced_is_told_and_the_summary_comes_last(
+    tmp_path: Path, weights: str, opened_once: None
+) -> None:
     figure = tmp_path / "x.png"
-    arguments = ["lesion", "--limit", "4", "--blocks", "1-2", "--plot", str(figure),
+    arguments = ["lesion", "--model", "resnet20", "--checkpoint", weights, "--dataset", "digits",
+                 "--limit", "4", "--blocks", "1-2", "--plot", str(figure),
                  "--width", "5", "--title", "A title", "--label", "ours"]  # fmt: skip
     once = CliRunner().invoke(command_line, arguments)
     again = CliRunner().invoke(command_line, arguments)
@@ -128,18 +141,13 @@ def test_paths_of_several_networks_stand_in_one_table_and_figure(tmp_path: Path)
     assert list(frame["model"].unique()) == ["resnet20", "preresnet20"]
 
 
-def test_what_is_wrong_in_a_word_is_refused_before_anything_is_opened() -> None:
+def test_what_is_wrong_in_a_word_is_refused_before_anything_is_opened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(
+        "ensembles.checkpoints.subject.load", lambda *given, **_: opened.append(given)
+    )
     for arguments in (["paths", "--at", "nowhere"], ["lesion", "--plan", "nowhere.csv"]):
-        code = f"""
-import sys
-from ensembles.cli import main
-import ensembles.checkpoints.subject as subject
-def opened(*_, **__): raise AssertionError("opened")
-subject.open_subject = opened
-import ensembles.checkpoints as c
-c.open_subject = opened
-main({arguments!r})
-"""
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                              check=False)  # fmt: skip
-        assert "nowhere" in done.stderr and "opened" not in done.stderr
+        code, _, err = called(capsys, *arguments)
+        assert code == 2 and "nowhere" in err and not opened

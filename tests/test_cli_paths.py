@@ -5,45 +5,23 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
+from calls import Call, called
 from torch import Tensor, nn
 
-import ensembles
 from ensembles import checkpoints
-from ensembles.cli import main
 from ensembles.tables import read_frame
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file of weights of an untrained resnet20."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = ensembles.create_model("resnet20")
-    path = tmp_path_factory.mktemp("weights") / "random.pt"
-    torch.save(model.state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], opened_once: None) -> Call:
     """Run `ensembles paths`; returns exit status, standard output and standard error."""
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(["paths", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
-
-    return run
+    return partial(called, capsys, "paths")
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
+from calls import called
 
-import ensembles
-from ensembles.cli import main
 from ensembles.tables import read_frame
 
 STUDY = """
@@ -34,20 +34,10 @@ trials = 2
 """
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A file of weights of an untrained network."""
-    path = tmp_path_factory.mktemp("weights") / "a.pt"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(ensembles.create_model("resnet20").state_dict(), path)
-    return path.read_bytes()
-
-
 @pytest.fixture
-def file(tmp_path: Path, weights: bytes) -> Path:
+def file(tmp_path: Path, weights: str) -> Path:
     """A study and the weights beside it."""
-    (tmp_path / "a.pt").write_bytes(weights)
+    shutil.copy(weights, tmp_path / "a.pt")
     path = tmp_path / "small.toml"
     path.write_text(STUDY, encoding="utf-8")
     return path
@@ -57,13 +47,7 @@ def file(tmp_path: Path, weights: bytes) -> Path:
 def call(capsys):
     """Run the command line; returns exit status, standard output and standard error."""
 
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main(["study", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return run
+    return partial(called, capsys, "study")
 
 
 def test_help_names_the_four_commands(call):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from calls import called
 from torch import Tensor, nn
 
 from ensembles.checkpoints import Card, Measured, check_error
-from ensembles.cli import main
 from ensembles.data import ImageDataset, Normalization
 from ensembles.data.sources import MemorySource
 from ensembles.errors import CheckpointError
@@ -83,12 +84,7 @@ def test_the_same_hash_is_compared() -> None:
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Run the command line; returns exit status, standard output and standard error."""
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return stop.value.code, *capsys.readouterr()  # type: ignore[return-value]
-
-    return run
+    return partial(called, capsys)
 
 
 LESION = ("lesion", "--model", "vgg15", "--device", "cpu", "--blocks", "3")

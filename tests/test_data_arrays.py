@@ -7,16 +7,17 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from calls import called
 from torch import nn
 
 import ensembles
-from ensembles.cli import main
 from ensembles.data import dataset
 from ensembles.errors import DataError, UsageError
 
@@ -261,24 +262,13 @@ def test_series_are_measured_and_kept(tmp_path: Path) -> None:
 
 
 def test_images_in_an_archive_on_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str
 ) -> None:
     digits = dataset("digits", limit=8)
     pixels, labels = digits.raw()
     path = saved(tmp_path / "a.npz", images=pixels.permute(0, 2, 3, 1).numpy(), labels=labels)
-    weights = tmp_path / "w.pth"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(ensembles.create_model("resnet20").state_dict(), weights)
-
-    def call(*more: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(["lesion", "--model", "resnet20", "--checkpoint", str(weights), "--blocks", "1",
-                  "--json", *more])  # fmt: skip
-        out, err = capsys.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
-
+    small = ["--model", "resnet20", "--checkpoint", weights, "--blocks", "1", "--json"]
+    call = partial(called, capsys, "lesion", *small)
     code, _, err = call("--dataset", str(path))
     assert code == 2 and "no normalisation is known" in err and err.count("\n") == 1
     code, out, err = call("--dataset", str(path), "--normalize", "digits")

@@ -250,7 +250,7 @@ def rows(draw: st.DrawFn) -> list[Any]:
 
 
 class TestAnyInputs:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(rows(), st.integers(1, 10), st.integers(1, 10))
     def test_single_rows_and_batches_are_cut_alike(
         self, items: list[Any], size: int, other: int

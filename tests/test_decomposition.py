@@ -65,7 +65,7 @@ def test_each_kind_of_token_block(kind):
     assert_same(model, net, images)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(random_networks())
 def test_random_chains(model):
     net, images = taken_apart(model)
@@ -79,7 +79,7 @@ def test_random_chains(model):
                 torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(random_networks())
 def test_shortcut_and_branch_add_up(model):
     net, images = taken_apart(model)

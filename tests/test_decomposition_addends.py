@@ -187,7 +187,7 @@ def test_norms_of_their_own_make_roads_of_their_own() -> None:
         close(run(net, 1, (2,), images), silenced(model, 1, "attention")(images))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.sampled_from([f for f in FORMULAS if f != "neox"]), min_size=1, max_size=3),
     st.sampled_from([4, 6]),

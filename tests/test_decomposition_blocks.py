@@ -87,7 +87,7 @@ def check_scaled(net: Decomposition, images: Tensor, factor: float) -> None:
             close(twice(x), by_hand(block, x, 2 * factor), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(random_networks(), st.sampled_from([-1.0, 0.25, 0.5, 3.0]))
 def test_scaled_branches(model: nn.Module, factor: float) -> None:
     images, _ = images_for(model, 3)
@@ -121,7 +121,7 @@ def groups(net: Decomposition) -> list[list[Block]]:
     return [group for group in found.values() if len(group) > 1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.sampled_from(["post", "pre", "bottleneck", "convnext", "three"]), min_size=2,
              max_size=4),
@@ -215,7 +215,7 @@ def test_blocks_that_cannot_run_side_by_side(case: str) -> None:
         net.block(first).beside([net.block(second)])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(random_networks())
 def test_another_branch_leaves_the_rest(model: nn.Module) -> None:
     images, _ = images_for(model, 2)
@@ -265,7 +265,7 @@ def test_batch_norms_are_counted_once() -> None:
     assert net.batch_norms == 1 + 2 + 3  # stem; two in the first block; shortcut and two
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(random_networks())
 def test_the_walk_gives_each_block_with_its_input_and_output(model: nn.Module) -> None:
     images, _ = images_for(model, 3)

@@ -220,7 +220,7 @@ def test_names_and_shapes_of_several_inputs() -> None:
     assert decompose(seeded(Language), ids(2, 6)).input_names == ()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.sampled_from(["series", "volumes", "table", "ids", "keywords", "dense table"]),
        st.integers(0, 50))  # fmt: skip
 def test_deletions_are_what_an_edited_network_gives(case: str, seed: int) -> None:

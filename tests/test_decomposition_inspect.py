@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree
+from functools import partial
 
 import pytest
 import torch
+from calls import called
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from networks import build, images_for
 
 from ensembles.catalogue.structure import describe, inspected
-from ensembles.cli import main
 from ensembles.decomposition import decompose
 from ensembles.errors import UsageError
 from ensembles.models import create_model
@@ -24,13 +25,7 @@ from ensembles.plots import plot_structure
 def call(capsys):
     """Run `ensembles inspect`; returns exit status, standard output and standard error."""
 
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main(["inspect", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return run
+    return partial(called, capsys, "inspect")
 
 
 def test_the_table_of_a_small_resnet(call):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +12,10 @@ from ensembles.decomposition import decompose
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def consistency():
+@pytest.fixture
+def consistency(load_program):
     """The benchmark that builds networks with cheap random weights."""
-    before = [*sys.path], torch.get_num_threads()
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module("consistency")
-    sys.path[:], threads = before
-    torch.set_num_threads(threads)
+    return load_program("consistency")
 
 
 def examined(consistency, name, size, **arguments):

@@ -13,6 +13,7 @@ from ensembles.decomposition import decompose
 from ensembles.errors import DecompositionError, PathError
 from ensembles.lesions import Delete
 
+ROWS = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 LIBRARY = torch.library.Library("joins", "DEF")
 LIBRARY.define("rectified(Tensor a, Tensor b) -> Tensor")
 LIBRARY.impl("rectified", lambda a, b: torch.relu(a + b), "CompositeExplicitAutograd")
@@ -40,6 +41,14 @@ def joined(join):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Joined(join).eval()
+
+
+def two_sums(model):
+    """The model taken apart, its joins found as sums."""
+    net = decompose(model, ROWS)
+    assert [block.kind for block in net] == ["residual"] * 2
+    torch.testing.assert_close(net(ROWS), model(ROWS))
+    return net
 
 
 def _out(_, x, y):
@@ -118,15 +127,12 @@ WEIGHED = {
 @pytest.mark.parametrize("spelling", [*IDENTITY, *WEIGHED])
 def test_a_join_is_a_sum(spelling):
     model = joined({**IDENTITY, **WEIGHED}[spelling])
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
-    assert [block.kind for block in net] == ["residual"] * 2
-    torch.testing.assert_close(net(rows), model(rows))
+    net = two_sums(model)
     if spelling in IDENTITY and spelling != "mean of a stack":
-        x = net.stem(rows)
+        x = net.stem(ROWS)
         assert torch.equal(net.block(1).deleted(x), x) and net.block(1).road == "identity"
     else:  # the branch is what the join makes of a shortcut that carries nothing
-        x = net.stem(rows)
+        x = net.stem(ROWS)
         made = model.join(model, torch.zeros_like(x), torch.tanh(model.branches[0](x)))
         block = net.block(1)
         middle = x if block.pre is None else block.pre(x)
@@ -155,11 +161,8 @@ def test_what_a_sum_holds_several_times_is_one_road(spelling):
     """Deletion leaves what a sum leaves of its input when the branch gives nothing."""
     join, left = REPEATED[spelling]
     model = joined(join)
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
-    assert [block.kind for block in net] == ["residual"] * 2
-    torch.testing.assert_close(net(rows), model(rows))
-    x = net.stem(rows)
+    net = two_sums(model)
+    x = net.stem(ROWS)
     torch.testing.assert_close(net.block(1).deleted(x), left * x)
     kept = join(model, x, torch.tanh(model.branches[0](x)) * 0)
     torch.testing.assert_close(net.block(1).deleted(x), kept)
@@ -176,29 +179,24 @@ UPDATES = {
 @pytest.mark.parametrize("spelling", UPDATES)
 def test_an_update_of_what_is_carried_is_left_out_whole(spelling):
     model = joined(UPDATES[spelling])
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
-    assert [block.kind for block in net] == ["residual"] * 2
-    torch.testing.assert_close(net(rows), model(rows))
-    x = net.stem(rows)
+    net = two_sums(model)
+    x = net.stem(ROWS)
     torch.testing.assert_close(net.block(1).deleted(x), x)
 
 
 @torch.no_grad()
 def test_a_sum_in_which_the_input_cancels_out_has_no_shortcut():
     model = joined(lambda m, x, y: x + y - x)
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
+    net = decompose(model, ROWS)
     assert {block.kind for block in net} == {"plain"}
-    torch.testing.assert_close(net(rows), model(rows))
+    torch.testing.assert_close(net(ROWS), model(ROWS))
 
 
 def test_a_gate_in_an_interpolation():
     model = joined(lambda m, x, y: torch.lerp(x, y, torch.sigmoid(m.branches[0](x))))
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
+    net = decompose(model, ROWS)
     assert [block.kind for block in net] == ["gated"] * 2
-    torch.testing.assert_close(net(rows), model(rows))
+    torch.testing.assert_close(net(ROWS), model(ROWS))
 
 
 PARTS = (slice(None, 2), slice(2, None))
@@ -286,28 +284,25 @@ WHATEVER = {
 @pytest.mark.parametrize("spelling", WHATEVER)
 def test_a_sum_is_found_by_what_it_computes(spelling):
     model = joined(WHATEVER[spelling])
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
-    assert [block.kind for block in net] == ["residual"] * 2
+    net = two_sums(model)
     assert not net.uncut or spelling == "imaginary"  # the sum of its own two parts
-    torch.testing.assert_close(net(rows[:3]), model(rows[:3]))
-    x = model.stem(rows)
+    torch.testing.assert_close(net(ROWS[:3]), model(ROWS[:3]))
+    x = model.stem(ROWS)
     for index, branch in enumerate(model.branches, 1):
         y = torch.tanh(branch(x))
         x = model.join(model, x, torch.zeros_like(y) if index == 1 else y)
-    torch.testing.assert_close(net.lesioned(Delete((1,)))(rows), model.head(x))
+    torch.testing.assert_close(net.lesioned(Delete((1,)))(ROWS), model.head(x))
 
 
 @pytest.mark.parametrize("spelling", ["batched", "reshaped", "differences", "double", "pooled"])
 def test_its_paths_add_up_to_the_models_own_gradient(spelling):
     model, labels = joined(WHATEVER[spelling]), torch.tensor([0, 1, 2, 0])
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
+    net = decompose(model, ROWS)
     for direction in ("gradient", "logits"):
         asked = {"direction": direction, "images": 4, "signs": 0, "progress": False}
-        frame = ensembles.paths(net, [(rows, labels)], **asked)
+        frame = ensembles.paths(net, [(ROWS, labels)], **asked)
         assert frame.attrs["sum_error"] < 1e-5
-    ends = [rows.clone().requires_grad_() for _ in range(2)]
+    ends = [ROWS.clone().requires_grad_() for _ in range(2)]
     for one, x in zip((model, net), ends, strict=True):
         F.cross_entropy(one(x), labels).backward()
     torch.testing.assert_close(ends[1].grad, ends[0].grad)
@@ -315,11 +310,9 @@ def test_its_paths_add_up_to_the_models_own_gradient(spelling):
 
 def test_paths_through_a_sum_of_complex_numbers_are_refused():
     model = joined(lambda _, x, y: torch.fft.irfft(torch.fft.rfft(x) + torch.fft.rfft(y), n=4))
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    net = decompose(model, rows)
-    assert [block.kind for block in net] == ["residual"] * 2
+    net = two_sums(model)
     with pytest.raises(PathError, match="reads or gives complex numbers"):
-        ensembles.paths(net, [(rows, torch.zeros(4, dtype=torch.long))], progress=False)
+        ensembles.paths(net, [(ROWS, torch.zeros(4, dtype=torch.long))], progress=False)
 
 
 class Beside(nn.Module):
@@ -347,11 +340,10 @@ def test_a_mean_over_each_channel_joins_nothing():
     ],
 )
 def test_a_sum_that_is_not_seen_through_is_said(join, message):
-    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     model = joined(join if message.startswith("act") else lambda _, x, y: join(x, y))
     with pytest.raises(DecompositionError, match=message):
-        decompose(model, rows)
-    plain = decompose(model, rows, kinds=["plain"])
+        decompose(model, ROWS)
+    plain = decompose(model, ROWS, kinds=["plain"])
     assert plain.uncut[0].startswith("the model's own forward")
 
 

@@ -33,7 +33,7 @@ SHORT = {
         *("--parameters", "2k", "--seeds", "1", "--epochs", "1", "--limit", "32"),
         *("--depths", "8", "--families", "preresnet"),
     ],
-    "lesion": ["--limit", "8"],
+    "lesion": ["--limit", "4"],
     "paths": ["--limit", "2", "--signs", "2", "--samples", "8"],
     "reproduce": ["--figure", "3", "--limit", "4"],
     "train": ["--limit", "64", "--epochs", "1"],
@@ -180,7 +180,7 @@ def shortened(command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", list(commands()))
-def test_each_command_runs(command, at_desk, capsys):
+def test_each_command_runs(command, at_desk, unplaced, capsys):
     if ELSEWHERE.search(command.replace("--normalize imagenet", "")):
         pytest.skip("needs the network, a GPU or data that is not here")
     with pytest.raises(SystemExit) as stop:
@@ -190,7 +190,7 @@ def test_each_command_runs(command, at_desk, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", list(programs()))
-def test_each_program_runs(program, at_desk):
+def test_each_program_runs(program, at_desk, unplaced):
     if ELSEWHERE.search(program):
         pytest.skip("needs the network, a GPU or data that is not here")
     for whole, short in SHORTER.items():

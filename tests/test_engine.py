@@ -54,7 +54,7 @@ def counts(outcomes):
     return [(o.lesion, o.correct, o.total, o.nonfinite) for o in outcomes]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(random_networks(), st.integers(1, 12), st.integers(0, 3))
 def test_both_engines_count_the_same(model, batch_size, seed):
     images, labels = images_for(model, 11, seed)
@@ -90,7 +90,7 @@ def test_of_exactly_tied_logits_the_first_class_counts_everywhere(batch_size):
         assert {one.class_correct[1] for one in found} == {ones}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(random_networks(), st.integers(0, 3))
 def test_both_engines_give_the_same_logits(model, seed):
     images, _ = images_for(model, 5, seed)

@@ -255,7 +255,7 @@ def logits(net: Decomposition, lesions: list[Lesion], images: Tensor, given: Mat
     return found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(random_networks(max_blocks=4), st.integers(0, 1000))
 def test_each_kind_computes_what_an_edit_by_hand_does(model: nn.Module, seed: int) -> None:
     assume({"residual", "dense"} & set(model.kinds))
@@ -318,7 +318,7 @@ def test_randomized_weights_are_drawn_from_the_seed_alone() -> None:
 # The engines against each other
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(random_networks(max_blocks=4), st.integers(1, 12), st.integers(0, 1000))
 def test_both_engines_measure_the_same(model: nn.Module, batch_size: int, seed: int) -> None:
     images, labels = images_for(model, 11, seed)
@@ -379,7 +379,7 @@ def agreeing(fast: list[Outcome], slow: list[Outcome]) -> bool:
 # What must come out the same
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(random_networks(), st.integers(0, 1000))
 def test_lesions_that_are_another_one_by_other_words(model: nn.Module, seed: int) -> None:
     images, _ = images_for(model, 4, seed)

@@ -62,7 +62,7 @@ def spread_over(images: torch.Tensor, count: int) -> torch.Tensor:
     return images[torch.arange(count) * len(images) // count]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(random_networks(), st.integers(0, 1000))
 def test_statistics_are_those_of_a_plain_loop(model: nn.Module, seed: int) -> None:
     assume({"residual", "dense"} & set(model.kinds))

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from calls import exit_status
 from torch import Tensor, nn
+from untrained import save_untrained
 
 import ensembles
 from ensembles.cards import Card
 from ensembles.checkpoints import open_average
-from ensembles.cli import main
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import CheckpointError, LesionError, PathError, UsageError
 from ensembles.lesions import Lesion, single_deletions
@@ -155,18 +156,7 @@ def test_certain_members_keep_the_logits_finite() -> None:
 
 
 def saved(folder: Path, seed: int) -> str:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = ensembles.create_model("lenet5")
-    path = folder / f"lenet5-{seed}.pt"
-    torch.save(model.state_dict(), path)
-    return str(path)
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
+    return str(save_untrained(folder / f"lenet5-{seed}.pt", seed, "lenet5"))
 
 
 def test_files_are_averaged_by_the_command(
@@ -175,13 +165,13 @@ def test_files_are_averaged_by_the_command(
     files = [saved(tmp_path, seed) for seed in range(3)]
     chosen = [word for file in files for word in ("--checkpoint", file)]
     shared = ["--model", "lenet5", "--limit", "8", "--normalize", "none"]
-    assert run("lesion", "--average", *shared, *chosen) == 0
+    assert exit_status("lesion", "--average", *shared, *chosen) == 0
     assert "members.2" in capsys.readouterr().out
-    assert run("analyze", "diversity", "--average", *shared, *chosen) == 0
+    assert exit_status("analyze", "diversity", "--average", *shared, *chosen) == 0
     assert "members: the 3 networks of the average" in capsys.readouterr().err
-    assert run("lesion", "--average", *shared, *chosen[:2]) == 2
+    assert exit_status("lesion", "--average", *shared, *chosen[:2]) == 2
     assert "an average needs two networks or more, got 1" in capsys.readouterr().err
-    assert run("lesion", "--kind", "drop", *shared, *chosen[:2]) == 2
+    assert exit_status("lesion", "--kind", "drop", *shared, *chosen[:2]) == 2
     assert "no block has several branches" in capsys.readouterr().err
 
 

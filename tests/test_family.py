@@ -226,7 +226,7 @@ def test_paths_add_up_or_are_refused(name: str) -> None:
         assert last == place
         data, powers = rows.data[: rows.count], rows.exponent[: rows.count]
         assert check_gradient(data, powers, rows.log2_norms(), expected, place) < 1e-9
-        if choices == len(net) <= 8:
+        if choices == len(net) <= 7:
             compare_with_single_paths(net, images, cotangent, data * torch.exp2(powers).view(
                 *powers.shape, 1, 1, 1), spectrum)  # fmt: skip
 

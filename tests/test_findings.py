@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from calls import LoadProgram
 from PIL import Image
 
 import ensembles
@@ -21,11 +21,9 @@ MOST_BYTES = 400_000
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    sys.modules.pop("findings", None)
-    import findings
-
+def program(load_program: LoadProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    findings = load_program("findings")
+    monkeypatch.setattr(findings, "CASES", findings.CASES)  # which tests change
     monkeypatch.setattr(findings, "DOCS", tmp_path)
     monkeypatch.setattr(findings, "PAGE", tmp_path / "page.md")
     (tmp_path / "figures").mkdir()

@@ -51,7 +51,7 @@ def checked(_: object, __: object, widest: int = 10_000) -> CheckedKernel:
     return CheckedKernel(StandIn(widest))
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     random_networks(max_blocks=4),
     st.integers(1, 12),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,18 +11,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from calls import LoadProgram
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def gpu_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_table", BENCHMARKS / "gpu_table.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_table"] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def gpu_table(load_program: LoadProgram) -> ModuleType:
+    return load_program("gpu_table")
 
 
 def notes_in(folder: Path) -> list[tuple[str, str]]:
@@ -31,11 +27,11 @@ def notes_in(folder: Path) -> list[tuple[str, str]]:
     return [(row["name"], row["note"]) for row in rows]
 
 
-def test_every_row_of_the_table_of_a_gpu_runs_on_a_processor(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--tiny", "--device", "cpu",
-               "--out", str(tmp_path)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_every_row_of_the_table_of_a_gpu_runs_on_a_processor(
+    load_program: LoadProgram, tmp_path: Path
+) -> None:
+    with torch.random.fork_rng():
+        load_program("gpu").main(["--tiny", "--device", "cpu", "--here", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     text = (tmp_path / "gpu.md").read_text()
     assert "FAILED" not in text and "ended after" not in text

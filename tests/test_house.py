@@ -7,6 +7,7 @@ import configparser
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,13 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield ".".join((name, *parts)).removesuffix(".__init__"), path
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> tuple[str, ...]:
     """Modules of ours that a file imports, in functions too, but for the sake of types alone."""
+    return tuple(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         id(inner)
@@ -56,7 +62,11 @@ def imported(path: Path) -> Iterator[str]:
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in for_types and not node.level:
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names if one.name.startswith("ensembles."))
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             if node.module == "ensembles":
                 yield from (f"ensembles.{alias.name}" for alias in node.names)
             elif node.module and node.module.startswith("ensembles."):

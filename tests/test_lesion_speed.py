@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from calls import LoadProgram
 from torch.utils.flop_counter import FlopCounterMode
 
 import ensembles
 from ensembles.decomposition import walk
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-
 
 @pytest.fixture
-def lesion_speed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("lesion_speed", BENCHMARKS / "lesion_speed.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def lesion_speed(load_program: LoadProgram) -> ModuleType:
+    return load_program("lesion_speed")
 
 
 @torch.no_grad()

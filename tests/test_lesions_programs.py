@@ -418,7 +418,7 @@ def test_a_block_that_runs_nowhere_any_more_is_refused() -> None:
         chain.program(N)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(single_lesions(6), single_lesions(6))
 def test_the_second_lesion_rewrites_what_the_first_left(first: Lesion, second: Lesion) -> None:
     chain = first.then(second)

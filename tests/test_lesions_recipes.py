@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,6 +115,19 @@ def output(model: nn.Module, images: Tensor) -> Tensor:
         return out
 
 
+@torch.no_grad()
+def walked(
+    net: Decomposition, images: Tensor, chosen: int, run: Callable[[Block, Tensor], Tensor]
+) -> Tensor:
+    """The logits where one block is run in another way."""
+    x = net.stem(images)
+    for block in net:
+        x = x if block.before is None else block.before(x)
+        x = run(block, x) if block.index == chosen else block(x)
+    out: Tensor = net.head(x)
+    return out
+
+
 def same(one: Tensor, other: Tensor) -> bool:
     return bool(torch.allclose(one, other, rtol=1e-4, atol=1e-5))
 
@@ -150,7 +163,7 @@ def highway() -> tuple[nn.Module, Decomposition, Tensor]:
 # The value of the branch
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(random_networks(), st.sampled_from([-1.0, 0.25, 0.5, 2.0]), st.data())
 def test_a_scaled_branch_by_its_formula(
     model: nn.Module, factor: float, data: st.DataObject
@@ -162,17 +175,13 @@ def test_a_scaled_branch_by_its_formula(
         return
     chosen = data.draw(st.sampled_from(blocks))
     found = lesioned(Scale((chosen,), factor), Stand(net), images)
-    with torch.no_grad():
-        x = net.stem(images)
-        for block in net:
-            x = x if block.before is None else block.before(x)
-            if block.index != chosen:
-                x = block(x)
-                continue
-            middle = x if block.pre is None else block.pre(x)
-            x = factor * block.on_branch(middle) + block.on_shortcut(middle)
-            x = x if block.post is None else block.post(x)
-        assert same(found, net.head(x))
+
+    def scaled(block: Block, x: Tensor) -> Tensor:
+        middle = x if block.pre is None else block.pre(x)
+        x = factor * block.on_branch(middle) + block.on_shortcut(middle)
+        return x if block.post is None else block.post(x)
+
+    assert same(found, walked(net, images, chosen, scaled))
 
 
 def test_a_scaled_gate() -> None:
@@ -190,7 +199,7 @@ def test_a_scaled_gate() -> None:
         assert torch.equal(whole, output(net, images))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(random_networks(), st.integers(0, 99), st.data())
 def test_noise_by_its_formula(model: nn.Module, seed: int, data: st.DataObject) -> None:
     images, _ = images_for(model, 3)
@@ -200,21 +209,16 @@ def test_noise_by_its_formula(model: nn.Module, seed: int, data: st.DataObject) 
         return
     chosen, rows = data.draw(st.sampled_from(blocks)), torch.tensor([7, 0, 4])
     found = lesioned(Noise((chosen,), 0.3, seed), Stand(net), images, rows)
-    with torch.no_grad():
-        x = net.stem(images)
-        for block in net:
-            x = x if block.before is None else block.before(x)
-            if block.index != chosen:
-                x = block(x)
-                continue
-            middle = x if block.pre is None else block.pre(x)
-            value = block.branch(middle)
-            for i, row in enumerate(rows.tolist()):
-                rms = value[i].double().pow(2).mean().sqrt().float()
-                drawn = normal_noise(seed, chosen, row, value[i].numel())
-                value[i] += 0.3 * rms * torch.from_numpy(drawn).view(value[i].shape)
-            x = block.with_branch(_Given(value))(x)
-        assert same(found, net.head(x))
+
+    def noisy(block: Block, x: Tensor) -> Tensor:
+        value = block.branch(x if block.pre is None else block.pre(x))
+        for i, row in enumerate(rows.tolist()):
+            rms = value[i].double().pow(2).mean().sqrt().float()
+            drawn = normal_noise(seed, chosen, row, value[i].numel())
+            value[i] += 0.3 * rms * torch.from_numpy(drawn).view(value[i].shape)
+        return block.with_branch(_Given(value))(x)
+
+    assert same(found, walked(net, images, chosen, noisy))
 
 
 class _Given(nn.Module):

@@ -88,7 +88,7 @@ def test_every_kind_is_among_them() -> None:
     assert without_own_test("lesion", KINDS.names()) <= written <= set(KINDS.names())
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(any_lesions())
 def test_a_text_is_the_whole_identity(lesion: Lesion) -> None:
     read = parse_lesion(lesion.kind, lesion.text)
@@ -102,7 +102,7 @@ def test_a_text_is_the_whole_identity(lesion: Lesion) -> None:
     assert lesion.text.strip() == lesion.text
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(any_lesions(12), any_lesions(12))
 def test_lesions_are_equal_where_their_texts_are(one: Lesion, other: Lesion) -> None:
     assert (one == other) == ((one.kind, one.text) == (other.kind, other.text))

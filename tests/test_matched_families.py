@@ -89,7 +89,11 @@ def test_a_second_run_goes_on_and_a_third_trains_nothing(
     assert "seed 2 is not trained yet" in text
 
 
-def test_the_command(folder: Path, networks: pd.DataFrame, capsys: pytest.CaptureFixture) -> None:
+def test_the_command(
+    folder: Path, networks: pd.DataFrame, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ensembles.reproduction.scale.QUICK", TINY)  # what is measured already
     asked = ["family", "--parameters", "2k", "--depths", "8,14", "--seeds", "2", "--epochs", "1"]
     with pytest.raises(SystemExit) as ended:
         main([*asked, "--limit", "32", "--quick", "--trained", "--out", str(folder)])

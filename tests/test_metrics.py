@@ -106,7 +106,7 @@ def calibration_error(confidence: Any, right: Any) -> float:
 
 
 class TestValues:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(some_answers(finite=True))
     def test_all_columns_are_those_of_the_oracle(self, answers: Answers) -> None:
         row = measured(ALL, answers).row(ALL)
@@ -229,7 +229,7 @@ class TestValues:
 
 
 class TestAdding:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(some_answers(), st.lists(st.integers(0, 20), max_size=4))
     def test_the_parts_merged_are_the_whole(self, answers: Answers, cuts: list[int]) -> None:
         whole = measured(ALL, answers)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import networks
 import pytest
+from calls import Call, called
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensembles import decompose
 from ensembles.catalogue.architectures import catalogue_row, count_structure, kept_structures
-from ensembles.cli import main
 from ensembles.models import field_models, list_models
 from ensembles.unravelling import path_counts as counting
 
@@ -21,16 +22,10 @@ SAMPLE = ["lenet5", "vgg15", "preresnet20", "highway19", "resnet20-exclusive-gat
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Any:
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Run the command line; returns exit status, standard output and standard error."""
 
-    def run(*arguments: str) -> tuple[Any, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(["models", *arguments])
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return run
+    return partial(called, capsys, "models")
 
 
 def test_numbers_of_the_whole_field_are_kept() -> None:

@@ -11,7 +11,7 @@ from ensembles.models import architecture, create_model, list_models
 from ensembles.models.matched import _Count, count_parameters, match
 from ensembles.models.sized import SIZED
 
-DEPTHS = (8, 14, 20, 32, 56, 110)
+DEPTHS = (8, 20, 56, 110)
 SMALL = {"preresnet": 8, "plain": 8, "wide": 8, "vgg": 7, "perceptron": 4}
 
 

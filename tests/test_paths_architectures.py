@@ -9,7 +9,6 @@ so for every architecture of the field.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -22,21 +21,13 @@ from ensembles.unravelling.places import Place
 INPUT = Place("input")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "blocks", "options"),
     [
         ("resnet50", 16, {}),
         ("convnext_tiny", 18, {}),
-        ("vit_b_16", 24, {"image_size": 64}),
+        ("vit_b_16", 24, {"image_size": 32}),
         ("swin_t", 24, {}),
         ("timm:mixer_s32_224", 16, {"img_size": 64}),
     ],
@@ -52,7 +43,7 @@ def test_the_sums_are_autograds_and_the_networks(
         for weight in model.parameters():
             if not weight.any() and weight.ndim > 1:  # a classifier that begins at zero
                 torch.nn.init.normal_(weight, std=0.02)
-        image = torch.randn(1, 3, 64, 64)
+        image = torch.randn(1, 3, *[options.get("img_size", 32)] * 2)
     net = decompose(model, image)
     assert len(net) == blocks
     batch = [(image, torch.tensor([3]))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -19,14 +18,6 @@ from ensembles.models import create_model
 from ensembles.unravelling.effective_interval import by_weight_layers, effective
 from ensembles.unravelling.path_counts import graph_lengths, joint_lengths, paths_to, weight_lengths
 from ensembles.unravelling.places import Place, parse_places
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

@@ -29,32 +29,6 @@ class Attending(nn.Module):
         return nn.functional.gelu(self.grow(mixed))
 
 
-class Once(torch.autograd.Function):
-    """A cube with forward mode, whose derivative backward cannot be derived again."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x**3
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.save_for_forward(inputs[0])  # type: ignore[attr-defined]
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: FunctionCtx, cotangent: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return 3 * x**2 * cotangent
-
-    @staticmethod
-    def jvp(ctx: FunctionCtx, tangent: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return 3 * x**2 * tangent
-
-
 class OnlyBack(torch.autograd.Function):
     """A cube that has no forward mode."""
 
@@ -72,6 +46,23 @@ class OnlyBack(torch.autograd.Function):
     def backward(ctx: FunctionCtx, cotangent: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return 3 * x**2 * cotangent
+
+
+class Neither(OnlyBack):
+    """One without either: its derivative backward cannot be derived again."""
+
+    backward = staticmethod(once_differentiable(OnlyBack.backward))
+
+
+class Once(Neither):
+    """One with forward mode only."""
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])  # type: ignore[attr-defined]
+
+    jvp = staticmethod(OnlyBack.backward)
 
 
 @differentiable()
@@ -97,12 +88,6 @@ def test_forward_mode_where_the_derivative_has_no_transpose() -> None:
         part = FunctionMap(cube.apply, x, "cube")
         assert part.push(rows).tolist() == [[3.0, 12.0], [1.5, 24.0]]
         assert part.pull(rows).tolist() == [[3.0, 12.0], [1.5, 24.0]]
-
-
-class Neither(Once):
-    """A cube without either."""
-
-    jvp = torch.autograd.Function.jvp
 
 
 def test_a_part_without_either_is_refused_by_name() -> None:

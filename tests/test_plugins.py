@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from calls import called
 from networks import build, images_for
 from torch import Tensor, nn
 
 import ensembles
 from ensembles.analyses import ANALYSES
-from ensembles.cli import main
 from ensembles.decomposition import Decomposition, decompose
 from ensembles.errors import LesionError, UsageError
 from ensembles.lesions import KINDS, Scale, parse_lesion
@@ -90,16 +90,6 @@ def subject() -> Subject:
     return decompose(model, images), [(images[:6], labels[:6]), (images[6:], labels[6:])]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = ensembles.create_model("resnet20")
-    path = tmp_path_factory.mktemp("weights") / "random.pt"
-    torch.save(model.state_dict(), path)
-    return str(path)
-
-
 @pytest.fixture
 def call(
     capsys: pytest.CaptureFixture[str], weights: str, opened_once: None
@@ -108,10 +98,8 @@ def call(
     small = ["--model", "resnet20", "--checkpoint", weights, "--dataset", "digits", "--limit", "8"]
 
     def run(*arguments: object, small: list[str] = small) -> tuple[str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([*map(str, arguments), *small])
-        out, err = capsys.readouterr()
-        assert stop.value.code == 0, err
+        code, out, err = called(capsys, *arguments, *small)
+        assert code == 0, err
         return out, err
 
     return run

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from pandas.testing import assert_frame_equal
+from study_tables import assert_same_tables
+from untrained import save_untrained
 
-import ensembles
 from ensembles.errors import UsageError
 from ensembles.lesions import Choice
-from ensembles.studies import Data, Network, Study, Sweep, run, status, tables
+from ensembles.studies import Data, Network, Study, Sweep, run, status
 from ensembles.studies.workers.work_folder import work_folder
 
 pytestmark = pytest.mark.cluster
@@ -37,9 +36,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     """A network whose lesions take some seconds, and one that is not there."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(ensembles.create_model("resnet20").state_dict(), tmp_path / "a.pt")
+    save_untrained(tmp_path / "a.pt")
     return Study(
         name="on ray",
         models=(Network("resnet20", "a.pt"), Network("resnet20", "none.pt", "lost")),
@@ -74,11 +71,7 @@ def test_a_node_is_lost_and_the_export_is_that_of_one_process(
         thread.join()
     assert removed and "2 actors on a Ray cluster of 3 nodes" in lines
     run(study, tmp_path / "here.db", check=False)
-    here, there = tables(study, tmp_path / "here.db"), tables(study, store)
-    for name, table in here.items():
-        other = there[name]
-        table.attrs, other.attrs = {}, {}
-        assert_frame_equal(table, other)
+    assert_same_tables(study, tmp_path / "here.db", store)
     found = status(study, store)
     assert list(found["state"]) == ["done", "done", "failed", "failed"]
     assert found["reason"].iloc[2:].str.contains("none.pt").all()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
+from calls import exit_status
 
 import ensembles
 from ensembles.cards import Card
 from ensembles.checkpoints import save_checkpoint
-from ensembles.cli import main
 from ensembles.reproduction.experiments import choose
 from ensembles.reproduction.named import NotMeasured
 from ensembles.reproduction.networks import find_network
@@ -102,19 +102,13 @@ def test_networks_are_found_by_their_cards(store):
     )
 
 
-def run(*arguments):
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
-
-
 def test_wrong_usage_is_a_line(tmp_path, capsys):
     out = tmp_path / "out"
-    assert run("reproduce", "--figure", "9", "--out", out) == 2
+    assert exit_status("reproduce", "--figure", "9", "--out", out) == 2
     assert "figure '9' is unknown" in capsys.readouterr().err
-    assert run("reproduce", "--figure", "3", "--all", "--out", out) == 2
+    assert exit_status("reproduce", "--figure", "3", "--all", "--out", out) == 2
     assert "exclude each other" in capsys.readouterr().err
-    assert run("reproduce", "--published-lesions", tmp_path / "none.csv", "--out", out) == 2
+    assert exit_status("reproduce", "--published-lesions", tmp_path / "none.csv", "--out", out) == 2
     assert "cannot be read" in capsys.readouterr().err
     assert not out.exists()
 
@@ -124,5 +118,5 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ensembles.reproduction.report_pages.reproduce", interrupted)
-    assert run("reproduce", "--quick", "--out", tmp_path / "out") == 130
+    assert exit_status("reproduce", "--quick", "--out", tmp_path / "out") == 130
     assert "interrupted; the same command goes on from" in capsys.readouterr().err

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from pandas.testing import assert_frame_equal
+from study_tables import assert_same_tables
+from untrained import save_untrained
 
-import ensembles
 from ensembles.lesions import Choice
-from ensembles.studies import Data, Network, Study, Sweep, run, tables
+from ensembles.studies import Data, Network, Study, Sweep, run
 from ensembles.studies.workers.roll import workers_said
 from ensembles.studies.workers.slurm_queue import largest_array
 from ensembles.studies.workers.work_folder import WorkFolder, work_folder
@@ -33,9 +32,7 @@ pytestmark = [
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     """A network whose lesions take some seconds."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(ensembles.create_model("resnet20").state_dict(), tmp_path / "a.pt")
+    save_untrained(tmp_path / "a.pt")
     return Study(
         name="on slurm",
         models=(Network("resnet20", "a.pt"),),
@@ -72,11 +69,7 @@ def slurmed(
         thread.join()
     assert folder.failures() == {}
     run(study, tmp_path / "here.db", check=False)
-    here, there = tables(study, tmp_path / "here.db"), tables(study, store)
-    for name, table in here.items():
-        other = there[name]
-        table.attrs, other.attrs = {}, {}
-        assert_frame_equal(table, other)
+    assert_same_tables(study, tmp_path / "here.db", store)
     return lines
 
 

@@ -9,7 +9,6 @@ import resource
 import shutil
 import signal
 import sqlite3
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +17,17 @@ import pandas as pd
 import pytest
 import stores
 import torch
-from stores import command_line, decomposed, files, in_a_process, lesions, status_of, sweep, table
+from stores import (
+    command_line,
+    decomposed,
+    files,
+    fill,
+    in_a_process,
+    lesions,
+    status_of,
+    sweep,
+    table,
+)
 
 from ensembles.analyses.lesion_sweep import LesionSweep
 from ensembles.cli.signals import interruptible
@@ -313,29 +322,6 @@ def refused(path, errors, work, message):
     [*_, last] = errors.read_text().splitlines()
     assert last.startswith(f"ensembles: store {path}: ") and message in last, last
     assert "what it held before is intact" in last
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 8 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs the right to mount a small disk")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def fill(disk):
-    """Write a file until nothing more can be written."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    return ballast
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["asked before", "found while writing"])

@@ -330,7 +330,7 @@ NUMBERS = st.one_of(
 
 
 @given(st.lists(NUMBERS, max_size=40), st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_states_come_back_to_the_last_bit(values, zeros):
     state = np.array([*values, *[0.0] * zeros])
     found = decode_state(encode_state(state))
@@ -352,7 +352,7 @@ def test_a_large_matrix_of_counts_is_packed():
 
 
 @given(st.lists(st.integers(-1, 9), min_size=1, max_size=30), st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_predictions_come_back(predicted, label):
     predictions = np.array(predicted, np.int32)
     labels = np.full(len(predicted), label, np.int32)

@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import version_1
-from stores import files, in_a_process, modules_after, status_of
+from stores import files, fill, in_a_process, modules_after, status_of
 
 import ensembles
 from ensembles.errors import StoreError
@@ -449,20 +448,6 @@ def test_where_nothing_can_be_written_it_is_read_and_not_changed(path, contents,
         place.chmod(0o755)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 2 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs the right to mount a small disk")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 @pytest.mark.parametrize("checked", [True, False], ids=["asked before", "found while writing"])
 def test_a_full_disk_leaves_the_old_store(small_disk, contents, checked, monkeypatch):
     path = Path(shutil.copy(version_1.STORE, small_disk / "study.db"))
@@ -471,10 +456,7 @@ def test_a_full_disk_leaves_the_old_store(small_disk, contents, checked, monkeyp
         monkeypatch.setattr(connection, "check_room", lambda *_: None)
         monkeypatch.setattr(migration, "check_room", lambda *_: None)
     for room in (0, 300) if checked else (100, 250, 400):
-        ballast = small_disk / "ballast"
-        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(bytes(4096)):
-                pass
+        ballast = fill(small_disk)
         os.truncate(ballast, max(ballast.stat().st_size - room * 1024, 0))
         with pytest.raises(StoreError, match=r"disk is full|input/output error"):
             Store(path)

@@ -14,10 +14,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from pandas.testing import assert_frame_equal
+from study_tables import assert_same_tables
+from untrained import save_untrained
 
-import ensembles
 from ensembles.analyses.base import Options, option
 from ensembles.analyses.path_options import PathOptions
 from ensembles.errors import EvaluationError, StoreError, UsageError
@@ -39,7 +38,6 @@ from ensembles.studies import (
     run,
     run_unit,
     status,
-    tables,
     written_unit,
 )
 from ensembles.studies.members.slurm import SlurmOptions, _job_name
@@ -62,11 +60,7 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of weights of an untrained network."""
-    place = tmp_path_factory.mktemp("study")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(ensembles.create_model("resnet20").state_dict(), place / "a.pt")
-    return place
+    return save_untrained(tmp_path_factory.mktemp("study") / "a.pt").parent
 
 
 @pytest.fixture
@@ -80,12 +74,6 @@ def study(folder: Path, opened_once: None) -> Study:
         analyses=(Measurement("paths", PathOptions(signs=0, images=2)), Measurement("influence")),
         folder=folder,
     )
-
-
-def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    other = frame.copy()
-    other.attrs = {}
-    return other
 
 
 def test_a_unit_from_its_json_makes_the_same_rows_in_a_process_of_its_own(
@@ -105,10 +93,8 @@ def test_a_unit_from_its_json_makes_the_same_rows_in_a_process_of_its_own(
     )  # fmt: skip
     assert [json.loads(line)[2] for line in done.stdout.splitlines()] == [""] * 4
     assert (status(study, there)["state"] == "done").all()
-    here, elsewhere = tables(study, tmp_path / "here.db"), tables(study, there)
-    assert list(here) == list(elsewhere) == ["lesions", "gradient", "influence"]
-    for name, table in here.items():
-        assert_frame_equal(plain(table), plain(elsewhere[name]))
+    names = assert_same_tables(study, tmp_path / "here.db", there)
+    assert names == ["lesions", "gradient", "influence"]
 
 
 def test_a_unit_is_measured_once_however_often_it_is_run(study: Study, tmp_path: Path) -> None:

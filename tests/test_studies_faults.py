@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
-from pandas.testing import assert_frame_equal
+from study_tables import assert_same_tables
+from untrained import save_untrained
 
-import ensembles
 from ensembles.errors import EnsemblesError, OutputError
 from ensembles.lesions import Choice
 from ensembles.studies import (
@@ -30,7 +29,6 @@ from ensembles.studies import (
     run,
     run_unit,
     status,
-    tables,
 )
 from ensembles.studies.workers import holds, scratch_folder, shared_files, work_folder
 from ensembles.studies.workers.driver import Driver, WorkerOptions
@@ -92,10 +90,8 @@ def short(monkeypatch: pytest.MonkeyPatch, opened_once: None) -> Iterator[None]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Two networks with a few lesions, and one whose weights are not there."""
     place = tmp_path_factory.mktemp("faults")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for name in ("a.pt", "b.pt"):
-            torch.save(ensembles.create_model("resnet20").state_dict(), place / name)
+    for seed, name in enumerate(("a.pt", "b.pt")):
+        save_untrained(place / name, seed)
     return Study(
         name="faults",
         models=tuple(Network("resnet20", f"{name}.pt", name) for name in ("a", "b", "none")),
@@ -125,11 +121,7 @@ def measured(study: Study, expected: Path, tmp_path: Path) -> Measure:
         store = tmp_path / "x.db"
         chosen = {"device": "cpu", "check": False, "minutes": 1e-9, "lease": 2.0, **options}
         run(study, store, "threads", tell=lines.append, **chosen)
-        here, there = tables(study, expected), tables(study, store)
-        assert list(here) == list(there)
-        for name, table in here.items():
-            table.attrs, there[name].attrs = {}, {}
-            assert_frame_equal(table, there[name])
+        assert_same_tables(study, expected, store)
         found = status(study, store)
         assert list(found["state"]) == ["done", "done", "failed"]
         assert "none.pt" in found["reason"][2]

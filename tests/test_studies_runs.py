@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
+from study_tables import plain
+from untrained import save_untrained
 
 import ensembles
 from ensembles.analyses.members import lesion as sweeps
@@ -46,10 +48,8 @@ DRAWN = Sweep(Choice(counts=4, trials=2))
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two files of weights of untrained networks."""
     place = tmp_path_factory.mktemp("study")
-    with torch.random.fork_rng():
-        for seed, name in enumerate(("a.pt", "b.pt")):
-            torch.manual_seed(seed)
-            torch.save(ensembles.create_model("resnet20").state_dict(), place / name)
+    for seed, name in enumerate(("a.pt", "b.pt")):
+        save_untrained(place / name, seed)
     return place
 
 
@@ -68,13 +68,6 @@ def make(folder: Path) -> Callable[..., Study]:
         return Study(**{**usual, **changes})
 
     return study
-
-
-def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table without what differs from run to run."""
-    other = frame.copy()
-    other.attrs = {}
-    return other
 
 
 def test_a_study_equals_the_calls_that_it_stands_for(

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lesion_values import any_lesions
-from pandas.testing import assert_frame_equal
+from study_tables import assert_same_tables
+from untrained import save_untrained
 
 import ensembles
 from ensembles.analyses.path_options import PathOptions
@@ -35,7 +34,6 @@ from ensembles.studies import (
     run,
     run_unit,
     status,
-    tables,
     take_in,
     written_unit,
 )
@@ -53,11 +51,7 @@ LOST = re.compile(r"was lost \(signal 9\); resnet20 on digits: .* is measured ag
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the weights of an untrained network."""
-    path = tmp_path_factory.mktemp("study")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(ensembles.create_model("resnet20").state_dict(), path / "a.pt")
-    return path
+    return save_untrained(tmp_path_factory.mktemp("study") / "a.pt").parent
 
 
 @pytest.fixture
@@ -79,19 +73,6 @@ def folder(tmp_path: Path) -> WorkFolder:
     found = WorkFolder(tmp_path / "work")
     found.prepare()
     return found
-
-
-def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    other = frame.copy()
-    other.attrs = {}
-    return other
-
-
-def assert_same(study: Study, one: Path, other: Path) -> None:
-    here, there = tables(study, one), tables(study, other)
-    assert list(here) == list(there)
-    for name, table in here.items():
-        assert_frame_equal(plain(table), plain(there[name]))
 
 
 def wishes(study: Study, **other: object) -> dict[str, object]:
@@ -243,7 +224,7 @@ def test_one_worker_measures_what_one_process_does(
     assert max(map(len, folder.splits().values())) == 4
     for _ in range(2):  # taken twice, there once
         take_in(study, store)
-        assert_same(study, tmp_path / "here.db", store)
+        assert_same_tables(study, tmp_path / "here.db", store)
     assert (status(study, store)["state"] == "done").all()
     assert list(folder.results(whole=False)) == [] and folder.failures() == {}
     assert {hold.worker for hold in Holds(folder, "x", Pulse(folder, 1)).all().values()} == {"w"}
@@ -405,7 +386,7 @@ def test_a_pool_measures_what_one_process_does_though_a_worker_is_killed(
     )  # fmt: skip
     thread.join()
     assert (found["state"] == "done").all()
-    assert_same(study, tmp_path / "here.db", tmp_path / "pool.db")
+    assert_same_tables(study, tmp_path / "here.db", tmp_path / "pool.db")
     assert lines[0] == "study small work: 3 units, 0 of them complete"
     assert lines[1].startswith("2 workers on this machine, each with 1 thread; their logs are in")
     [lost] = [line for line in lines[2:] if line.startswith("worker")]

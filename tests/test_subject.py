@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors
 import torch
+from calls import Call, called
 from safetensors.torch import load_file
 from torch import nn
+from untrained import untrained
 
 import ensembles
 from ensembles.cards import Card, write_card
 from ensembles.checkpoints import open_average, open_initial, open_subject, write_network
 from ensembles.checkpoints.initial_weights import find_initial
-from ensembles.cli import main
 from ensembles.errors import CheckpointError, LesionError, UsageError
 from ensembles.lesions import Delete, MeanBranch, Noise, Reset, Scale, Transplant
 from ensembles.weights import weights_of, write_weights
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-def network(seed: int) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return ensembles.create_model("resnet20").eval()
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as training leaves it: weights, their card, and the weights before."""
     folder = tmp_path_factory.mktemp("run")
-    _, before = write_weights(weights_of(network(1)), folder / "resnet20.init.safetensors")
-    size, after = write_weights(weights_of(network(2)), folder / "resnet20.safetensors")
+    _, before = write_weights(weights_of(untrained(1)), folder / "resnet20.init.safetensors")
+    size, after = write_weights(weights_of(untrained(2)), folder / "resnet20.safetensors")
     card = Card(
         "resnet20-digits", "resnet20", 10, dataset="digits", normalization="digits",
         training={"initial_sha256": before}, file="resnet20.safetensors", size=size, sha256=after,
     )  # fmt: skip
     write_card(card, folder / "resnet20.toml")
-    write_weights(weights_of(network(3)), folder / "other.safetensors")
+    write_weights(weights_of(untrained(3)), folder / "other.safetensors")
     return folder
 
 
@@ -54,11 +46,7 @@ def trained(run: Path) -> str:
 def call(capsys: pytest.CaptureFixture[str], trained: str, opened_once: None) -> Call:
     def invoke(*arguments: object) -> tuple[int, str, str]:
         small = ["--model", "resnet20", "--checkpoint", trained, "--limit", "8"]
-        with pytest.raises(SystemExit) as stop:
-            main([*map(str, arguments), *small])
-        out, err = capsys.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
+        return called(capsys, *arguments, *small)
 
     return invoke
 
@@ -76,7 +64,9 @@ def test_initial_weights_are_found_beside_the_trained_ones(run: Path, trained: s
 def test_the_card_remembers_which_they_are(run: Path, trained: str) -> None:
     _, card = ensembles.load("resnet20", trained)
     before = open_initial(card, run / "resnet20.init.safetensors")
-    assert torch.equal(before.state_dict()["conv1.weight"], network(1).state_dict()["conv1.weight"])
+    assert torch.equal(
+        before.state_dict()["conv1.weight"], untrained(1).state_dict()["conv1.weight"]
+    )
     with pytest.raises(CheckpointError, match=r"other.safetensors does not hold the initial weigh"):
         open_initial(card, run / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"no\.safetensors"):
@@ -88,7 +78,7 @@ def test_reset_gives_a_block_its_initial_weights(trained: str) -> None:
     frame = ensembles.lesion(
         subject.net, subject.data, [Reset((2,)), Reset(tuple(range(1, 10)))], **subject.materials
     )
-    mixed, first = network(2), network(1)
+    mixed, first = untrained(2), untrained(1)
     mixed.layer1[1] = first.layer1[1]
     images, labels = next(subject.data.batches(8))
     with torch.no_grad():
@@ -119,7 +109,7 @@ def test_a_block_of_another_checkpoint(run: Path, trained: str) -> None:
     subject, other = open_subject("resnet20", trained, limit=8), str(run / "other.safetensors")
     frame = ensembles.lesion(subject.net, subject.data, [Transplant((2,), other)],
                              **subject.materials)  # fmt: skip
-    mixed, third = network(2), network(3)
+    mixed, third = untrained(2), untrained(3)
     mixed.layer1[1] = third.layer1[1]
     images, labels = next(subject.data.batches(8))
     with torch.no_grad():

@@ -30,16 +30,6 @@ from ensembles.training import (
 from ensembles.training.plan import trainer_options
 from ensembles.training.training_data import open_data
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> object:
-    """Small networks gain nothing from more threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # Recipes
 
 

@@ -23,7 +23,7 @@ from ensembles.training.augmentation import draw_moves, moved, padding_colour, s
 from ensembles.training.loader import EpochBatches
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     count=st.integers(1, 5),
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
@@ -100,7 +100,7 @@ def test_a_size_that_the_network_does_not_take_is_found_before_the_training(tmp_
         train("vgg15", (squares(20, "train", side=32), None), out=tmp_path, recipe=recipe)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(count=st.integers(2, 70), size=st.integers(2, 20), world=st.integers(1, 3))
 def test_every_image_comes_once_an_epoch(count: int, size: int, world: int) -> None:
     images = torch.zeros(count, 1, 1, 1, dtype=torch.uint8)

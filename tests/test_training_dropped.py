@@ -22,7 +22,7 @@ from ensembles.training import (
 from ensembles.training.stochastic_depth import drop_branches, dropping_for
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(blocks=st.integers(1, 60), data=st.data())
 def test_paths_only_draws_exactly_so_many_blocks(blocks: int, data: st.DataObject) -> None:
     exactly = data.draw(st.integers(1, blocks))

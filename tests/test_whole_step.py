@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from calls import LoadProgram
 from safetensors.torch import load_file
 from torch import Tensor
 from trainings import DATA, QUICK, quick, squares
@@ -248,19 +247,11 @@ def test_a_training_changes_machines_both_ways(tmp_path: Path) -> None:
 # The benchmark
 
 
-def benchmark() -> ModuleType:
-    path = Path(__file__).parent.parent / "benchmarks" / "training_steps.py"
-    spec = importlib.util.spec_from_file_location("training_steps", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_benchmark_measures_all_contestants(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark_measures_all_contestants(
+    load_program: LoadProgram, capsys: pytest.CaptureFixture[str]
+) -> None:
     tiny = "--model preresnet20 --batch-size 2 --steps 2 --epochs 2 --device cpu --precisions fp32"
-    rows = benchmark().main(tiny.split())
+    rows = load_program("training_steps").main(tiny.split())
     assert [row["steps"] for row in rows] == ["one by one", "graphs"]
     for row in rows:
         assert 0 < row["least"] <= row["ms"] <= row["most"]

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def _command() -> str:
     return shlex.join([program, *rest])
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
