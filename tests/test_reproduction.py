@@ -30,7 +30,7 @@ from ensembles.reproduction.experiments.random_reorderings import RandomReorderi
 from ensembles.reproduction.experiments.replay import Replay, agreement, read_published, sampled
 from ensembles.reproduction.experiments.single_deletion import SingleDeletion
 from ensembles.reproduction.experiments.stochastic_depth import StochasticDepth
-from ensembles.reproduction.image_spectra import decay, effective_intervals, pooled
+from ensembles.reproduction.image_spectra import decay, effective_intervals, join_images, pooled
 from ensembles.reproduction.judgements import COLUMNS, Frames, claim_rows
 from ensembles.reproduction.named import NotMeasured
 from ensembles.reproduction.published import (
@@ -337,6 +337,27 @@ def test_the_figure_of_paths_marks_the_published_intervals():
     assert "95% interval, published" in texts
     [table] = PathLengths().compare(paths_of(spectrum(-0.7)))
     assert list(table.frame["measure"])[-1] == "published"
+
+
+def test_the_table_of_all_images_says_how_many_they_are_and_how_their_lengths_cancel():
+    whole = spectrum(-0.7)
+    frames = Frames()
+    for image, ratio in enumerate((1.5, 4.0, 2.0)):
+        one = whole[whole["image"] == image].drop(columns="image").reset_index(drop=True)
+        one.attrs = {
+            **whole.attrs, "cancellation": {"input": ratio}, "sum_error": ratio * 1e-7,
+            "provenance": {"images": 1, "normalization": "none"}, "options": {"images": 1},
+        }  # fmt: skip
+        frames[f"paths, image {image}"] = one
+    join_images(frames, "paths")
+    joined = frames["paths"].attrs
+    assert joined["cancellation"] == {"input": 2.0} and joined["sum_error"] == 4e-7
+    assert [joined["images"], *(joined[key]["images"] for key in ("provenance", "options"))] == [
+        3
+    ] * 3
+    [picture] = PathLengths().draw(paths_of(frames["paths"]))
+    texts = [text.get_text() for ax in picture.figure.axes for text in ax.get_legend().get_texts()]
+    assert {"3 images", "cancellation 2 (1: none)"} <= set(texts)
 
 
 # Networks trained in other ways

@@ -23,6 +23,12 @@ r"""Draw the pictures of the pages from the tables beside them.
         # and family-perceptron.csv
     ensembles reproduce --quick --out paper      # paper/frames/ is docs/figures/reproduction/
     ensembles reproduce --paper gavrikov2024 --quick --figure criticality --out paper
+    ensembles reproduce --figure 3,6,stochastic-depth,depth --dataset path/to/cifar10-jpeg \
+        --out paper-cifar
+    ensembles reproduce --figure 5a,5b --limit 1000 --dataset path/to/cifar10-jpeg --out sweeps
+    ensembles reproduce --paper gavrikov2024 --figure criticality-trainings --limit 16 \
+        --dataset path/to/cifar10-jpeg --out trainings
+        # of these three, what is drawn is docs/figures/reproduction-cifar/
     python docs/figures/draw.py
 
 Each picture bears the hash of its tables and of what is drawn of them, so that a test notices one
@@ -100,6 +106,29 @@ PICTURES: dict[str, tuple[tuple[str, ...], Draw]] = {
     "reproduction-criticality": (
         ("reproduction/criticality-residual", "reproduction/criticality-plain"),
         of_experiment("criticality", "residual", "plain"),
+    ),
+    "reproduction-cifar-3": (
+        ("reproduction-cifar/3-residual", "reproduction-cifar/3-plain"),
+        of_experiment("3", "residual", "plain"),
+    ),
+    "reproduction-cifar-5a": (("reproduction-cifar/5a-delete",), of_experiment("5a", "delete")),
+    "reproduction-cifar-5b": (("reproduction-cifar/5b-reorder",), of_experiment("5b", "reorder")),
+    "reproduction-cifar-6": (("reproduction-cifar/6-paths",), of_experiment("6", "paths")),
+    "reproduction-cifar-stochastic-depth": (
+        ("reproduction-cifar/3-residual", "reproduction-cifar/stochastic-depth-stochastic-depth"),
+        of_experiment("stochastic-depth", "ordinary", "stochastic depth"),
+    ),
+    "reproduction-cifar-depth": (
+        ("reproduction-cifar/depth-depths",),
+        of_experiment("depth", "depths"),
+    ),
+    "reproduction-cifar-criticality-trainings": (
+        (
+            "reproduction-cifar/criticality-trainings-ordinary",
+            "reproduction-cifar/criticality-trainings-stochastic-depth",
+            "reproduction-cifar/criticality-trainings-paths-only",
+        ),
+        of_experiment("criticality-trainings", "ordinary", "stochastic depth", "paths only"),
     ),
 }
 """The tables of each picture, and what draws them.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ def join_images(frames: Frames, name: str) -> None:
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    attrs = {**parts[0].attrs, "images": len(parts)}
+    attrs = _joined([part.attrs for part in parts])
     bare = [part.assign(image=place) for place, part in enumerate(parts)]
     for part in bare:
         part.attrs = {}
@@ -62,6 +63,20 @@ def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     whole.insert(0, "image", whole.pop("image"))
     whole.attrs = attrs
     return whole
+
+
+def _joined(parts: Sequence[Mapping[Hashable, Any]]) -> dict[Hashable, Any]:
+    """Attributes of a table of all images: as :func:`ensembles.paths` gives them for so many."""
+    attrs = dict(parts[0])
+    for name in ("provenance", "options"):
+        if "images" in attrs.get(name, {}):
+            attrs[name] = {**attrs[name], "images": len(parts)}
+    if "cancellation" in attrs:
+        ratios = pd.DataFrame([part["cancellation"] for part in parts])
+        attrs["cancellation"] = {str(at): float(ratios[at].median()) for at in ratios}
+    if "sum_error" in attrs:
+        attrs["sum_error"] = max(part["sum_error"] for part in parts)
+    return {**attrs, "images": len(parts)}
 
 
 def pooled(whole: pd.DataFrame) -> pd.DataFrame:
