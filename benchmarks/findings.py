@@ -6,8 +6,8 @@
     python benchmarks/findings.py FOLDER --draw             # from the tables that lie there
 
 FOLDER gets a store, from which an interrupted run goes on, and a table for each analysis and
-network. From the tables come `docs/figures/findings-ANALYSIS.png`, with a picture of its own for
-SmolLM2, and, between the marks of docs/findings.md, the commands and what they say. With
+network. From the tables come `docs/figures/findings-ANALYSIS-NETWORK.png` and, between the marks of
+docs/findings.md, the commands and what they say. With
 `--published FILE` the authors' own deletions (their raw results as one table) are looked at too,
 and with `--images FOLDER` a sample of them is run on the packaged pre-activation ResNet-110 for
 CIFAR-10.
@@ -171,14 +171,12 @@ def known(folder: Path, analysis: str) -> list[tuple[Case, pd.DataFrame]]:
 
 
 def picture_of(analysis: str, network: str) -> Path:
-    """The picture that a network is on: those of the package share one, SmolLM2 has its own."""
-    own = f"-{network}" if network == SMOLLM else ""
-    return DOCS / "figures" / f"findings-{analysis}{own}.png"
+    """The picture of a network; those of an analysis stand beside each other on the page."""
+    return DOCS / "figures" / f"findings-{analysis}-{network}.png"
 
 
 def draw(folder: Path, analysis: str) -> None:
-    """Draw the figure of each network, and put those of one picture beside each other."""
-    pictures: dict[Path, list[Image.Image]] = {}
+    """Draw the figure of each network that was measured, with few colours."""
     for case, frame in known(folder, analysis):
         try:
             figure = ensembles.plot_analysis(frame)
@@ -190,34 +188,9 @@ def draw(folder: Path, analysis: str) -> None:
         put_title(figure, TITLES.get(case.network, case.network))
         with io.BytesIO() as file, paper_style():
             figure.savefig(file, format="png", dpi=DOTS)
-            tiles = pictures.setdefault(picture_of(analysis, case.network), [])
-            tiles.append(Image.open(file).convert("RGB"))
-    missing = {
-        picture_of(analysis, case.network): case.network
-        for case in CASES[analysis]
-        if not table_of(folder, analysis, case).is_file()
-    }
-    for path, tiles in pictures.items():
-        if path in missing:
-            print(f"{path.name}: not drawn, {missing[path]} is not measured in {folder}")
-        else:
-            together(tiles).save(path, optimize=True, dpi=(DOTS, DOTS))
-
-
-def together(tiles: list[Image.Image]) -> Image.Image:
-    """Pictures beside and below each other, with few colours."""
-    wide = 2 if len(tiles) == 4 else 3
-    rows = [tiles[at : at + wide] for at in range(0, len(tiles), wide)]
-    width = max(sum(tile.width for tile in row) for row in rows)
-    whole = Image.new("RGB", (width, sum(max(t.height for t in row) for row in rows)), "white")
-    top = 0
-    for row in rows:
-        left = 0
-        for tile in row:
-            whole.paste(tile, (left, top))
-            left += tile.width
-        top += max(tile.height for tile in row)
-    return whole.quantize(COLOURS, dither=Image.Dither.NONE)
+            few = Image.open(file).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        path = picture_of(analysis, case.network)
+        few.save(path, optimize=True, dpi=(DOTS, DOTS))
 
 
 def said(folder: Path, analysis: str) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
+
+from docutils import nodes
+from PIL import Image
 
 from ensembles import __version__
 from ensembles.distribution import DISTRIBUTION
@@ -63,6 +67,21 @@ def _without_addresses(app: Any, context: Any, lines: list[str]) -> None:
     lines[:] = [re.sub(r"\b([A-Z]+):(?=[A-Z])", r"\1\\:", line) for line in lines]
 
 
+INCH = 8.2
+"""Width in rem of an inch of a printed figure: its texts of 8 points are as large as the page's."""
+
+
+def _as_in_print(app: Any, page: nodes.document) -> None:
+    """Give figures the width that they have in print; a click then shows the whole picture."""
+    for image in page.findall(nodes.image):
+        file = Path(app.srcdir, image["uri"])
+        if file.suffix == ".png" and "width" not in image:
+            with Image.open(file) as picture:
+                inches = picture.width / picture.info["dpi"][0]
+            image["width"] = f"{INCH * inches:.1f}rem"
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("doctree-read", _as_in_print, priority=900)
     app.connect("sphinx-click-process-options", _without_addresses)

@@ -140,8 +140,9 @@ def test_a_zero_branch_has_no_vectors_and_a_figure_is_drawn(tmp_path: Path) -> N
     assert gone["misalignment"].isna().all()
     assert table["misalignment"].notna().sum() == 4
     assert plot_analysis(table).axes
-    [near, far] = ANALYSES.get("coupling").notes(table)
-    assert near.startswith("blocks 1 apart") and far.startswith("blocks 2 apart")
+    scale, near, far = ANALYSES.get("coupling").notes(table)
+    assert scale.startswith("misalignment: 0 for the same singular vectors")
+    assert near.startswith("median misalignment of blocks 1 apart: ") and "blocks 2 apart" in far
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -44,10 +44,11 @@ def test_it_equals_a_loop_that_stops() -> None:
     assert table["kl"].iloc[-1] == 0 and table["agreement"].iloc[-1] == 1
     what = {row["what"]: row["block"] for row in table.attrs["depths"]}
     half = next(b for b, kl in enumerate(table["kl"]) if kl < table["kl"].max() / 2)
-    assert what["first block with a divergence below half of its maximum"] == half
+    assert what["first block after which the divergence is below half of its maximum"] == half
     spectrum = ensembles.paths(net, data, images=2)
     first = ensembles.effective_paths(spectrum).iloc[0]
-    assert what["interval of path lengths (coherent)"] == f"{first['first']} to {first['last']}"
+    lengths = what["lengths with 95 % of the gradient (sum of all paths)"]
+    assert lengths == f"{first['first']} to {first['last']}"
     assert len(ANALYSES.get("depth").notes(table)) == len(table.attrs["depths"])
     ax = curve_by_depth(table, table, labels=["one", "two"], colours=["#123456", "#654321"])
     legend = [text.get_text() for text in ax.get_legend().get_texts()]

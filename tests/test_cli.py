@@ -209,7 +209,7 @@ def test_influence_prints_its_table_and_its_correlations(call, small, tmp_path):
     arguments = ["analyze", "influence", *small, "--resamples", "20", "--store", store]
     code, out, err = call(*arguments, "--out", table, "--plot", figure)
     assert (code, out) == (0, "")
-    assert f"wrote {table}" in err and f"wrote {figure}" in err and "goes with" in err
+    assert f"wrote {table}" in err and f"wrote {figure}" in err and "correlates most with" in err
     frame = ensembles.read_frame(table)
     assert list(frame["block"]) == list(range(1, 10)) and frame.attrs["analysis"] == "influence"
     assert frame.attrs["store"]["known"] is False

@@ -68,7 +68,7 @@ def test_a_network_is_measured_drawn_and_told_of(program: Any, tmp_path: Path) -
     assert case.command("criticality") == told
     program.measure(tmp_path, "criticality", case)
     program.draw(tmp_path, "criticality")
-    with Image.open(tmp_path / "figures" / "findings-criticality.png") as picture:
+    with Image.open(tmp_path / "figures" / "findings-criticality-vgg15.png") as picture:
         assert picture.width > 300
     program.put("criticality", program.said(tmp_path, "criticality"))
     page = (tmp_path / "page.md").read_text()
@@ -86,7 +86,7 @@ def test_a_network_is_measured_drawn_and_told_of(program: Any, tmp_path: Path) -
 
 
 def test_networks_that_are_not_measured_keep_their_rows_and_pictures(
-    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    program: Any, tmp_path: Path
 ) -> None:
     other, case = program.Case("vit12", 4), program.Case("vgg15", 4, {"trials": 1})
     program.CASES = {"criticality": (other, case)}
@@ -95,16 +95,16 @@ def test_networks_that_are_not_measured_keep_their_rows_and_pictures(
     page.write_text(f"<!-- criticality -->\n{kept}\n<!-- end of criticality -->\n")
     program.measure(tmp_path, "criticality", case)
     program.draw(tmp_path, "criticality")
-    assert not list((tmp_path / "figures").iterdir())
-    assert "findings-criticality.png: not drawn, vit12 is not measured" in capsys.readouterr().out
+    drawn = [picture.name for picture in (tmp_path / "figures").iterdir()]
+    assert drawn == ["findings-criticality-vgg15.png"]
     program.put("criticality", program.said(tmp_path, "criticality"))
     rows = page.read_text().splitlines()
     assert rows[3] == kept and rows[4].startswith(f"| `{case.command('criticality')}` | init: ")
 
 
-def test_a_network_of_its_own_picture_has_one(program: Any) -> None:
-    found = {program.picture_of("depth", name).name for name in ("vit12", "gpt12", program.SMOLLM)}
-    assert found == {"findings-depth.png", "findings-depth-smollm2-135m.png"}
+def test_each_network_has_a_picture_and_a_command(program: Any) -> None:
+    found = [program.picture_of("depth", name).name for name in ("vit12", program.SMOLLM)]
+    assert found == ["findings-depth-vit12.png", "findings-depth-smollm2-135m.png"]
     case = program.smollm(16, pairs=False, rows=1)
     assert case.command("interactions") == (
         "ensembles analyze interactions --model smollm2-135m --limit 4 --window 16 --no-pairs "

@@ -210,3 +210,35 @@ def test_the_public_workflow_runs_what_ci_runs() -> None:
 def test_links_of_the_project_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text(encoding="utf-8")):
         assert "://" in target or (ROOT / target).exists(), target
+
+
+def test_no_line_of_text_turns_into_a_list_or_a_comment() -> None:
+    for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
+        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        found = re.findall(r"^(?:% |\+ |> ).*", text, re.MULTILINE)
+        assert not found, f"{page.name}: a line begins with a mark of Markdown: {found}"
+
+
+WIDEST = 92
+"""Letters of a line of code on a page of 1,200 pixels; longer ones are cut off until scrolled."""
+
+
+def test_lines_of_code_are_no_wider_than_a_page() -> None:
+    for page in DOCS.rglob("*.md"):
+        lines, fenced = [], False
+        for line in page.read_text("utf-8").splitlines():
+            fenced ^= line.startswith("```")
+            lines += [line] if fenced else [line[4:]] if line.startswith("    ") else []
+        wide = [line for line in lines if len(line) > WIDEST and not line.startswith(":::")]
+        if page.name == "architectures.md":  # a table as wide as the terminal prints it
+            wide = [line for line in wide if not re.match(r"[\w-]+ {2,}", line)]
+        assert not wide, f"{page.name}: {wide}"
+
+
+def test_figures_are_shown_at_the_size_of_print() -> None:
+    from PIL import Image
+
+    for path in (DOCS / "figures").glob("*.png"):
+        with Image.open(path) as picture:
+            inches = picture.width / picture.info["dpi"][0]
+        assert 3 < inches < 6, f"{path.name}: {inches:.2f} inches wide"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["depth_frame"]
 
+_MEASURES = {"coherent": "sum of all paths", "rms": "RMS of a single path"}
 _LITTLE = 0.2  # of the five likeliest answers, as in Csordas et al.
 
 
@@ -56,13 +57,12 @@ def depth_frame(net: Decomposition, data: Any, options: DepthOptions, run: Run) 
             model=run.model,
         )  # fmt: skip
         frame.attrs["effective"] = effective_paths(spectrum).to_dict("records")
-        frame.attrs["depths"] += [
-            {
-                "what": f"interval of path lengths ({row['measure']})",
-                "block": f"{row['first']} to {row['last']}",
-            }
-            for row in frame.attrs["effective"]
-        ]
+        for row in frame.attrs["effective"]:
+            measure = _MEASURES.get(row["measure"], row["measure"])
+            what = f"lengths with 95 % of the gradient ({measure})"
+            frame.attrs["depths"].append(
+                {"what": what, "block": f"{row['first']} to {row['last']}"}
+            )
     return frame
 
 
@@ -74,13 +74,18 @@ def _depths(frame: pd.DataFrame) -> list[dict[str, Any]]:
     negative = np.flatnonzero(cosine < 0)
     turn = int(negative[-1]) if len(negative) and negative[-1] < len(cosine) - 1 else None
     return [
-        {"what": "first block with a divergence below half of its maximum", "block": near},
         {
-            "what": "first block with more than a fifth of the five likeliest answers",
+            "what": "first block after which the divergence is below half of its maximum",
+            "block": near,
+        },
+        {
+            "what": "first block after which more than a fifth of the five likeliest answers "
+            "are the whole network's",
             "block": _first(overlap > _LITTLE),
         },
         {
-            "what": "last block that adds against the stream, with later ones along it",
+            "what": "last block that takes away from the stream (cosine below 0), "
+            "where later ones add to it",
             "block": turn,
         },
     ]

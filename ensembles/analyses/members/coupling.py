@@ -111,14 +111,11 @@ class Coupling(Analysis[CouplingOptions]):
     def notes(self, frame: pd.DataFrame) -> list[str]:
         """The medians of neighbours and of the pairs that are farthest apart."""
         others = frame[frame["distance"] != 0]
-        lines = []
+        lines = ["misalignment: 0 for the same singular vectors, about 1 for unrelated ones"]
         apart = others["distance"].abs()
         for distance in sorted({int(apart.min()), int(apart.max())}) if len(others) else ():
             values = others.loc[apart == distance, "misalignment"]
-            lines.append(
-                f"blocks {distance} apart: median misalignment {values.median():.3f} "
-                f"(0 for the same singular vectors, about 1 for unrelated ones)"
-            )
+            lines.append(f"median misalignment of blocks {distance} apart: {values.median():.3f}")
         return lines
 
 

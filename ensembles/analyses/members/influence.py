@@ -93,7 +93,7 @@ class Influence(Analysis[InfluenceOptions]):
         return {"Rank correlation of proxies with damage (Spearman)": rows.astype(numbers)}
 
     def notes(self, frame: pd.DataFrame) -> list[str]:
-        """Which proxy goes with the rise of the loss best, and what was compared otherwise."""
+        """Which proxy correlates most with the loss, and what was compared otherwise."""
         rows = [
             row
             for row in frame.attrs.get("correlations", [])
@@ -105,8 +105,8 @@ class Influence(Analysis[InfluenceOptions]):
             known = best["low"] is not None
             interval = f" ({best['low']:.2f} to {best['high']:.2f})" if known else ""
             lines.append(
-                f"the rise of the loss goes with {best['proxy']} best: Spearman "
-                f"{best['value']:.2f}{interval} over {best['n']} blocks"
+                f"of the proxies, {best['proxy']} correlates most with the rise of the loss when a "
+                f"block is deleted: Spearman {best['value']:.2f}{interval} over {best['n']} blocks"
             )
         others = list(frame.loc[frame["against"] == "shortcut", "block"])
         if others:
