@@ -83,7 +83,7 @@ def test_correlations_are_those_of_ranks(influence: pd.DataFrame) -> None:
     (view,) = views.values()
     assert list(view.columns) == ["proxy", "damage", "value", "low", "high", "n"]
     notes = ANALYSES.get("influence").notes(influence)
-    assert notes[0].startswith("the rise of the loss goes with ") and "over 5 blocks" in notes[0]
+    assert notes[0].startswith("of the proxies, ") and "over 5 blocks" in notes[0]
     assert notes[1].startswith("blocks 3: the shortcut is not the identity")
 
 
