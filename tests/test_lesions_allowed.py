@@ -145,7 +145,7 @@ def allowed(lesion: Lesion, structure: Structure) -> bool:
     return rules[lesion.kind]() and flows(structure, lesion.program(len(structure)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(structures(), st.data())
 def test_checks_agree_with_a_walk_along_the_shapes(
     structure: Structure, data: st.DataObject
