@@ -9,6 +9,7 @@ from typing import IO, Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from ensembles.catalogue.structure import describe
@@ -65,6 +66,16 @@ class Packed(Model):
         return super().forward(self.lstm(rows)[1][0][-1])
 
 
+class Flexible(Model):
+    """Attends over numbers of a row by torch's flex_attention, as it is given to be compiled."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x[:, None, :, None].expand(-1, -1, -1, 16)
+        mixed = flex_attention(tokens, tokens, tokens, score_mod=lambda s, b, h, q, k: s + q - k)
+        assert isinstance(mixed, Tensor)
+        return super().forward(mixed.mean((1, 3)))
+
+
 def first_runs(model: Model) -> Model:
     """Another forward for the first three runs."""
     count = [0]
@@ -91,8 +102,9 @@ def used(model: Model) -> Model:
         (first_runs(Model()), r"keeps something .* \(its first runs differ from those after them"),
         (used(Cached()), r"it keeps something from one run to the next \("),
         (Packed(), r"it packs sequences of several lengths .* give the padded rows"),
+        (Flexible(), r"it calls flex_attention, .* let it call scaled_dot_product_attention"),
     ],
-    ids=["squeeze", "first runs", "cache", "packed"],
+    ids=["squeeze", "first runs", "cache", "packed", "flex_attention"],
 )  # fmt: skip
 def test_the_cause_is_named(model: Model, reason: str) -> None:
     with pytest.raises(DecompositionError, match=reason):

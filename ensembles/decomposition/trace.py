@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 import torch
@@ -29,12 +31,14 @@ _ADVICE = {
     ".data": "change the tensor itself, not its .data",
     "cannot be seen": "write it with torch's functions (what DLPack, NumPy, TorchScript and "
     "compiled extensions make is not seen)",
+    "flex_attention": "let it call scaled_dot_product_attention with a mask",
     "packs sequences": "give the padded rows, and take what stands at the end of each by its index",
     "such as vmap": "let the transformation (vmap, func.grad) read its arguments alone, or write "
     "what it does without it",
     "takes gradients": "take the gradients out of the forward, or write them as functions",
 }
 
+_FLEX = str(Path("torch", "nn", "attention", "flex_attention.py"))
 _VIEWS = {torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default}
 
 __all__ = ["call_of", "probe", "scope_of", "trace"]
@@ -75,7 +79,7 @@ def trace(model: nn.Module, example: Inputs) -> Traced:
             return _merged(first, second)
         return _of_one_row(model, example, whole) or _merged(first, second)
     except UnfollowableError as error:
-        reason = str(error)
+        reason = _cause(error)
     LOG.debug("%s cannot be recorded (%s); it is exported", type(model).__name__, reason)
     try:
         three = altered(model, three)
@@ -137,6 +141,14 @@ def _of_others(model: nn.Module, rows: Inputs) -> Recorder:
         return _recorded(model, turned(rows))
     except UnfollowableError:
         return _recorded(model, altered(model, rows))
+
+
+def _cause(error: UnfollowableError) -> str:
+    """What cannot be followed: torch's own flex_attention by its name, not by what is within."""
+    frames = (frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__))
+    if any(name.endswith(_FLEX) for name in frames):
+        return "it calls flex_attention, whose masks and scores are functions of single numbers"
+    return str(error)
 
 
 def _advice(reason: str) -> str:
