@@ -268,8 +268,9 @@ class Untouched:
             assert torch.equal(after["tensors"][name], tensor), name
         after.pop("tensors")
         assert after == self.before
-        # what hooks change must be known, so the model itself runs: logits twice, and a gradient
-        assert all(self.fired.count(place) <= 3 for place in ("before", "inner", "after"))
+        # what hooks change must be known, so the model itself runs: logits twice, and a gradient;
+        # what they decide by is known from two recordings
+        assert all(self.fired.count(place) <= 5 for place in ("before", "inner", "after"))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -293,7 +294,7 @@ def test_the_users_model_is_left_alone_after_an_error(monkeypatch):
     model = build([("post", 6, 1), ("post", 8, 2)]).train()
     images, _ = images_for(model, 2)
     state = torch.get_rng_state()
-    for place in ("trace", "simplify", "verify", "_assemble", "Original.alone"):
+    for place in ("with_hooks", "simplify", "verify", "_assemble", "Original.alone"):
         untouched = Untouched(model)
         with monkeypatch.context() as patch:
             patch.setattr(f"ensembles.decomposition.assembly.{place}", lambda *_, **__: 1 / 0)

@@ -115,7 +115,7 @@ def test_hooks_that_change_nothing_are_left_out():
     net = decompose(model, ROWS)
     count = len(seen)
     net(ROWS)
-    assert len(seen) == count <= 3  # a batch, a row, a gradient
+    assert len(seen) == count <= 5  # a batch, a row, a gradient, two recordings
 
 
 def test_a_hook_that_changes_values_later_is_refused():

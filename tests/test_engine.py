@@ -123,7 +123,9 @@ def test_the_users_model_and_decomposition_are_left_alone():
     before = copy.deepcopy(model.state_dict())
     images, labels = images_for(model, 6)
     net = decompose(model, images)
-    assert len(fired) <= 3  # it is run as it is, to be compared; with hooks a row more
+    assert (
+        len(fired) <= 5
+    )  # it is run as it is, to be compared; with hooks a row more, and recorded
     fired.clear()
     state = copy.deepcopy(net.state_dict())
     evaluate(net, [(images, labels)], sweep_of(net), precision="bf16", device="cpu")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, fx, nn
 
+from ensembles.decomposition.batch_sizes import BatchSizes
 from ensembles.decomposition.blocks import Block, Slot
 from ensembles.decomposition.chain import cut
 from ensembles.decomposition.collected_terms import collect_terms
@@ -23,6 +22,7 @@ from ensembles.decomposition.inputs import (
     cloned,
     named_tensors,
     names_of,
+    rows_of,
     shapes_of,
     types_of,
 )
@@ -34,18 +34,18 @@ from ensembles.decomposition.members import assemble_members, members_of
 from ensembles.decomposition.nested_blocks import Site
 from ensembles.decomposition.network import Decomposition, Outside
 from ensembles.decomposition.norms import norms_as_layers
-from ensembles.decomposition.original import Original, plain_execution
+from ensembles.decomposition.original import Original, exact_execution
 from ensembles.decomposition.other_lengths import OtherLengths, windows_alone
+from ensembles.decomposition.quiet_hooks import with_hooks
 from ensembles.decomposition.selection import named, selected
 from ensembles.decomposition.shared_sums import share_sums
 from ensembles.decomposition.simplification import simplify
 from ensembles.decomposition.sites import between, block_at
 from ensembles.decomposition.sizes import Sizes
-from ensembles.decomposition.trace import probe, trace
+from ensembles.decomposition.trace import probe
 from ensembles.decomposition.uncut import require_shortcuts, uncut
 from ensembles.decomposition.verification import check_finite, verify
 from ensembles.garbage import collection_paused
-from ensembles.numerics import exact_attention, tf32
 
 __all__ = ["decompose"]
 
@@ -98,7 +98,7 @@ def decompose(
     rows = checked(example)
     check_finite(model)
     original, laps = Original(model), Laps()
-    with _exact(rows):
+    with exact_execution(next(iter(named_tensors(rows).values())).device):
         rows = cloned(rows)
         twin, logits = original.twin(rows)
         laps.done("copied and run")
@@ -106,7 +106,7 @@ def decompose(
             alone = original.alone(twin, rows, logits)
         laps.done("held against the model and against single rows")
         with steady(twin, rows, logits):
-            traced, sizes, custom, answer = trace(twin, rows)
+            hooked, (traced, sizes, custom, answer) = with_hooks(original, twin, rows)
         laps.done("recorded")
         graph = _functional(traced, sizes)
         two = probe(rows, 2)
@@ -141,6 +141,7 @@ def decompose(
             net.other_gradient = other_gradient(original, net, rows, custom, tape)
             net.other_weights = other_weights(original, net, rows, custom)
             laps.done("gradient compared")
+    net.sizes = BatchSizes(hooked, rows, (1, rows_of(rows)))
     laps.tell(outside.model_name, original.seconds)
     if windows_alone(rows):
         again = partial(decompose, model, blocks=blocks, kinds=kinds, nested=nested)
@@ -162,17 +163,6 @@ def _functional(traced: fx.GraphModule, sizes: dict[str, Sizes]) -> Graph:
     collect_terms(traced, sizes)  # what was hidden may hold a tensor that is added elsewhere too
     traced.recompile()
     return Graph(traced, sizes, graph.context)
-
-
-@contextmanager
-def _exact(inputs: Inputs) -> Iterator[None]:
-    """Run models as they are written, without gradients and in the precision of their weights."""
-    device = next(iter(named_tensors(inputs).values())).device.type
-    with (
-        torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False),
-        plain_execution(device),
-    ):  # fmt: skip
-        yield
 
 
 def _is_real(inputs: Inputs) -> bool:

@@ -21,6 +21,8 @@ from ensembles.numerics import differentiable
 __all__ = ["CustomCalls", "differs_beyond"]
 
 _SCALES = (10, 100, 1000, 0.1)
+_ROWS = 64
+"""Rows for which a function is called too."""
 _STEP = 1e-6
 _TOLERANCE = 1e-3
 _MOST = 3
@@ -30,6 +32,16 @@ _MOST = 3
 class _Call(NamedTuple):
     cls: Any
     args: tuple[Any, ...]
+
+    def repeated(self, times: int) -> _Call:
+        """The same for so many times the rows of its activations."""
+
+        def more(arg: Any) -> Any:
+            if not (isinstance(arg, Tensor) and arg.requires_grad and arg.ndim):
+                return arg
+            return torch.cat([arg.detach()] * times).requires_grad_()
+
+        return self._replace(args=tuple(map(more, self.args)))
 
 
 class CustomCalls:
@@ -69,7 +81,7 @@ class CustomCalls:
         return forward
 
 
-def differs_beyond(model: nn.Module, row: Tensor, names: Collection[str]) -> tuple[str, float]:
+def differs_beyond(model: nn.Module, row: Tensor, names: Collection[str]) -> tuple[str, str]:
     """Find a custom function whose derivative is not that of its values.
 
     Args:
@@ -78,7 +90,7 @@ def differs_beyond(model: nn.Module, row: Tensor, names: Collection[str]) -> tup
         names: Names of the custom functions that it calls.
 
     Returns:
-        The name of the first, and at how many times what it read; ("", 1) where there is none.
+        The name of the first, and what it was called with; ("", "") where there is none.
     """
     watched = CustomCalls(names)
     with watched.watched():
@@ -86,8 +98,10 @@ def differs_beyond(model: nn.Module, row: Tensor, names: Collection[str]) -> tup
     for call in watched.calls:
         for scale in _SCALES:
             if _differs(call, scale):
-                return call.cls.__name__, scale
-    return "", 1
+                return call.cls.__name__, f"its input is {scale:g} times that of the example"
+        if _differs(call.repeated(_ROWS), 1):
+            return call.cls.__name__, f"it is given {_ROWS} rows"
+    return "", ""
 
 
 def _subclasses(cls: Any) -> Iterator[Any]:

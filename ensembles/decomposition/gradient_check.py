@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import torch
@@ -61,14 +62,14 @@ def other_gradient(
 
 def _beyond(original: Original, row: Tensor, custom: Mapping[str, str]) -> str:
     """Say whether a custom function has another derivative than its values beyond the example."""
-    name, scale = original.custom_beyond(row, custom)
+    name, where = original.custom_beyond(row, custom)
     if not name:
         return ""
     return (
         f"the custom function {name} in {custom[name] or 'its forward'} of "
         f"{type(original.given).__name__} has another derivative than its values have, seen where "
-        f"its input is {scale:g} times that of the example; paths follow the derivatives of the "
-        "parts, so take that out of the model first (lesions do not need it)"
+        f"{where}; paths follow the derivatives of the parts, so take that out of the model first "
+        "(lesions do not need it)"
     )
 
 
@@ -173,9 +174,19 @@ def _message(
 ) -> str:
     name = type(original.given).__name__
     causes = [f"the custom function {c} in {m or 'its forward'}" for c, m in custom.items()]
-    causes += [f"a {what} on {m or 'the model'}" for m, what, _ in original.hooks]
-    cause = " and ".join(causes[:3]) or "a hook on a tensor, or a derivative of its own"
+    causes += original.hook_names
+    cause = " and ".join(causes[:3]) or (
+        "a hook on a tensor, a derivative of its own, or a value changed unseen, as in "
+        "x.detach().mul_(2)"
+    )
     norm = float(wanted.norm())
+    if not math.isfinite(norm):
+        return (
+            f"autograd gives {name} a gradient at the input that is not finite (where() lets the "
+            "derivative of a branch that is not chosen through, as a root's at 0); paths follow "
+            "derivatives, so keep such numbers out of what is differentiated (lesions do not need "
+            "it)"
+        )
     gap = "" if found is None else f", norm {float(found.norm()):.3g} for {norm:.3g}"
     return (
         f"autograd gives {name} another gradient at the input than its parts have{gap}: the model "

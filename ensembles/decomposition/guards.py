@@ -104,15 +104,15 @@ class UndecidedError(DecompositionError):
     routed = ""
 
 
-def undecided(model: nn.Module, scope: str, what: str, place: str, read: fx.Node) -> UndecidedError:
-    """The error of a model that reads numbers out of a value."""
+def undecided(model: nn.Module, scope: str, what: str, read: fx.Node, ids: bool) -> UndecidedError:
+    """The error of a model that reads numbers out of a value, in the line that runs now."""
     if what in ("numpy", "tolist"):
         rest = "numbers that leave torch are not followed, so compute with torch's functions alone"
     else:
         rest = "expected the same operations for all images"
     error = UndecidedError(
         f"{type(model).__name__} decides on the data in {scope or 'its forward'} ({what} of a "
-        f"tensor), {place}; {rest}"
+        f"tensor), {calling_line(ids)}; {rest}"
     )
     error.routed = scope if is_routed(read) else ""
     return error

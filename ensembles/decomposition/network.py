@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ensembles.decomposition.batch_sizes import BatchSizes
 from ensembles.decomposition.blocks import Block
 from ensembles.decomposition.inputs import Inputs, Shape
 from ensembles.decomposition.other_lengths import OtherLengths
@@ -72,6 +73,7 @@ class Decomposition(nn.Module):
         sees_ahead: Whether its answers at a place of a window change with the tokens behind it;
             None where nobody has looked.
         lengths: Takes it apart for windows of other lengths; None where it takes no tokens.
+        sizes: Holds batches of other sizes against the model; None where that is not at hand.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Decomposition(nn.Module):
         self.sees_ahead: bool | None = None
         self.traced = traced
         self.lengths: OtherLengths | None = None
+        self.sizes: BatchSizes | None = None
         self._sees: dict[int, int] = {}
 
     def __repr__(self) -> str:
@@ -226,6 +229,7 @@ class Decomposition(nn.Module):
         twin = copy.copy(self)
         twin._modules = self._modules.copy()
         twin.blocks = nn.ModuleList(blocks)
+        twin.sizes = None
         return twin
 
     def walk(self, inputs: Inputs) -> Iterator[Visit]:
@@ -252,6 +256,16 @@ class Decomposition(nn.Module):
         return module
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (rows, *output_shape) from inputs in the form of the example."""
+        """Logits (rows, *output_shape) from inputs in the form of the example.
+
+        Raises:
+            EvaluationError: If the model decides on these data otherwise than on the example, or
+                computes something else for so many rows.
+        """
+        if self.sizes is None or self.training:
+            return self._answers(inputs)
+        return self.sizes.answers(inputs, self._answers)
+
+    def _answers(self, inputs: Inputs) -> Tensor:
         out: Tensor = self.head(last_output(states(self, inputs)))
         return out

@@ -18,13 +18,13 @@ from torch.utils.hooks import RemovableHandle
 from ensembles.decomposition.custom_derivatives import differs_beyond
 from ensembles.decomposition.gradient_tape import GradientTape, gradient_of
 from ensembles.decomposition.independence import check_independence
-from ensembles.decomposition.inputs import Inputs, called, take
+from ensembles.decomposition.inputs import Inputs, called, cloned, take
 from ensembles.decomposition.private_copy import hooks_of, private_copy, uncompiled
-from ensembles.decomposition.verification import check_logits, equal
+from ensembles.decomposition.verification import check_logits, equal, other_with_gradients
 from ensembles.errors import DecompositionError, EnsemblesError
-from ensembles.numerics import differentiable
+from ensembles.numerics import differentiable, exact_attention, tf32
 
-__all__ = ["Original", "plain_execution"]
+__all__ = ["Original", "exact_execution"]
 
 _OF_GRADIENTS = {Tensor.register_hook, Tensor.retain_grad}
 _GLOBAL = (
@@ -36,7 +36,17 @@ _GLOBAL = (
 
 
 @contextmanager
-def plain_execution(device: str) -> Iterator[None]:
+def exact_execution(device: torch.device) -> Iterator[None]:
+    """Run models as they are written, without gradients and in the precision of their weights."""
+    with (
+        torch.inference_mode(False), torch.no_grad(), exact_attention(), tf32(False),
+        _plain_execution(device.type),
+    ):  # fmt: skip
+        yield
+
+
+@contextmanager
+def _plain_execution(device: str) -> Iterator[None]:
     """Run modules as they are written: not compiled, without hooks on all modules or autocast."""
     hooks = [(getattr(torch_module, name), getattr(torch_module, name).copy()) for name in _GLOBAL]
     try:
@@ -161,7 +171,7 @@ class Original:
             raise
         alone = check_independence(twin, inputs, logits, wanted)
         if wanted is not None and not equal(wanted, alone):
-            by = f"its hooks ({', '.join(self._hook_names())})" if self.hooks else "its state"
+            by = f"its hooks ({', '.join(self.hook_names)})" if self.hook_names else "its state"
             raise DecompositionError(
                 f"{type(self.given).__name__} gives other logits than a copy of it (by "
                 f"{float((wanted - alone).abs().max()):.2g} at a scale of "
@@ -170,8 +180,15 @@ class Original:
             )
         return alone
 
-    def _hook_names(self) -> list[str]:
-        return [f"a {what} on {name or 'the model'}" for name, what, _ in self.hooks]
+    @property
+    def hook_names(self) -> list[str]:
+        """Its hooks, and those on all modules, in words."""
+        own = [f"a {what} on {name or 'the model'}" for name, what, _ in self.hooks]
+        kinds = [name for name, hooks in self._everywhere.items() if hooks]
+        return own + [
+            f"a {kind.removeprefix('_global_').removesuffix('s').replace('_', ' ')} on all modules"
+            for kind in kinds
+        ]
 
     def _names(self) -> str:
         hooks = (hook for hooks in self._everywhere.values() for hook in hooks.values())
@@ -191,7 +208,24 @@ class Original:
             if tape is not None and equal(tape.logits.detach(), logits):
                 self._tape = tape
                 return tape.logits.detach()
-        return self.logits(row)
+        followed = self._followed(row)
+        if followed is not None and equal(followed, logits):
+            return followed
+        plain = self.logits(row)
+        if followed is not None and equal(plain, logits):
+            again = self._followed(row)
+            if again is not None and equal(followed, again):
+                raise other_with_gradients(self.given)
+        return plain
+
+    def _followed(self, row: Inputs) -> Tensor | None:
+        """The logits of a row where autograd follows; None where it does not run so."""
+        try:
+            with torch.enable_grad():
+                found = self._run(lambda model: called(model, cloned(row)))
+        except Exception:  # the user's code runs here
+            return None
+        return found.detach() if isinstance(found, Tensor) else None
 
     def gradient(self, inputs: Tensor, cotangent: Tensor) -> Tensor | None:
         """The gradient of its logits at the inputs by autograd; None where it has none to give."""
@@ -210,16 +244,16 @@ class Original:
     @property
     def changes_gradients(self) -> bool:
         """Whether hooks may change its gradients, as far as has been seen."""
-        return self._on_tensors.seen or any("backward" in what for _, what, _ in self.hooks)
+        return self._on_tensors.seen or any("backward" in what for what in self.hook_names)
 
     def weight_gradients(self, inputs: Tensor) -> dict[str, Tensor] | None:
         """The gradients of the sum of its logits at its weights, by their names."""
         found: dict[str, Tensor] | None = self._run(lambda m: weight_gradients_of(m, inputs))
         return found
 
-    def custom_beyond(self, row: Tensor, names: Collection[str]) -> tuple[str, float]:
+    def custom_beyond(self, row: Tensor, names: Collection[str]) -> tuple[str, str]:
         """The first custom function with a derivative of its own; see `differs_beyond`."""
-        found: tuple[str, float] = self._run(lambda model: differs_beyond(model, row, names))
+        found: tuple[str, str] = self._run(lambda model: differs_beyond(model, row, names))
         return found
 
     def _run(self, work: Callable[[nn.Module], Any]) -> Any:
@@ -238,7 +272,9 @@ class Original:
 
     def double(self) -> Original:
         """A copy of it in double precision."""
-        return Original(private_copy(self.given, hooks=True).double())
+        twin = Original(private_copy(self.given, hooks=True).double())
+        twin._everywhere = self._everywhere
+        return twin
 
     def _evaluated(self) -> nn.Module:
         if not any(module.training for module in self.given.modules()):

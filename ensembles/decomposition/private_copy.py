@@ -29,7 +29,7 @@ _HOOKS = (
     "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs",
 )
-_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 _WHOLE = "taken_whole"
 
 
@@ -47,7 +47,7 @@ def private_copy(model: nn.Module, *, hooks: bool = False) -> nn.Module:
     Raises:
         DecompositionError: If the model cannot be copied, or TorchScript hides what it does.
     """
-    model = uncompiled(model)
+    wrapper, model = model, uncompiled(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise DecompositionError(
             "the model is compiled by TorchScript, which hides its modules; "
@@ -68,6 +68,11 @@ def private_copy(model: nn.Module, *, hooks: bool = False) -> nn.Module:
             f"{type(model).__name__} cannot be copied ({reason}); "
             "pass a model whose tensors are all parameters or buffers"
         ) from error
+    if hooks:
+        for name, module in wrapper.named_modules():
+            if uncompiled(module) is not module:  # whose hooks torch does not copy
+                path = name.removeprefix("_orig_mod.") if wrapper is not model else name
+                _hand_over(module, uncompiled(twin.get_submodule(path)))
     twin.eval()
     _unwrap(twin)
     _seal(twin)
@@ -150,6 +155,15 @@ def _unwrap(module: nn.Module) -> None:
             _unwrap(inner)
 
 
+def _hand_over(wrapper: nn.Module, inner: nn.Module) -> None:
+    """Put the hooks of a wrapper around those of what it wraps."""
+    for kind in _HOOKS:
+        outside, within = getattr(wrapper, kind, None), getattr(inner, kind, None)
+        if outside and within is not None:
+            first, last = (outside, within) if "pre_hooks" in kind else (within, outside)
+            setattr(inner, kind, OrderedDict([*first.items(), *last.items()]))
+
+
 def _seal(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, torch.jit.ScriptModule):
@@ -184,7 +198,9 @@ def _replacements(model: nn.Module, hooks: dict[int, Any] | None) -> dict[int, A
                 memo[id(given)] = OrderedDict(kept)
         own = (*module._parameters.values(), *module._buffers.values())
         for value in (*vars(module).values(), *own):
-            if isinstance(value, Tensor) and value.layout in _COMPRESSED:  # torch cannot copy them
+            if (
+                isinstance(value, Tensor) and value.layout in _SPARSE
+            ):  # torch cannot copy all of them
                 memo[id(value)] = nn.Parameter(value.detach().clone(), value.requires_grad)
             elif isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -44,14 +44,17 @@ from ensembles.decomposition.pure_forms import (
     unpacked,
 )  # fmt: skip
 from ensembles.decomposition.tensor_state import (
+    Known,
     codes_of,
     custom_function,
+    forget,
     is_among,
     runs_in,
     storage,
     tensors_in,
     version,
 )  # fmt: skip
+from ensembles.decomposition.watched_numbers import WatchedNumber
 from ensembles.errors import DecompositionError
 
 __all__ = ["Recorder"]
@@ -64,15 +67,6 @@ _DERIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _BARE = "a tensor is changed through its .data"
 _At = tuple[str, bool]  # the name of a module, and whether it is taken whole
 _COMPARES = {"equal", "allclose", "__contains__"}
-
-
-class _Known(NamedTuple):
-    """A tensor that was seen: forgotten when it ends, so that its id stays its own."""
-
-    tensor: weakref.ref[Tensor]
-    node: fx.Node
-    version: int
-    source: Tensor | None
 
 
 class Recorder(TorchFunctionMode):
@@ -100,7 +94,7 @@ class Recorder(TorchFunctionMode):
         self.custom: dict[str, str] = {}
         self.decisions: list[Decision] = []
         self.answer, self.scopes = "", [""]
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, Known] = {}
         self._views: dict[int, tuple[Tensor, Any]] = {}
         self._registered = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._names = {id(tensor): name for name, tensor in self._registered.items()}
@@ -154,7 +148,6 @@ class Recorder(TorchFunctionMode):
         for name, module in self.model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # takes no hooks; what seals it does
-
             inner = is_leaf(module)  # the user's hooks lie outside a layer that is taken whole
 
             def enter(module: nn.Module, args: Any, kwargs: Any, at: _At = (name, inner)) -> None:
@@ -214,8 +207,7 @@ class Recorder(TorchFunctionMode):
         before = [version(tensor) for tensor in tensors]
         out = func(*args, **kwargs)
         if name in READS_DATA and any(self.node_of(t) in self.active for t in tensors):
-            self._decide(func, name, written, out)
-            return out
+            return self._decide(func, name, written, out)
         changed = [t for t, v in zip(tensors, before, strict=True) if version(t) != v]
         if target is not None:
             self.write(described(func, name, *written), out)
@@ -274,20 +266,36 @@ class Recorder(TorchFunctionMode):
             known = self._known.get(id(view))
         return True
 
-    def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> None:
+    def _decide(self, func: Any, name: str, written: tuple[Any, Any], outcome: Any) -> Any:
         """Write down what the model reads out of an activation, as a guard of that."""
-        place, condition = calling_line(self._ids), written[0][0]
+        condition = written[0][0]
         if type(outcome) not in (bool, int):  # a real number is another one for each batch
-            raise undecided(self.model, self.scopes[-1], name.strip("_"), place, condition)
+            if name == "item" and runs_in(self._hook_codes):
+                return WatchedNumber(outcome, condition, self._compared)
+            raise undecided(self.model, self.scopes[-1], name.strip("_"), condition, self._ids)
         if name in _COMPARES:
-            condition = self.graph.create_node("call_function", func, *written)
-            condition.meta["scope"] = self.scopes[-1]
-            self.active.add(condition)
-            self.shapes[condition] = None
+            condition = self._condition(func, *written)
+        self._guard(condition, outcome)
+        return outcome
+
+    def _compared(self, func: Any, node: fx.Node, other: Any, outcome: bool) -> None:
+        """Write down a decision by a number that a hook took out of an activation."""
+        if self._known:  # it is still being recorded
+            self._guard(self._condition(func, (node, other), {}), outcome)
+
+    def _condition(self, func: Any, args: Any, kwargs: Any) -> fx.Node:
+        condition = self.graph.create_node("call_function", func, args, kwargs)
+        condition.meta["scope"] = self.scopes[-1]
+        self.active.add(condition)
+        return condition
+
+    def _guard(self, condition: fx.Node, outcome: Any) -> None:
+        place = calling_line(self._ids)
         carrier = next(
             one
             for one in (condition, *ancestors(condition))
-            if one in self.active and (one.op == "placeholder" or len(self.shapes[one] or ()) > 1)
+            if one in self.active
+            and (one.op == "placeholder" or len(self.shapes.get(one) or ()) > 1)
         )
         call: Written = ("call_function", guarded, (carrier, condition, outcome, place), {})
         held = [(k.tensor(), k) for k in self._known.values() if k.node is carrier]
@@ -327,8 +335,8 @@ class Recorder(TorchFunctionMode):
             real = out.is_floating_point() or out.is_complex()
             node.meta |= {"real": real, "dtype": out.dtype}
             base = source if isinstance(source, Tensor) and out._is_view() else None
-            held = weakref.ref(out, partial(_forget, self._known, self._views, id(out)))
-            self._known[id(out)] = _Known(held, node, version(out), base)
+            held = weakref.ref(out, partial(forget, self._known, self._views, id(out)))
+            self._known[id(out)] = Known(held, node, version(out), base)
             if base is not None and node.target is operator.getitem:
                 self._views[id(out)] = base, node.args[1]
             return
@@ -346,6 +354,8 @@ class Recorder(TorchFunctionMode):
                 return self.node_of(value)
             if type(value) in _PLAIN_TYPES:
                 return value
+            if isinstance(value, WatchedNumber) and self._known:
+                raise undecided(self.model, self.scopes[-1], "item", value.node, self._ids)
             if isinstance(value, Real):
                 return int(value) if isinstance(value, Integral) else float(value)
             raise UnfollowableError(f"an argument is a {type(value).__name__}")
@@ -389,12 +399,3 @@ class Recorder(TorchFunctionMode):
         node.meta["scope"] = self.scopes[-1]
         self._remember(tensor, node)
         return node
-
-
-def _forget(
-    known: dict[int, _Known], views: dict[int, Any], key: int, ended: weakref.ref[Tensor]
-) -> None:
-    """Leave out a tensor that is there no more."""
-    if key in known and known[key].tensor is ended:
-        del known[key]
-        views.pop(key, None)

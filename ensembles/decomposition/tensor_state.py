@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Collection, Iterable, Iterator
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 __all__ = [
-    "codes_of", "custom_function", "is_among", "runs_in", "storage", "tensors_in", "version",
+    "Known", "codes_of", "custom_function", "forget", "is_among", "runs_in", "storage",
+    "tensors_in", "version",
 ]  # fmt: skip
+
+
+class Known(NamedTuple):
+    """A tensor that was seen: forgotten when it ends, so that its id stays its own."""
+
+    tensor: weakref.ref[Tensor]
+    node: fx.Node
+    version: int
+    source: Tensor | None
+
+
+def forget(
+    known: dict[int, Known], views: dict[int, Any], key: int, ended: weakref.ref[Tensor]
+) -> None:
+    """Leave out a tensor that is there no more."""
+    if key in known and known[key].tensor is ended:
+        del known[key]
+        views.pop(key, None)
 
 
 def storage(tensor: Any) -> Any:

@@ -28,6 +28,7 @@ __all__ = [
     "check_logits",
     "equal",
     "noun_of",
+    "other_with_gradients",
     "parting",
     "reason_of",
     "run_of",
@@ -255,11 +256,16 @@ def _check_mode(model: nn.Module, inputs: Inputs, logits: Tensor) -> None:
     with torch.enable_grad():
         other = called(model, cloned(inputs))
     if isinstance(other, Tensor) and not equal(logits, other.detach()):
-        raise DecompositionError(
-            f"{type(model).__name__} gives other logits where gradients are recorded "
-            "(torch.is_grad_enabled() or requires_grad decides in it, or in a hook); expected the "
-            "same with and without gradients"
-        )
+        raise other_with_gradients(model)
+
+
+def other_with_gradients(model: nn.Module) -> DecompositionError:
+    """The error of a model that computes something else where gradients are recorded."""
+    return DecompositionError(
+        f"{type(model).__name__} gives other logits where gradients are recorded "
+        "(torch.is_grad_enabled() or requires_grad decides in it, or in a hook); expected the "
+        "same with and without gradients"
+    )
 
 
 def _check_rows(model: nn.Module, net: nn.Module, inputs: Inputs) -> None:

@@ -264,6 +264,8 @@ class _Counter:
         batch = self.task.fitted(self.net, batch)
         self.task.check(self.net, batch)
         rows = rows_of(batch.inputs)
+        if self.net.sizes is not None:
+            self.net.sizes.require(batch.inputs, self.device)
         self._halver.each(rows, lambda part: self._count(batch, part))
         self.rows += rows
 

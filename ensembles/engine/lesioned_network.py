@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ensembles.decomposition import Decomposition
+from ensembles.decomposition.batch_sizes import BatchSizes
 from ensembles.decomposition.inputs import Inputs, named_tensors
 from ensembles.engine.devices import home_of
 from ensembles.engine.evaluation import check_lesions
@@ -58,6 +59,7 @@ def lesioned_module(
     if lesion.recalibration is not None and net.batch_norms:
         recalibrate(network, lesion, supplied)
     network.answer, network.named = net.answer, bool(net.input_names)
+    network.sizes = net.sizes
     if net.lengths is not None:
         network.length = int(net.input_shape[0][0] if net.input_names else net.input_shape[0])
         network.config = copy.deepcopy(getattr(net.lengths.model, "config", None))
@@ -84,6 +86,8 @@ class LesionedNetwork(nn.Module):
         length: Tokens of a window; None for other inputs.
         at_length: Makes the same for windows of another length; None where that has no meaning.
         config: Of a model of transformers its configuration.
+        sizes: Refuses batches for which the original computes something else than it was taken
+            apart as; None where that is not known.
     """
 
     answer: str = ""
@@ -91,6 +95,7 @@ class LesionedNetwork(nn.Module):
     length: int | None = None
     at_length: Callable[[int], LesionedNetwork] | None = None
     config: Any = None
+    sizes: BatchSizes | None = None
 
     def __init__(self, net: Decomposition, program: Program, materials: Materials) -> None:
         super().__init__()
@@ -134,6 +139,8 @@ class LesionedNetwork(nn.Module):
             if found != self.length:
                 whole: Tensor = self._of_length(found)(*inputs, **named)
                 return whole
+        if self.sizes is not None:
+            self.sizes.require(given)
         x = self.stem(given)
         for place in self.order:
             x = self.parts[place](x)
