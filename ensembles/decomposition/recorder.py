@@ -255,9 +255,8 @@ class Recorder(TorchFunctionMode):
     def _holds(self, written: Any, whole: Any) -> bool:
         """Whether a tensor holds already what is written into an entry of it."""
         known = self._known.get(id(whole))
-        if known is None or known.node.target is not assigned:
-            return False
-        if known.node.args[1:] != tuple(written[1:]):
+        told = None if known is None or known.node.target is not assigned else known.node.args[1:]
+        if told != tuple(written[1:]):
             return False
         view = whole
         while known is not None:  # what it is a view of holds what it held, too
