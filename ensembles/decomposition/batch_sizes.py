@@ -95,10 +95,11 @@ class BatchSizes:
             if isinstance(wanted, Tensor) and found is not None and equal(wanted, found):
                 return
             few = take(inputs, slice(max(self.seen)))
-            known = _answers(self.model, few), _answers(parts, few)
-            if not all(isinstance(one, Tensor) for one in known) or not equal(*known):  # type: ignore[arg-type]
+            known, same = _answers(self.model, few), _answers(parts, few)
+            if isinstance(known, Exception) or isinstance(same, Exception):
                 return
-            self._require(self.model, inputs, wanted, found)
+            if equal(known, same):
+                self._require(self.model, inputs, wanted, found)
 
     def require(self, inputs: Inputs, device: torch.device | None = None) -> None:
         """Refuse a model that treats the rows of a batch otherwise than those of a known size.

@@ -35,8 +35,6 @@ class WatchedNumber(float):
         """Whether it is not nought."""
         return bool(self != 0)
 
-    __hash__ = float.__hash__
-
 
 def _comparison(name: str) -> Any:
     function, plain = getattr(operator, name), getattr(float, f"__{name}__")
