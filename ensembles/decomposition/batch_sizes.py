@@ -94,7 +94,7 @@ class BatchSizes:
             wanted = _answers(self.model, inputs)
             if isinstance(wanted, Tensor) and found is not None and equal(wanted, found):
                 return
-            few = take(inputs, slice(max(self.seen)))
+            few = take(inputs, slice(self._below(rows_of(inputs))))
             known, same = _answers(self.model, few), _answers(parts, few)
             if isinstance(known, Exception) or isinstance(same, Exception):
                 return
@@ -135,7 +135,7 @@ class BatchSizes:
         self, model: nn.Module, inputs: Inputs, wanted: Tensor | Exception, found: Tensor | None
     ) -> None:
         rows, name = rows_of(inputs), type(model).__name__
-        most = max(self.seen)
+        most = self._below(rows)
         if isinstance(wanted, Exception):
             if _for_memory(wanted):
                 return
@@ -157,6 +157,10 @@ class BatchSizes:
             f"batches of at most {most}, or take that out of the model"
         )
 
+    def _below(self, rows: int) -> int:
+        """The greatest size below another for which parts and model were held together."""
+        return max(size for size in self.seen if size < rows)
+
     def _is_rounding(self, model: nn.Module, inputs: Inputs, wanted: Tensor, found: Tensor) -> bool:
         """Whether nothing is left of a difference in double precision."""
         if wanted.shape != found.shape:
@@ -168,7 +172,8 @@ class BatchSizes:
             double = private_copy(model, hooks=True).double()
         except EnsemblesError:
             return gap < _NEAR
-        given, few = placed(inputs, _device(inputs), torch.float64), max(self.seen)
+        given = placed(inputs, _device(inputs), torch.float64)
+        few = self._below(rows_of(inputs))
         whole, ends = _answers(double, given), _of_ends(double, given, few)
         if isinstance(whole, Exception) or ends is None:
             return gap < _NEAR
