@@ -11,6 +11,7 @@ from torch import nn
 
 import ensembles
 from ensembles.decomposition import decompose
+from ensembles.decomposition.batch_sizes import BatchSizes
 from ensembles.decomposition.private_copy import private_copy
 from ensembles.errors import DecompositionError, EvaluationError
 from ensembles.lesions import Delete
@@ -67,6 +68,21 @@ def test_a_model_that_takes_so_many_rows_alone_says_so():
     net = decompose(forward(lambda y, x: y * table[: len(x)]), ROWS)
     with pytest.raises(EvaluationError, match=r"takes 4 rows at once, and not 9 \(The size of"):
         net(MANY)
+
+
+def test_modules_of_libraries_are_taken_at_their_word_unless_they_have_hooks(monkeypatch):
+    plain = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    counted = copy.deepcopy(plain)
+    counted[0].register_forward_hook(lambda _, args, out: out * 2 if len(out) > 4 else None)
+    odd = copy.deepcopy(plain)
+    odd[0].forward = lambda x: torch.tanh(x) if len(x) > 4 else x
+    held = []
+    monkeypatch.setattr(BatchSizes, "_hold", lambda self, *given: held.append(self))
+    decompose(plain, ROWS)(MANY)
+    assert not held
+    for model in (counted, odd):
+        decompose(model, ROWS)(MANY)
+    assert len(held) == 2
 
 
 def test_a_batch_of_a_new_size_is_held_against_the_model_once():

@@ -1,7 +1,8 @@
 """Batches of other sizes than the example's, for which parts must compute what the model does.
 
 A hook, or a forward, may decide by the number of rows (``if len(x) > 4``), or hold as many rows as
-the example has. So the first batch of a new size is held against the model once.
+the example has. So the first batch of a new size is held against the model once. Modules of
+well-known libraries do nothing of the kind, and are taken at their word.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ensembles.decomposition.inputs import (
     take,
 )
 from ensembles.decomposition.original import exact_execution
-from ensembles.decomposition.private_copy import private_copy
+from ensembles.decomposition.private_copy import hooks_of, private_copy
 from ensembles.decomposition.verification import equal, reason_of
 from ensembles.errors import EnsemblesError, EvaluationError
 
@@ -31,6 +32,9 @@ __all__ = ["BatchSizes"]
 
 _MOST = 1 << 27
 """Numbers in the answers to a batch, at most, for which a model is run once more."""
+
+_OF_LIBRARIES = {"ensembles", "timm", "torch", "torchvision"}
+"""Packages whose modules do not decide by the number of rows."""
 
 _FAR, _NEAR = 1e-2, 1e-3
 """Differences, as parts of the scale of the logits: no rounding; as rounding may make them."""
@@ -51,6 +55,7 @@ class BatchSizes:
     def __init__(self, model: nn.Module, example: Inputs, seen: Iterable[int]) -> None:
         self.model, self.seen = model, set(seen)
         self._kinds, self._device = _kinds(example), _device(example)
+        self._may_decide = not (_is_of_libraries(model) and not hooks_of(model))
 
     def __deepcopy__(self, _: Any) -> BatchSizes:
         twin = BatchSizes.__new__(BatchSizes)
@@ -181,7 +186,7 @@ class BatchSizes:
 
     def _comparable(self, inputs: Inputs, *, anywhere: bool = False) -> bool:
         """Whether inputs are such as the example, and plain numbers that are only computed with."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if not self._may_decide or torch.compiler.is_compiling() or torch._C._is_tracing():
             return False
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return False
@@ -197,6 +202,14 @@ class BatchSizes:
             and _kinds(inputs) == self._kinds
             and rows_of(inputs) > 0
         )
+
+
+def _is_of_libraries(model: nn.Module) -> bool:
+    """Whether all that runs in a model stands in modules of libraries, as these have it."""
+    return all(
+        type(module).__module__.partition(".")[0] in _OF_LIBRARIES and "forward" not in vars(module)
+        for module in model.modules()
+    )
 
 
 def _none() -> None:

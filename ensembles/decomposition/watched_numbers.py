@@ -33,7 +33,7 @@ class WatchedNumber(float):
 
     def __bool__(self) -> bool:
         """Whether it is not nought."""
-        return bool(self != 0)
+        return bool(self != 0.0)
 
 
 def _comparison(name: str) -> Any:
