@@ -374,7 +374,8 @@ def test_the_documentation_runs(
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text()
     start = "$ ensembles checkpoints "
-    lines = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
+    whole = re.sub(r" \\\n +", " ", text)
+    lines = [line.removeprefix(start) for line in whole.splitlines() if line.startswith(start)]
     assert len(lines) > 5
     for line in lines:
         run(*line.split())

@@ -70,6 +70,18 @@ def test_a_model_that_takes_so_many_rows_alone_says_so():
         net(MANY)
 
 
+def test_logits_that_are_not_finite_are_no_matter_of_the_number_of_rows():
+    odd = MANY.clone()
+    odd[3, 2] = torch.inf
+    net = decompose(seeded(Model), ROWS)
+    assert torch.equal(net(odd).isfinite(), seeded(Model)(odd).isfinite())
+    with pytest.raises(EvaluationError, match="not finite for 1 of 9"):
+        ensembles.lesion(net, [(odd, LABELS)], [Delete((1,))], device="cpu", progress=False)
+    counting = decompose(hooked(lambda o: o * 2 if len(o) > 4 else None), ROWS)
+    with pytest.raises(EvaluationError, match=OTHER.format(4)):
+        counting(odd)
+
+
 def test_modules_of_libraries_are_taken_at_their_word_unless_they_have_hooks(monkeypatch):
     plain = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
     counted = copy.deepcopy(plain)

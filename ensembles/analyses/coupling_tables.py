@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def position_jacobian(block: Block, x: Tensor, position: int) -> Tensor:
     for first in range(0, channels, _AT_ONCE):
         outputs = torch.arange(first, min(first + _AT_ONCE, channels), device=x.device)
         copies = x.detach().expand(len(outputs), *x.shape[1:]).clone().requires_grad_()
-        with torch.enable_grad(), PlainNorms():
+        with torch.enable_grad(), PlainNorms() if len(outputs) == 1 else nullcontext():
             shared = copies if block.pre is None else block.pre(copies)
             added = _vectors(block, block.on_branch(shared))[:, position]
             chosen = added.gather(1, outputs[:, None]).sum()

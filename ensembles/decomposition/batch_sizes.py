@@ -97,13 +97,13 @@ class BatchSizes:
     ) -> None:
         with exact_execution(self._device):
             wanted = _answers(self.model, inputs)
-            if isinstance(wanted, Tensor) and found is not None and equal(wanted, found):
+            if isinstance(wanted, Tensor) and found is not None and _alike(wanted, found):
                 return
             few = take(inputs, slice(self._below(rows_of(inputs))))
             known, same = _answers(self.model, few), _answers(parts, few)
             if isinstance(known, Exception) or isinstance(same, Exception):
                 return
-            if equal(known, same):
+            if _alike(known, same):
                 self._require(self.model, inputs, wanted, found)
 
     def require(self, inputs: Inputs, device: torch.device | None = None) -> None:
@@ -149,12 +149,12 @@ class BatchSizes:
                 f"batches of at most {most}, or take out what holds a number of rows"
             )
         if found is not None and (
-            equal(wanted, found) or self._is_rounding(model, inputs, wanted, found)
+            _alike(wanted, found) or self._is_rounding(model, inputs, wanted, found)
         ):
             return
         apart = ""
         if found is not None and found.shape == wanted.shape:
-            gap, scale = float((wanted - found).abs().max()), float(wanted.abs().max())
+            gap, scale = _apart(wanted, found)
             apart = f" (by {gap:.2g} at a scale of {scale:.2g})"
         raise EvaluationError(
             f"{name} gives other logits for {rows} rows at once than for {most}{apart}: a hook or "
@@ -170,7 +170,8 @@ class BatchSizes:
         """Whether nothing is left of a difference in double precision."""
         if wanted.shape != found.shape:
             return False
-        gap = float((wanted - found).abs().max() / wanted.abs().max())
+        gap, scale = _apart(wanted, found)
+        gap /= scale or 1.0
         if not gap < _FAR:
             return False
         try:
@@ -182,7 +183,7 @@ class BatchSizes:
         whole, ends = _answers(double, given), _of_ends(double, given, few)
         if isinstance(whole, Exception) or ends is None:
             return gap < _NEAR
-        return equal(_ends(whole, few), ends)
+        return _alike(_ends(whole, few), ends)
 
     def _comparable(self, inputs: Inputs, *, anywhere: bool = False) -> bool:
         """Whether inputs are such as the example, and plain numbers that are only computed with."""
@@ -202,6 +203,21 @@ class BatchSizes:
             and _kinds(inputs) == self._kinds
             and rows_of(inputs) > 0
         )
+
+
+def _alike(expected: Tensor, found: Tensor) -> bool:
+    """Whether logits agree where they are finite, and are finite at the same places."""
+    finite = expected.isfinite()
+    if expected.shape != found.shape or not torch.equal(finite, found.isfinite()):
+        return False
+    return equal(expected.where(finite, 0), found.where(finite, 0))
+
+
+def _apart(expected: Tensor, found: Tensor) -> tuple[float, float]:
+    """The greatest difference between logits, and their scale."""
+    finite = expected.isfinite()
+    gap = (expected.where(finite, 0) - found.where(finite, 0)).nan_to_num(torch.inf).abs().max()
+    return float(gap), float(expected.where(finite, 0).abs().max())
 
 
 def _is_of_libraries(model: nn.Module) -> bool:
