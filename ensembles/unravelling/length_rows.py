@@ -9,7 +9,10 @@ from torch import Tensor
 
 from ensembles.unravelling.linearization import zeros
 
-__all__ = ["AT_ONCE", "LOWEST", "LengthRows", "chunks", "greatest", "log2_norm", "ranges"]
+__all__ = [
+    "AT_ONCE", "LOWEST", "LengthRows", "apart_from", "chunks", "greatest", "log2_norm", "ranges",
+    "same_place",
+]  # fmt: skip
 
 LOWEST = -(2.0**40)
 _NOTHING = -2100.0
@@ -126,6 +129,23 @@ def multiply_by_powers(data: Tensor, exponent: Tensor) -> None:
         factor = torch.exp2(step).masked_fill(gone, 0.0)
         data.mul_(factor.view(*step.shape, *[1] * (data.ndim - 2)).to(data.dtype))
         left = (left - step).masked_fill(gone, 0.0)
+
+
+def same_place(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are the same numbers in memory, in the same order.
+
+    The transpose of a square has its shape and begins where it does.
+    """
+    if first.data_ptr() != second.data_ptr() or first.shape != second.shape:
+        return False
+    steps = zip(first.shape, first.stride(), second.stride(), strict=True)
+    return all(one == other or size == 1 for size, one, other in steps)
+
+
+def apart_from(tensor: Tensor, other: Tensor) -> Tensor:
+    """A tensor that shares no memory with another one: itself, or a copy."""
+    shared = tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+    return tensor.clone() if shared else tensor
 
 
 def chunks(

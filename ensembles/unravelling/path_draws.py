@@ -17,6 +17,7 @@ from ensembles.unravelling.length_rows import (
     log2_norm,
     multiply_by_powers,
     ranges,
+    same_place,
 )
 from ensembles.unravelling.linearization import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
@@ -185,8 +186,7 @@ def _all(rows: Tensor, part: LinearMap | None, count: int) -> Tensor:
         part.pull(rows[start * count : stop * count], owned=True)
         for start, stop in chunks(len(rows) // count, rows[0], count)
     ]
-    shape = done[0].shape[1:]
-    if shape == rows.shape[1:] and done[0].data_ptr() == rows.data_ptr():
+    if same_place(done[0], rows[: len(done[0])]):
         return rows
     return channels_last(torch.cat(done))
 

@@ -18,7 +18,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensembles.unravelling.length_rows import LOWEST, LengthRows, chunks, multiply_by_powers
+from ensembles.unravelling.length_rows import (
+    LOWEST,
+    LengthRows,
+    apart_from,
+    chunks,
+    multiply_by_powers,
+    same_place,
+)
 from ensembles.unravelling.linearization import LinearBlock, Linearized
 from ensembles.unravelling.maps import LinearMap
 from ensembles.unravelling.places import Place
@@ -167,13 +174,12 @@ class _Alignment:
 
         Ranges come from the last to the first.
         """
-        if branch.data_ptr() == around.data_ptr():
-            branch = branch.clone()
         here = out.data[start:stop]
+        branch = apart_from(apart_from(branch, around), here)
         if stop == self.count:
             out.data[stop] = 0
-        if here.data_ptr() != around.data_ptr():
-            here.copy_(around)
+        if not same_place(here, around):
+            here.copy_(apart_from(around, here))
         above = out.data[start + 1 : stop + 1]
         if self.level:
             above += branch
@@ -206,10 +212,13 @@ def _through(state: LengthRows, function: Callable[[Tensor], Tensor]) -> LengthR
     for start, stop in chunks(state.count, state.data[0]):
         rows = torch.unflatten(function(state.rows(start, stop)), 0, (-1, state.images))
         if out is None:
-            same = rows.shape[2:] == state.data.shape[2:]
+            here = state.data[start:stop]
+            same = rows.shape == here.shape and (
+                same_place(rows, here) or apart_from(rows, here) is rows
+            )
             capacity = len(state.data)
             out = state if same else LengthRows(capacity, state.images, tuple(rows.shape[2:]), rows)
-        if out.data[start:stop].data_ptr() != rows.data_ptr():
+        if not same_place(rows, out.data[start:stop]):
             out.data[start:stop] = rows
     assert out is not None
     out.count, out.level, out.exponent = state.count, state.level, state.exponent
