@@ -38,20 +38,23 @@ def of_torchvision() -> Iterator[Network]:
 
 
 def of_timm() -> Iterator[Network]:
-    """The smallest network of each module.
+    """The smallest network of each module, and others of the same modules that have other names.
 
-    All have to be built to know their sizes, which takes a quarter of an hour; the choice is kept
-    in a file for as long as the version of timm is the same.
+    All of a module have to be built to know their sizes, which takes a quarter of an hour; the
+    choice is kept in a file for as long as the version of timm is the same.
     """
     import timm
 
     known = json.loads(CHOSEN.read_text()) if CHOSEN.exists() else {}
     if known.get("timm") != timm.__version__:
         modules = {module: _smallest(module) for module in timm.list_modules()}
-        known = {"timm": timm.__version__, "networks": modules}
+        known |= {"timm": timm.__version__, "networks": modules}
         CHOSEN.write_text(json.dumps(known, indent=1) + "\n")
     for module, name in known["networks"].items():
         yield _of_images(f"timm:{name}", module)
+    for name, module in known.get("others", {}).items():
+        if timm.is_model(name):
+            yield _of_images(f"timm:{name}", module)
 
 
 def _smallest(module: str) -> str:
