@@ -174,7 +174,8 @@ def position_jacobian(block: Block, x: Tensor, position: int) -> Tensor:
     for first in range(0, channels, _AT_ONCE):
         outputs = torch.arange(first, min(first + _AT_ONCE, channels), device=x.device)
         copies = x.detach().expand(len(outputs), *x.shape[1:]).clone().requires_grad_()
-        with torch.enable_grad(), PlainNorms() if len(outputs) == 1 else nullcontext():
+        plain = PlainNorms() if len(outputs) == 1 else nullcontext()  # of more rows torch is right
+        with torch.enable_grad(), plain:
             shared = copies if block.pre is None else block.pre(copies)
             added = _vectors(block, block.on_branch(shared))[:, position]
             chosen = added.gather(1, outputs[:, None]).sum()

@@ -198,9 +198,7 @@ def _replacements(model: nn.Module, hooks: dict[int, Any] | None) -> dict[int, A
                 memo[id(given)] = OrderedDict(kept)
         own = (*module._parameters.values(), *module._buffers.values())
         for value in (*vars(module).values(), *own):
-            if (
-                isinstance(value, Tensor) and value.layout in _SPARSE
-            ):  # torch cannot copy all of them
+            if isinstance(value, Tensor) and value.layout in _SPARSE:  # torch copies but some
                 memo[id(value)] = nn.Parameter(value.detach().clone(), value.requires_grad)
             elif isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
